@@ -1,0 +1,40 @@
+"""Sequence generation with a learned, moving reward, as Gymnasium environments. Importing registers the ids SeqGAN/..."""
+
+__version__ = "0.1.0"
+
+from seqgan_env.adversarial import Schedule, pretrain_policy, train_adversarial
+from seqgan_env.discriminator import PAPER_DISCRIMINATOR, Discriminator, DiscriminatorConfig, DiscriminatorTrainer
+from seqgan_env.env import TokenEnv
+from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.registration import build_rewards, register_envs
+from seqgan_env.rewards import RewardModel, RewardSettings
+from seqgan_env.tasks import make_task
+from seqgan_env.types import GeneratorAgent, PrefixValue, RolloutPolicy, SequenceScorer, Task, TokenSpec
+from seqgan_env.vector_env import TokenVectorEnv
+
+__all__ = [
+    "PAPER_DISCRIMINATOR",
+    "Discriminator",
+    "DiscriminatorConfig",
+    "DiscriminatorTrainer",
+    "GeneratorAgent",
+    "LSTMLanguageModel",
+    "LanguageModel",
+    "PrefixValue",
+    "RewardModel",
+    "RewardSettings",
+    "RolloutPolicy",
+    "Schedule",
+    "SequenceScorer",
+    "Task",
+    "TokenEnv",
+    "TokenSpec",
+    "TokenVectorEnv",
+    "build_rewards",
+    "make_task",
+    "pretrain_policy",
+    "register_envs",
+    "train_adversarial",
+]
+
+register_envs()

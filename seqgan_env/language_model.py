@@ -1,0 +1,188 @@
+"""Autoregressive language models over token sequences: what generators and oracles have in common, and the paper's LSTM.
+
+p(Y) = prod_t softmax(W h_t + b)[y_t], where h_t encodes y_1..y_{t-1} (Yu et al. 2017, eqs. 9 and 10).
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqgan_env.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
+from seqgan_env.streams import uniforms
+from seqgan_env.types import TokenSpec
+
+
+class LanguageModel(nn.Module, ABC):
+    """A policy that writes tokens from left to right.
+
+    A subclass gives `hidden_states`, the encoding of every prefix, and an `output` layer; sampling, completion, likelihoods and
+    the losses follow from these. `start` and `advance` may be overridden where a state can be carried from token to token; as
+    they stand, they encode the prefix anew for every token.
+    """
+
+    output: nn.Linear  # (H,) -> (V,)
+
+    def __init__(self, spec: TokenSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    @abstractmethod
+    def hidden_states(self, inputs: Tensor) -> Tensor:
+        """h_1..h_T' (B, T', H) for the inputs x_1..x_T' (B, T') with x_1 = `start_token` and x_t = y_{t-1}."""
+
+    def start(self, num_rows: int) -> Any:
+        """The state before the first input is read."""
+        return torch.empty(num_rows, 0, dtype=torch.int64, device=self.device)
+
+    def advance(self, state: Any, inputs: Tensor) -> tuple[Tensor, Any]:
+        """Reads one more input x_t (B,): h_t (B, H) and the next state."""
+        state = torch.cat([state, inputs.unsqueeze(1)], dim=1)
+        return self.hidden_states(state)[:, -1], state
+
+    @property
+    def device(self) -> torch.device:
+        return self.output.weight.device
+
+    def inputs(self, tokens: Tensor) -> Tensor:
+        """What the model reads (B, T) in order to predict `tokens` (B, T): these moved right by one, behind the start token."""
+        start = tokens.new_full((len(tokens), 1), self.spec.start_token)
+        shifted = torch.cat([start, tokens[:, :-1]], dim=1)
+        return shifted.clamp(max=self.spec.vocab_size - 1)  # padding is read, but nothing predicted from it counts
+
+    @torch.no_grad()
+    def sample(self, num: int, rng: torch.Generator, temperature: float = 1.0) -> Tensor:
+        """`num` sequences (num, T) from the model; `temperature` divides the logits."""
+        empty = torch.full((num, self.spec.seq_len), self.spec.pad_token, device=self.device)
+        return self.complete(empty, empty.new_zeros(num), rng, temperature)
+
+    @torch.no_grad()
+    def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator, temperature: float = 1.0) -> Tensor:
+        """Finished sequences (B, T) that begin with the prefixes `tokens` (B, T), `lengths` (B,); see `RolloutPolicy`."""
+        tokens = tokens.clone()
+        ended = self.spec.is_complete(tokens, lengths)
+        draws = uniforms(rng, len(tokens), self.spec.seq_len)
+        free = self._sampler(temperature, masked=False)
+        masked = self._sampler(temperature, masked=True) if self.spec.min_length else free
+        state = self.start(len(tokens))
+        inputs = tokens.new_full((len(tokens),), self.spec.start_token)
+        for t in range(self.spec.seq_len):
+            hidden, state = self.advance(state, inputs)
+            rows = (~ended & (lengths <= t)).nonzero().squeeze(1)
+            sampler = masked if t < self.spec.min_length else free
+            tokens[rows, t] = sampler(hidden[rows], draws[rows, t])
+            inputs = tokens[:, t].clamp(max=self.spec.vocab_size - 1)
+            if self.spec.eos_token is not None:
+                ended |= tokens[:, t] == self.spec.eos_token
+        return tokens
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Logits (B, T, V) of every next token, with gradient; minus infinity where the end is masked."""
+        logits: Tensor = self.output(self.hidden_states(self.inputs(tokens)))
+        if self.spec.min_length:
+            logits = logits.clone()
+            logits[:, : self.spec.min_length, self.spec.eos_token] = -torch.inf
+        return logits
+
+    @torch.no_grad()
+    def token_log_probs(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+        """log p(y_t | y_1..y_{t-1}), (B, T), in nats; 0 behind the end. Without gradient."""
+        log_probs = torch.zeros(tokens.shape, device=self.device)
+        for rows in torch.arange(len(tokens), device=self.device).split(4096):
+            for positions, written, hidden, bias in self._predictions(tokens[rows]):
+                targets = tokens[rows][:, positions][written]
+                part = linear_log_probs(hidden / temperature, self.output.weight, bias / temperature, targets)
+                log_probs[rows, positions] = torch.zeros(written.shape, device=self.device).masked_scatter_(written, part)
+        return log_probs
+
+    def log_prob(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+        """log p(Y), (B,), in nats, the sum over the sequence. Without gradient."""
+        return self.token_log_probs(tokens, temperature).sum(1)
+
+    def weighted_nll(self, tokens: Tensor, weights: Tensor) -> Tensor:
+        """sum over the written tokens of -weights * log p(y_t | ...), a scalar with gradient; `weights` (B, T) is a constant."""
+        parts = [
+            linear_weighted_nll(hidden, self.output.weight, bias, tokens[:, positions][written], weights[:, positions][written])
+            for positions, written, hidden, bias in self._predictions(tokens)
+        ]
+        return torch.stack(parts).sum()
+
+    def with_temperature(self, temperature: float) -> LanguageModel:
+        """A copy whose logits are divided by `temperature`."""
+        if not temperature > 0:
+            raise ValueError(f"temperature is {temperature}; allowed is any number above 0")
+        model = copy.deepcopy(self)
+        with torch.no_grad():
+            model.output.weight.div_(temperature)
+            model.output.bias.div_(temperature)
+        return model
+
+    def _predictions(self, tokens: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        """Parts of the sequence that share an output bias: positions, which of them are written (B, P), their hidden states
+        (R, H) and the bias (V,)."""
+        hidden = self.hidden_states(self.inputs(tokens))
+        cut = self.spec.min_length
+        for positions, masked in ((slice(0, cut), True), (slice(cut, self.spec.seq_len), False)):
+            if positions.stop > positions.start:
+                written = tokens[:, positions] != self.spec.pad_token
+                yield positions, written, hidden[:, positions][written], self._bias(masked)
+
+    def _bias(self, masked: bool) -> Tensor:
+        if not masked:
+            return self.output.bias
+        is_eos = torch.arange(self.spec.vocab_size, device=self.device).eq(
+            -1 if self.spec.eos_token is None else self.spec.eos_token
+        )
+        return self.output.bias.masked_fill(is_eos, -torch.inf)
+
+    def _sampler(self, temperature: float, masked: bool) -> SoftmaxSampler:
+        return SoftmaxSampler(self.output.weight / temperature, self._bias(masked) / temperature)
+
+
+class LSTMLanguageModel(LanguageModel):
+    """The paper's generator, and its oracle: embedding, one LSTM layer, softmax; zero initial state, start token 0."""
+
+    def __init__(self, spec: TokenSpec, embedding_dim: int = 32, hidden_dim: int = 32) -> None:
+        super().__init__(spec)
+        self.embedding = nn.Embedding(spec.vocab_size, embedding_dim)
+        self.lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True)
+        self.output = nn.Linear(hidden_dim, spec.vocab_size)
+        self._parameter("bias_hh_l0").requires_grad_(False).zero_()  # PyTorch has two LSTM biases where the paper has one
+
+    @classmethod
+    def initialised(
+        cls, spec: TokenSpec, rng: torch.Generator, embedding_dim: int = 32, hidden_dim: int = 32
+    ) -> LSTMLanguageModel:
+        """A generator with every parameter ~ N(0, 0.1^2), as the authors' code draws them."""
+        model = cls(spec, embedding_dim, hidden_dim)
+        with torch.no_grad():
+            for parameter in filter(lambda p: p.requires_grad, model.parameters()):
+                parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.1)
+        return model
+
+    def hidden_states(self, inputs: Tensor) -> Tensor:
+        hidden: Tensor = self.lstm(self.embedding(inputs))[0]
+        return hidden
+
+    def start(self, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The state (h, c), each (B, H), and the gates that every input token contributes (V, 4H)."""
+        bias = self._parameter("bias_ih_l0") + self._parameter("bias_hh_l0")
+        gates = torch.addmm(bias, self.embedding.weight, self._parameter("weight_ih_l0").t())
+        zero = gates.new_zeros(num_rows, self.lstm.hidden_size)
+        return zero, zero, gates
+
+    def advance(self, state: tuple[Tensor, Tensor, Tensor], inputs: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        hidden, cell, input_gates = state
+        gates = torch.addmm(input_gates[inputs], hidden, self._parameter("weight_hh_l0").t())
+        i, f, g, o = gates.chunk(4, dim=1)
+        cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+        hidden = torch.sigmoid(o) * torch.tanh(cell)
+        return hidden, (hidden, cell, input_gates)
+
+    def _parameter(self, name: str) -> Tensor:
+        return self.lstm.get_parameter(name)

@@ -1,0 +1,20 @@
+"""Names that users type, and the nearest valid one for a typo."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def choose(valid: Iterable[str], name: str, what: str) -> str:
+    """`name` if it is one of `valid`.
+
+    Raises:
+        ValueError: it is not; the message lists the valid names and suggests the nearest.
+    """
+    valid = list(valid)
+    if name in valid:
+        return name
+    close = difflib.get_close_matches(str(name), valid, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"unknown {what} {name!r}; allowed are {', '.join(valid)}.{hint}")

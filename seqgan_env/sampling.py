@@ -1,0 +1,131 @@
+"""Softmax over h W + b for large vocabularies: exact draws, log-probabilities and the weighted likelihood loss.
+
+None of them stores the (R, V) logits: rows go through in chunks whose logits stay in cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_LOGITS_PER_CHUNK = {"cpu": 2**20, "cuda": 2**27}
+_SAFE_LOGIT = 75.0  # exp of it, summed over a million tokens, is still a float32
+
+
+def rows_per_chunk(vocab_size: int, device: torch.device) -> int:
+    """How many rows of `vocab_size` logits are worked on at once."""
+    return max(16, _LOGITS_PER_CHUNK.get(device.type, 2**24) // vocab_size)
+
+
+class SoftmaxSampler:
+    """Exact draws from softmax(h W + b) by inversion, in two levels: first a block of tokens, then a token of the block.
+
+    Prefer it to `torch.multinomial` where V is large: that one costs ten times as much at V 5000.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        """Args:
+        weight: (V, H) of the output layer.
+        bias: (V,), minus infinity for a token that is never to be drawn.
+        """
+        self.vocab_size = len(bias)
+        self.block_size = max(8, round(self.vocab_size**0.5))
+        padding = -self.vocab_size % self.block_size
+        self.weight = torch.nn.functional.pad(weight.detach(), (0, 0, 0, padding)).t().contiguous()  # (H, V padded)
+        self.bias = torch.nn.functional.pad(bias.detach(), (0, padding), value=-torch.inf)
+        self._row_norm = float(self.weight.norm(dim=0).max())
+        self._top_bias = float(self.bias.max())
+
+    def __call__(self, hidden: Tensor, uniform: Tensor) -> Tensor:
+        """Tokens (R,) for the states `hidden` (R, H); `uniform` (R,) in [0, 1) is all the randomness there is."""
+        if len(hidden) == 0:
+            return uniform.new_empty(0, dtype=torch.int64)
+        chunk = rows_per_chunk(self.vocab_size, hidden.device)
+        shift = not self._cannot_overflow(hidden)
+        return torch.cat([self._pick(h, u, shift) for h, u in zip(hidden.split(chunk), uniform.split(chunk), strict=True)])
+
+    def _cannot_overflow(self, hidden: Tensor) -> bool:
+        """Whether |h| |w| + b, which no logit exceeds (Cauchy-Schwarz), is safe to exponentiate as it is: two passes less."""
+        bound = float(hidden.norm(dim=1).max()) * self._row_norm
+        return bound + abs(self._top_bias) < _SAFE_LOGIT
+
+    def _pick(self, hidden: Tensor, uniform: Tensor, shift: bool) -> Tensor:
+        logits = torch.addmm(self.bias, hidden, self.weight)
+        if shift:
+            logits -= logits.amax(1, keepdim=True)
+        mass = logits.exp_().view(len(hidden), -1, self.block_size)  # (R, blocks, block_size)
+        block_mass = mass.sum(2)
+        total = block_mass.sum(1, keepdim=True)
+        block, rest = _invert(block_mass, uniform.unsqueeze(1) * total)
+        inside = mass.gather(1, block.unsqueeze(2).expand(-1, -1, self.block_size)).squeeze(1)
+        token: Tensor = block * self.block_size + _invert(inside, rest)[0]
+        return token.squeeze(1)
+
+
+def _invert(mass: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The first index (R, 1) at which the running sum of `mass` (R, K) exceeds `target` (R, 1), and what is left of the target.
+
+    Where rounding leaves the target above the whole sum, or on an entry without mass, the largest entry is taken.
+    """
+    cumulative = mass.cumsum(1)
+    index = torch.searchsorted(cumulative, target, right=True).clamp_(max=mass.shape[1] - 1)
+    index = torch.where(mass.gather(1, index) > 0, index, mass.argmax(1, keepdim=True))
+    before = cumulative.gather(1, index) - mass.gather(1, index)
+    return index, (target - before).clamp_(min=0)
+
+
+@torch.no_grad()
+def linear_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """log softmax(h W + b)[target], (R,), without gradient.
+
+    Args:
+        hidden: (R, H).  weight: (V, H).  bias: (V,).  targets: (R,) int64.
+    """
+    chunk = rows_per_chunk(len(bias), hidden.device)
+    parts = []
+    for h, y in zip(hidden.split(chunk), targets.split(chunk), strict=True):
+        logits = torch.addmm(bias, h, weight.t())
+        parts.append(logits.gather(1, y.unsqueeze(1)).squeeze(1) - logits.logsumexp(1))
+    return torch.cat(parts)
+
+
+def linear_weighted_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, row_weights: Tensor) -> Tensor:
+    """sum over rows of -row_weight * log softmax(h W + b)[target]: a scalar with gradients for hidden, weight and bias.
+
+    The gradient is computed in the forward pass, while a chunk's logits are in cache; `row_weights` (R,) is a constant. With
+    weights 1 this is maximum likelihood, with action values the policy gradient of REINFORCE.
+    """
+    loss: Tensor = _LinearWeightedNll.apply(hidden, weight, bias, targets, row_weights)
+    return loss
+
+
+class _LinearWeightedNll(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, row_weights: Tensor) -> Tensor:
+        chunk = rows_per_chunk(len(bias), hidden.device)
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        loss = hidden.new_zeros(())
+        for start in range(0, len(hidden), chunk):
+            rows = slice(start, start + chunk)
+            h, y, w = hidden[rows], targets[rows].unsqueeze(1), row_weights[rows].unsqueeze(1)
+            logits = torch.addmm(bias, h, weight.t())
+            top = logits.amax(1, keepdim=True)
+            chosen = logits.gather(1, y) - top
+            mass = logits.sub_(top).exp_()
+            total = mass.sum(1, keepdim=True)
+            loss += (w * (total.log() - chosen)).sum()
+            grad_logits = mass.mul_(w / total).scatter_add_(1, y, -w)  # w (softmax - one hot)
+            torch.mm(grad_logits, weight, out=grad_hidden[rows])
+            grad_weight.addmm_(grad_logits.t(), h)
+            grad_bias += grad_logits.sum(0)
+        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
+        (scale,) = grad_outputs
+        return grad_hidden * scale, grad_weight * scale, grad_bias * scale, None, None
