@@ -1,0 +1,175 @@
+"""Batch-first dynamics of writing tokens, under both Gymnasium faces. Knows no torch model.
+
+State: the prefixes. Transition: append, deterministic. An episode is terminated, never truncated, by the end token or by token T.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from gymnasium import error
+from gymnasium.utils import seeding
+
+from seqgan_env.streams import fold_keys, seed_key
+from seqgan_env.types import RewardFn, TokenSpec
+
+
+class StepValues(Protocol):
+    """Where the core gets the values of prefixes from."""
+
+    @property
+    def reward_fn(self) -> RewardFn:
+        """What a step pays."""
+        ...
+
+    @property
+    def needs_prefix_values(self) -> bool:
+        """Whether unfinished prefixes have values too."""
+        ...
+
+    def values(self, tokens: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Values (B,) float64 of prefixes (B, T) of `lengths` (B,); `keys` (B,) uint64 name the episodes' random streams."""
+        ...
+
+    def seed(self, keys: np.ndarray) -> None:
+        """Told of the streams (num_envs,) uint64 of an environment that was just seeded."""
+        ...
+
+    def observe(self, episodes: np.ndarray) -> dict[str, float]:
+        """Told of sequences (M, T) int32 that just ended; metrics if it learned from them now."""
+        ...
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What one step did, before any reset. All arrays are new.
+
+    Attributes:
+        tokens: (B, T) int32 after the action.
+        rewards: (B,) float64.
+        terminated: (B,) bool.
+        values: (B,) float64, the action values; not a number where the reward form does not need them.
+        returns: (B,) float64, undiscounted sums of rewards of the episodes so far.
+        lengths: (B,) int64, tokens written.
+        seconds: (B,) float64, since the episodes began.
+        metrics: of what the rewards learned from the episodes that ended, if they did now; for the steps to come.
+    """
+
+    tokens: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    values: np.ndarray
+    returns: np.ndarray
+    lengths: np.ndarray
+    seconds: np.ndarray
+    metrics: dict[str, float]
+
+
+class SequenceCore:
+    """`num_envs` episodes side by side. Episode k of the env seeded s has a random stream that depends on s and k alone."""
+
+    def __init__(self, spec: TokenSpec, rewards: StepValues, num_envs: int, online: bool = True) -> None:
+        """Args:
+        spec: of the sequences.
+        rewards: what is paid.
+        num_envs: episodes side by side.
+        online: whether `rewards` are told of finished episodes, from which they may learn.
+        """
+        if num_envs < 1:
+            raise ValueError(f"num_envs is {num_envs}; allowed is 1 or more")
+        self.spec, self.rewards, self.num_envs, self.online = spec, rewards, num_envs, online
+        self.seed_keys = np.zeros(num_envs, dtype=np.uint64)
+        self.episodes = np.zeros(num_envs, dtype=np.int64)  # episodes begun since seeding
+        self.tokens = np.full((num_envs, spec.seq_len), spec.pad_token, dtype=np.int32)
+        self.lengths = np.zeros(num_envs, dtype=np.int64)
+        self.finished = np.ones(num_envs, dtype=bool)  # nothing may be written before the first reset
+        self._values = np.zeros(num_envs)
+        self._returns = np.zeros(num_envs)
+        self._started = np.zeros(num_envs)
+
+    def seed(self, seeds: Sequence[int | None]) -> None:
+        """Gives env i the stream of `seeds[i]`; None leaves it as it is, or seeds it from the system at first."""
+        changed = [i for i, seed in enumerate(seeds) if seed is not None or self.seed_keys[i] == 0]
+        for i in changed:
+            self.seed_keys[i] = seed_key(seeding.np_random(seeds[i])[1])
+            self.episodes[i] = 0
+        if changed and self.online:
+            self.rewards.seed(self.seed_keys)
+
+    def reset(self, rows: np.ndarray) -> None:
+        """Begins a new episode in `rows` (B,) bool."""
+        self.tokens[rows] = self.spec.pad_token
+        for array in (self.lengths, self._values, self._returns, self.finished):
+            array[rows] = 0
+        self.episodes[rows] += 1
+        self._started[rows] = time.perf_counter()
+
+    def step(self, actions: np.ndarray) -> Transition:
+        """Appends `actions` (B,), checked, to the episodes."""
+        actions = self._check_actions(actions)
+        self.tokens[np.arange(self.num_envs), self.lengths] = actions
+        self.lengths += 1
+        self.finished = self.lengths == self.spec.seq_len
+        if self.spec.eos_token is not None:
+            self.finished |= actions == self.spec.eos_token
+        values = self._new_values()
+        rewards = self.rewards.reward_fn(self._values, np.nan_to_num(values))
+        self._values = np.nan_to_num(values)
+        self._returns = self._returns + rewards
+        seconds = time.perf_counter() - self._started
+        metrics = self.observe(self.tokens[self.finished])
+        return Transition(
+            self.tokens.copy(), rewards, self.finished.copy(), values, self._returns.copy(), self.lengths.copy(), seconds, metrics
+        )
+
+    def observe(self, episodes: np.ndarray) -> dict[str, float]:
+        """Tells the rewards of sequences (M, T) that just ended; what they learned, if they did."""
+        return self.rewards.observe(episodes) if self.online and len(episodes) else {}
+
+    def action_mask(self) -> np.ndarray | None:
+        """Allowed actions (B, V) as int8, a new array; None where every token is allowed always."""
+        if not self.spec.min_length:
+            return None
+        mask = np.ones((self.num_envs, self.spec.vocab_size), dtype=np.int8)
+        mask[self.lengths < self.spec.min_length, self.spec.eos_token] = 0
+        return mask
+
+    def episode_keys(self) -> np.ndarray:
+        """The random streams of the present episodes, (B,) uint64."""
+        return fold_keys(self.seed_keys, self.episodes)
+
+    def _new_values(self) -> np.ndarray:
+        values = np.full(self.num_envs, np.nan)
+        rows = slice(None) if self.rewards.needs_prefix_values else self.finished
+        if self.rewards.needs_prefix_values or self.finished.any():
+            values[rows] = self.rewards.values(self.tokens[rows], self.lengths[rows], self.episode_keys()[rows])
+        return values
+
+    def _check_actions(self, actions: np.ndarray) -> np.ndarray:
+        actions = np.asarray(actions)
+        if actions.shape != (self.num_envs,):
+            raise error.InvalidAction(f"actions have shape {actions.shape}; expected ({self.num_envs},), one token for each env")
+        if not np.issubdtype(actions.dtype, np.integer):
+            raise error.InvalidAction(
+                f"actions have dtype {actions.dtype}; expected integers, tokens 0..{self.spec.vocab_size - 1}"
+            )
+        if self.finished.any():
+            raise error.ResetNeeded(f"env {int(self.finished.argmax())} has no episode to write in; call reset() first")
+        outside = (actions < 0) | (actions >= self.spec.vocab_size)
+        self._refuse(outside, actions, f"the vocabulary is 0..{self.spec.vocab_size - 1}")
+        if self.spec.min_length:
+            early = (actions == self.spec.eos_token) & (self.lengths < self.spec.min_length)
+            self._refuse(
+                early, actions, f"the end token is masked before {self.spec.min_length} tokens (see info['action_mask'])"
+            )
+        return actions
+
+    def _refuse(self, wrong: np.ndarray, actions: np.ndarray, reason: str) -> None:
+        if wrong.any():
+            i = int(wrong.argmax())
+            written = f"this env has written {self.lengths[i]} of {self.spec.seq_len}"
+            raise error.InvalidAction(f"env {i} was given token {actions[i]}; {reason} and {written}")

@@ -1,0 +1,1 @@
+"""Metrics: likelihoods under an oracle, n-grams of text, and the temperature frontier."""

@@ -1,0 +1,241 @@
+"""BLEU (Papineni et al. 2002), Self-BLEU (Zhu et al. 2018) and distinct-n (Li et al. 2016) over padded token arrays.
+
+A sentence is what is written before `eos_token`: the end itself and the padding are in no n-gram and in no length, so that a
+sentence means the same with and without its end. BLEU here is NLTK's `sentence_bleu` with uniform weights over the orders 1..n,
+every reference counted, to rounding. All hypotheses share their references, so these are counted once and never subsampled.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqgan_env.names import choose
+from seqgan_env.types import TokenSpec
+
+SMOOTHINGS = ("method1", "none")
+
+_EPSILON = 0.1  # NLTK's SmoothingFunction().method1: what an order without a match counts as
+_ABSENT = -1  # in arrays of words and n-grams: nothing is written here, or no reference holds it
+
+
+class BleuReferences:
+    """Reference sentences, counted: BLEU of any hypotheses against all of them."""
+
+    def __init__(self, references: np.ndarray, spec: TokenSpec, max_n: int = 4, smoothing: str = "method1") -> None:
+        """Args:
+            references: (R, T) integer tokens, padded.
+            spec: of the sequences.
+            max_n: the highest order of n-grams.
+            smoothing: of an order without a match: "method1" counts 0.1 matches; with "none" the score is 0, or rather
+                NLTK's next to nothing (below 1e-60 for n up to 5).
+
+        Raises:
+            ValueError: no references, an order below 1, an unknown smoothing.
+        """
+        if max_n < 1:
+            raise ValueError(f"max_n is {max_n}; allowed is 1 or more")
+        if len(references) == 0:
+            raise ValueError("BLEU needs at least 1 reference; 0 were given")
+        self.spec, self.max_n = spec, max_n
+        self.smoothing = choose(SMOOTHINGS, smoothing, "smoothing")
+        self._words = _words(references, spec)
+        self._tables = _tables(self._words, spec, max_n)
+        sizes = [spec.vocab_size, *map(len, self._tables)]
+        self._limits = [_Limits(ids, size) for ids, size in zip(self._ids(self._words), sizes, strict=True)]
+        self._num_by_length = np.bincount(_num_words(self._words), minlength=spec.seq_len + 1)  # (T + 1,)
+
+    def sentence_scores(self, tokens: np.ndarray) -> np.ndarray:
+        """BLEU-`max_n` (B,) of the sentences `tokens` (B, T)."""
+        return self.scores_by_order(tokens)[:, -1]
+
+    def scores_by_order(self, tokens: np.ndarray) -> np.ndarray:
+        """BLEU-1..`max_n` (B, max_n) of the sentences `tokens` (B, T): column n - 1 is BLEU-n."""
+        words = _words(tokens, self.spec)
+        matches = [_num_matches(ids, limits.best) for ids, limits in zip(self._ids(words), self._limits, strict=True)]
+        available = self._num_by_length[None].repeat(self.spec.seq_len + 1, axis=0)
+        return self._scores(_num_words(words), np.stack(matches, axis=1), available)
+
+    def leave_one_out_scores(self) -> np.ndarray:
+        """BLEU-1..`max_n` (R, max_n) of every reference against all the others: never against itself.
+
+        Raises:
+            ValueError: there is only one reference.
+        """
+        if len(self._words) < 2:
+            raise ValueError("Self-BLEU needs at least 2 sentences; 1 was given")
+        matches = [
+            _num_matches(ids, limits.without_own) for ids, limits in zip(self._ids(self._words), self._limits, strict=True)
+        ]
+        available = self._num_by_length[None] - np.eye(self.spec.seq_len + 1, dtype=np.int64)
+        return self._scores(_num_words(self._words), np.stack(matches, axis=1), available)
+
+    def _ids(self, words: np.ndarray) -> list[np.ndarray]:
+        """For each order n the n-grams (B, T - n + 1) of `words` as positions in its table, `_ABSENT` where not in it."""
+        found = [words]
+        for n, table in enumerate(self._tables, start=2):
+            found.append(_find(table, _keys(found[-1], words, n, self.spec)))
+        return found
+
+    def _scores(self, num_words: np.ndarray, matches: np.ndarray, available: np.ndarray) -> np.ndarray:
+        """BLEU-1..`max_n` (B, max_n) from the number of words (B,), the matches (B, max_n) by order, and of which lengths
+        there is a reference (T + 1, T + 1): row of the hypothesis' length, column of the reference's."""
+        num_ngrams = np.maximum(num_words[:, None] - np.arange(self.max_n), 1)
+        log_precision = np.log(np.where(matches > 0, matches, _EPSILON) / num_ngrams)
+        if self.smoothing == "none":
+            log_precision[matches == 0] = np.log(sys.float_info.min)
+        mean = log_precision.cumsum(1) / np.arange(1, self.max_n + 1)
+        brevity = _brevity_penalty(num_words, _closest_length(available)[num_words])
+        scores: np.ndarray = np.where(matches[:, :1] > 0, brevity[:, None] * np.exp(mean), 0.0)
+        return scores
+
+
+class BleuScorer:
+    """BLEU of a sequence against real ones, in [0, 1]: the reward of the paper's baseline PG-BLEU. A `SequenceScorer`."""
+
+    def __init__(self, references: Tensor, spec: TokenSpec, max_n: int = 3, smoothing: str = "method1") -> None:
+        """Args: as of `BleuReferences`, with `references` (R, T) a tensor."""
+        self.references = BleuReferences(references.cpu().numpy(), spec, max_n, smoothing)
+
+    def score(self, tokens: Tensor) -> Tensor:
+        """BLEU-`max_n`, (B,) float32, of finished sequences (B, T)."""
+        scores = self.references.sentence_scores(tokens.cpu().numpy())
+        return torch.from_numpy(scores).to(tokens.device, torch.float32)
+
+
+def self_bleu(tokens: np.ndarray, spec: TokenSpec, max_n: int = 4, smoothing: str = "method1") -> np.ndarray:
+    """Self-BLEU-1..`max_n` (max_n,): the mean BLEU of each sentence of `tokens` (B, T) against all the others.
+
+    It rises with B, since more references match more: compare only numbers of as many sentences.
+    """
+    mean: np.ndarray = BleuReferences(tokens, spec, max_n, smoothing).leave_one_out_scores().mean(0)
+    return mean
+
+
+def distinct(tokens: np.ndarray, spec: TokenSpec, n: int) -> float:
+    """Different n-grams of `tokens` (B, T) as a share of all n-grams; 0 where there are none."""
+    words = _words(tokens, spec)
+    keys = words
+    for order in range(2, n + 1):
+        keys = _keys(_find(_present(keys), keys), words, order, spec)
+    total = int((keys != _ABSENT).sum())
+    return len(_present(keys)) / total if total else 0.0
+
+
+def _words(tokens: np.ndarray, spec: TokenSpec) -> np.ndarray:
+    """`tokens` (B, T) with `_ABSENT` from the end of each sentence on."""
+    ended = tokens == spec.pad_token
+    if spec.eos_token is not None:
+        ended |= tokens == spec.eos_token
+    return np.where(np.logical_or.accumulate(ended, axis=1), _ABSENT, tokens).astype(np.int64)
+
+
+def _num_words(words: np.ndarray) -> np.ndarray:
+    lengths: np.ndarray = (words != _ABSENT).sum(1)
+    return lengths
+
+
+def _tables(words: np.ndarray, spec: TokenSpec, max_n: int) -> list[np.ndarray]:
+    """The sorted keys of all n-grams of `words` (R, T), for the orders 2..`max_n`. A single token is its own key."""
+    tables, ids = [], words
+    for n in range(2, max_n + 1):
+        keys = _keys(ids, words, n, spec)
+        tables.append(_present(keys))
+        ids = _find(tables[-1], keys)
+    return tables
+
+
+def _keys(shorter: np.ndarray, words: np.ndarray, n: int, spec: TokenSpec) -> np.ndarray:
+    """An integer for each n-gram (B, T - n + 1), the same for the same one only: its first n - 1 words, numbered, and its last.
+
+    Args:
+        shorter: (B, T - n + 2) the (n - 1)-grams, numbered.
+        words: (B, T).
+    """
+    first, last = shorter[:, :-1], words[:, n - 1 :]
+    return np.where((first != _ABSENT) & (last != _ABSENT), first * spec.vocab_size + last, _ABSENT)
+
+
+def _present(keys: np.ndarray) -> np.ndarray:
+    return np.unique(keys[keys != _ABSENT])
+
+
+def _find(table: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Positions (B, K) of `keys` (B, K) in the sorted `table`; `_ABSENT` for one that is not there."""
+    if len(table) == 0:
+        return np.full_like(keys, _ABSENT)
+    position = np.searchsorted(table, keys).clip(max=len(table) - 1)
+    return np.where(table[position] == keys, position, _ABSENT)
+
+
+class _Limits:
+    """How often an n-gram stands in the one reference that has it most often: more of it does not match (clipping)."""
+
+    def __init__(self, ids: np.ndarray, num_ngrams: int) -> None:
+        """Args:
+        ids: (R, K) the n-grams of the references, numbered, 0..num_ngrams - 1 or `_ABSENT`.
+        num_ngrams: how many different ones there are. One more place, at `_ABSENT`, keeps the limit 0.
+        """
+        ordered, before = _occurrences(ids)
+        rows, columns = np.nonzero(ordered != _ABSENT)
+        ngram, count = ordered[rows, columns], before[rows, columns] + 1
+        self._most = _largest(ngram, count, num_ngrams + 1)
+        self._owner = np.full(num_ngrams + 1, _ABSENT)
+        has_most = count == self._most[ngram]
+        self._owner[ngram[has_most]] = rows[has_most]  # of equals, any one
+        others = rows != self._owner[ngram]
+        self._second = _largest(ngram[others], count[others], num_ngrams + 1)
+
+    def best(self, ngrams: np.ndarray) -> np.ndarray:
+        """Limits (B, K) of `ngrams` (B, K) over all references."""
+        return self._most[ngrams]
+
+    def without_own(self, ngrams: np.ndarray) -> np.ndarray:
+        """Limits (R, K) of the references' own `ngrams` (R, K) over all references but the one of the same row."""
+        is_own = self._owner[ngrams] == np.arange(len(ngrams))[:, None]
+        return np.where(is_own, self._second[ngrams], self._most[ngrams])
+
+
+def _num_matches(ids: np.ndarray, limits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """How many of the n-grams `ids` (B, K) of each row match, (B,): an n-gram as often as its limit at most."""
+    ordered, before = _occurrences(ids)
+    matches: np.ndarray = (before < limits(ordered)).sum(1)
+    return matches
+
+
+def _occurrences(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each row of `ids` (B, K) sorted, and how often each entry stood before in its row: 0, 1, 2.. along a run."""
+    ordered = np.sort(ids, axis=1)
+    position = np.arange(ids.shape[1])
+    starts = np.zeros_like(ordered)
+    starts[:, 1:] = np.where(ordered[:, 1:] != ordered[:, :-1], position[1:], 0)
+    return ordered, position - np.maximum.accumulate(starts, axis=1)
+
+
+def _largest(index: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+    """The largest of `values` (M,) by `index` (M,), (size,); 0 where there is none."""
+    largest = np.zeros(size, dtype=np.int64)
+    np.maximum.at(largest, index, values)
+    return largest
+
+
+def _closest_length(available: np.ndarray) -> np.ndarray:
+    """The length of a reference that is closest to each length of a hypothesis (L,); of two as close, the shorter one.
+
+    Args:
+        available: (L, L) positive where there is a reference: row of the hypothesis' length, column of the reference's.
+    """
+    lengths = np.arange(len(available))
+    distance = np.where(available > 0, np.abs(lengths - lengths[:, None]), 2 * len(lengths))
+    closest: np.ndarray = distance.argmin(1)
+    return closest
+
+
+def _brevity_penalty(length: np.ndarray, closest: np.ndarray) -> np.ndarray:
+    """exp(1 - r / c) (B,) where a sentence of c words is shorter than its closest reference of r, 1 elsewhere, 0 without words."""
+    penalty = np.exp(np.minimum(0.0, 1 - closest / np.maximum(length, 1)))
+    return np.where(length > 0, penalty, 0.0)

@@ -1,0 +1,65 @@
+"""Score sources other than the CNN: the exact optimal discriminator, the oracle's likelihood, and the controls.
+
+A source is a `SequenceScorer`, rolled out by `RolloutValue`, or directly a `PrefixValue` where rolling out would be waste.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from seqgan_env.streams import RowStreams
+from seqgan_env.types import RolloutPolicy, TokenSpec
+
+
+@runtime_checkable
+class HasLogProb(Protocol):
+    """Anything with likelihoods of finished sequences."""
+
+    def log_prob(self, tokens: Tensor) -> Tensor:
+        """log p(Y), (B,), in nats."""
+        ...
+
+
+class OptimalScorer:
+    """The exact optimal discriminator, D*(Y) = p_oracle / (p_oracle + p_policy) (Goodfellow et al. 2014, eq. 2).
+
+    As a logit it is log p_oracle(Y) - log p_policy(Y), with the live policy.
+    """
+
+    def __init__(self, oracle: HasLogProb, policy: RolloutPolicy, score_as: str = "probability") -> None:
+        self.oracle, self.policy, self.score_as = oracle, policy, score_as
+
+    def score(self, tokens: Tensor) -> Tensor:
+        if not isinstance(self.policy, HasLogProb):
+            raise TypeError(
+                f"source 'optimal' needs the policy's likelihoods; {type(self.policy).__name__} has no log_prob(tokens)"
+            )
+        log_ratio = self.oracle.log_prob(tokens) - self.policy.log_prob(tokens)
+        return log_ratio if self.score_as == "logit" else torch.sigmoid(log_ratio)
+
+
+class OracleScorer:
+    """log p_oracle(Y) per token, in nats: a known reward, exploitable on purpose (one likely sentence for ever)."""
+
+    def __init__(self, oracle: HasLogProb, spec: TokenSpec) -> None:
+        self.oracle, self.spec = oracle, spec
+
+    def score(self, tokens: Tensor) -> Tensor:
+        return self.oracle.log_prob(tokens) / self.spec.lengths(tokens)
+
+
+class ConstantValue:
+    """1 for every prefix. A control: what an agent gains from it is no merit of the reward."""
+
+    def __call__(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
+        return torch.ones(len(tokens), device=tokens.device)
+
+
+class RandomValue:
+    """Uniform noise in [0, 1) for every prefix, drawn afresh for every episode. A control."""
+
+    def __call__(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
+        return RowStreams.draw(rng, len(tokens)).fold_in(lengths).uniform(1).squeeze(1)

@@ -1,0 +1,179 @@
+"""The synthetic benchmark: an LSTM with random parameters is the true distribution (Yu et al. 2017, section 4)."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from seqgan_env.language_model import LSTMLanguageModel
+from seqgan_env.metrics.likelihood import oracle_metrics
+from seqgan_env.streams import RowStreams, seed_key
+from seqgan_env.tasks.real_data import draw_without_repeats
+from seqgan_env.types import RolloutPolicy, TokenSpec
+
+# streams of an oracle's seed: each set of data has its own, so that changing one size changes no other set
+_REAL, _VALIDATION, _HELD_OUT = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class OracleSettings:
+    """An oracle and its data.
+
+    Attributes:
+        vocab_size: V, tokens.
+        seq_len: T, tokens.
+        embedding_dim: of the oracle LSTM.
+        hidden_dim: of the oracle LSTM.
+        oracle_seed: of the oracle's parameters and of all data.
+        weights: file of the oracle's parameters (the authors' released pickle, or safetensors) in place of random ones.
+        num_real: sequences to train on.
+        num_held_out: sequences to report on, and as many to select on.
+        fresh: every draw of real data is new, an endless supply; pre-training still uses `num_real` fixed ones.
+        num_eval: sequences drawn from a policy to evaluate it.
+    """
+
+    vocab_size: int = 50
+    seq_len: int = 10
+    embedding_dim: int = 32
+    hidden_dim: int = 32
+    oracle_seed: int = 0
+    weights: str | None = None
+    num_real: int = 10_000
+    num_held_out: int = 5_000
+    fresh: bool = False
+    num_eval: int = 5_000
+
+
+ORACLE_PRESETS = {
+    "oracle-tiny": OracleSettings(vocab_size=50, seq_len=10),
+    "oracle-small": OracleSettings(vocab_size=500, seq_len=20),
+    "oracle-paper": OracleSettings(vocab_size=5000, seq_len=20),
+}
+
+
+class OracleTask:
+    """Writing what a random LSTM would write; the truth is known, so that every divergence can be measured."""
+
+    def __init__(self, settings: OracleSettings = OracleSettings(), name: str = "oracle") -> None:
+        for field in ("num_real", "num_held_out", "num_eval"):
+            if getattr(settings, field) < 1:
+                raise ValueError(f"{field} is {getattr(settings, field)}; allowed is 1 or more")
+        self.name, self.settings = name, settings
+        self.spec = TokenSpec(settings.vocab_size, settings.seq_len)
+        self.oracle = build_oracle(settings, self.spec)
+        self.real_sequences = self._draw(settings.num_real, _REAL)
+        self.validation = self._draw(settings.num_held_out, _VALIDATION)
+        self.held_out = self._draw(settings.num_held_out, _HELD_OUT)
+
+    def draw_real(self, num: int, rng: torch.Generator) -> Tensor:
+        """`num` real sequences (num, T): new ones if `fresh`, else from the fixed ones, without repeats while they last."""
+        if self.settings.fresh:
+            return self.oracle.sample(num, rng)
+        return draw_without_repeats(self.real_sequences, num, rng)
+
+    def evaluate(self, policy: RolloutPolicy, rng: torch.Generator) -> dict[str, float]:
+        """The likelihood metrics of `seqgan_env.metrics.likelihood`, in nats per token, and those of the unigram."""
+        return oracle_metrics(policy, self.oracle, self.spec, self.held_out, self.settings.num_eval, rng)
+
+    def decode(self, tokens: Tensor) -> str:
+        return " ".join(str(token) for token in tokens.tolist() if token != self.spec.pad_token)
+
+    def to(self, device: str) -> OracleTask:
+        """Moves the oracle and all data to `device`, in place."""
+        self.oracle.to(device)
+        for name in ("real_sequences", "validation", "held_out"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+    def _draw(self, num: int, which: int) -> Tensor:
+        key = torch.tensor([seed_key(self.settings.oracle_seed) - 2**63])
+        return self.oracle.sample(num, RowStreams(key).fold_in(which).repeat(num))
+
+
+def build_oracle(settings: OracleSettings, spec: TokenSpec) -> LSTMLanguageModel:
+    """The oracle: parameters from `settings.weights`, or ~ N(0, 1) from NumPy's PCG64, the same on every machine."""
+    oracle = LSTMLanguageModel(spec, settings.embedding_dim, settings.hidden_dim)
+    arrays = (
+        _random_arrays(oracle, settings.oracle_seed) if settings.weights is None else load_oracle_arrays(Path(settings.weights))
+    )
+    _fill(oracle, arrays, settings.weights or "random parameters")
+    return oracle.requires_grad_(False).eval()
+
+
+def load_oracle_arrays(path: Path) -> dict[str, np.ndarray]:
+    """An oracle's parameters by name from a `.safetensors` file, or from the authors' pickle of 15 arrays.
+
+    Raises:
+        ValueError: the file is missing, damaged, or holds anything but arrays of numbers.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return {name: tensor.numpy() for name, tensor in load_file(path).items()}
+        with path.open("rb") as file:
+            return _from_released(_ArrayUnpickler(file).load(), path)
+    except OSError as problem:
+        raise ValueError(f"weights file {path}: {problem.strerror or problem}") from problem
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        EOFError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        TypeError,
+        ImportError,
+    ) as problem:
+        raise ValueError(f"weights file {path} is damaged or not an oracle's weights: {problem}") from problem
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles NumPy arrays and refuses everything else before anything of it is run."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file, encoding="latin1")
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
+            return getattr(np._core.multiarray, name)
+        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
+            return getattr(np, name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}; only NumPy arrays are allowed")
+
+
+def _from_released(arrays: object, path: Path) -> dict[str, np.ndarray]:
+    """The authors' order: embedding, then W, U, b of input, forget, output gate and candidate, then the output layer."""
+    if not isinstance(arrays, list) or len(arrays) != 15 or not all(isinstance(a, np.ndarray) for a in arrays):
+        raise ValueError(f"weights file {path} holds {type(arrays).__name__}; expected the released list of 15 arrays")
+    embedding, *gates, weight, bias = arrays
+    order = (0, 1, 3, 2)  # theirs is i, f, o, g; PyTorch's i, f, g, o
+    stacked = [np.concatenate([gates[3 * gate + part].T for gate in order]) for part in range(3)]
+    names = ("embedding.weight", "lstm.weight_ih_l0", "lstm.weight_hh_l0", "lstm.bias_ih_l0", "output.weight", "output.bias")
+    return dict(zip(names, (embedding, *stacked, weight.T, bias), strict=True))
+
+
+def _random_arrays(oracle: LSTMLanguageModel, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.Generator(np.random.PCG64(seed))
+    shapes = {name: tuple(p.shape) for name, p in oracle.named_parameters() if p.requires_grad}
+    return {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def _fill(oracle: LSTMLanguageModel, arrays: dict[str, np.ndarray], source: str) -> None:
+    parameters = {name: p for name, p in oracle.named_parameters() if p.requires_grad}
+    if set(arrays) != set(parameters):
+        raise ValueError(f"{source} holds {sorted(arrays)}; expected {sorted(parameters)}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            array = np.asarray(arrays[name], dtype=np.float32)
+            if array.shape != tuple(parameter.shape):
+                raise ValueError(f"{source}: {name} has shape {array.shape}; this task needs {tuple(parameter.shape)}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{source}: {name} holds numbers that are not finite")
+            parameter.copy_(torch.from_numpy(array))
