@@ -1,0 +1,154 @@
+"""REINFORCE on action values: the policy gradient of SeqGAN (Yu et al. 2017, eqs. 7 and 8; Williams 1992).
+
+grad J = mean over sequences and tokens of (A_t) grad log p(y_t | y_1..y_{t-1}), with A_t = return-to-go - baseline. Under the
+reward form `rollout`, whose discount is 0, the return-to-go is Q_t itself.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from agents.mle import MaximumLikelihood
+from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.names import choose
+from seqgan_env.streams import RowStreams
+from seqgan_env.vector_env import TokenVectorEnv
+
+BASELINES = ("none", "batch_mean", "value")
+
+
+class Reinforce:
+    """The agent of the paper: a language model trained by maximum likelihood, then by REINFORCE.
+
+    One update writes one sequence in every env of the vector environment, through `env.play`, which pays what stepping would.
+    """
+
+    control_options: ClassVar = {"baseline": "none"}  # under a constant reward any other baseline leaves nothing to follow
+
+    def __init__(
+        self,
+        env: TokenVectorEnv,
+        policy: LanguageModel | None = None,
+        seed: int = 0,
+        learning_rate: float = 2e-3,
+        baseline: str = "batch_mean",
+        entropy_weight: float = 0.0,
+        kl_weight: float = 0.0,
+        max_grad_norm: float = 5.0,
+        mle_learning_rate: float = 1e-2,
+        mle_batch_size: int = 64,
+        embedding_dim: int = 32,
+        hidden_dim: int = 32,
+    ) -> None:
+        """Args:
+        env: vector environment to learn in; its `num_envs` is the batch size in sequences.
+        policy: language model to train; a new LSTM if not given.
+        seed: of the new LSTM and of all sampling.
+        learning_rate: of Adam in the adversarial phase.
+        baseline: subtracted from the return: "none" (the paper's), "batch_mean" (of the same position over the batch), or
+            "value" (a linear head on the policy's hidden state, trained beside it).
+        entropy_weight: of the entropy bonus, per token.
+        kl_weight: of the penalty KL(policy || pre-trained policy), per token.
+        max_grad_norm: gradients are scaled down to this norm.
+        mle_learning_rate: of Adam in pre-training.
+        mle_batch_size: sequences per step of pre-training.
+        embedding_dim: of a new LSTM.
+        hidden_dim: of a new LSTM.
+        """
+        choose(BASELINES, baseline, "baseline")
+        self.env: TokenVectorEnv = env.unwrapped
+        spec = self.env.task.spec
+        device = self.env.rewards.device
+        self.rng = torch.Generator(device=device).manual_seed(seed)
+        cpu_rng = torch.Generator().manual_seed(seed)
+        self.policy = policy or LSTMLanguageModel.initialised(spec, cpu_rng, embedding_dim, hidden_dim).to(device)
+        self.baseline, self.entropy_weight, self.kl_weight, self.max_grad_norm = (
+            baseline,
+            entropy_weight,
+            kl_weight,
+            max_grad_norm,
+        )
+        self.value_head = nn.Linear(self.policy.output.in_features, 1).to(device)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+        self.parameters = [p for p in (*self.policy.parameters(), *self.value_head.parameters()) if p.requires_grad]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=learning_rate)
+        self.likelihood = MaximumLikelihood(self.policy, cpu_rng, mle_learning_rate, mle_batch_size, max_grad_norm)
+        self.reference: LanguageModel | None = None
+        self.env.reset(seed=seed)
+
+    def pretrain(self, sequences: Tensor, num_epochs: int) -> dict[str, float]:
+        """Maximum likelihood on `sequences` (M, T)."""
+        return self.likelihood.fit(sequences, num_epochs)
+
+    def update(self) -> dict[str, float]:
+        """One g-step: writes a batch of sequences, is paid, and follows the policy gradient once.
+
+        Returns:
+            `policy_loss` and `entropy` (nats per token, sampled), `reward` (mean per token), `advantage_std`, `grad_norm`.
+        """
+        if self.kl_weight and self.reference is None:
+            self.reference = self.policy.with_temperature(1.0).requires_grad_(False)
+        tokens = self.policy.sample(self.env.num_envs, RowStreams.draw(self.rng, self.env.num_envs))
+        rewards = self.env.play(tokens)
+        written = tokens != self.policy.spec.pad_token
+        returns = returns_to_go(rewards, self.env.discount)
+        baseline = self._baseline(tokens, returns, written)
+        advantages = (returns - baseline.detach()).masked_fill(~written, 0.0)
+        policy_loss = self.policy.weighted_nll(tokens, advantages) / written.sum()
+        loss = policy_loss + self._value_loss(baseline, returns, written) + self._regularisers(tokens, written)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+        self.optimizer.step()
+        return {
+            "policy_loss": float(policy_loss.detach()),
+            "reward": float(rewards.sum() / written.sum()),
+            "advantage_std": float(advantages[written].std()),
+            "grad_norm": float(grad_norm),
+        }
+
+    def _baseline(self, tokens: Tensor, returns: Tensor, written: Tensor) -> Tensor:
+        """(B, T); a graph to the value head only for baseline "value"."""
+        if self.baseline == "none":
+            return torch.zeros_like(returns)
+        if self.baseline == "batch_mean":
+            mean: Tensor = (returns * written).sum(0) / written.sum(0).clamp(min=1)
+            return mean.expand_as(returns)
+        with torch.no_grad():
+            hidden = self.policy.hidden_states(self.policy.inputs(tokens))
+        values: Tensor = self.value_head(hidden).squeeze(2)
+        return values
+
+    def _value_loss(self, baseline: Tensor, returns: Tensor, written: Tensor) -> Tensor:
+        if self.baseline != "value":
+            return returns.new_zeros(())
+        return (baseline - returns)[written].square().mean()
+
+    def _regularisers(self, tokens: Tensor, written: Tensor) -> Tensor:
+        """-entropy_weight * H(policy) + kl_weight * KL(policy || reference), exact per prefix, mean over written tokens."""
+        if not self.entropy_weight and not self.kl_weight:
+            return tokens.new_zeros((), dtype=torch.float32)
+        log_probs = self.policy.logits(tokens)[written].log_softmax(1)  # (R, V)
+        loss = self.entropy_weight * _expectation(log_probs, log_probs).mean()
+        if self.kl_weight and self.reference is not None:
+            with torch.no_grad():
+                reference = self.reference.logits(tokens)[written].log_softmax(1)
+            loss = loss + self.kl_weight * (_expectation(log_probs, log_probs) - _expectation(log_probs, reference)).mean()
+        return loss
+
+
+def _expectation(log_probs: Tensor, values: Tensor) -> Tensor:
+    """sum_v p_v values_v, (R,), where a masked token, of probability 0, counts 0."""
+    return (log_probs.exp() * values.masked_fill(values == -torch.inf, 0.0)).sum(1)
+
+
+def returns_to_go(rewards: Tensor, discount: float) -> Tensor:
+    """sum over s >= t of discount^(s - t) r_s, (B, T)."""
+    returns = rewards.clone()
+    for t in range(rewards.shape[1] - 2, -1, -1):
+        returns[:, t] += discount * returns[:, t + 1]
+    return returns

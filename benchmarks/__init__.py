@@ -1,0 +1,1 @@
+"""Measurements: speed, and the learning results that the documentation quotes."""

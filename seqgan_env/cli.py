@@ -1,0 +1,291 @@
+"""The command line: seqgan train, sample, evaluate, list."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import re
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from gymnasium.error import Error as GymnasiumError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from torch.utils.tensorboard import SummaryWriter
+
+from seqgan_env import run_directory
+from seqgan_env.adversarial import evaluate_task
+from seqgan_env.metrics.likelihood import sample_sequences
+from seqgan_env.names import choose
+from seqgan_env.plugins import agent_names
+from seqgan_env.rewards import FORMS, SOURCES
+from seqgan_env.settings import PRESETS, TrainSettings, settings_from
+from seqgan_env.tasks import TASKS
+from seqgan_env.train import Run, Trainer, at_temperature, load_run, tensorboard_logger, write_config, write_run
+
+COMMANDS = ("train", "sample", "evaluate", "list")
+ROWS = {
+    "mle": "MLE (best validation)",
+    "mle_at_temperature": "MLE at the same nll_gen",
+    "constant": "constant reward",
+    "agent": "agent",
+}
+COLUMNS = {
+    "nll_oracle": "nll_oracle ↓",
+    "nll_gen": "nll_gen ↓",
+    "entropy": "entropy",
+    "kl_reverse": "KL(G||O) ↓",
+    "kl_forward": "KL(O||G) ↓",
+    "perplexity_heldout": "perplexity ↓",
+    "bleu2": "BLEU-2 ↑",
+    "bleu3": "BLEU-3 ↑",
+    "bleu4": "BLEU-4 ↑",
+    "self_bleu3": "Self-BLEU-3 ↓",
+    "distinct2": "distinct-2 ↑",
+    "effective_vocabulary": "eff. vocab.",
+    "frontier_gain": "frontier gain ↑",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code: 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except (ValueError, TypeError, GymnasiumError) as problem:
+        if arguments.traceback:
+            raise
+        print(f"seqgan: {' '.join(str(problem).split())}", file=sys.stderr)
+        return 2
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line on stderr, with the nearest valid flag or command for a typo."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.match(r"unrecognized arguments: (--[\w-]+)|argument COMMAND: invalid choice: '(.*?)'", message)
+        if unknown:
+            options = [option for action in self._all_actions() for option in action.option_strings]
+            close = difflib.get_close_matches(unknown[1] or unknown[2], options if unknown[1] else COMMANDS, n=1)
+            message += f". Did you mean {close[0]}?" if close else ""
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        sys.exit(2)
+
+    def _all_actions(self) -> list[argparse.Action]:
+        nested = [a for a in self._actions if isinstance(a, argparse._SubParsersAction)]
+        return self._actions + [b for a in nested for parser in a.choices.values() for b in parser._actions]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = _Parser(prog="seqgan", description="Sequence generation as reinforcement learning (SeqGAN).", allow_abbrev=False)
+    parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_train(commands)
+    sample = commands.add_parser("sample", help="write sequences with the trained policy of a run", allow_abbrev=False)
+    sample.add_argument("run_path", type=Path, metavar="RUN", help="run directory")
+    sample.add_argument("--num", type=_positive, default=20, metavar="N", help="sequences (default: 20)")
+    sample.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
+    sample.add_argument("--temperature", type=float, default=1.0, metavar="X", help="divides the logits (default: 1)")
+    sample.set_defaults(run=_sample)
+    evaluate = commands.add_parser("evaluate", help="measure the trained policy of a run", allow_abbrev=False)
+    evaluate.add_argument("run_path", type=Path, metavar="RUN", help="run directory")
+    evaluate.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
+    evaluate.set_defaults(run=_evaluate)
+    listing = commands.add_parser("list", help="list tasks, agents, rewards or sources", allow_abbrev=False)
+    listing.add_argument("what", metavar="tasks|agents|rewards|sources")
+    listing.set_defaults(run=_list)
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser(
+        "train",
+        help="pre-train, adversarial phase, table, plot",
+        description="Pre-trains an agent, trains it by Algorithm 1, and measures it beside its controls.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    train.add_argument(
+        "--preset", default="tiny", metavar="NAME", help=f"settings to start from: {', '.join(PRESETS)} (default: tiny)"
+    )
+    train.add_argument("--out", type=Path, default=None, metavar="DIR", help="run directory (default: runs/TASK-AGENT-SEED)")
+    train.add_argument("--force", action="store_true", default=False, help="overwrite an existing run directory")
+    hints = typing.get_type_hints(TrainSettings)
+    for setting in fields(TrainSettings):
+        _add_setting(train, setting, hints[setting.name])
+    train.set_defaults(run=_train)
+
+
+def _add_setting(parser: argparse.ArgumentParser, setting: Field[Any], hint: Any) -> None:
+    flag = "--" + setting.name.replace("_", "-")
+    text = setting.metadata["help"] + ("" if setting.default in (None, MISSING) else f" (default: {setting.default})")
+    if hint is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+    elif setting.name == "agent_options":
+        parser.add_argument("--set", dest=setting.name, type=_option, action="append", metavar="KEY=VALUE", help=text)
+    else:
+        kind = next(t for t in (typing.get_args(hint) or (hint,)) if t is not types.NoneType)
+        parser.add_argument(flag, type=kind, metavar=setting.metadata["metavar"], help=text)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    try:
+        return key.replace("-", "_"), json.loads(value)
+    except ValueError:
+        return key.replace("-", "_"), value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    changes = {f.name: getattr(arguments, f.name) for f in fields(TrainSettings) if hasattr(arguments, f.name)}
+    if "agent_options" in changes:
+        changes["agent_options"] = dict(changes["agent_options"])
+    settings = settings_from(arguments.preset, changes)
+    path = arguments.out or Path("runs") / f"{settings.task}-{settings.agent.replace(':', '.')}-{settings.seed}"
+    run_directory.check_available(path, arguments.force)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    console = Console()
+    with LiveProgress(console) as progress:
+        trainer = Trainer(settings, progress)
+        run_directory.create(path, arguments.force)
+        write_config(settings, path, trainer.task)
+        console.print(str(getattr(trainer.task, "summary", f"task {settings.task}: {trainer.task.spec}")), highlight=False)
+        with SummaryWriter(str(path / "tensorboard")) as writer:
+            trainer.on_row = tensorboard_logger(writer)
+            run = trainer()
+    write_run(run, path)
+    _print_table(console, run)
+    console.print(f"samples, curves, metrics and weights: {path}", highlight=False)
+    return 130 if run.interrupted else 0
+
+
+class LiveProgress:
+    """One bar a phase, with the metrics that matter behind it; off a terminal, a line a phase."""
+
+    SHOWN = (
+        "nll_validation",
+        "task/nll_oracle",
+        "task/nll_gen",
+        "task/frontier_gain",
+        "discriminator/accuracy_heldout",
+        "temperature",
+        "agent/reward",
+    )
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description:<24}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self.progress = Progress(*columns, TextColumn("{task.fields[metrics]}"), console=console)
+        self.tasks: dict[str, TaskID] = {}
+        self.shown: dict[str, float] = {}
+
+    def __enter__(self) -> LiveProgress:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.progress.stop()
+
+    def __call__(self, phase: str, done: int, total: int, metrics: dict[str, float]) -> None:
+        if phase not in self.tasks:
+            self.shown = {}
+            self.tasks[phase] = self.progress.add_task(phase, total=total, metrics="")
+        self.shown |= {key.split("/")[-1]: metrics[key] for key in self.SHOWN if key in metrics}
+        text = "  ".join(f"{key} {value:.3f}" for key, value in self.shown.items())
+        self.progress.update(self.tasks[phase], completed=done, metrics=text)
+
+
+def _print_table(console: Console, run: Run) -> None:
+    settings, who = run.settings, [name for name in ROWS if name in run.metrics]
+    table = Table(title=f"{settings.task}, {settings.agent}, source {settings.source}, seed {settings.seed}")
+    table.add_column("")
+    for name in who:
+        temperature = run.metrics[name].get("temperature")
+        table.add_column(
+            ROWS[name] + (f" (T {temperature:.2f})" if temperature else ""),
+            justify="right",
+            style="bold" if name == "agent" else "",
+        )
+    for name, label in COLUMNS.items():
+        if any(name in run.metrics[policy] for policy in who):
+            table.add_row(label, *[f"{run.metrics[policy][name]:.3f}" if name in run.metrics[policy] else "" for policy in who])
+    console.print(table)
+    console.print(_verdict(run), highlight=False)
+
+
+def _verdict(run: Run) -> str:
+    """One sentence on what the adversarial phase did, from this one seed."""
+    if run.interrupted:
+        return "Interrupted: the table shows what there was."
+    mle, agent, constant = (run.metrics.get(name, {}) for name in ("mle", "agent", "constant"))
+    quality, sign = ("nll_oracle", 1.0) if "nll_oracle" in agent else ("bleu4", -1.0)
+    if quality not in mle or quality not in agent:
+        return ""
+    against = [
+        f"{sign * (other[quality] - agent[quality]):+.3f} against {label}"
+        for label, other in (("MLE", mle), ("the constant reward", constant))
+        if other
+    ]
+    gain = agent.get("frontier_gain")
+    knob = "" if gain is None else f"; against what temperature alone reaches at the same diversity: {gain:+.3f}"
+    return f"Gain in {quality} (positive is better; one seed): {', '.join(against)}{knob}."
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    settings, task, agent = load_run(arguments.run_path)
+    policy = at_temperature(agent.policy, arguments.temperature)
+    rng = torch.Generator(device=settings.device).manual_seed(arguments.seed)
+    for tokens in sample_sequences(policy, task.spec, arguments.num, rng):
+        print(task.decode(tokens))
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    settings, task, agent = load_run(arguments.run_path)
+    metrics = evaluate_task(agent.policy, task, arguments.seed, settings.device)
+    table = Table("metric", "value", title=str(arguments.run_path))
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:.4f}")
+    Console().print(table)
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    listings: dict[str, dict[str, str]] = {
+        "tasks": {name: str(settings) for name, settings in TASKS.items()},
+        "agents": agent_names(),
+        "rewards": {form.name: f"discount {form.discount:g}" for form in FORMS.values()},
+        "sources": dict.fromkeys(SOURCES, ""),
+    }
+    for name, text in listings[choose(listings, arguments.what, "listing")].items():
+        print(f"{name:16} {text}".rstrip())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""Agents by name: entry points of the group `seqgan_env.agents`, or `package.module:Class`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from importlib.metadata import entry_points
+from typing import Any
+
+from seqgan_env.names import choose
+from seqgan_env.types import GeneratorAgent
+from seqgan_env.vector_env import TokenVectorEnv
+
+GROUP = "seqgan_env.agents"
+_NEEDED = ("policy", "pretrain", "update")
+
+
+def agent_names() -> dict[str, str]:
+    """The installed agents: name to `package.module:Class`."""
+    return {point.name: point.value for point in sorted(entry_points(group=GROUP))}
+
+
+def load_agent_class(name: str) -> type:
+    """The class of an installed agent, or of `package.module:Class`.
+
+    Raises:
+        ValueError: there is none, it cannot be imported, or it lacks a method that Algorithm 1 calls.
+    """
+    value = name if ":" in name else agent_names()[choose(agent_names(), name, "agent")]
+    module_name, _, class_name = value.partition(":")
+    try:
+        cls = getattr(importlib.import_module(module_name), class_name, None)
+    except ImportError as problem:
+        extra = (
+            " (pip install 'seqgan-env[sb3]')"
+            if (problem.name or "").split(".")[0] in ("stable_baselines3", "sb3_contrib")
+            else ""
+        )
+        raise ValueError(f"agent {name!r} cannot be imported: {problem}{extra}") from problem
+    if not inspect.isclass(cls):
+        raise ValueError(f"agent {name!r}: {module_name} has no class {class_name}")
+    missing = [method for method in _NEEDED if method != "policy" and not callable(getattr(cls, method, None))]
+    if missing:
+        raise ValueError(f"agent {name!r} has no {' and no '.join(missing)}; an agent needs {', '.join(_NEEDED)}")
+    return cls
+
+
+def make_agent(name: str, env: TokenVectorEnv, seed: int, options: dict[str, Any]) -> GeneratorAgent:
+    """An agent that learns in `env`: `Class(env, seed=seed, **options)`.
+
+    Raises:
+        ValueError: the agent does not take an option, or lacks a part of the protocol.
+    """
+    cls = load_agent_class(name)
+    accepted = inspect.signature(cls).parameters
+    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values()):
+        for key in options:
+            choose([p for p in accepted if p not in ("self", "env", "seed", "policy")], key, f"option of agent {name}")
+    agent = cls(env, seed=seed, **options)
+    if not isinstance(agent, GeneratorAgent):
+        raise ValueError(f"agent {name!r} has no policy; an agent needs {', '.join(_NEEDED)}")
+    return agent

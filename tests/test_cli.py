@@ -1,0 +1,159 @@
+"""The command line as a user meets it: whole runs on small settings, and what bad input gets."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from seqgan_env.cli import main
+from seqgan_env.settings import TrainSettings
+
+QUICK = ["--batch-size", "16", "--rounds", "3", "--eval-every", "2", "--mle-epochs", "2", "--num-negatives", "64", "--num-rollouts", "1", "--threads", "1"]
+SMALL = ["--vocab-size", "8", "--seq-len", "4", *QUICK]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "oracle"
+    assert main(["train", *SMALL, "--out", str(path)]) == 0
+    return path
+
+
+def test_a_run_leaves_everything_it_promises(run: Path) -> None:
+    names = {p.name for p in run.iterdir()}
+    assert names >= {"config.json", "metrics.csv", "samples.txt", "curves.png", "result.json", "policy.safetensors", "mle.safetensors", "tensorboard"}
+    result = json.loads((run / "result.json").read_text())
+    metrics = {"nll_oracle", "nll_gen", "entropy", "kl_reverse", "kl_forward", "effective_vocabulary", "unique_tokens", "frontier_gain"}
+    for who in ("mle", "mle_at_temperature", "agent", "constant"):
+        assert result[who].keys() >= metrics
+    assert result["seconds"].keys() >= {"pretrain", "frontier", "adversarial", "constant"}
+    config = json.loads((run / "config.json").read_text())
+    assert TrainSettings(**config["settings"]).vocab_size == 8
+    assert config["versions"].keys() >= {"python", "torch", "numpy", "gymnasium", "seqgan-env"}
+    assert Image.open(run / "curves.png").size[0] > 1000
+
+
+def test_tensorboard_has_the_metrics_under_their_names(run: Path) -> None:
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    tags = set(events.Tags()["scalars"])
+    assert tags >= {"agent/policy_loss", "discriminator/accuracy_heldout", "task/nll_oracle", "task/frontier_gain", "pretrain/nll_validation"}
+    assert [event.step for event in events.Scalars("agent/policy_loss")] == [1, 2, 3]
+
+
+def test_the_same_settings_give_the_same_numbers(run: Path, tmp_path: Path) -> None:
+    assert main(["train", *SMALL, "--out", str(tmp_path / "again")]) == 0
+    first, second = (json.loads((p / "result.json").read_text()) for p in (run, tmp_path / "again"))
+    for who in ("mle", "mle_at_temperature", "agent", "constant"):
+        assert first[who] == second[who]
+    assert (run / "policy.safetensors").read_bytes() == (tmp_path / "again" / "policy.safetensors").read_bytes()
+
+
+def test_the_trained_policy_can_be_sampled_and_evaluated(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", str(run), "--num", "7"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7
+    assert all(re.fullmatch(r"([0-7] ){3}[0-7]", line) for line in lines)
+    assert main(["evaluate", str(run)]) == 0
+    shown = dict(re.findall(r"(\w+)\W+([\d.]+)", capsys.readouterr().out))
+    result = json.loads((run / "result.json").read_text())["agent"]
+    assert float(shown["nll_gen"]) == pytest.approx(result["nll_gen"], abs=1e-4)
+
+
+def test_an_existing_run_is_refused_without_force(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (run / "result.json").read_bytes()
+    assert main(["train", *SMALL, "--out", str(run)]) == 2
+    assert "exists; choose another with --out, or overwrite it with --force" in capsys.readouterr().err
+    assert (run / "result.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_text_trains_to_the_end(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("".join(f"the {a} {b} sees {c} .\n" for a in ("big", "old", "red") for b in ("cat", "dog", "cow") for c in "abcdefghij"))
+    assert main(["train", "--task", "text", "--corpus", str(corpus), *QUICK, "--out", str(tmp_path / "run")]) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["agent"].keys() >= {"perplexity_heldout", "bleu2", "bleu4", "self_bleu3", "distinct2"}
+    corpus.write_text(corpus.read_text().replace("cat", "rat"))
+    assert main(["sample", str(tmp_path / "run")]) == 2  # the tokens no longer mean the same words
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_cleanly_with_what_there_is(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "seqgan_env.cli", "train", *SMALL, "--rounds", "100000", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    deadline = time.monotonic() + 90
+    while not list((tmp_path / "run").glob("tensorboard/*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(10)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors.decode()
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["interrupted"] is True
+    assert "nll_oracle" in result["agent"]
+    assert (tmp_path / "run" / "policy.safetensors").exists()
+
+
+BAD = [
+    (["train", "--task", "oracle-tinny"], "Did you mean 'oracle-tiny'"),
+    (["train", "--agent", "reinforc"], "Did you mean 'reinforce'"),
+    (["train", "--agent", "no.such:Agent"], "cannot be imported"),
+    (["train", "--agent", "agents.mle:MaximumLikelihood"], "has no pretrain and no update"),
+    (["train", "--reward", "rolout"], "Did you mean 'rollout'"),
+    (["train", "--source", "oracel"], "Did you mean 'oracle'"),
+    (["train", "--preset", "papre"], "Did you mean 'paper'"),
+    (["train", "--set", "learning_rat=1"], "Did you mean 'learning_rate'"),
+    (["train", "--set", "learning_rate"], "is not KEY=VALUE"),
+    (["train", "--num-rollouts", "0"], "num_rollouts is 0; allowed is 1 or more"),
+    (["train", "--num-rollouts", "many"], "invalid int value: 'many'"),
+    (["train", "--roundz", "3"], "Did you mean --rounds"),
+    (["train", "--out", "/proc/nowhere"], "cannot be written"),
+    (["train", "--task", "text", "--corpus", "/no/such/file"], "/no/such/file"),
+    (["train", "--task", "text", "--source", "oracle"], "needs a task with an oracle"),
+    (["train", "--weights", "/no/such/file"], "/no/such/file"),
+    (["train", "--device", "cudaa"], "cudaa"),
+    (["list", "agent"], "Did you mean 'agents'"),
+    (["sample", "/no/such/run"], "config.json cannot be read"),
+    (["evaluate", "/no/such/run"], "config.json cannot be read"),
+    (["sample", "x", "--num", "0"], "0 is not 1 or more"),
+    (["trian"], "Did you mean train"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_bad_input_gets_one_line_and_exit_code_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = [] if "--out" in arguments or arguments[0] != "train" else ["--out", str(tmp_path / "run")]
+    try:
+        code = main([*arguments, *out])
+    except SystemExit as stop:
+        code = stop.code  # type: ignore[assignment]
+    errors = capsys.readouterr().err
+    assert code == 2
+    assert message in errors
+    assert len(errors.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_setting_is_in_the_help_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--help"])
+    assert stop.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for setting in fields(TrainSettings):
+        assert "--" + ("set" if setting.name == "agent_options" else setting.name.replace("_", "-")) in text
+    assert "(default: 160)" in text
+
+
+@pytest.mark.parametrize(("what", "name"), [("tasks", "oracle-paper"), ("agents", "reinforce"), ("rewards", "difference"), ("sources", "optimal")])
+def test_lists_show_what_there_is(what: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", what]) == 0
+    assert name in capsys.readouterr().out
