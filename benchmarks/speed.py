@@ -1,4 +1,4 @@
-"""Seconds of the work items of SeqGAN at the paper's sizes, beside a plain-torch reference and the machine's limit in the same run.
+"""Seconds of SeqGAN's work items at the paper's sizes, beside plain torch and the machine's limit in the same run.
 
     python -m benchmarks.speed [--quick] [--out FILE.json]
 
@@ -140,7 +140,9 @@ class Bench:
             with torch.no_grad():
                 self.discriminator(part)
 
-        return Measurement(f"score {num:,} sequences by D", *measure(ours, sizes.repeats), measure(plain, 1)[0] * num / len(part), None)
+        return Measurement(
+            f"score {num:,} sequences by D", *measure(ours, sizes.repeats), measure(plain, 1)[0] * num / len(part), None
+        )
 
     def g_step(self) -> Measurement:
         plain = float("nan")
@@ -177,7 +179,12 @@ def main() -> None:
     sizes = QUICK if arguments.quick else Sizes()
     with Console().status("measuring"):
         items = Bench(sizes).items()
-        machine = {"gemm_gflops": gemm_gflops(), "threads": arguments.threads, "platform": platform.platform(), "torch": torch.__version__}
+        machine = {
+            "gemm_gflops": gemm_gflops(),
+            "threads": arguments.threads,
+            "platform": platform.platform(),
+            "torch": torch.__version__,
+        }
     show(items, machine, arguments.quick)
     if arguments.out:
         content = {"sizes": asdict(sizes), "machine": machine, "commit": commit(), "items": [asdict(item) for item in items]}
@@ -186,7 +193,9 @@ def main() -> None:
 
 def show(items: list[Measurement], machine: dict[str, object], quick: bool) -> None:
     """The table."""
-    table = Table(title=f"{machine['threads']} thread(s), GEMM {machine['gemm_gflops']:.0f} GFLOP/s, torch {machine['torch']}, commit {commit()}")
+    table = Table(
+        title=f"{machine['threads']} thread(s), GEMM {machine['gemm_gflops']:.0f} GFLOP/s, torch {machine['torch']}, commit {commit()}"
+    )
     for name in ("work", "seconds", "spread", "plain torch", "ratio", "released code"):
         table.add_column(name, justify="left" if name == "work" else "right")
     for item in items:

@@ -108,7 +108,7 @@ class Discriminator(nn.Module):
         return self.output.weight.device
 
     def forward(self, tokens: Tensor, dropout_rng: torch.Generator | None = None) -> Tensor:
-        """Logits (B,) of sequences (B, T), with gradient; features are dropped only if `dropout_rng` is given, whatever the mode."""
+        """Logits (B,) of sequences (B, T), with gradient. Features are dropped only if `dropout_rng` is given, in any mode."""
         embedded = self.embedding(tokens).transpose(1, 2)  # (B, E, T)
         features = [F.relu(convolution(embedded).amax(2)) for convolution in self.convolutions]
         return self._head(torch.cat(features, dim=1), dropout_rng)

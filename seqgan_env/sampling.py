@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 _LOGITS_PER_CHUNK = {"cpu": 2**20, "cuda": 2**27}
+_BELOW_ONE = 1 - 2**-23  # times a float32 it is a smaller float32
 _SAFE_LOGIT = 75.0  # exp of it, summed over a million tokens, is still a float32
 
 
@@ -67,11 +68,11 @@ class SoftmaxSampler:
 def _invert(mass: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """The first index (R, 1) at which the running sum of `mass` (R, K) exceeds `target` (R, 1), and what is left of the target.
 
-    Where rounding leaves the target above the whole sum, or on an entry without mass, the largest entry is taken.
+    A target that rounding has put at or above the whole sum is moved just below it, so that the index exists and has mass.
     """
     cumulative = mass.cumsum(1)
-    index = torch.searchsorted(cumulative, target, right=True).clamp_(max=mass.shape[1] - 1)
-    index = torch.where(mass.gather(1, index) > 0, index, mass.argmax(1, keepdim=True))
+    target = torch.minimum(target, cumulative[:, -1:] * _BELOW_ONE)
+    index = torch.searchsorted(cumulative, target, right=True)
     before = cumulative.gather(1, index) - mass.gather(1, index)
     return index, (target - before).clamp_(min=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -108,8 +109,21 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def settings_from(preset: str, changes: dict[str, Any]) -> TrainSettings:
-    """The settings of a preset with `changes` on top; agent options are merged key by key."""
-    base = dict(PRESETS[choose(PRESETS, preset, "preset")])
-    options = base.pop("agent_options", {}) | changes.pop("agent_options", {})
-    return replace(TrainSettings(), **(base | changes), agent_options=options)
+# What the preset "tiny" changes for a task: words need a larger model and fewer, dearer rounds.
+TINY_BY_TASK: dict[str, dict[str, Any]] = {
+    "text": {
+        "batch_size": 64,
+        "rounds": 100,
+        "vocab_size": 5000,
+        "agent_options": {"embedding_dim": 64, "hidden_dim": 128, "learning_rate": 1e-3, "mle_learning_rate": 5e-3},
+    },
+}
+
+
+def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
+    """The settings of a preset for the task, with `changes` on top; agent options are merged key by key."""
+    base = PRESETS[choose(PRESETS, preset, "preset")]
+    if preset == "tiny":
+        base = TINY_BY_TASK.get(changes.get("task", ""), base)
+    options = base.get("agent_options", {}) | changes.get("agent_options", {})
+    return replace(TrainSettings(), **{**base, **changes, "agent_options": options})

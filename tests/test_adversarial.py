@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -50,7 +52,7 @@ def test_a_round_is_g_steps_then_sync_then_d_steps_on_fresh_negatives(monkeypatc
     rows = list(train_adversarial(agent, rewards, QUICK))  # type: ignore[arg-type]
     assert events == ["fit"] + ["update", "update", "sync", "fit", "fit"] * 3
     assert [row["round"] for row in rows] == [0, 1, 2, 3]
-    assert all(not torch.equal(a, b) for a, b in zip(negatives, negatives[1:], strict=False))
+    assert all(not torch.equal(a, b) for a, b in itertools.pairwise(negatives))
 
 
 def test_rollouts_follow_the_agents_policy_live_or_lagged() -> None:

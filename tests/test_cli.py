@@ -17,7 +17,22 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from seqgan_env.cli import main
 from seqgan_env.settings import TrainSettings
 
-QUICK = ["--batch-size", "16", "--rounds", "3", "--eval-every", "2", "--mle-epochs", "2", "--num-negatives", "64", "--num-rollouts", "1", "--threads", "1"]
+QUICK = [
+    "--batch-size",
+    "16",
+    "--rounds",
+    "3",
+    "--eval-every",
+    "2",
+    "--mle-epochs",
+    "2",
+    "--num-negatives",
+    "64",
+    "--num-rollouts",
+    "1",
+    "--threads",
+    "1",
+]
 SMALL = ["--vocab-size", "8", "--seq-len", "4", *QUICK]
 
 
@@ -30,9 +45,27 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_everything_it_promises(run: Path) -> None:
     names = {p.name for p in run.iterdir()}
-    assert names >= {"config.json", "metrics.csv", "samples.txt", "curves.png", "result.json", "policy.safetensors", "mle.safetensors", "tensorboard"}
+    assert names >= {
+        "config.json",
+        "metrics.csv",
+        "samples.txt",
+        "curves.png",
+        "result.json",
+        "policy.safetensors",
+        "mle.safetensors",
+        "tensorboard",
+    }
     result = json.loads((run / "result.json").read_text())
-    metrics = {"nll_oracle", "nll_gen", "entropy", "kl_reverse", "kl_forward", "effective_vocabulary", "unique_tokens", "frontier_gain"}
+    metrics = {
+        "nll_oracle",
+        "nll_gen",
+        "entropy",
+        "kl_reverse",
+        "kl_forward",
+        "effective_vocabulary",
+        "unique_tokens",
+        "frontier_gain",
+    }
     for who in ("mle", "mle_at_temperature", "agent", "constant"):
         assert result[who].keys() >= metrics
     assert result["seconds"].keys() >= {"pretrain", "frontier", "adversarial", "constant"}
@@ -45,7 +78,13 @@ def test_a_run_leaves_everything_it_promises(run: Path) -> None:
 def test_tensorboard_has_the_metrics_under_their_names(run: Path) -> None:
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     tags = set(events.Tags()["scalars"])
-    assert tags >= {"agent/policy_loss", "discriminator/accuracy_heldout", "task/nll_oracle", "task/frontier_gain", "pretrain/nll_validation"}
+    assert tags >= {
+        "agent/policy_loss",
+        "discriminator/accuracy_heldout",
+        "task/nll_oracle",
+        "task/frontier_gain",
+        "pretrain/nll_validation",
+    }
     assert [event.step for event in events.Scalars("agent/policy_loss")] == [1, 2, 3]
 
 
@@ -78,7 +117,9 @@ def test_an_existing_run_is_refused_without_force(run: Path, capsys: pytest.Capt
 @pytest.mark.slow
 def test_text_trains_to_the_end(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
-    corpus.write_text("".join(f"the {a} {b} sees {c} .\n" for a in ("big", "old", "red") for b in ("cat", "dog", "cow") for c in "abcdefghij"))
+    corpus.write_text(
+        "".join(f"the {a} {b} sees {c} .\n" for a in ("big", "old", "red") for b in ("cat", "dog", "cow") for c in "abcdefghij")
+    )
     assert main(["train", "--task", "text", "--corpus", str(corpus), *QUICK, "--out", str(tmp_path / "run")]) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["agent"].keys() >= {"perplexity_heldout", "bleu2", "bleu4", "self_bleu3", "distinct2"}
@@ -89,7 +130,9 @@ def test_text_trains_to_the_end(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_ctrl_c_ends_cleanly_with_what_there_is(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "seqgan_env.cli", "train", *SMALL, "--rounds", "100000", "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+    )
     deadline = time.monotonic() + 90
     while not list((tmp_path / "run").glob("tensorboard/*")) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -130,7 +173,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_bad_input_gets_one_line_and_exit_code_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_bad_input_gets_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     out = [] if "--out" in arguments or arguments[0] != "train" else ["--out", str(tmp_path / "run")]
     try:
         code = main([*arguments, *out])
@@ -153,7 +198,9 @@ def test_every_setting_is_in_the_help_with_its_default(capsys: pytest.CaptureFix
     assert "(default: 160)" in text
 
 
-@pytest.mark.parametrize(("what", "name"), [("tasks", "oracle-paper"), ("agents", "reinforce"), ("rewards", "difference"), ("sources", "optimal")])
+@pytest.mark.parametrize(
+    ("what", "name"), [("tasks", "oracle-paper"), ("agents", "reinforce"), ("rewards", "difference"), ("sources", "optimal")]
+)
 def test_lists_show_what_there_is(what: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", what]) == 0
     assert name in capsys.readouterr().out

@@ -223,7 +223,9 @@ BAD_ACTIONS = [
 
 
 @pytest.mark.parametrize(("actions", "message"), BAD_ACTIONS)
-def test_bad_actions_are_refused_with_what_was_given_and_what_is_allowed_and_change_nothing(actions: np.ndarray, message: str) -> None:
+def test_bad_actions_are_refused_with_what_was_given_and_what_is_allowed_and_change_nothing(
+    actions: np.ndarray, message: str
+) -> None:
     env = reset(TokenVectorEnv(2, reward_model(FIXED)))
     with pytest.raises(gym.error.InvalidAction, match=message):
         env.step(actions)

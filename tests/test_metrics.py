@@ -89,7 +89,9 @@ def test_changing_only_the_temperature_gains_nothing(temperature: float) -> None
     assert frontier.temperature_at(point["nll_gen"]) == pytest.approx(temperature, abs=0.01)
 
 
-@given(st.lists(st.tuples(st.floats(0.1, 2), st.floats(0, 9), st.floats(0, 9)), min_size=1, max_size=12, unique_by=lambda p: p[0]))
+@given(
+    st.lists(st.tuples(st.floats(0.1, 2), st.floats(0, 9), st.floats(0, 9)), min_size=1, max_size=12, unique_by=lambda p: p[0])
+)
 def test_a_frontier_never_rises_and_no_point_on_its_cold_side_lies_below_it(points: list[tuple[float, float, float]]) -> None:
     temperatures, diversity, quality = zip(*points, strict=True)
     frontier = Frontier.from_points(temperatures, diversity, quality)

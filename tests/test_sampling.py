@@ -13,7 +13,9 @@ from .conftest import rng
 
 def layer(vocab_size: int, hidden_dim: int = 6, rows: int = 40) -> tuple[Tensor, Tensor, Tensor]:
     generator = rng(vocab_size)
-    return tuple(torch.randn(*shape, generator=generator) for shape in ((rows, hidden_dim), (vocab_size, hidden_dim), (vocab_size,)))  # type: ignore[return-value]
+    return tuple(
+        torch.randn(*shape, generator=generator) for shape in ((rows, hidden_dim), (vocab_size, hidden_dim), (vocab_size,))
+    )  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("vocab_size", [2, 7, 50, 1000])

@@ -12,7 +12,9 @@ from seqgan_env.values import LaggedPolicy, RolloutValue, action_values
 from .conftest import Successor, WeightedSum, all_sequences, random_model, rng
 
 
-def equation_four(spec: TokenSpec, policy: RolloutPolicy, scorer: SequenceScorer, num_rollouts: int, sequence: list[int]) -> list[float]:
+def equation_four(
+    spec: TokenSpec, policy: RolloutPolicy, scorer: SequenceScorer, num_rollouts: int, sequence: list[int]
+) -> list[float]:
     """Transcribed from the paper: Q(Y_1:t) = 1/N sum_n D(Y^n) with Y^n in MC(Y_1:t; N) for t < T, and D(Y_1:T) for t = T."""
     end = len([y for y in sequence if y != spec.pad_token])
     values = []
@@ -63,7 +65,9 @@ def test_a_value_does_not_depend_on_the_batch_it_is_asked_in(spec: TokenSpec) ->
 
 def test_values_of_whole_sequences_are_their_scores(spec: TokenSpec) -> None:
     scorer, tokens = WeightedSum(spec), all_sequences(spec)
-    assert torch.equal(RolloutValue(spec, random_model(spec), scorer, 3)(tokens, spec.lengths(tokens), rng()), scorer.score(tokens))
+    assert torch.equal(
+        RolloutValue(spec, random_model(spec), scorer, 3)(tokens, spec.lengths(tokens), rng()), scorer.score(tokens)
+    )
 
 
 @pytest.mark.parametrize("value", [ConstantValue(), RandomValue()])

@@ -2,7 +2,8 @@
 
 A sentence is what is written before `eos_token`: the end itself and the padding are in no n-gram and in no length, so that a
 sentence means the same with and without its end. BLEU here is NLTK's `sentence_bleu` with uniform weights over the orders 1..n,
-every reference counted, to rounding. All hypotheses share their references, so these are counted once and never subsampled.
+every reference counted, to rounding; a sentence of fewer than n words therefore counts as one without a match of order n. All
+hypotheses share their references, so these are counted once and never subsampled.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class BleuReferences:
         self.smoothing = choose(SMOOTHINGS, smoothing, "smoothing")
         self._words = _words(references, spec)
         self._tables = _tables(self._words, spec, max_n)
-        sizes = [spec.vocab_size, *map(len, self._tables)]
-        self._limits = [_Limits(ids, size) for ids, size in zip(self._ids(self._words), sizes, strict=True)]
+        self._ngrams = _numbered(self._words, spec, self._tables)
+        self._limits = [_Limits(ids, len(table)) for ids, table in zip(self._ngrams, self._tables, strict=True)]
         self._num_by_length = np.bincount(_num_words(self._words), minlength=spec.seq_len + 1)  # (T + 1,)
 
     def sentence_scores(self, tokens: np.ndarray) -> np.ndarray:
@@ -56,7 +57,8 @@ class BleuReferences:
     def scores_by_order(self, tokens: np.ndarray) -> np.ndarray:
         """BLEU-1..`max_n` (B, max_n) of the sentences `tokens` (B, T): column n - 1 is BLEU-n."""
         words = _words(tokens, self.spec)
-        matches = [_num_matches(ids, limits.best) for ids, limits in zip(self._ids(words), self._limits, strict=True)]
+        ngrams = _numbered(words, self.spec, self._tables)
+        matches = [_num_matches(ids, limits.best) for ids, limits in zip(ngrams, self._limits, strict=True)]
         available = self._num_by_length[None].repeat(self.spec.seq_len + 1, axis=0)
         return self._scores(_num_words(words), np.stack(matches, axis=1), available)
 
@@ -68,22 +70,18 @@ class BleuReferences:
         """
         if len(self._words) < 2:
             raise ValueError("Self-BLEU needs at least 2 sentences; 1 was given")
-        matches = [
-            _num_matches(ids, limits.without_own) for ids, limits in zip(self._ids(self._words), self._limits, strict=True)
-        ]
+        matches = [_num_matches(ids, limits.without_own) for ids, limits in zip(self._ngrams, self._limits, strict=True)]
         available = self._num_by_length[None] - np.eye(self.spec.seq_len + 1, dtype=np.int64)
         return self._scores(_num_words(self._words), np.stack(matches, axis=1), available)
 
-    def _ids(self, words: np.ndarray) -> list[np.ndarray]:
-        """For each order n the n-grams (B, T - n + 1) of `words` as positions in its table, `_ABSENT` where not in it."""
-        found = [words]
-        for n, table in enumerate(self._tables, start=2):
-            found.append(_find(table, _keys(found[-1], words, n, self.spec)))
-        return found
-
     def _scores(self, num_words: np.ndarray, matches: np.ndarray, available: np.ndarray) -> np.ndarray:
-        """BLEU-1..`max_n` (B, max_n) from the number of words (B,), the matches (B, max_n) by order, and of which lengths
-        there is a reference (T + 1, T + 1): row of the hypothesis' length, column of the reference's."""
+        """BLEU-1..`max_n` (B, max_n).
+
+        Args:
+            num_words: (B,) of the hypotheses.
+            matches: (B, max_n) by order.
+            available: (T + 1, T + 1) the number of references by the length of the hypothesis and their own.
+        """
         num_ngrams = np.maximum(num_words[:, None] - np.arange(self.max_n), 1)
         log_precision = np.log(np.where(matches > 0, matches, _EPSILON) / num_ngrams)
         if self.smoothing == "none":
@@ -118,16 +116,18 @@ def self_bleu(tokens: np.ndarray, spec: TokenSpec, max_n: int = 4, smoothing: st
 
 def distinct(tokens: np.ndarray, spec: TokenSpec, n: int) -> float:
     """Different n-grams of `tokens` (B, T) as a share of all n-grams; 0 where there are none."""
+    if n < 1:
+        raise ValueError(f"n is {n}; allowed is 1 or more")
     words = _words(tokens, spec)
-    keys = words
-    for order in range(2, n + 1):
-        keys = _keys(_find(_present(keys), keys), words, order, spec)
-    total = int((keys != _ABSENT).sum())
-    return len(_present(keys)) / total if total else 0.0
+    tables = _tables(words, spec, n)
+    total = int((_numbered(words, spec, tables)[-1] != _ABSENT).sum())
+    return len(tables[-1]) / total if total else 0.0
 
 
 def _words(tokens: np.ndarray, spec: TokenSpec) -> np.ndarray:
     """`tokens` (B, T) with `_ABSENT` from the end of each sentence on."""
+    if tokens.ndim != 2 or tokens.shape[1] != spec.seq_len:
+        raise ValueError(f"sentences have shape {tokens.shape}; expected (B, {spec.seq_len})")
     ended = tokens == spec.pad_token
     if spec.eos_token is not None:
         ended |= tokens == spec.eos_token
@@ -140,28 +140,40 @@ def _num_words(words: np.ndarray) -> np.ndarray:
 
 
 def _tables(words: np.ndarray, spec: TokenSpec, max_n: int) -> list[np.ndarray]:
-    """The sorted keys of all n-grams of `words` (R, T), for the orders 2..`max_n`. A single token is its own key."""
-    tables, ids = [], words
-    for n in range(2, max_n + 1):
+    """The sorted keys of the different n-grams of `words` (R, T), for the orders 1..`max_n`."""
+    tables: list[np.ndarray] = []
+    ids = _empty_ngrams(words)
+    for n in range(1, max_n + 1):
         keys = _keys(ids, words, n, spec)
-        tables.append(_present(keys))
+        tables.append(np.unique(keys[keys != _ABSENT]))
         ids = _find(tables[-1], keys)
     return tables
 
 
+def _numbered(words: np.ndarray, spec: TokenSpec, tables: list[np.ndarray]) -> list[np.ndarray]:
+    """For each order n the n-grams (B, T - n + 1) of `words` (B, T) as positions in its table, `_ABSENT` if not in it."""
+    ids = [_empty_ngrams(words)]
+    for n, table in enumerate(tables, start=1):
+        ids.append(_find(table, _keys(ids[-1], words, n, spec)))
+    return ids[1:]
+
+
+def _empty_ngrams(words: np.ndarray) -> np.ndarray:
+    """The n-grams of order 0: number 0, before and behind every word of `words` (B, T): (B, T + 1)."""
+    return np.zeros((len(words), words.shape[1] + 1), dtype=np.int64)
+
+
 def _keys(shorter: np.ndarray, words: np.ndarray, n: int, spec: TokenSpec) -> np.ndarray:
-    """An integer for each n-gram (B, T - n + 1), the same for the same one only: its first n - 1 words, numbered, and its last.
+    """A key (B, T - n + 1) of each n-gram, the same for the same one only: its first n - 1 words as a number, and its last word.
 
     Args:
-        shorter: (B, T - n + 2) the (n - 1)-grams, numbered.
+        shorter: (B, T - n + 2) the numbered (n - 1)-grams.
         words: (B, T).
+        n: the order.
+        spec: of the sequences.
     """
     first, last = shorter[:, :-1], words[:, n - 1 :]
     return np.where((first != _ABSENT) & (last != _ABSENT), first * spec.vocab_size + last, _ABSENT)
-
-
-def _present(keys: np.ndarray) -> np.ndarray:
-    return np.unique(keys[keys != _ABSENT])
 
 
 def _find(table: np.ndarray, keys: np.ndarray) -> np.ndarray:
@@ -192,12 +204,14 @@ class _Limits:
 
     def best(self, ngrams: np.ndarray) -> np.ndarray:
         """Limits (B, K) of `ngrams` (B, K) over all references."""
-        return self._most[ngrams]
+        limits: np.ndarray = self._most[ngrams]
+        return limits
 
     def without_own(self, ngrams: np.ndarray) -> np.ndarray:
         """Limits (R, K) of the references' own `ngrams` (R, K) over all references but the one of the same row."""
         is_own = self._owner[ngrams] == np.arange(len(ngrams))[:, None]
-        return np.where(is_own, self._second[ngrams], self._most[ngrams])
+        limits: np.ndarray = np.where(is_own, self._second[ngrams], self._most[ngrams])
+        return limits
 
 
 def _num_matches(ids: np.ndarray, limits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -227,7 +241,7 @@ def _closest_length(available: np.ndarray) -> np.ndarray:
     """The length of a reference that is closest to each length of a hypothesis (L,); of two as close, the shorter one.
 
     Args:
-        available: (L, L) positive where there is a reference: row of the hypothesis' length, column of the reference's.
+        available: (L, L) the number of references by the length of the hypothesis and their own.
     """
     lengths = np.arange(len(available))
     distance = np.where(available > 0, np.abs(lengths - lengths[:, None]), 2 * len(lengths))
@@ -236,6 +250,6 @@ def _closest_length(available: np.ndarray) -> np.ndarray:
 
 
 def _brevity_penalty(length: np.ndarray, closest: np.ndarray) -> np.ndarray:
-    """exp(1 - r / c) (B,) where a sentence of c words is shorter than its closest reference of r, 1 elsewhere, 0 without words."""
+    """min(1, exp(1 - r / c)) (B,) for sentences of c words with closest references of r; 0 where there is no word."""
     penalty = np.exp(np.minimum(0.0, 1 - closest / np.maximum(length, 1)))
     return np.where(length > 0, penalty, 0.0)

@@ -1,66 +1,107 @@
 """The built-in corpus: English sentences from the docstrings of the Python standard library on the user's own machine.
 
-The files are parsed, never imported. What comes out depends on the Python version alone.
+The files are parsed, never imported. Of one Python version the sentences are always the same.
 """
 
 from __future__ import annotations
 
 import ast
 import functools
-import inspect
+import gc
+import itertools
 import re
 import sysconfig
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-MIN_WORDS, MAX_WORDS = 4, 40
+MIN_TOKENS, MAX_TOKENS = 4, 40
 
-_SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "_pyrepl", "ensurepip"}
+_SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-_MARKUP = re.compile(r">>>|\.\. |::|[`*|_=<>@#$%\\/{}\[\]~^]|^\s*[-+*o] |^\s*\w+ ?: |  \S+ +- |--")
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-_SENTENCE = re.compile(r"[A-Z][a-z]*(?:[-'][a-z]+)*(?:[,;:]? [a-z]+(?:[-'][a-z]+)*|[,;:]? [A-Z][a-z]+)*\.")
-_TOKEN = re.compile(r"[a-z]+(?:[-'][a-z]+)*|[.,;:]")
+
+_WORD = r"[A-Z]?[a-z]+(?:[-'][a-z]+)*"  # no digits, no CamelCase, no snake_case, no abbreviation in capitals
+_SENTENCE = re.compile(rf"(?=[A-Z])(?:A|{_WORD})(?:[,;]? (?:I|{_WORD}))+\.")
+_TOKEN = re.compile(r"[a-z]+(?:[-'][a-z]+)*|[.,;]")
+_CODE_LIKE = re.compile(r"\b[^aeiouy\W]{2,}\b")  # cls, str, tcl: English has a vowel in every word
 
 
 @functools.cache
 def docstring_sentences() -> tuple[str, ...]:
-    """Distinct sentences in lower case, tokens separated by spaces, in the order of the files that they stand in."""
+    """Distinct sentences in lower case, tokens separated by spaces; no word stands in one of them only.
+
+    Raises:
+        ValueError: this Python has no sources of its standard library.
+    """
     root = Path(sysconfig.get_path("stdlib"))
-    return tuple(dict.fromkeys(s for path in _source_files(root) for text in _docstrings(path) for s in sentences_of(text)))
+    with _no_garbage_collection():
+        docstrings = (text for path in _source_files(root) for text in _docstrings(path))
+        sentences = dict.fromkeys(sentence for text in docstrings for sentence in sentences_of(text))
+    if not sentences:
+        raise ValueError(f"the built-in corpus needs the sources of the standard library; {root} has none: give a corpus file")
+    return tuple(_without_lone_words(sentences))
 
 
-def _source_files(root: Path) -> list[Path]:
-    files = [p.relative_to(root) for p in root.rglob("*.py")]
-    kept = [p for p in files if not _SKIPPED_FOLDERS.intersection(p.parts)]
-    return [root / p for p in sorted(kept, key=Path.as_posix)]
+def sentences_of(docstring: str) -> Iterator[str]:
+    """The sentences of a docstring that are plain English, in lower case, tokens separated by spaces."""
+    for paragraph in _paragraphs(docstring):
+        for sentence in re.split(r"(?<=[.!?]) ", paragraph):
+            tokens = _TOKEN.findall(sentence.lower())
+            is_english = _SENTENCE.fullmatch(sentence) and not _CODE_LIKE.search(sentence.lower())
+            if is_english and MIN_TOKENS <= len(tokens) <= MAX_TOKENS:
+                yield " ".join(tokens)
 
 
-def _docstrings(path):
+def _paragraphs(docstring: str) -> Iterator[str]:
+    """Neighbouring lines with the same indentation as one line; a list or code never runs into a sentence."""
+    lines = docstring.splitlines()
+    for indentation, block in itertools.groupby(lines, key=lambda line: len(line) - len(line.lstrip()) if line.strip() else None):
+        if indentation is not None:
+            yield " ".join(" ".join(block).split())
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Syntax trees hold no cycles; looking for some takes as long as parsing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _source_files(folder: Path) -> Iterator[Path]:
+    """Python files below `folder` in the order of their names, without tests and what was installed later."""
+    for path in sorted(folder.glob("*"), key=lambda path: path.name):
+        if path.suffix == ".py":
+            yield path
+        elif path.name not in _SKIPPED and path.is_dir():
+            yield from _source_files(path)
+
+
+def _docstrings(path: Path) -> Iterator[str]:
+    """Docstrings of a file's module, classes and functions; none of a file that is no valid Python (templates, test data)."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # invalid escapes in old code
             tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, OSError):
+    except (OSError, SyntaxError, ValueError):
         return
-    stack = [tree]
-    while stack:
-        node = stack.pop()
-        doc = ast.get_docstring(node)
-        if doc:
-            yield doc
-        stack.extend(c for c in reversed(node.body) if isinstance(c, _DOCUMENTED))
+    yield from _docstrings_below(tree)
 
 
-def sentences_of(docstring: str):
-    for par in re.split(r"\n\s*\n", docstring):
-        lines = par.splitlines()
-        if _MARKUP.search(par):
-            pass
-        text = " ".join(par.split())
-        for s in _SENTENCE_END.split(text):
-            if _SENTENCE.fullmatch(s):
-                toks = _TOKEN.findall(s.lower())
-                if MIN_WORDS <= len(toks) <= MAX_WORDS:
-                    yield " ".join(toks)
+def _docstrings_below(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+    yield ast.get_docstring(node) or ""
+    for child in node.body:
+        if isinstance(child, _DOCUMENTED):
+            yield from _docstrings_below(child)
+
+
+def _without_lone_words(sentences: Iterable[str]) -> Iterator[str]:
+    """The sentences all of whose words stand in another one too: names of things in the code mostly do not."""
+    words = {sentence: set(sentence.split()) for sentence in sentences}
+    counts = Counter(itertools.chain.from_iterable(words.values()))
+    return (sentence for sentence in words if all(counts[word] > 1 for word in words[sentence]))
