@@ -6,6 +6,7 @@ from seqgan_env.adversarial import Schedule, pretrain_policy, train_adversarial
 from seqgan_env.discriminator import PAPER_DISCRIMINATOR, Discriminator, DiscriminatorConfig, DiscriminatorTrainer
 from seqgan_env.env import TokenEnv
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.online import OnlineRewardModel, OnlineSettings
 from seqgan_env.registration import build_rewards, register_envs
 from seqgan_env.rewards import RewardModel, RewardSettings
 from seqgan_env.tasks import make_task
@@ -20,6 +21,8 @@ __all__ = [
     "GeneratorAgent",
     "LSTMLanguageModel",
     "LanguageModel",
+    "OnlineRewardModel",
+    "OnlineSettings",
     "PrefixValue",
     "RewardModel",
     "RewardSettings",

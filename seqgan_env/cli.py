@@ -57,6 +57,7 @@ COLUMNS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code: 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    sys.path.append(str(Path.cwd()))  # so that --agent finds a module of the user's own
     arguments = build_parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)

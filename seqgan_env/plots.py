@@ -76,7 +76,9 @@ def _plane(axes: Any, rounds: Rows, frontier: Rows, metrics: Mapping[str, Mappin
             label="MLE, temperature only",
         )
         for row in frontier[:: max(1, len(frontier) // 6)]:
-            axes.annotate(f"{row['temperature']:.2f}", (row["nll_gen"], row[quality]), fontsize=7, color=_COLOURS["mle"])
+            axes.annotate(
+                f"{row['temperature']:.2f}", (row["nll_gen"], row[quality]), fontsize=7, color=_COLOURS["mle"], clip_on=True
+            )
     path = [r for r in rounds if "task/nll_gen" in r]
     axes.plot(
         [r["task/nll_gen"] for r in path],
@@ -96,17 +98,22 @@ def _plane(axes: Any, rounds: Rows, frontier: Rows, metrics: Mapping[str, Mappin
                 markersize=9,
                 label=_LABELS[who],
             )
-    _zoom(axes, metrics)
+    _zoom(axes, frontier, metrics, quality)
     axes.legend(frameon=False, fontsize=8)
     _decorate(axes, "Quality against diversity (numbers: temperature)", _AXES["nll_gen"], _AXES[quality].split(",")[0])
 
 
-def _zoom(axes: Any, metrics: Mapping[str, Mapping[str, float]]) -> None:
-    """The coldest temperatures would squeeze everything else into a corner."""
-    values = [m["nll_gen"] for m in metrics.values() if "nll_gen" in m]
-    if values:
-        low, high = min(values), max(values)
-        axes.set_xlim(low - 0.05, high + max(0.4, 0.5 * (high - low)))
+def _zoom(axes: Any, frontier: Rows, metrics: Mapping[str, Mapping[str, float]], quality: str) -> None:
+    """Shows what is near the policies; the coldest temperatures would squeeze everything else into a corner."""
+    found = [(m["nll_gen"], m[quality]) for m in metrics.values() if "nll_gen" in m]
+    if not found:
+        return
+    low, high = min(x for x, _ in found), max(x for x, _ in found)
+    margin = max(0.03, 0.6 * (high - low))
+    seen = found + [(row["nll_gen"], row[quality]) for row in frontier if low - margin <= row["nll_gen"] <= high + margin]
+    bottom, top = min(y for _, y in seen), max(y for _, y in seen)
+    axes.set_xlim(low - margin, high + margin)
+    axes.set_ylim(bottom - 0.08 * (top - bottom + 0.01), top + 0.08 * (top - bottom + 0.01))
 
 
 def _discriminator(axes: Any, rounds: Rows) -> None:

@@ -45,6 +45,13 @@ def load_agent_class(name: str) -> type:
     return cls
 
 
+def control_options(name: str) -> dict[str, Any]:
+    """What an agent's class says must be changed for the constant-reward control to mean something (`control_options`)."""
+    cls = load_agent_class(name)
+    accepted = inspect.signature(cls).parameters
+    return {key: value for key, value in getattr(cls, "control_options", {}).items() if key in accepted}
+
+
 def make_agent(name: str, env: TokenVectorEnv, seed: int, options: dict[str, Any]) -> GeneratorAgent:
     """An agent that learns in `env`: `Class(env, seed=seed, **options)`.
 

@@ -68,7 +68,8 @@ def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None
     for key in settings:
         choose([name for group in groups for name in group], key, f"setting of an environment of task {task}")
     of_task, reward, models, schedule = (_pick(settings, group) for group in groups)
-    rewards = build_rewards(make_task(task, **of_task), RewardSettings(**reward), **models)
+    made = make_task(task, **of_task).to(models.get("device", "cpu"))
+    rewards = build_rewards(made, RewardSettings(**reward), **models)
     shared = any(models.get(key) is not None for key in ("policy", "discriminator"))
     if online is None:
         online = not shared and rewards.settings.source not in ("constant", "random")

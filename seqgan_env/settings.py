@@ -113,7 +113,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 TINY_BY_TASK: dict[str, dict[str, Any]] = {
     "text": {
         "batch_size": 64,
-        "rounds": 100,
+        "mle_epochs": 12,
+        "rounds": 60,
         "vocab_size": 5000,
         "agent_options": {"embedding_dim": 64, "hidden_dim": 128, "learning_rate": 1e-3, "mle_learning_rate": 5e-3},
     },

@@ -19,7 +19,7 @@ from seqgan_env.adversarial import Progress, evaluate_task, pretrain_policy, sil
 from seqgan_env.metrics.frontier import Frontier, trace_frontier
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.plots import plot_curves
-from seqgan_env.plugins import load_agent_class, make_agent
+from seqgan_env.plugins import control_options, make_agent
 from seqgan_env.registration import build_rewards
 from seqgan_env.rewards import RewardModel, RewardSettings
 from seqgan_env.settings import TrainSettings
@@ -133,8 +133,8 @@ class Trainer:
         mle = self.run.weights.get("mle.safetensors")
         if mle is None:
             return
-        options = getattr(load_agent_class(self.settings.agent), "control_options", {})
-        settings = replace(self.settings, agent_options=self.settings.agent_options | options)
+        options = self.settings.agent_options | control_options(self.settings.agent)
+        settings = replace(self.settings, agent_options=options)
         control, rewards = build_agent(settings, self.task, "constant")
         _load(control.policy, mle)
         schedule = replace(settings.schedule(), eval_every=settings.rounds + 1)

@@ -1,0 +1,85 @@
+"""A features extractor of one's own under Stable-Baselines3's PPO, with nothing but stock SB3 around the registered environment.
+
+SB3 makes its environments one by one, so these share one reward model, that is one discriminator. Needs
+`pip install 'seqgan-env[sb3]'`. Run `python examples/sb3_features_extractor.py [--quick]`.
+"""
+
+import argparse
+from typing import Any
+
+import gymnasium as gym
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+import seqgan_env  # noqa: F401  registers the ids
+from seqgan_env.rewards import RewardModel
+from seqgan_env.types import TokenSpec
+
+
+class PrefixEncoder(BaseFeaturesExtractor):
+    """The last state of a GRU over the written tokens."""
+
+    def __init__(self, observation_space: gym.spaces.Box, embedding_dim: int = 32, features_dim: int = 64) -> None:
+        super().__init__(observation_space, features_dim)
+        self.pad_token = int(observation_space.high.max())  # V, "not written yet"; here also what the GRU reads first
+        self.embedding = nn.Embedding(self.pad_token + 1, embedding_dim)
+        self.gru = nn.GRU(embedding_dim, features_dim, batch_first=True)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        tokens = observations.long()  # SB3 hands integer Box observations over as floats
+        lengths = (tokens != self.pad_token).sum(1)
+        inputs = nn.functional.pad(tokens, (1, 0), value=self.pad_token)  # (B, T + 1)
+        states: Tensor = self.gru(self.embedding(inputs))[0]  # (B, T + 1, H)
+        return states[torch.arange(len(tokens), device=tokens.device), lengths]
+
+
+class SB3Policy:
+    """The `RolloutPolicy` in a trained SB3 model, so that the task can judge it."""
+
+    def __init__(self, model: PPO, spec: TokenSpec) -> None:
+        self.model, self.spec = model, spec
+
+    @torch.no_grad()
+    def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
+        tokens = tokens.clone()
+        for t in range(self.spec.seq_len):
+            rows = (~self.spec.is_complete(tokens, self.spec.lengths(tokens)) & (lengths <= t)).nonzero().squeeze(1)
+            probs = self.model.policy.get_distribution(tokens[rows].float()).distribution.probs
+            tokens[rows, t] = torch.multinomial(probs, 1, generator=rng).squeeze(1)
+        return tokens
+
+
+def nll_oracle(model: PPO, rewards: RewardModel) -> float:
+    policy = SB3Policy(model, rewards.spec)
+    return dict(rewards.task.evaluate(policy, torch.Generator().manual_seed(0)))["nll_oracle"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="10,000 tokens")
+    total_timesteps = 10_000 if parser.parse_args().quick else 100_000
+    env_id = "SeqGAN/Oracle-v0"
+    rewards = gym.make(env_id, reward="terminal", warm_up=200, d_interval=500).unwrapped.rewards  # no rollouts: one by one, slow
+    envs = make_vec_env(env_id, n_envs=16, seed=0, env_kwargs={"rewards": rewards})
+    extractor: dict[str, Any] = {"features_extractor_class": PrefixEncoder, "features_extractor_kwargs": {"embedding_dim": 32}}
+    model = PPO(
+        "MlpPolicy",
+        envs,
+        policy_kwargs=extractor,
+        gamma=rewards.discount,  # the one that fits the reward form
+        n_steps=4 * rewards.spec.seq_len,  # whole episodes
+        batch_size=160,
+        learning_rate=1e-3,
+        seed=0,
+    )
+    print(f"nll_oracle {nll_oracle(model, rewards):.3f} at the start")
+    model.learn(total_timesteps)
+    print(f"nll_oracle {nll_oracle(model, rewards):.3f} after {total_timesteps} tokens")
+    print({key: round(value, 3) for key, value in rewards.online_metrics().items()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,438 @@
+"""Checkers for what others bring: an agent, and (Gymnasium has one for single environments only) a vector environment.
+
+Each raises an AssertionError whose one sentence says what was found and what is expected.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import logger, spaces
+from gymnasium.utils.env_checker import data_equivalence
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space, iterate
+from torch import Tensor
+
+from seqgan_env.streams import RowStreams
+from seqgan_env.types import TokenSpec
+
+_METHODS = ("pretrain", "update")
+_ENDINGS = 5  # steps on which an episode ended, after which autoreset has been seen enough
+
+
+def check_agent(agent: object, spec: TokenSpec | None = None) -> None:
+    """Verifies a plug-in `GeneratorAgent`, as Gymnasium's `check_env` verifies an environment.
+
+    The agent is trained a little: check a fresh one.
+
+    Args:
+        agent: an agent, or a class, of which one is made in a small environment as `seqgan train` would: `Class(env, seed=0)`.
+        spec: of its sequences; by default that of `agent.env` or of `agent.policy`.
+
+    Raises:
+        AssertionError: a method is missing or misbehaves; the sentence says which, how, and what is expected.
+    """
+    if inspect.isclass(agent):
+        _check_methods(agent, f"the class {agent.__name__}")
+        agent = _call(agent.__name__, agent, _small_env(), seed=0)
+    _check_methods(agent, type(agent).__name__)
+    policy = getattr(agent, "policy", None)
+    assert policy is not None, f"{type(agent).__name__} has no policy; an agent needs policy, {', '.join(_METHODS)}"
+    spec = spec or _spec_of(agent)
+    check_policy(policy, spec)
+    sequences = _random_sequences(spec, 64, torch.Generator().manual_seed(0)).to(_device(policy))
+    given = sequences.clone()
+    _check_metrics("pretrain", _call("pretrain", agent.pretrain, sequences, 1))  # type: ignore[attr-defined]
+    assert torch.equal(sequences, given), "pretrain changed the caller's sequences; it must leave them as they are"
+    _check_metrics("update", _call("update", agent.update))  # type: ignore[attr-defined]
+    same = agent.policy is policy  # type: ignore[attr-defined]
+    assert same, "agent.policy is another object after training; it is bound by handle once and must be trained in place"
+    check_policy(policy, spec)
+
+
+def check_policy(policy: object, spec: TokenSpec) -> None:
+    """Verifies a `RolloutPolicy`, and its `log_prob` if it has one.
+
+    Args:
+        policy: anything with `complete(tokens, lengths, rng)`.
+        spec: of its sequences.
+
+    Raises:
+        AssertionError: as `check_agent`.
+    """
+    name = type(policy).__name__
+    complete = getattr(policy, "complete", None)
+    assert callable(complete), f"the policy, a {name}, has no complete(tokens, lengths, rng)"
+    tokens, lengths = (part.to(_device(policy)) for part in _prefixes(spec, torch.Generator().manual_seed(1)))
+    for rows in (slice(None), slice(0, 1)):
+        _check_completions(complete, tokens[rows], lengths[rows], spec)
+    _check_randomness(complete, spec, _device(policy))
+    log_prob = getattr(policy, "log_prob", None)
+    if log_prob is not None:
+        _check_log_prob(log_prob, _random_sequences(spec, 8, torch.Generator().manual_seed(2)).to(_device(policy)))
+
+
+def _check_methods(agent: object, name: str) -> None:
+    missing = [f"{method}()" for method in _METHODS if not callable(getattr(agent, method, None))]
+    assert not missing, f"{name} has no {' and no '.join(missing)}; an agent needs policy, {', '.join(_METHODS)}"
+
+
+def _small_env() -> VectorEnv:
+    return gym.make_vec(
+        "SeqGAN/Oracle-v0", num_envs=8, online=False, vocab_size=6, seq_len=5, num_real=100, num_held_out=100, num_rollouts=2
+    )
+
+
+def _spec_of(agent: object) -> TokenSpec:
+    env = getattr(agent, "env", None)
+    task = getattr(getattr(env, "unwrapped", env), "task", None)
+    for owner in (task, getattr(agent, "policy", None)):
+        spec = getattr(owner, "spec", None)
+        if isinstance(spec, TokenSpec):
+            return spec
+    raise AssertionError(f"{type(agent).__name__} has neither env nor policy.spec to tell its sequences; give check_agent a spec")
+
+
+def _device(policy: object) -> torch.device:
+    return torch.device(getattr(policy, "device", "cpu"))
+
+
+def _call(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return function(*args, **kwargs)
+    except Exception as problem:
+        raise AssertionError(f"{what} raised {type(problem).__name__}: {problem}") from problem
+
+
+def _random_sequences(spec: TokenSpec, num: int, rng: torch.Generator) -> Tensor:
+    """Finished sequences (num, T) of uniform tokens."""
+    tokens = torch.randint(spec.vocab_size, (num, spec.seq_len), generator=rng)
+    if spec.eos_token is None:
+        return tokens
+    early = tokens[:, : spec.min_length]
+    early[early == spec.eos_token] = (spec.eos_token + 1) % spec.vocab_size
+    ends = (tokens == spec.eos_token).cumsum(1) - (tokens == spec.eos_token).long()
+    return tokens.masked_fill(ends > 0, spec.pad_token)
+
+
+def _prefixes(spec: TokenSpec, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Prefixes (B, T) and lengths (B,): empty ones, ragged ones and finished ones."""
+    tokens = _random_sequences(spec, 48, rng)
+    lengths = (torch.rand(48, generator=rng) * spec.lengths(tokens)).long()
+    lengths[:16] = 0
+    lengths[32:] = spec.lengths(tokens)[32:]
+    return tokens.masked_fill(torch.arange(spec.seq_len) >= lengths.unsqueeze(1), spec.pad_token), lengths
+
+
+def _check_completions(complete: Callable[..., Any], tokens: Tensor, lengths: Tensor, spec: TokenSpec) -> None:
+    what = "policy.complete"
+    given = tokens.clone(), lengths.clone()
+    result = _call(what, complete, tokens, lengths, torch.Generator(device=tokens.device).manual_seed(0))
+    unchanged = torch.equal(tokens, given[0]) and torch.equal(lengths, given[1])
+    assert unchanged, f"{what} changed the caller's arrays; it must work on a copy (tokens.clone())"
+    assert isinstance(result, Tensor), f"{what} returned a {type(result).__name__}; expected a torch.Tensor"
+    shape, expected = tuple(result.shape), tuple(tokens.shape)
+    assert shape == expected, f"{what} returned shape {shape} for {len(tokens)} prefixes; expected {expected}"
+    assert result.dtype == torch.int64, f"{what} returned dtype {result.dtype}; expected torch.int64"
+    assert result.device == tokens.device, f"{what} returned a tensor on {result.device}; expected {tokens.device}"
+    outside = (result < 0) | (result > spec.pad_token)
+    assert not outside.any(), (
+        f"{what} wrote token {int(result[outside][0])}, out of range; allowed are 0..{spec.vocab_size - 1},"
+        f" and {spec.pad_token} behind the end of a sequence"
+    )
+    _check_prefixes_kept(result, tokens, lengths, spec)
+    _check_finished(result, spec)
+
+
+def _check_prefixes_kept(result: Tensor, tokens: Tensor, lengths: Tensor, spec: TokenSpec) -> None:
+    finished = spec.is_complete(tokens, lengths)
+    same = (result == tokens)[finished].all()
+    assert same, "policy.complete changed a finished prefix; it must come back as it was given, padding included"
+    written = torch.arange(spec.seq_len, device=tokens.device) < lengths.unsqueeze(1)
+    kept = ((result == tokens) | ~written).all(1)
+    row = int((~kept).int().argmax())
+    assert kept.all(), (
+        f"policy.complete ignores the given prefix: {tokens[row, : lengths[row]].tolist()} became"
+        f" {result[row, : lengths[row]].tolist()}; a completion begins with its prefix"
+    )
+
+
+def _check_finished(result: Tensor, spec: TokenSpec) -> None:
+    try:
+        spec.check_sequences(result, "what policy.complete returned")
+    except ValueError as problem:
+        raise AssertionError(str(problem)) from problem
+    early = spec.eos_token is not None and bool((result[:, : spec.min_length] == spec.eos_token).any())
+    assert not early, f"policy.complete ended a sequence before {spec.min_length} tokens (min_length), where the end is masked"
+
+
+def _check_randomness(complete: Callable[..., Any], spec: TokenSpec, device: torch.device) -> None:
+    empty = torch.full((64, spec.seq_len), spec.pad_token, device=device)
+
+    def sample(rng: torch.Generator) -> Tensor:
+        result: Tensor = complete(empty, empty.new_zeros(64), rng)
+        return result
+
+    def plain(seed: int) -> torch.Generator:
+        return torch.Generator(device=device).manual_seed(seed)
+
+    def rows(seed: int) -> RowStreams:
+        return RowStreams(torch.arange(64, device=device) + 64 * seed)
+
+    for streams in (plain, rows):
+        again = torch.equal(sample(streams(0)), sample(streams(0)))
+        assert again, "policy.complete ignores rng: the same seed gave other completions; draw from rng and from nothing else"
+        other = torch.equal(sample(streams(0)), sample(streams(1)))
+        assert not other, "policy.complete ignores rng: different seeds gave the same completions; draw tokens from rng"
+
+
+def _check_log_prob(log_prob: Callable[..., Any], tokens: Tensor) -> None:
+    given = tokens.clone()
+    result = _call("policy.log_prob", log_prob, tokens)
+    assert torch.equal(tokens, given), "policy.log_prob changed the caller's arrays; it must leave them as they are"
+    assert isinstance(result, Tensor), f"policy.log_prob returned a {type(result).__name__}; expected a torch.Tensor"
+    shape, expected = tuple(result.shape), (len(tokens),)
+    assert shape == expected, f"policy.log_prob returned shape {shape} for {len(tokens)} sequences; expected {expected}"
+    assert result.is_floating_point(), f"policy.log_prob returned dtype {result.dtype}; expected floating point, in nats"
+    proper = bool((result <= 1e-4).all())  # not true of a number that is none
+    assert proper, f"policy.log_prob returned {result.max():.4g}; a log-probability is at most 0"
+
+
+def _check_metrics(what: str, metrics: object) -> None:
+    expected = "expected dict[str, float]"
+    assert isinstance(metrics, dict), f"{what} returned a {type(metrics).__name__}; {expected}"
+    for key, value in metrics.items():
+        assert isinstance(key, str), f"{what} returned the key {key!r}, a {type(key).__name__}; {expected}"
+        number = isinstance(value, (float, int)) and not isinstance(value, bool)
+        assert number, f"{what} returned {key!r} as a {type(value).__name__}; {expected}"
+
+
+def check_vector_env(
+    env: VectorEnv, num_steps: int = 500, skip_render_check: bool = False, skip_close_check: bool = False
+) -> None:
+    """Verifies that a vector environment, of whatever origin, keeps Gymnasium's vector contract. It is closed afterwards.
+
+    Checked are spaces, the shapes and dtypes of what `reset` and `step` return, the declared autoreset mode against what
+    happens, that no array is handed out twice, seeding by an int and by a list, rendering in the mode it was made for, and close.
+
+    Args:
+        env: with sub-environments that are alike. One whose rewards learn should be made with few of them, so that what it learns
+            from does not end within the check.
+        num_steps: at most so many random steps wait for episodes to end.
+        skip_render_check: leave rendering out.
+        skip_close_check: leave the environment open.
+
+    Raises:
+        AssertionError: a part of the contract is broken; the sentence says which, and what is expected.
+    """
+    _check_spaces(env)
+    _check_steps(env, num_steps)
+    _check_seeding(env)
+    if not skip_render_check:
+        _check_render(env)
+    if not skip_close_check:
+        env.close()
+        _call("a second close()", env.close)
+        if not env.closed:
+            logger.warn("env.closed is False after close(); override close_extras rather than close")
+
+
+def _check_spaces(env: VectorEnv) -> None:
+    assert isinstance(env, VectorEnv), f"{type(env).__name__} is no gymnasium.vector.VectorEnv"
+    num_envs: Any = getattr(env, "num_envs", None)
+    whole = isinstance(num_envs, int) and num_envs >= 1
+    assert whole, f"num_envs is {num_envs!r}; expected a whole number from 1"
+    for name in ("observation_space", "action_space"):
+        single, batched = getattr(env, f"single_{name}", None), getattr(env, name, None)
+        assert isinstance(single, spaces.Space), f"single_{name} is {single!r}; expected a Space"
+        expected = batch_space(single, num_envs)
+        assert batched == expected, f"{name} is {batched}; expected {expected}, single_{name} batched for {num_envs} envs"
+    mode = env.metadata.get("autoreset_mode")
+    assert isinstance(mode, AutoresetMode), f"metadata['autoreset_mode'] is {mode!r}; expected a gymnasium.vector.AutoresetMode"
+
+
+def _check_steps(env: VectorEnv, num_steps: int) -> None:
+    """Random episodes; every result against the contract, and against the one before it and the autoreset mode."""
+    check_autoreset = _AUTORESET[env.metadata["autoreset_mode"]]
+    env.action_space.seed(0)
+    first = result = _check_reset(env, env.reset(seed=0))
+    done = np.zeros(env.num_envs, dtype=bool)
+    endings = 0
+    for _ in range(num_steps):
+        kept = deepcopy(result)
+        step = env.step(_actions(env, result[-1]))
+        _check_step(env, step)
+        _check_not_reused(result, kept, step)
+        check_autoreset(env, step, done, first[0])
+        done = step[2] | step[3]
+        result = step
+        if done.any() and env.metadata["autoreset_mode"] == AutoresetMode.DISABLED:
+            result = _check_reset(env, env.reset(options={"reset_mask": done.copy()}))
+        endings += bool(done.any())
+        if endings > _ENDINGS:
+            return
+    if not endings:
+        logger.warn(f"no episode ended in {num_steps} random steps, so that the autoreset mode was not checked")
+
+
+def _check_reset(env: VectorEnv, result: tuple[Any, ...]) -> tuple[Any, ...]:
+    pair = isinstance(result, tuple) and len(result) == 2
+    assert pair, "reset did not return a pair; expected (observations, infos)"
+    _check_observations(env, result[0], "reset")
+    _check_infos(env, result[1], "reset")
+    return result
+
+
+def _check_step(env: VectorEnv, result: Any) -> None:
+    five = isinstance(result, tuple) and len(result) == 5
+    assert five, "step did not return a tuple of 5; expected (observations, rewards, terminations, truncations, infos)"
+    _check_observations(env, result[0], "step")
+    for name, array, kinds in zip(("rewards", "terminations", "truncations"), result[1:4], ("fiu", "b", "b"), strict=True):
+        expected = f"expected ({env.num_envs},) {'bool' if kinds == 'b' else 'numbers'}"
+        assert isinstance(array, np.ndarray), f"step returned {name} as a {type(array).__name__}; {expected}"
+        good = array.shape == (env.num_envs,) and array.dtype.kind in kinds
+        assert good, f"step returned {name} of shape {array.shape} and dtype {array.dtype}; {expected}"
+    _check_infos(env, result[4], "step")
+
+
+def _check_observations(env: VectorEnv, observations: Any, call: str) -> None:
+    shown = f"{observations.dtype} of shape {observations.shape}" if isinstance(observations, np.ndarray) else observations
+    inside = observations in env.observation_space
+    assert inside, f"{call} returned observations, {shown}, that are not in observation_space {env.observation_space}"
+
+
+def _check_infos(env: VectorEnv, infos: Any, call: str) -> None:
+    assert isinstance(infos, dict), f"{call} returned infos as a {type(infos).__name__}; expected a dict"
+    for key in infos:
+        mask = infos.get(f"_{key}")
+        if mask is not None:
+            good = isinstance(mask, np.ndarray) and mask.shape == (env.num_envs,) and mask.dtype == bool
+            assert good, f"{call} returned infos['_{key}'] as {mask!r}; a mask is a ({env.num_envs},) bool array"
+
+
+def _check_not_reused(before: tuple[Any, ...], kept: tuple[Any, ...], after: tuple[Any, ...]) -> None:
+    for name, old, copy in zip(("observations", *("array",) * (len(before) - 2), "infos"), before, kept, strict=True):
+        same = data_equivalence(old, copy, exact=True) or _has_nan(copy)
+        assert same, f"step changed the {name} that the call before it returned; every call must return new data"
+    old_arrays = list(_arrays(before))
+    for new in _arrays(after):
+        shared = any(np.shares_memory(new, old) for old in old_arrays)
+        assert not shared, "step returned an array that the call before it had returned already; every call must return new data"
+
+
+def _arrays(data: Any) -> Iterator[np.ndarray]:
+    """Every array in a nest of dicts, tuples and object arrays."""
+    if isinstance(data, np.ndarray) and data.dtype != object:
+        yield data
+    elif isinstance(data, (tuple, list, np.ndarray)):
+        for part in data:
+            yield from _arrays(part)
+    elif isinstance(data, dict):
+        yield from _arrays(tuple(data.values()))
+
+
+def _has_nan(data: Any) -> bool:
+    return any(array.dtype.kind == "f" and bool(np.isnan(array).any()) for array in _arrays((data,)))
+
+
+def _actions(env: VectorEnv, infos: dict[str, Any]) -> Any:
+    """Random actions; of the allowed ones where infos has an `action_mask` (num_envs, V)."""
+    actions = env.action_space.sample()
+    mask = infos.get("action_mask")
+    if isinstance(mask, np.ndarray) and isinstance(env.single_action_space, spaces.Discrete):
+        for i in np.flatnonzero(mask[np.arange(env.num_envs), actions - env.single_action_space.start] == 0):
+            actions[i] = env.single_action_space.start + mask[i].argmax()
+    return actions
+
+
+def _check_same_step(env: VectorEnv, step: tuple[Any, ...], was_done: np.ndarray, first: Any) -> None:
+    """The step that ends an episode returns the next one's first observation, and the last one and its info beside it."""
+    done, infos = step[2] | step[3], step[4]
+    for key in ("final_obs", "final_info"):
+        mask = infos.get(f"_{key}", np.zeros(env.num_envs, dtype=bool))
+        present = key in infos or not done.any()
+        assert present, f"an episode ended and infos has no {key!r}; AutoresetMode.SAME_STEP returns it in the same step"
+        assert np.array_equal(mask, done), f"infos['_{key}'] is {mask} where episodes ended in {done}; the two must agree"
+    rows = np.flatnonzero(done)
+    finals = {i: infos["final_obs"][i] for i in rows}
+    for i, final in finals.items():
+        inside = final in env.single_observation_space
+        assert inside, f"infos['final_obs'][{i}] is {final!r}; expected an element of {env.single_observation_space}"
+    given, begun = (list(iterate(env.observation_space, obs)) for obs in (step[0], first))
+    stale = [data_equivalence(final, given[i]) and not data_equivalence(final, begun[i]) for i, final in finals.items()]
+    assert not (stale and all(stale)), (
+        "step returned the last observation of an episode that ended; AutoresetMode.SAME_STEP returns the first one of the next"
+    )
+
+
+def _check_next_step(env: VectorEnv, step: tuple[Any, ...], was_done: np.ndarray, first: Any) -> None:
+    """The step after the end of an episode ignores its action and begins the next one, with reward 0."""
+    rewards, done = step[1], step[2] | step[3]
+    good = not done[was_done].any() and not rewards[was_done].any()
+    assert good, (
+        f"the step after the end of an episode paid {rewards[was_done]} and ended {done[was_done]};"
+        " AutoresetMode.NEXT_STEP resets in that step, with reward 0 and no end"
+    )
+
+
+def _check_disabled(env: VectorEnv, step: tuple[Any, ...], was_done: np.ndarray, first: Any) -> None:
+    """Whoever steps resets, through `options={"reset_mask": ...}`."""
+    given = "final_obs" in step[4]
+    assert not given, "infos has 'final_obs', which is AutoresetMode.SAME_STEP's; under AutoresetMode.DISABLED step returns it"
+
+
+_AUTORESET: dict[AutoresetMode, Callable[[VectorEnv, tuple[Any, ...], np.ndarray, Any], None]] = {
+    AutoresetMode.SAME_STEP: _check_same_step,
+    AutoresetMode.NEXT_STEP: _check_next_step,
+    AutoresetMode.DISABLED: _check_disabled,
+}
+
+
+def _check_seeding(env: VectorEnv) -> None:
+    by_int = _trajectory(env, 123)
+    assert data_equivalence(by_int, _trajectory(env, 123)), "reset(seed=123) twice gave two trajectories; expected the same"
+    seeds = list(range(123, 123 + env.num_envs))
+    try:
+        env.reset(seed=seeds)  # type: ignore[arg-type]
+    except Exception as problem:
+        logger.warn(f"reset takes no list of seeds ({type(problem).__name__}: {problem}); SyncVectorEnv and AsyncVectorEnv do")
+        return
+    by_list = _trajectory(env, seeds)
+    assert data_equivalence(by_list, _trajectory(env, seeds)), "reset(seed=[...]) twice gave two trajectories; expected the same"
+    assert data_equivalence(by_int, by_list), (
+        "reset(seed=s) and reset(seed=[s, s + 1, ...]) gave two trajectories; env i of the seed s has the seed s + i"
+    )
+
+
+def _trajectory(env: VectorEnv, seed: int | list[int], num_steps: int = 10) -> list[Any]:
+    """Observations, rewards and ends of the same random actions; infos may hold times."""
+    env.action_space.seed(0)
+    obs, infos = env.reset(seed=seed)  # type: ignore[arg-type]
+    results: list[Any] = [deepcopy(obs)]
+    for _ in range(num_steps):
+        obs, rewards, terminations, truncations, infos = env.step(_actions(env, infos))
+        results.append(deepcopy((obs, rewards, terminations, truncations)))
+        done = terminations | truncations
+        if done.any() and env.metadata["autoreset_mode"] == AutoresetMode.DISABLED:
+            _, infos = env.reset(options={"reset_mask": done.copy()})
+    return results
+
+
+def _check_render(env: VectorEnv) -> None:
+    modes = env.metadata.get("render_modes", [])
+    assert env.render_mode is None or env.render_mode in modes, f"render_mode is {env.render_mode!r}; metadata allows {modes}"
+    if env.render_mode in (None, "human"):
+        return
+    env.reset(seed=0)
+    frames = env.render()
+    good = isinstance(frames, (tuple, list)) and len(frames) == env.num_envs
+    assert good, f"render returned a {type(frames).__name__}; expected a tuple of {env.num_envs} frames"
+    kind: type = {"ansi": str, "rgb_array": np.ndarray}.get(env.render_mode or "", object)
+    for frame in frames or ():
+        assert isinstance(frame, kind), f"render returned a {type(frame).__name__} in mode {env.render_mode!r}; expected {kind}"
