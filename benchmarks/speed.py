@@ -193,9 +193,8 @@ def main() -> None:
 
 def show(items: list[Measurement], machine: dict[str, object], quick: bool) -> None:
     """The table."""
-    table = Table(
-        title=f"{machine['threads']} thread(s), GEMM {machine['gemm_gflops']:.0f} GFLOP/s, torch {machine['torch']}, commit {commit()}"
-    )
+    conditions = f"{machine['threads']} thread(s), GEMM {machine['gemm_gflops']:.0f} GFLOP/s"
+    table = Table(title=f"{conditions}, torch {machine['torch']}, commit {commit()}")
     for name in ("work", "seconds", "spread", "plain torch", "ratio", "released code"):
         table.add_column(name, justify="left" if name == "work" else "right")
     for item in items:

@@ -20,9 +20,9 @@ _LABELS = {
     "constant": "constant reward",
 }
 _AXES = {
-    "nll_oracle": "nll_oracle (nats per token), quality: lower is better",
-    "nll_gen": "nll_gen on held-out data (nats per token), diversity: lower is better",
-    "bleu4": "BLEU-4 of samples against held-out data: higher is better",
+    "nll_oracle": "nll_oracle (nats per token), lower is better",
+    "nll_gen": "nll_gen on held-out data (nats per token), lower is better",
+    "bleu4": "BLEU-4 against held-out lines, higher is better",
 }
 
 

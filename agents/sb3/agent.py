@@ -1,0 +1,387 @@
+"""Algorithms of Stable-Baselines3 and sb3-contrib as agents that Algorithm 1 trains.
+
+Every agent is `Class(env, seed=0, **hyperparameters)`: those of SB3's constructor by their SB3 names, those of the policy, and
+those of pre-training. Its `update` is one collection of whole episodes and one training. `docs/sb3_defaults.md` tells where the
+defaults come from.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import sb3_contrib
+import stable_baselines3 as sb3
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.logger import configure as configure_logger
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecMonitor
+from torch import Tensor
+
+from agents.mle import MaximumLikelihood
+from agents.sb3.encoding import weight_versions
+from agents.sb3.policy import (
+    LanguageModelPolicy,
+    MaskableLanguageModelPolicy,
+    RecurrentLanguageModelPolicy,
+    TrustRegionLanguageModelPolicy,
+)
+from agents.sb3.q_policy import LanguageModelDQNPolicy, LanguageModelQRDQNPolicy
+from agents.sb3.vec_env import SequenceVecEnv
+from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.names import choose
+from seqgan_env.vector_env import TokenVectorEnv
+
+_OURS = {"embedding_dim": 32, "hidden_dim": 32, "mle_learning_rate": 1e-2, "mle_batch_size": 64, "max_mle_grad_norm": 5.0}
+_OF_POLICY = ("language_model_class", "language_model_kwargs", "value_dims", "value_rate", "temperature", "n_quantiles")
+_NOT_FOR_USERS = ("self", "policy", "env", "seed", "device", "_init_setup_model", "use_sde", "sde_sample_freq")
+_SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
+_METRIC_NAMES = {"policy_gradient_loss": "policy_loss", "entropy_loss": "entropy", "policy_objective": "policy_loss"}
+_NEGATED = ("entropy_loss", "policy_objective")
+
+
+class SB3Agent(ABC):
+    """An SB3 algorithm whose policy is built around the language model.
+
+    Attributes:
+        model: SB3's model: `save`, `load`, `predict`, `set_logger` and the rest are as its users know them.
+        policy: the language model that writes, the same object that `model.policy` trains.
+        callback: SB3 callbacks to run in every update, or None.
+    """
+
+    control_options: ClassVar[dict[str, Any]] = {}
+    algorithm: ClassVar[type[BaseAlgorithm]]
+    policy_class: ClassVar[type[BasePolicy]]
+    collected: ClassVar[str]  # the hyperparameter that says how many steps of each env an update collects
+
+    callback: BaseCallback | list[BaseCallback] | None = None
+
+    def __init__(self, env: TokenVectorEnv, seed: int = 0, **hyperparameters: Any) -> None:
+        """Args:
+        env: vector environment to learn in.
+        seed: of the weights, all sampling and all orders.
+        hyperparameters: of the SB3 constructor, the policy and pre-training; see `hyperparameter_names`.
+
+        Raises:
+            ValueError: a hyperparameter is unknown, or its value does not fit.
+        """
+        self.env: TokenVectorEnv = env.unwrapped
+        for name, value in hyperparameters.items():
+            self._check_hyperparameter(name, value)
+        ours = _OURS | {name: hyperparameters.pop(name) for name in _OURS if name in hyperparameters}
+        settings = self.defaults() | hyperparameters
+        self._check_settings(settings)
+        self._streams = _GlobalStreams(seed)
+        cpu_rng = torch.Generator().manual_seed(seed)
+        with self._streams:
+            self.model = self._build_model(settings, ours, seed)
+            if isinstance(self.policy, LSTMLanguageModel):
+                dims = (self.policy.embedding.embedding_dim, self.policy.lstm.hidden_size)
+                self.policy.load_state_dict(LSTMLanguageModel.initialised(self.env.task.spec, cpu_rng, *dims).state_dict())
+        self._likelihood = MaximumLikelihood(
+            self.policy, cpu_rng, ours["mle_learning_rate"], ours["mle_batch_size"], ours["max_mle_grad_norm"]
+        )
+
+    @classmethod
+    def hyperparameter_names(cls) -> list[str]:
+        """What the constructor takes beside `env` and `seed`."""
+        of_algorithm = [name for name in inspect.signature(cls.algorithm).parameters if name not in _NOT_FOR_USERS]
+        policy_parameters = [p for base in cls.policy_class.__mro__ for p in inspect.signature(base).parameters]
+        return [*of_algorithm, *(name for name in _OF_POLICY if name in policy_parameters), *_OURS]
+
+    @abstractmethod
+    def defaults(self) -> dict[str, Any]:
+        """The hyperparameters that differ from SB3's own, for this environment."""
+
+    @property
+    @abstractmethod
+    def policy(self) -> LanguageModel:
+        """The live policy."""
+
+    def pretrain(self, sequences: Tensor, num_epochs: int) -> dict[str, float]:
+        """Maximum likelihood on `sequences` (M, T); the SB3 policy's actor is the fitted model."""
+        return self._likelihood.fit(sequences, num_epochs)
+
+    def update(self) -> dict[str, float]:
+        """One g-step: SB3 collects whole episodes in every env and trains on them once.
+
+        Returns:
+            `reward` (mean per token) and what SB3 logs of training, under its names without `train/`, but `policy_loss`, and
+            `entropy` in nats per token.
+        """
+        if self.env.core.lengths.any():  # with an end token the last collection ended inside episodes, of a reward now past
+            self.model._last_obs = None  # so that SB3 resets
+        rewards = _MeanReward()
+        with self._streams:
+            self.model.learn(self._steps_per_update(), self._callbacks(rewards), self._log_interval(), reset_num_timesteps=False)
+        return {"reward": rewards.mean} | _training_metrics(self.model.logger.name_to_value)
+
+    def _build_model(self, settings: Mapping[str, Any], ours: Mapping[str, Any], seed: int) -> BaseAlgorithm:
+        of_policy = {name: settings[name] for name in _OF_POLICY if name in settings}
+        if "language_model_class" not in of_policy:
+            of_policy["language_model_kwargs"] = {
+                "embedding_dim": ours["embedding_dim"],
+                "hidden_dim": ours["hidden_dim"],
+            } | dict(of_policy.get("language_model_kwargs") or {})
+        rest = {name: value for name, value in settings.items() if name not in of_policy and name != "policy_kwargs"}
+        policy_kwargs = {"spec": self.env.task.spec} | of_policy | dict(settings.get("policy_kwargs") or {})
+        try:
+            model = self.algorithm(
+                self.policy_class,
+                VecMonitor(SequenceVecEnv(self.env)),
+                policy_kwargs=policy_kwargs,
+                seed=seed,
+                device=self.env.rewards.device,
+                **rest,
+            )
+        except (AssertionError, TypeError) as problem:
+            raise ValueError(f"{self.algorithm.__name__} refuses its hyperparameters: {problem}") from problem
+        if model.tensorboard_log is None:
+            model.set_logger(configure_logger(None, ["stdout"] if model.verbose else []))  # else `learn` makes one each time
+        return model
+
+    def _check_hyperparameter(self, name: str, value: Any) -> None:
+        choose(self.hyperparameter_names(), name, f"hyperparameter of {self.algorithm.__name__}")
+        if name in _SCHEDULES and callable(value):
+            raise ValueError(f"{name} is a schedule, but an agent does not know how many updates will come; give a number")
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        steps, seq_len = settings[self.collected], self.env.task.spec.seq_len
+        if not isinstance(steps, int) or steps < 1 or steps % seq_len:
+            raise ValueError(
+                f"{self.collected} is {steps!r}; allowed are multiples of seq_len {seq_len}: "
+                "an update that ends inside episodes would go on with them under another reward"
+            )
+
+    def _steps_per_update(self) -> int:
+        steps = getattr(self.model, self.collected)
+        return int(getattr(steps, "frequency", steps)) * self.env.num_envs
+
+    def _log_interval(self) -> int:
+        return 1
+
+    def _callbacks(self, rewards: BaseCallback) -> CallbackList:
+        given = self.callback or []
+        return CallbackList([rewards, *(given if isinstance(given, list) else [given])])
+
+
+class _ActorCriticAgent(SB3Agent):
+    """The on-policy algorithms."""
+
+    collected = "n_steps"
+
+    def defaults(self) -> dict[str, Any]:
+        return {"n_steps": self.env.task.spec.seq_len, "gamma": self.env.discount, "gae_lambda": 1.0}
+
+    @property
+    def policy(self) -> LanguageModel:
+        model: LanguageModel = self.model.policy.language_model  # type: ignore[assignment]
+        return model
+
+
+class PPO(_ActorCriticAgent):
+    """Proximal policy optimisation (Schulman et al. 2017)."""
+
+    algorithm: ClassVar[type[BaseAlgorithm]] = sb3.PPO
+    policy_class: ClassVar[type[BasePolicy]] = LanguageModelPolicy
+
+    def defaults(self) -> dict[str, Any]:
+        whole = self.env.num_envs * self.env.task.spec.seq_len
+        batch = {"batch_size": whole // 4 if whole % 4 == 0 else whole, "n_epochs": 4}
+        return super().defaults() | batch | {"learning_rate": 3e-5, "value_rate": 30.0, "max_grad_norm": 5.0}
+
+
+class MaskablePPO(PPO):
+    """PPO that is told which tokens are allowed (Huang and Ontanon 2022); the others never leave the end token's mask either."""
+
+    algorithm, policy_class = sb3_contrib.MaskablePPO, MaskableLanguageModelPolicy
+
+
+class RecurrentPPO(PPO):
+    """PPO on minibatches of consecutive steps; see `RecurrentLanguageModelPolicy`."""
+
+    algorithm, policy_class = sb3_contrib.RecurrentPPO, RecurrentLanguageModelPolicy
+
+
+class A2C(_ActorCriticAgent):
+    """Advantage actor-critic (Mnih et al. 2016)."""
+
+    algorithm, policy_class = sb3.A2C, LanguageModelPolicy
+
+    def defaults(self) -> dict[str, Any]:
+        adam = {"use_rms_prop": False, "learning_rate": 3e-4, "value_rate": 10.0, "max_grad_norm": 5.0}
+        return super().defaults() | adam | {"normalize_advantage": True}
+
+
+class TRPO(_ActorCriticAgent):
+    """Trust-region policy optimisation (Schulman et al. 2015)."""
+
+    algorithm, policy_class = sb3_contrib.TRPO, TrustRegionLanguageModelPolicy
+
+    def defaults(self) -> dict[str, Any]:
+        whole = self.env.num_envs * self.env.task.spec.seq_len
+        return super().defaults() | {"batch_size": whole // 4 if whole % 4 == 0 else whole, "target_kl": 5e-5}
+
+
+class _ValueAgent(SB3Agent):
+    """The off-policy algorithms: they write by the Boltzmann policy of their action values; see `agents.sb3.q_policy`."""
+
+    collected = "train_freq"
+
+    def defaults(self) -> dict[str, Any]:
+        steps = self.env.num_envs * self.env.task.spec.seq_len
+        batch_size = min(256, steps)
+        return {
+            "train_freq": self.env.task.spec.seq_len,
+            "gamma": self.env.discount,
+            "buffer_size": steps,
+            "learning_starts": 0,
+            "batch_size": batch_size,
+            "gradient_steps": 4 * steps // batch_size,
+            "target_update_interval": steps,
+            "exploration_initial_eps": 0.0,
+            "exploration_final_eps": 0.0,
+            "learning_rate": 5e-5,
+            "value_rate": 10.0,
+            "temperature": 0.25,
+        }
+
+    def update(self) -> dict[str, float]:
+        if weight_versions(self.policy) != self._seen:  # pre-trained or loaded since
+            self._target.load_state_dict(self._online.state_dict())
+        metrics = super().update()
+        self._seen = weight_versions(self.policy)
+        return metrics
+
+    _seen: Any = None
+
+    @property
+    @abstractmethod
+    def _online(self) -> torch.nn.Module: ...
+
+    @property
+    @abstractmethod
+    def _target(self) -> torch.nn.Module: ...
+
+    @property
+    def policy(self) -> LanguageModel:
+        model: LanguageModel = self._online.language_model  # type: ignore[assignment]
+        return model
+
+    def _log_interval(self) -> int:
+        return self.env.num_envs  # episodes
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        super()._check_settings(settings)
+        random_actions = ("exploration_initial_eps", "exploration_final_eps", "learning_starts")
+        for name in random_actions:
+            if self.env.task.spec.min_length and settings[name] > 0:
+                raise ValueError(
+                    f"{name} is {settings[name]}; allowed is 0, for the end token is masked and SB3's random actions are not"
+                )
+
+
+class DQN(_ValueAgent):
+    """Deep Q-learning (Mnih et al. 2015)."""
+
+    algorithm, policy_class = sb3.DQN, LanguageModelDQNPolicy
+
+    @property
+    def _online(self) -> torch.nn.Module:
+        return self.model.q_net  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def _target(self) -> torch.nn.Module:
+        return self.model.q_net_target  # type: ignore[attr-defined, no-any-return]
+
+
+class QRDQN(_ValueAgent):
+    """Quantile-regression DQN (Dabney et al. 2018)."""
+
+    algorithm, policy_class = sb3_contrib.QRDQN, LanguageModelQRDQNPolicy
+
+    def defaults(self) -> dict[str, Any]:
+        return super().defaults() | {"n_quantiles": 25, "max_grad_norm": 10.0}
+
+    @property
+    def _online(self) -> torch.nn.Module:
+        return self.model.quantile_net  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def _target(self) -> torch.nn.Module:
+        return self.model.quantile_net_target  # type: ignore[attr-defined, no-any-return]
+
+
+class _MeanReward(BaseCallback):
+    """The mean reward per token of a collection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total, self.count = 0.0, 0
+
+    def _on_step(self) -> bool:
+        rewards = self.locals["rewards"]
+        self.total, self.count = self.total + float(rewards.sum()), self.count + len(rewards)
+        return True
+
+    @property
+    def mean(self) -> float:
+        return self.total / max(1, self.count)
+
+
+class _GlobalStreams:
+    """SB3 draws from the global generators of Python, NumPy and torch; inside `with` they are the agent's own.
+
+    So an agent's numbers depend on its seed alone, and nobody else's on the agent.
+    """
+
+    def __init__(self, seed: int) -> None:
+        with self._restored():
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            torch.manual_seed(seed)
+            self._own = _global_state()
+
+    def __enter__(self) -> None:
+        self._others = _global_state()
+        _set_global_state(self._own)
+
+    def __exit__(self, *exception: object) -> None:
+        self._own = _global_state()
+        _set_global_state(self._others)
+
+    @staticmethod
+    @contextmanager
+    def _restored() -> Iterator[None]:
+        state = _global_state()
+        yield
+        _set_global_state(state)
+
+
+def _global_state() -> tuple[Any, Any, Tensor, list[Tensor]]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda  # noqa: NPY002
+
+
+def _set_global_state(state: tuple[Any, Any, Tensor, list[Tensor]]) -> None:
+    random.setstate(state[0])
+    np.random.set_state(state[1])  # noqa: NPY002
+    torch.set_rng_state(state[2])
+    if state[3]:
+        torch.cuda.set_rng_state_all(state[3])
+
+
+def _training_metrics(logged: Mapping[str, Any]) -> dict[str, float]:
+    metrics = {}
+    for key, value in logged.items():
+        if key.startswith("train/"):
+            name = key.removeprefix("train/")
+            metrics[_METRIC_NAMES.get(name, name)] = -float(value) if name in _NEGATED else float(value)
+    return metrics

@@ -1,0 +1,94 @@
+"""The Stable-Baselines3 face of the vector environment: one object that steps all sequences, in place of `DummyVecEnv`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import VectorEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices
+
+from seqgan_env.vector_env import TokenVectorEnv
+
+_BY_ENV = ("action_masks", "render")  # methods whose result has one entry per env
+
+
+class SequenceVecEnv(VecEnv):
+    """`TokenVectorEnv` as Stable-Baselines3 wants it.
+
+    Episodes are never truncated, so `TimeLimit.truncated` is always False. The step that ends an episode brings its last
+    observation in `info["terminal_observation"]`, its score in `info["score"]` and, where the rewards have just learned online,
+    their metrics in `info["online"]`; `info["episode"]` is left to `VecMonitor`.
+    The envs are one object: `get_attr` gives each the same value, and `set_attr` sets all of them or none.
+    """
+
+    def __init__(self, env: VectorEnv) -> None:
+        """Args:
+        env: a `TokenVectorEnv`, or Gymnasium vector wrappers around one.
+        """
+        if not isinstance(env.unwrapped, TokenVectorEnv):
+            raise TypeError(f"SequenceVecEnv was given a {type(env.unwrapped).__name__}; expected a TokenVectorEnv")
+        self.env, self.base = env, env.unwrapped
+        self._actions = np.zeros(env.num_envs, dtype=np.int64)
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def reset(self) -> np.ndarray:
+        """First observations (B, T) int32; the seeds of an earlier `seed(s)`, s + i for env i, are used up by it."""
+        seeds = None if all(seed is None for seed in self._seeds) else self._seeds
+        observations, infos = self.env.reset(seed=seeds)  # type: ignore[arg-type]
+        masks = infos.get("action_mask")
+        self.reset_infos = [{} if masks is None else {"action_mask": masks[i]} for i in range(self.num_envs)]
+        self._reset_seeds()
+        self._reset_options()
+        return np.asarray(observations)
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = actions
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Observations (B, T) int32, rewards (B,) float32, dones (B,) bool and B infos."""
+        observations, rewards, terminated, _, infos = self.env.step(self._actions)
+        dicts: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
+        for i in np.flatnonzero(terminated):
+            dicts[i]["terminal_observation"] = infos["final_obs"][i]
+            dicts[i]["score"] = float(infos["final_info"]["score"][i])
+            if "online" in infos["final_info"]:
+                metrics = infos["final_info"]["online"]
+                dicts[i]["online"] = {name: float(metrics[name][i]) for name in metrics if not name.startswith("_")}
+        return np.asarray(observations), rewards.astype(np.float32), terminated, dicts
+
+    def action_masks(self) -> np.ndarray:
+        """Allowed actions (B, V) bool, as sb3-contrib's maskable algorithms ask for them."""
+        mask = self.base.core.action_mask()
+        if mask is None:
+            return np.ones((self.num_envs, self.base.task.spec.vocab_size), dtype=bool)
+        return mask.astype(bool)
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        value = getattr(self._owner(attr_name), attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        if set(self._get_indices(indices)) != set(range(self.num_envs)):
+            raise ValueError(f"set_attr of {attr_name!r} names some of the {self.num_envs} envs; they are one object, so set all")
+        setattr(self.base, attr_name, value)
+
+    def env_method(self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any) -> list[Any]:
+        """The result of one call, for each of `indices`: its own entry of `action_masks` and `render`, otherwise the same."""
+        result = getattr(self._owner(method_name), method_name)(*method_args, **method_kwargs)
+        by_env = method_name in _BY_ENV and result is not None
+        return [result[i] if by_env else result for i in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
+        env, wrapped = self.env, False
+        while env is not self.base:
+            wrapped |= isinstance(env, wrapper_class)
+            env = env.env  # type: ignore[attr-defined]
+        return [wrapped for _ in self._get_indices(indices)]
+
+    def close(self) -> None:
+        self.env.close()
+
+    def _owner(self, name: str) -> Any:
+        return self if name == "action_masks" else self.env

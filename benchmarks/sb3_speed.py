@@ -1,0 +1,166 @@
+"""Environment steps per second of PPO, collecting and training: ours against stock Stable-Baselines3, in one run.
+
+ours    `SequenceVecEnv` over one `TokenVectorEnv`, and `LanguageModelPolicy`.
+stock   `DummyVecEnv` of single environments, `ActorCriticPolicy` with SB3's Categorical, and a features extractor that encodes
+        the prefix anew with an LSTM of the same size.
+
+Both have the same hyperparameters, the same reward and the same number of steps; they take turns, after a warm-up each.
+
+    python -m benchmarks.sb3_speed [--source constant oracle] [--repeats 7] [--out FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import stable_baselines3 as sb3
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+from torch import Tensor, nn
+
+import seqgan_env
+from agents.sb3.policy import LanguageModelPolicy
+from agents.sb3.vec_env import SequenceVecEnv
+from seqgan_env.env import TokenEnv
+from seqgan_env.rewards import RewardModel, RewardSettings
+from seqgan_env.tasks.oracle import OracleSettings, OracleTask
+from seqgan_env.vector_env import TokenVectorEnv
+
+DIM = 32
+
+
+class PrefixLSTM(BaseFeaturesExtractor):
+    """The last hidden state of an LSTM over the prefix."""
+
+    def __init__(self, observation_space: spaces.Box) -> None:
+        super().__init__(observation_space, DIM)
+        self.vocab_size = int(observation_space.high[0])
+        self.embedding = nn.Embedding(self.vocab_size + 1, DIM)  # the start token reads as padding
+        self.lstm = nn.LSTM(DIM, DIM, batch_first=True)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        tokens = observations.long()
+        lengths = (tokens != self.vocab_size).sum(1)
+        inputs = torch.cat([torch.full_like(tokens[:, :1], self.vocab_size), tokens[:, :-1]], dim=1)
+        hidden = self.lstm(self.embedding(inputs))[0]
+        return hidden[torch.arange(len(tokens)), lengths.clamp(max=tokens.shape[1] - 1)]
+
+
+class CollectTime(BaseCallback):
+    """Seconds spent collecting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 0.0
+
+    def _on_rollout_start(self) -> None:
+        self._began = time.perf_counter()
+
+    def _on_rollout_end(self) -> None:
+        self.seconds += time.perf_counter() - self._began
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def build(task: OracleTask, source: str, num_envs: int, batch_size: int, num_epochs: int) -> dict[str, sb3.PPO]:
+    """The two models."""
+    hyperparameters: dict[str, Any] = {
+        "n_steps": task.spec.seq_len,
+        "batch_size": batch_size,
+        "n_epochs": num_epochs,
+        "gamma": 1.0,
+        "seed": 0,
+        "device": "cpu",
+    }
+    rewards = RewardModel(task, RewardSettings(reward="terminal", source=source), task.oracle)
+    ours_env = VecMonitor(SequenceVecEnv(TokenVectorEnv(num_envs, rewards)))
+    stock_env = DummyVecEnv([lambda: Monitor(TokenEnv(rewards, episode_statistics=False))] * num_envs)
+    stock_kwargs = {"features_extractor_class": PrefixLSTM, "net_arch": {"pi": [], "vf": [64]}}
+    return {
+        "ours": sb3.PPO(LanguageModelPolicy, ours_env, policy_kwargs={"spec": task.spec}, **hyperparameters),
+        "stock": sb3.PPO("MlpPolicy", stock_env, policy_kwargs=stock_kwargs, **hyperparameters),
+    }
+
+
+def cycle(model: sb3.PPO) -> tuple[float, float]:
+    """Steps per second of one collect and train, and of the collecting alone."""
+    steps, collecting = model.n_steps * model.n_envs, CollectTime()
+    began = time.perf_counter()
+    model.learn(steps, callback=collecting, reset_num_timesteps=False)
+    return steps / (time.perf_counter() - began), steps / collecting.seconds
+
+
+def measure(models: dict[str, sb3.PPO], repeats: int) -> dict[str, Any]:
+    """Medians and spreads of steps per second, and the ratio of ours to stock in each turn."""
+    for model in models.values():
+        cycle(model)
+    turns = [{name: cycle(model) for name, model in models.items()} for _ in range(repeats)]
+    result: dict[str, Any] = {}
+    for part, what in enumerate(("whole", "collecting")):
+        for name in models:
+            result[f"{name}_{what}"] = summary([turn[name][part] for turn in turns])
+        result[f"ratio_{what}"] = summary([turn["ours"][part] / turn["stock"][part] for turn in turns])
+    return result
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    return {"median": round(statistics.median(values), 3), "min": round(min(values), 3), "max": round(max(values), 3)}
+
+
+def machine() -> dict[str, str]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": str(os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "gymnasium": gymnasium.__version__,
+        "stable_baselines3": sb3.__version__,
+        "seqgan_env": seqgan_env.__version__,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", nargs="+", default=["constant", "oracle"])
+    parser.add_argument("--num-envs", type=int, default=64)
+    parser.add_argument("--vocab-size", type=int, default=5000)
+    parser.add_argument("--seq-len", type=int, default=20)
+    parser.add_argument("--batch-size", type=int, default=64, help="of PPO; SB3's default")
+    parser.add_argument("--num-epochs", type=int, default=10, help="of PPO; SB3's default")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="JSON file for the result")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    task = OracleTask(OracleSettings(args.vocab_size, args.seq_len, DIM, DIM, num_real=10, num_held_out=10, num_eval=10))
+    settings = {name: value for name, value in vars(args).items() if name != "out"}
+    report: dict[str, Any] = {"settings": settings, "machine": machine(), "steps_per_second": {}}
+    for source in args.source:
+        models = build(task, source, args.num_envs, args.batch_size, args.num_epochs)
+        report["steps_per_second"][source] = measure(models, args.repeats)
+    text = json.dumps(report, indent=2)
+    print(text)
+    if args.out:
+        args.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
