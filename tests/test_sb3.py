@@ -630,6 +630,17 @@ def test_callbacks_and_loggers_are_kept_from_update_to_update(tmp_path: Path) ->
     assert "train/value_loss" in lines[0]
 
 
+def test_an_agent_writes_no_files_unless_told_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    make(PPO).update()
+    assert list(tmp_path.iterdir()) == []
+    agent = make(PPO, tensorboard_log=str(tmp_path / "runs"))
+    for _ in range(3):
+        agent.update()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["PPO_1"]
+    assert len(list((tmp_path / "runs" / "PPO_1").iterdir())) == 1
+
+
 def test_stock_sb3_trains_our_policy_in_our_vec_env() -> None:
     rewards = reward_model(FIXED)
     env = VecMonitor(SequenceVecEnv(TokenVectorEnv(4, rewards)))

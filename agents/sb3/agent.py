@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import random
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,8 +21,9 @@ import stable_baselines3 as sb3
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.logger import configure as configure_logger
+from stable_baselines3.common.logger import HumanOutputFormat, Logger
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.utils import configure_logger
 from stable_baselines3.common.vec_env import VecMonitor
 from torch import Tensor
 
@@ -143,8 +145,7 @@ class SB3Agent(ABC):
             )
         except (AssertionError, TypeError) as problem:
             raise ValueError(f"{self.algorithm.__name__} refuses its hyperparameters: {problem}") from problem
-        if model.tensorboard_log is None:
-            model.set_logger(configure_logger(None, ["stdout"] if model.verbose else []))  # else `learn` makes one each time
+        model.set_logger(_logger(model))
         return model
 
     def _check_hyperparameter(self, name: str, value: Any) -> None:
@@ -376,6 +377,13 @@ def _set_global_state(state: tuple[Any, Any, Tensor, list[Tensor]]) -> None:
     torch.set_rng_state(state[2])
     if state[3]:
         torch.cuda.set_rng_state_all(state[3])
+
+
+def _logger(model: BaseAlgorithm) -> Logger:
+    """What SB3's `learn` would set up in every update, but once, and without a temporary directory where nothing is written."""
+    if model.tensorboard_log is not None:
+        return configure_logger(model.verbose, model.tensorboard_log, type(model).__name__, reset_num_timesteps=True)
+    return Logger(None, [HumanOutputFormat(sys.stdout)] if model.verbose else [])
 
 
 def _training_metrics(logged: Mapping[str, Any]) -> dict[str, float]:
