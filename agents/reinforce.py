@@ -24,8 +24,8 @@ class Reinforce:
     """The agent of the paper: a language model trained by maximum likelihood, then by REINFORCE.
 
     One update writes one sequence in every env of the vector environment, through `env.play`, which pays what stepping would.
-    `train_adversarial` makes the environment roll out this policy; who calls `update` alone says `env.rewards.bind(agent.policy)`,
-    unless the environment is to learn online.
+    `train_adversarial` makes the environment roll out this policy; who calls `update` alone says
+    `env.rewards.bind(agent.policy)`, unless the environment is to learn online.
     """
 
     control_options: ClassVar = {"baseline": "none"}  # under a constant reward any other baseline leaves nothing to follow
