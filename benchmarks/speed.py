@@ -9,7 +9,6 @@ route's median to ours. One thread unless --threads says otherwise.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import subprocess
@@ -28,6 +27,7 @@ from agents.reinforce import Reinforce
 from seqgan_env import Discriminator, DiscriminatorTrainer, LSTMLanguageModel, RewardSettings, TokenSpec, TokenVectorEnv
 from seqgan_env.discriminator import PAPER_DISCRIMINATOR
 from seqgan_env.registration import build_rewards
+from seqgan_env.run_directory import write_json
 from seqgan_env.tasks.oracle import OracleSettings, OracleTask
 
 
@@ -188,7 +188,7 @@ def main() -> None:
     show(items, machine, arguments.quick)
     if arguments.out:
         content = {"sizes": asdict(sizes), "machine": machine, "commit": commit(), "items": [asdict(item) for item in items]}
-        arguments.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(arguments.out, content)
 
 
 def show(items: list[Measurement], machine: dict[str, object], quick: bool) -> None:

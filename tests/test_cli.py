@@ -131,7 +131,11 @@ def test_text_trains_to_the_end(tmp_path: Path) -> None:
 def test_ctrl_c_ends_cleanly_with_what_there_is(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "seqgan_env.cli", "train", *SMALL, "--rounds", "100000", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     deadline = time.monotonic() + 90
     while not list((tmp_path / "run").glob("tensorboard/*")) and time.monotonic() < deadline:
