@@ -1,6 +1,6 @@
 """Every agent on oracle-tiny from the same pre-trained policy, with the exact optimal reward and with the learned one.
 
-    python -m benchmarks.agents --seeds 5 --rounds 40 --out benchmarks/results/agents.json
+    python -m benchmarks.agent_table --seeds 5 --rounds 40 --out benchmarks/results/agents.json
 
 All agents of a seed start from one MLE policy and write the same number of sequences. "optimal" asks whether an algorithm can
 exploit a perfect signal, "discriminator" what is left of that when the signal is learned. The constant reward is the control.
@@ -25,7 +25,7 @@ from rich.progress import track
 from benchmarks.seeds import mean_and_error
 from seqgan_env.adversarial import evaluate_task, pretrain_policy, train_adversarial
 from seqgan_env.metrics.frontier import TEMPERATURES, Frontier
-from seqgan_env.plugins import load_agent_class
+from seqgan_env.plugins import control_options
 from seqgan_env.run_directory import read_json, read_weights, versions, write_json, write_weights
 from seqgan_env.settings import TrainSettings
 from seqgan_env.train import at_temperature, build_agent, build_task
@@ -61,7 +61,7 @@ def train(agent_name: str, source: str, seed: int, rounds: int, runs: Path) -> N
     torch.set_num_threads(1)
     options = OPTIONS.get(agent_name, {})
     if source == "constant":
-        options = options | getattr(load_agent_class(agent_name), "control_options", {})
+        options = options | control_options(agent_name)
     settings = TrainSettings(seed=seed, agent=agent_name, rounds=rounds, eval_every=rounds, agent_options=options)
     task = build_task(settings)
     agent, rewards = build_agent(settings, task, source)
@@ -138,7 +138,7 @@ def main() -> None:
     print(table(rows))
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        command = f"python -m benchmarks.agents --seeds {arguments.seeds} --rounds {rounds}"
+        command = f"python -m benchmarks.agent_table --seeds {arguments.seeds} --rounds {rounds}"
         content: dict[str, Any] = {"command": command, "versions": versions(), "table": table(rows).splitlines(), "rows": rows}
         write_json(arguments.out, content)
 
