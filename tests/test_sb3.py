@@ -33,8 +33,10 @@ from seqgan_env.adversarial import Schedule, train_adversarial
 from seqgan_env.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorTrainer
 from seqgan_env.env import TokenEnv
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.plugins import agent_names, load_agent_class
 from seqgan_env.rewards import RewardModel, RewardSettings
 from seqgan_env.streams import streams_from_keys
+from seqgan_env.testing import check_agent
 from seqgan_env.types import GeneratorAgent, TokenSpec
 from seqgan_env.vector_env import TokenVectorEnv
 
@@ -721,3 +723,8 @@ def test_every_agent_of_the_module_is_tested_here() -> None:
         sb3_contrib.RecurrentPPO,
         sb3_contrib.QRDQN,
     }
+
+
+@pytest.mark.parametrize("name", agent_names())
+def test_every_agent_that_ships_passes_the_checker(name: str) -> None:
+    check_agent(load_agent_class(name))
