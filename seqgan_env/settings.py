@@ -50,7 +50,7 @@ class TrainSettings:
     seq_len: int | None = _setting(None, "T of an oracle task", "TOKENS")
     oracle_seed: int = _setting(0, "of an oracle's parameters and data", "N")
     fresh: bool = _setting(False, "oracle tasks: every d-step sees new real data")
-    threads: int = _setting(0, "torch threads; 0 leaves torch's choice", "N")
+    threads: int = _setting(1, "torch threads; one gives the same numbers on any machine; 0 leaves torch's choice", "N")
     device: str = _setting("cpu", "where the models live: cpu, cuda", "NAME")
     agent_options: dict[str, Any] = field(
         default_factory=dict, metadata={"help": "hyperparameters of the agent, e.g. learning_rate=1e-3", "metavar": "KEY=VALUE"}
