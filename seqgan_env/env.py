@@ -11,10 +11,10 @@ from gymnasium import error, spaces
 from seqgan_env.core import SequenceCore, Transition
 from seqgan_env.rewards import RewardModel
 from seqgan_env.types import Task
-from seqgan_env.vector_env import check_render_mode, observation_space, render_row
+from seqgan_env.vector_env import PaidByRewards, check_render_mode, observation_space, render_row
 
 
-class TokenEnv(gym.Env[np.ndarray, np.int64]):
+class TokenEnv(PaidByRewards, gym.Env[np.ndarray, np.int64]):
     """Writing a sequence of tokens, one token a step.
 
     ## Description
@@ -71,15 +71,6 @@ class TokenEnv(gym.Env[np.ndarray, np.int64]):
         self.observation_space = observation_space(self.task.spec)
         self.action_space = spaces.Discrete(self.task.spec.vocab_size)
         self._last: Transition | None = None
-
-    @property
-    def discount(self) -> float:
-        """The discount with which the return is the objective, from the reward form."""
-        return self.rewards.discount
-
-    def online_metrics(self) -> dict[str, float]:
-        """What the rewards last learned from finished episodes; empty before that, and where they do not learn online."""
-        return self.rewards.online_metrics()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Begins a new episode; a seed restarts the random streams."""

@@ -16,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from seqgan_env import run_directory
 from seqgan_env.adversarial import Progress, evaluate_task, pretrain_policy, silent, train_adversarial
-from seqgan_env.metrics.frontier import Frontier, trace_frontier
+from seqgan_env.metrics.frontier import TEMPERATURES, Frontier, trace_frontier
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.plots import plot_curves
 from seqgan_env.plugins import control_options, make_agent
@@ -110,7 +110,12 @@ class Trainer:
         def at(temperature: float) -> Mapping[str, float]:
             metrics = self._evaluate(policy.with_temperature(temperature))
             self.run.frontier_rows.append({"temperature": temperature} | dict(metrics))
-            self.progress("temperature frontier", len(self.run.frontier_rows), 20, {"temperature": temperature} | dict(metrics))
+            self.progress(
+                "temperature frontier",
+                len(self.run.frontier_rows),
+                len(TEMPERATURES),
+                {"temperature": temperature} | dict(metrics),
+            )
             return metrics
 
         with self.run.timed("frontier"):

@@ -24,7 +24,22 @@ def observation_space(spec: TokenSpec) -> spaces.Box:
     return spaces.Box(0, spec.pad_token, (spec.seq_len,), np.int32)
 
 
-class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+class PaidByRewards:
+    """What both faces tell about the rewards they pay."""
+
+    rewards: RewardModel
+
+    @property
+    def discount(self) -> float:
+        """The discount with which the return is the objective, from the reward form."""
+        return self.rewards.discount
+
+    def online_metrics(self) -> dict[str, float]:
+        """What the rewards last learned from finished episodes; empty before that, and where they do not learn online."""
+        return self.rewards.online_metrics()
+
+
+class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """`num_envs` sequences written side by side; see `seqgan_env.env.TokenEnv` for spaces, rewards and episode end.
 
     Autoreset is same-step (`AutoresetMode.SAME_STEP`, as in Stable-Baselines3): the step that ends an episode returns the first
@@ -55,15 +70,6 @@ class TokenVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._last: Transition | None = None
-
-    @property
-    def discount(self) -> float:
-        """The discount with which the return is the objective, from the reward form."""
-        return self.rewards.discount
-
-    def online_metrics(self) -> dict[str, float]:
-        """What the rewards last learned from finished episodes; empty before that, and where they do not learn online."""
-        return self.rewards.online_metrics()
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
