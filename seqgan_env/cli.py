@@ -30,6 +30,7 @@ from seqgan_env.rewards import FORMS, SOURCES
 from seqgan_env.settings import PRESETS, TrainSettings, settings_from
 from seqgan_env.tasks import TASKS
 from seqgan_env.train import Run, Trainer, at_temperature, load_run, tensorboard_logger, write_config, write_run
+from seqgan_env.types import HasEstimates, WritesFiles
 
 COMMANDS = ("train", "sample", "evaluate", "list")
 ROWS = {
@@ -48,10 +49,19 @@ COLUMNS = {
     "bleu2": "BLEU-2 ↑",
     "bleu3": "BLEU-3 ↑",
     "bleu4": "BLEU-4 ↑",
-    "self_bleu3": "Self-BLEU-3 ↓",
+    "bleu5": "BLEU-5 ↑",
+    "self_bleu4": "Self-BLEU-4 ↓",
     "distinct2": "distinct-2 ↑",
+    "perplexity_samples": "perplexity of samples",
+    "perplexity_reverse": "reverse perplexity ↓",
+    "copied_share": "copied from training",
+    "length_ks": "length distance (KS) ↓",
+    "mse": "mean squared error ↓",
+    "pitch_class_divergence": "pitch-class divergence ↓",
+    "interval_divergence": "interval divergence ↓",
     "effective_vocabulary": "eff. vocab.",
     "frontier_gain": "frontier gain ↑",
+    "bleu_frontier_gain": "BLEU frontier gain ↑",
 }
 
 
@@ -97,6 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
     sample.add_argument("--num", type=_positive, default=20, metavar="N", help="sequences (default: 20)")
     sample.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
     sample.add_argument("--temperature", type=float, default=1.0, metavar="X", help="divides the logits (default: 1)")
+    sample.add_argument("--out", type=Path, default=None, metavar="DIR", help="of a music run's files (default: RUN/samples)")
     sample.set_defaults(run=_sample)
     evaluate = commands.add_parser("evaluate", help="measure the trained policy of a run", allow_abbrev=False)
     evaluate.add_argument("run_path", type=Path, metavar="RUN", help="run directory")
@@ -261,17 +272,28 @@ def _sample(arguments: argparse.Namespace) -> int:
     settings, task, agent = load_run(arguments.run_path)
     policy = at_temperature(agent.policy, arguments.temperature)
     rng = torch.Generator(device=settings.device).manual_seed(arguments.seed)
-    for tokens in sample_sequences(policy, task.spec, arguments.num, rng):
+    samples = sample_sequences(policy, task.spec, arguments.num, rng)
+    for tokens in samples:
         print(task.decode(tokens))
+    if isinstance(task, WritesFiles):
+        folder = arguments.out or arguments.run_path / "samples"
+        task.write_samples(samples, folder)
+        print(f"files: {folder}", file=sys.stderr)
+    elif arguments.out:
+        raise ValueError(f"--out {arguments.out} was given; task {task.name} writes lines, not files")
     return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     settings, task, agent = load_run(arguments.run_path)
-    metrics = evaluate_task(agent.policy, task, arguments.seed, settings.device)
-    table = Table("metric", "value", title=str(arguments.run_path))
-    for name, value in metrics.items():
-        table.add_row(name, f"{value:.4f}")
+    table = Table("metric", "value", "95 % interval", title=str(arguments.run_path))
+    if isinstance(task, HasEstimates):
+        rng = torch.Generator(device=settings.device).manual_seed(arguments.seed + 1)
+        for name, estimate in task.estimates(agent.policy, rng).items():
+            table.add_row(name, f"{estimate.value:.4f}", f"{estimate.low:.4f} to {estimate.high:.4f}")
+    else:
+        for name, value in evaluate_task(agent.policy, task, arguments.seed, settings.device).items():
+            table.add_row(name, f"{value:.4f}", "")
     Console().print(table)
     return 0
 

@@ -67,8 +67,8 @@ class LanguageModel(nn.Module, ABC):
         tokens = tokens.clone()
         ended = self.spec.is_complete(tokens, lengths)
         draws = uniforms(rng, len(tokens), self.spec.seq_len)
-        free = self._sampler(temperature, masked=False)
-        masked = self._sampler(temperature, masked=True) if self.spec.min_length else free
+        free = self.sampler(temperature, masked=False)
+        masked = self.sampler(temperature, masked=True) if self.spec.min_length else free
         state = self.start(len(tokens))
         inputs = tokens.new_full((len(tokens),), self.spec.start_token)
         for t in range(self.spec.seq_len):
@@ -104,11 +104,14 @@ class LanguageModel(nn.Module, ABC):
         """log p(Y), (B,), in nats, the sum over the sequence. Without gradient."""
         return self.token_log_probs(tokens, temperature).sum(1)
 
-    def weighted_nll(self, tokens: Tensor, weights: Tensor) -> Tensor:
-        """sum over the written tokens of -weights * log p(y_t | ...), a scalar with gradient; `weights` (B, T) is a constant."""
+    def weighted_nll(self, tokens: Tensor, weights: Tensor, inputs: Tensor | None = None) -> Tensor:
+        """sum over the written tokens of -weights * log p(y_t | ...), a scalar with gradient; `weights` (B, T) is a constant.
+
+        `inputs` (B, T) is what the model reads in place of `inputs(tokens)`.
+        """
         parts = [
             linear_weighted_nll(hidden, self.output.weight, bias, tokens[:, positions][written], weights[:, positions][written])
-            for positions, written, hidden, bias in self._predictions(tokens)
+            for positions, written, hidden, bias in self._predictions(tokens, inputs)
         ]
         return torch.stack(parts).sum()
 
@@ -122,10 +125,10 @@ class LanguageModel(nn.Module, ABC):
             model.output.bias.div_(temperature)
         return model
 
-    def _predictions(self, tokens: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    def _predictions(self, tokens: Tensor, inputs: Tensor | None = None) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
         """Parts of the sequence that share an output bias: positions, which of them are written (B, P), their hidden states
         (R, H) and the bias (V,)."""
-        hidden = self.hidden_states(self.inputs(tokens))
+        hidden = self.hidden_states(self.inputs(tokens) if inputs is None else inputs)
         cut = self.spec.min_length
         for positions, masked in ((slice(0, cut), True), (slice(cut, self.spec.seq_len), False)):
             if positions.stop > positions.start:
@@ -140,7 +143,8 @@ class LanguageModel(nn.Module, ABC):
         )
         return self.output.bias.masked_fill(is_eos, -torch.inf)
 
-    def _sampler(self, temperature: float, masked: bool) -> SoftmaxSampler:
+    def sampler(self, temperature: float = 1.0, masked: bool = False) -> SoftmaxSampler:
+        """Draws next tokens from hidden states; never the end if `masked`."""
         return SoftmaxSampler(self.output.weight / temperature, self._bias(masked) / temperature)
 
 

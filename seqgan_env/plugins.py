@@ -45,11 +45,31 @@ def load_agent_class(name: str) -> type:
     return cls
 
 
+def accepts(name: str, option: str) -> bool:
+    """Whether an agent takes an option."""
+    accepted = inspect.signature(load_agent_class(name)).parameters
+    return option in accepted or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
+
+
+def training_settings(name: str) -> dict[str, Any]:
+    """The settings that an agent's class asks for (`training_settings`), among them its `agent_options`."""
+    return dict(getattr(load_agent_class(name), "training_settings", {}))
+
+
+def options_from_settings(name: str) -> dict[str, str]:
+    """Options of an agent that follow a setting of the run, option to setting, as its class says (`options_from_settings`)."""
+    return dict(getattr(load_agent_class(name), "options_from_settings", {}))
+
+
+def learns_from_reward(name: str) -> bool:
+    """False where an agent's class says that its updates do nothing (`learns_from_reward`), so that rounds would be waste."""
+    return bool(getattr(load_agent_class(name), "learns_from_reward", True))
+
+
 def control_options(name: str) -> dict[str, Any]:
     """What an agent's class says must be changed for the constant-reward control to mean something (`control_options`)."""
-    cls = load_agent_class(name)
-    accepted = inspect.signature(cls).parameters
-    return {key: value for key, value in getattr(cls, "control_options", {}).items() if key in accepted}
+    options: dict[str, Any] = getattr(load_agent_class(name), "control_options", {})
+    return {key: value for key, value in options.items() if accepts(name, key)}
 
 
 def make_agent(name: str, env: TokenVectorEnv, seed: int, options: dict[str, Any]) -> GeneratorAgent:

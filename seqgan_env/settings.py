@@ -10,6 +10,7 @@ import torch
 
 from seqgan_env.adversarial import Schedule
 from seqgan_env.names import choose
+from seqgan_env.plugins import accepts, options_from_settings, training_settings
 from seqgan_env.rewards import FORMS, SOURCES
 from seqgan_env.tasks import TASKS
 
@@ -32,6 +33,8 @@ class TrainSettings:
     num_rollouts: int = _setting(4, "N, Monte Carlo completions of a prefix", "N")
     sync_rate: float = _setting(1.0, "1 rolls out the live policy; below, a copy that moves by this rate each round", "RATE")
     discriminator: str = _setting("small", "size of the CNN: small (256 filters) or paper (1,720)", "SIZE")
+    frontier: bool = _setting(True, "measure what a change of the pre-trained policy's temperature alone reaches")
+    control: bool = _setting(True, "train the same agent under a constant reward too")
     mle_epochs: int = _setting(20, "epochs of maximum likelihood before the adversarial phase", "EPOCHS")
     keep_best: bool = _setting(True, "keep the epoch with the best validation likelihood (no: the last one, as the paper)")
     d_pretrain_steps: int = _setting(1, "d-steps before the first round", "STEPS")
@@ -45,7 +48,11 @@ class TrainSettings:
     weights: str | None = _setting(None, "oracle weights: the authors' released pickle, or safetensors", "FILE")
     corpus: str | None = _setting(None, "UTF-8 text, a sentence a line, for task text (default: built-in English)", "FILE")
     level: str = _setting("word", "tokens of task text: word (split at white space) or char", "LEVEL")
+    tokenizer: str | None = _setting(
+        None, "of task text, in place of level: english, a JSON file of the library tokenizers, or package.module:name", "NAME"
+    )
     max_length: int = _setting(20, "longest sequence of task text, end token included", "TOKENS")
+    fixed_length: bool = _setting(False, "task text: only sequences of exactly max_length words, without an end")
     vocab_size: int | None = _setting(None, "V; of an oracle the number of tokens, of a text the cap by frequency", "TOKENS")
     seq_len: int | None = _setting(None, "T of an oracle task", "TOKENS")
     oracle_seed: int = _setting(0, "of an oracle's parameters and data", "N")
@@ -74,7 +81,8 @@ class TrainSettings:
 
     def task_settings(self) -> dict[str, Any]:
         """What differs from the task's own defaults."""
-        names = ("corpus", "level", "max_length") if self.task == "text" else ("weights", "seq_len", "oracle_seed", "fresh")
+        text = ("corpus", "level", "tokenizer", "max_length", "fixed_length")
+        names = text if self.task == "text" else ("weights", "seq_len", "oracle_seed", "fresh")
         return {name: getattr(self, name) for name in (*names, "vocab_size") if getattr(self, name) is not None}
 
 
@@ -122,9 +130,17 @@ TINY_BY_TASK: dict[str, dict[str, Any]] = {
 
 
 def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
-    """The settings of a preset for the task, with `changes` on top; agent options are merged key by key."""
+    """The settings of a preset for the task, then those that the agent's class asks for, then `changes`.
+
+    Agent options are merged key by key; of a preset's, an agent gets those that it takes.
+    """
     base = PRESETS[choose(PRESETS, preset, "preset")]
     if preset == "tiny":
         base = TINY_BY_TASK.get(changes.get("task", ""), base)
-    options = base.get("agent_options", {}) | changes.get("agent_options", {})
-    return replace(TrainSettings(), **{**base, **changes, "agent_options": options})
+    agent = changes.get("agent", TrainSettings.agent)
+    own = training_settings(agent)
+    options = {key: value for key, value in base.get("agent_options", {}).items() if accepts(agent, key)}
+    options |= own.get("agent_options", {}) | changes.get("agent_options", {})
+    settings = replace(TrainSettings(), **{**base, **own, **changes, "agent_options": options})
+    following = {option: getattr(settings, name) for option, name in options_from_settings(agent).items()}
+    return replace(settings, agent_options=following | options)

@@ -16,10 +16,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from seqgan_env import run_directory
 from seqgan_env.adversarial import Progress, evaluate_task, pretrain_policy, silent, train_adversarial
-from seqgan_env.metrics.frontier import TEMPERATURES, Frontier, trace_frontier
+from seqgan_env.metrics.frontier import TEMPERATURES, Frontiers
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.plots import plot_curves
-from seqgan_env.plugins import control_options, make_agent
+from seqgan_env.plugins import control_options, learns_from_reward, make_agent
 from seqgan_env.registration import build_rewards
 from seqgan_env.rewards import RewardModel, RewardSettings
 from seqgan_env.settings import TrainSettings
@@ -80,15 +80,19 @@ class Trainer:
         with self.run.timed("data"):
             self.task = build_task(settings)
         self.agent, self.rewards = build_agent(settings, self.task, settings.source)
-        self.frontier: Frontier | None = None
+        self.frontiers = Frontiers([])
+        self.learns = learns_from_reward(settings.agent)
 
     def __call__(self) -> Run:
         """Everything, or what there is when a KeyboardInterrupt comes."""
         try:
             self._pretrain()
-            self._trace_frontier()
-            self._train()
-            self._control()
+            if self.settings.frontier:
+                self._trace_frontier()
+            if self.learns:
+                self._train()
+                if self.settings.control:
+                    self._control()
         except KeyboardInterrupt:
             self.run.interrupted = True
         self._compare()
@@ -100,32 +104,24 @@ class Trainer:
             rows = pretrain_policy(self.agent, self.task, settings.mle_epochs, settings.keep_best, self.progress)
         for row in rows:
             self._log({"phase": 0.0} | row)
-        self._record("mle", self.agent.policy)
+        self._record("mle" if self.learns else "agent", self.agent.policy)
 
     def _trace_frontier(self) -> None:
         policy = self.agent.policy
         if not isinstance(policy, HasTemperature):
             return
 
-        def at(temperature: float) -> Mapping[str, float]:
-            metrics = self._evaluate(policy.with_temperature(temperature))
-            self.run.frontier_rows.append({"temperature": temperature} | dict(metrics))
-            self.progress(
-                "temperature frontier",
-                len(self.run.frontier_rows),
-                len(TEMPERATURES),
-                {"temperature": temperature} | dict(metrics),
-            )
-            return metrics
-
         with self.run.timed("frontier"):
-            self.frontier, self.run.frontier_rows = trace_frontier(at, self._quality_cost)
+            for done, temperature in enumerate(TEMPERATURES, start=1):
+                metrics = {"temperature": temperature} | dict(self._evaluate(policy.with_temperature(temperature)))
+                self.run.frontier_rows.append(metrics)
+                self.progress("temperature frontier", done, len(TEMPERATURES), metrics)
+        self.frontiers = Frontiers(self.run.frontier_rows)
 
     def _train(self) -> None:
         with self.run.timed("adversarial"):
             for row in train_adversarial(self.agent, self.rewards, self.settings.schedule(), self.settings.seed, self.progress):
-                self._add_gain(row, "task/")
-                self._log({"phase": 1.0} | row)
+                self._log({"phase": 1.0} | row | self.frontiers.gains(row, "task/"))
         if self.rewards.discriminator is not None:
             self.run.weights["discriminator.safetensors"] = self.rewards.discriminator.state_dict()
 
@@ -154,16 +150,14 @@ class Trainer:
 
     def _compare(self) -> None:
         """The agent's row, the temperature that matches its diversity, and everybody's frontier gain."""
-        if self.run.history and "mle" in self.run.metrics:
+        if "mle" in self.run.metrics:
             self._record("agent", self.agent.policy)
-        agent = self.run.metrics.get("agent")
-        if agent is not None and self.frontier is not None:
-            temperature = self.frontier.temperature_at(agent["nll_gen"])
-            tempered = self.agent_at_temperature(temperature)
-            self._record("mle_at_temperature", tempered)
-            self.run.metrics["mle_at_temperature"]["temperature"] = temperature
+            temperature = self.frontiers.matching_temperature(self.run.metrics["agent"])
+            if temperature is not None:
+                self._record("mle_at_temperature", self.agent_at_temperature(temperature))
+                self.run.metrics["mle_at_temperature"]["temperature"] = temperature
         for metrics in self.run.metrics.values():
-            self._add_gain(metrics)
+            metrics |= self.frontiers.gains(metrics)
 
     def agent_at_temperature(self, temperature: float) -> RolloutPolicy:
         """The pre-trained policy at another temperature."""
@@ -182,14 +176,6 @@ class Trainer:
 
     def _evaluate(self, policy: RolloutPolicy) -> Mapping[str, float]:
         return evaluate_task(policy, self.task, self.settings.seed, self.settings.device)
-
-    def _quality_cost(self, metrics: Mapping[str, float]) -> float:
-        return metrics["nll_oracle"] if "nll_oracle" in metrics else -metrics["bleu4"]
-
-    def _add_gain(self, metrics: dict[str, float], prefix: str = "") -> None:
-        plain = {key.removeprefix(prefix): value for key, value in metrics.items() if key.startswith(prefix)}
-        if self.frontier is not None and "nll_gen" in plain:
-            metrics[f"{prefix}frontier_gain"] = self.frontier.gain(plain["nll_gen"], self._quality_cost(plain))
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -90,6 +91,15 @@ class TokenSpec:
         if self.eos_token is not None and bool(((tokens == self.eos_token).sum(1) > 1).any()):
             raise ValueError(f"{name} has tokens behind the end of a sequence (eos_token {self.eos_token})")
         return tokens
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with a 95 % interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 @runtime_checkable
@@ -176,4 +186,22 @@ class Task(Protocol):
 
     def to(self, device: str) -> Task:
         """Moves what is on a device, in place."""
+        ...
+
+
+@runtime_checkable
+class HasEstimates(Protocol):
+    """A task that says how sure its metrics are."""
+
+    def estimates(self, policy: RolloutPolicy, rng: torch.Generator) -> Mapping[str, Estimate]:
+        """The metrics of `evaluate`, of the same draws, with 95 % intervals."""
+        ...
+
+
+@runtime_checkable
+class WritesFiles(Protocol):
+    """A task whose sequences are more than text."""
+
+    def write_samples(self, samples: Tensor, folder: Path) -> None:
+        """Sequences (B, T) as files in `folder`, which is made if need be."""
         ...

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from seqgan_env.metrics.ngram import BleuReferences
 from seqgan_env.tasks import docstrings, make_task
-from seqgan_env.tasks.corpus import SPECIAL, CorpusSettings, CorpusTask, read_lines
+from seqgan_env.tasks.corpus import SPECIAL, CorpusSettings, CorpusTask
+from seqgan_env.tasks.reading import read_lines
 from seqgan_env.types import Task
 
 from .conftest import Successor, needs_data, random_model, rng
@@ -187,6 +188,90 @@ def test_a_byte_order_mark_windows_line_ends_and_blank_lines_change_nothing(tmp_
     assert windows.summary.dropped["blank"] == 2
 
 
+@pytest.mark.parametrize("level", ["word", "char"])
+def test_windows_files_are_the_same_at_every_level(tmp_path: Path, level: str) -> None:
+    plain = task_of(tmp_path, "\n".join(LINES), level=level, max_length=40)
+    windows = task_of(tmp_path, b"\xef\xbb\xbf" + "\r\n".join(LINES).encode(), level=level, max_length=40)
+    assert not {"\r", "\ufeff"} & set("".join(windows.vocabulary))
+    assert windows.vocabulary == plain.vocabulary
+
+
+def test_a_repeated_sentence_is_on_one_side_and_counts_as_often_as_it_stands_there(tmp_path: Path) -> None:
+    task = task_of(tmp_path, "\n".join([LINES[0]] * 1000 + LINES[1:3]))
+    assert sum(LINES[0] in lines_of(task, part) for part in parts(task)) <= 1
+    assert sorted(task.summary.parts) == [1, 1, 1000]
+
+
+def test_numbers_are_words_like_any_other(tmp_path: Path) -> None:
+    lines = [f"{i} {i * i} 3.14 0" for i in range(30)]
+    task = task_of(tmp_path, "\n".join(lines))
+    assert {"0", "3.14"} <= set(task.vocabulary)
+    assert set(lines_of(task, task.real_sequences)) <= set(lines)
+    assert task.decode(task.encode("0 0 3.14 0")) == "0 0 3.14 0"
+
+
+POEMS = [" ".join(a + b) for a in ("春眠不", "床前明", "白日依") for b in ("觉晓处", "月光疑", "山尽黄", "闻啼鸟")]
+
+
+@pytest.mark.parametrize(("changes", "length"), [({}, 7), ({"fixed_length": True, "max_length": 6}, 6)])
+def test_poems_with_characters_split_by_spaces_work_as_they_are(tmp_path: Path, changes: dict[str, object], length: int) -> None:
+    task = task_of(tmp_path, "\n".join(POEMS), **changes)
+    assert task.summary.kept == len(POEMS)
+    assert set(task.spec.lengths(task.real_sequences).tolist()) == {length}
+    assert {word for word in task.vocabulary if word not in SPECIAL} <= set("".join(POEMS))
+    assert set(lines_of(task, task.real_sequences)) <= set(POEMS)
+
+
+# ---- one length ----
+
+
+def test_with_one_length_every_sequence_is_full_and_has_no_end(tmp_path: Path) -> None:
+    task = task_of(tmp_path, "\n".join(LINES), fixed_length=True, max_length=4)
+    four = [line for line in LINES if len(line.split()) == 4]
+    assert task.spec.eos_token is None
+    assert task.vocabulary[0] == "<unk>"
+    assert "<eos>" not in task.vocabulary
+    assert (task.summary.kept, task.summary.cut, task.summary.dropped["too long"]) == (len(four), 0, len(LINES) - len(four))
+    for part in parts(task):
+        task.spec.check_sequences(part)
+        assert {line for line in lines_of(task, part) if "<unk>" not in line} <= set(four)
+    assert task.decode(task.encode("a cat sees zebras")).split()[-1] == "<unk>"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(LINE, max_size=12), st.sampled_from(["cut", "drop"]))
+def test_with_one_length_lines_are_kept_cut_or_dropped_by_their_number_of_words(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], long_lines: str
+) -> None:
+    folder, text = tmp_path_factory.mktemp("fixed"), "".join(line + "\n" for line in [*LINES, *lines])
+    summary = task_of(folder, text, fixed_length=True, max_length=4, long_lines=long_lines).summary
+    lengths = [len(line.split()) for line in [*LINES, *lines]]
+    long = sum(length > 4 for length in lengths)
+    assert summary.dropped["blank"] == lengths.count(0)
+    assert summary.dropped["too short"] == sum(0 < length < 4 for length in lengths)
+    assert (summary.cut, summary.dropped["too long"]) == ((long, 0) if long_lines == "cut" else (0, long))
+    assert summary.kept == lengths.count(4) + summary.cut == summary.length_histogram[4] == sum(summary.parts)
+
+
+def test_with_one_length_only_lines_of_that_length_are_encoded(tmp_path: Path) -> None:
+    task = task_of(tmp_path, "\n".join(LINES), fixed_length=True, max_length=4)
+    for text, num in (("a cat sees", 3), ("the old man sees b", 5), ("", 0)):
+        with pytest.raises(ValueError, match=rf"has {num} words or characters; this task allows 4..4"):
+            task.encode(text)
+    with pytest.raises(ValueError, match=r"54 too short\); lower max_length \(9\) or leave fixed_length out"):
+        task_of(tmp_path, "\n".join(LINES), fixed_length=True, max_length=9)
+
+
+def test_a_task_of_one_length_is_measured_and_told_apart(tmp_path: Path) -> None:
+    text = "\n".join(LINES)
+    fixed, free = (task_of(tmp_path, text, fixed_length=value, max_length=4, long_lines="cut") for value in (True, False))
+    assert fixed.fingerprint != free.fingerprint
+    metrics = fixed.evaluate(random_model(fixed.spec), rng())
+    assert metrics["mean_length"] == 4
+    assert (metrics["length_ks"], metrics["length_p"]) == (0, 1)
+    assert all(map(math.isfinite, metrics.values()))
+
+
 def test_lower_case_is_a_choice(tmp_path: Path) -> None:
     text = "\n".join(line.title() for line in LINES)
     assert "Cat" in task_of(tmp_path, text).vocabulary
@@ -223,9 +308,8 @@ def test_the_settings_rebuild_the_task(task: CorpusTask) -> None:
 
 def test_a_policy_with_likelihoods_gets_every_metric(task: CorpusTask) -> None:
     metrics = task.evaluate(random_model(task.spec), rng())
-    ngrams = {f"{name}{n}" for name in ("bleu", "self_bleu") for n in (2, 3, 4)}
-    unigram = {"mean_length", "distinct2", "unique_tokens", "effective_vocabulary"}
-    assert metrics.keys() == ngrams | unigram | {"nll_gen", "perplexity_heldout"}
+    assert metrics.keys() == task.measure(task.held_out).keys() | {"nll_gen", "perplexity_heldout"}
+    assert {f"{name}{n}" for name in ("bleu", "self_bleu") for n in (2, 3, 4, 5)} < metrics.keys()
     assert metrics["perplexity_heldout"] == pytest.approx(math.exp(metrics["nll_gen"]))
     assert all(map(math.isfinite, metrics.values()))
 
@@ -237,7 +321,10 @@ def test_evaluation_is_reproducible(task: CorpusTask) -> None:
 
 def test_one_sentence_for_ever_has_the_diversity_of_one_sentence(task: CorpusTask) -> None:
     metrics = task.evaluate(Successor(task.spec), rng())  # the end comes first
-    assert metrics == dict.fromkeys(metrics, 0) | {"unique_tokens": 1, "effective_vocabulary": 1}
+    none = ("bleu4", "self_bleu4", "distinct1", "distinct2", "distinct3", "mean_length", "copied_share", "length_p")
+    assert {name: metrics[name] for name in none} == dict.fromkeys(none, 0)
+    assert metrics["unique_share"] == 1 / task.settings.num_eval
+    assert metrics["unique_tokens"] == metrics["effective_vocabulary"] == metrics["length_ks"] == 1
 
     class Parrot:
         def complete(self, tokens: torch.Tensor, lengths: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
@@ -250,6 +337,21 @@ def test_one_sentence_for_ever_has_the_diversity_of_one_sentence(task: CorpusTas
     assert [metrics[f"{name}{n}"] for name in ("bleu", "self_bleu") for n in (2, 3, 4)] == pytest.approx([1] * 6)
 
 
+def test_estimates_are_the_metrics_with_intervals(task: CorpusTask) -> None:
+    policy = random_model(task.spec)
+    estimates = task.estimates(policy, rng(3))
+    assert {name: estimate.value for name, estimate in estimates.items()} == task.evaluate(policy, rng(3))
+
+
+def test_only_finished_sequences_of_the_task_are_measured(task: CorpusTask) -> None:
+    with pytest.raises(ValueError, match=r"samples has shape \(2, 3\); expected \(B, 8\)"):
+        task.measure(torch.zeros(2, 3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="tokens behind the end"):
+        task.measure(torch.zeros(2, 8, dtype=torch.int64))
+    with pytest.raises(ValueError, match="at least 2 sentences"):
+        task.measure(task.held_out[:1])
+
+
 def test_bleu_is_that_of_the_samples_against_the_held_out_lines(task: CorpusTask) -> None:
     policy, empty = random_model(task.spec), torch.full((task.settings.num_eval, task.spec.seq_len), task.spec.pad_token)
     samples = policy.complete(empty, empty.new_zeros(len(empty)), rng(5)).numpy()
@@ -260,6 +362,18 @@ def test_bleu_is_that_of_the_samples_against_the_held_out_lines(task: CorpusTask
 def test_drawing_gives_every_training_sequence_once_before_any_comes_again(task: CorpusTask) -> None:
     drawn = task.draw_real(len(task.real_sequences), rng())
     assert sorted(drawn.tolist()) == sorted(task.real_sequences.tolist())
+
+
+def test_a_corpus_smaller_than_a_batch_is_drawn_evenly(tmp_path: Path) -> None:
+    task = task_of(tmp_path, "\n".join(LINES[:7]))
+    num = len(task.real_sequences)
+    drawn = Counter(map(tuple, task.draw_real(64, rng()).tolist()))
+    assert num < 64
+    assert len(drawn) == num
+    assert set(drawn.values()) <= {64 // num, 64 // num + 1}
+    again = task.draw_real(num * 3, rng(1)).tolist()
+    for start in range(0, num * 3, num):
+        assert sorted(again[start : start + num]) == sorted(task.real_sequences.tolist())
 
 
 # ---- bad input ----
@@ -275,7 +389,9 @@ def test_drawing_gives_every_training_sequence_once_before_any_comes_again(task:
             r"no line to use among 9 \(9 too long\); raise max_length \(20\) or set long_lines to 'cut'",
         ),
         (b"a b\nc d", "2 distinct lines to use; a split into three parts needs 3 or more"),
-        (b"a b\n" * 50, "1 distinct lines to use"),
+        (b"a b\n" * 1000, "1 distinct lines to use; a split into three parts needs 3 or more"),
+        ("Le café\nfermé".encode("latin-1"), "byte 0xe9 at offset 6, in line 1"),
+        ("a b\nc d".encode("utf-16-le"), "byte 0x00 at offset 1, in line 1"),
         (b"good line\nbad \xff line", "not UTF-8 text: byte 0xff at offset 14, in line 2"),
         (b"\xef\xbb\xbfgood\n\xe9", "byte 0xe9 at offset 8, in line 2"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "byte 0x89 at offset 0, in line 1"),
@@ -302,6 +418,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ({"level": "words"}, "unknown level 'words'; allowed are word, char. Did you mean 'word'"),
         ({"long_lines": "crop"}, "unknown long_lines 'crop'; allowed are drop, cut. Did you mean 'drop'"),
         ({"vocab_size": 2}, "vocab_size is 2; allowed is 3 or more"),
+        ({"vocab_size": 1}, r"vocab_size is 1; allowed is 3 or more \(<eos>, <unk> and a word\), or None"),
+        ({"fixed_length": True, "min_length": 2}, "min_length is 2, but with fixed_length all sequences have 20 words"),
+        ({"tokeniser": "english"}, "Did you mean 'tokenizer'"),
         ({"max_length": 1}, "max_length is 1; allowed is 2 or more"),
         ({"min_length": 20}, r"min_length is 20; allowed is 0..19"),
         ({"held_out_share": 0.0}, "held_out_share is 0.0; allowed is above 0 and below 0.5"),

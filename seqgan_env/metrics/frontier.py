@@ -1,12 +1,12 @@
 """The temperature frontier: what the pre-trained policy reaches when only its sampling temperature changes.
 
-Quality (`nll_oracle`) is bought with diversity (`nll_gen`) by turning one knob. An agent has learned something where it lies
-below that curve (Caccia et al. 2020, "Language GANs falling short").
+Quality (`nll_oracle`, or BLEU) is bought with diversity (`nll_gen`, or Self-BLEU) by turning one knob. An agent has learned
+something where it lies beyond that curve (Caccia et al. 2020, "Language GANs falling short").
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,55 @@ TEMPERATURES = tuple(float(t) for t in np.round(np.geomspace(1.25, 0.3, 20), 4))
 
 
 @dataclass(frozen=True)
-class Frontier:
-    """The curve of one policy, by falling temperature from the temperature of its best `nll_gen` on.
+class Plane:
+    """A measure of diversity and one of quality, between which temperature trades.
 
     Attributes:
-        temperatures: (K,) falling.
-        diversity_cost: (K,) rising; `nll_gen`, nats per token.
-        quality_cost: (K,) falling, the least met up to each point; `nll_oracle` in nats per token, or BLEU with its sign changed.
+        gain: the metric that says how far beyond the frontier of this plane a policy lies.
+        diversity: a metric; the lower, the more diverse.
+        quality: a metric.
+        high_is_good: of the quality; False where it is a cost.
+    """
+
+    gain: str
+    diversity: str
+    quality: str
+    high_is_good: bool
+
+    def holds(self, metrics: Iterable[str]) -> bool:
+        """Whether a policy with these metrics has a place in this plane."""
+        return {self.diversity, self.quality} <= set(metrics)
+
+    def quality_cost(self, metrics: Mapping[str, float]) -> float:
+        """The quality, its sign changed where high is good."""
+        return -metrics[self.quality] if self.high_is_good else metrics[self.quality]
+
+
+PLANES = (
+    Plane("frontier_gain", "nll_gen", "nll_oracle", high_is_good=False),
+    Plane("frontier_gain", "nll_gen", "bleu4", high_is_good=True),
+    Plane("bleu_frontier_gain", "self_bleu4", "bleu4", high_is_good=True),
+)
+
+
+def planes(metrics: Iterable[str]) -> list[Plane]:
+    """The planes in which a policy with these metrics has a place; one for each gain."""
+    names = set(metrics)
+    found: dict[str, Plane] = {}
+    for plane in PLANES:
+        if plane.holds(names):
+            found.setdefault(plane.gain, plane)
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """The curve of one policy through the temperatures that no other beats in both diversity and quality (the Pareto front).
+
+    Attributes:
+        temperatures: (K,) where it was measured; usually falling.
+        diversity_cost: (K,) rising; `nll_gen` in nats per token, or Self-BLEU.
+        quality_cost: (K,) falling; `nll_oracle` in nats per token, or BLEU with its sign changed.
     """
 
     temperatures: np.ndarray
@@ -32,14 +74,19 @@ class Frontier:
     def from_points(
         cls, temperatures: Sequence[float], diversity_cost: Sequence[float], quality_cost: Sequence[float]
     ) -> Frontier:
-        """The frontier through measured points; those that are worse in both than another one drop out."""
-        order = np.argsort(np.asarray(temperatures))[::-1]
-        temperature, diversity, quality = (
-            np.asarray(a, dtype=float)[order] for a in (temperatures, diversity_cost, quality_cost)
-        )
-        best = int(diversity.argmin())
-        temperature, diversity, quality = temperature[best:], diversity[best:], quality[best:]
-        return cls(temperature, np.maximum.accumulate(diversity), np.minimum.accumulate(quality))
+        """The frontier through measured points; those that are no better than another one in both drop out."""
+        order = np.lexsort((quality_cost, diversity_cost))
+        columns = (np.asarray(column, dtype=float)[order] for column in (temperatures, diversity_cost, quality_cost))
+        temperature, diversity, quality = columns
+        best_before = np.concatenate([[np.inf], np.minimum.accumulate(quality)[:-1]])
+        keep = quality < best_before
+        return cls(temperature[keep], diversity[keep], quality[keep])
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, float]], plane: Plane) -> Frontier:
+        """The frontier in a plane, from metrics by temperature, each row with its `temperature`."""
+        temperatures, diversity = ([row[name] for row in rows] for name in ("temperature", plane.diversity))
+        return cls.from_points(temperatures, diversity, [plane.quality_cost(row) for row in rows])
 
     def quality_cost_at(self, diversity_cost: float) -> float:
         """What temperature alone reaches at this diversity; the nearest end of the curve beyond it."""
@@ -54,18 +101,28 @@ class Frontier:
         return self.quality_cost_at(diversity_cost) - quality_cost
 
 
-def trace_frontier(
-    evaluate: Callable[[float], Mapping[str, float]],
-    quality_cost: Callable[[Mapping[str, float]], float],
-    temperatures: Sequence[float] = TEMPERATURES,
-) -> tuple[Frontier, list[dict[str, float]]]:
-    """The frontier, and all metrics at every temperature.
+class Frontiers:
+    """The frontiers of one policy in every plane in which it has a place."""
 
-    Args:
-        evaluate: temperature to metrics with `nll_gen`; the same random draws at every call make a smooth curve.
-        quality_cost: metrics to the cost that temperature trades for `nll_gen`.
-        temperatures: to measure at.
-    """
-    rows = [{"temperature": t} | dict(evaluate(t)) for t in temperatures]
-    frontier = Frontier.from_points(temperatures, [row["nll_gen"] for row in rows], [quality_cost(row) for row in rows])
-    return frontier, rows
+    def __init__(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Args: rows: all metrics of the policy by temperature, each row with its `temperature`; no rows, no frontiers."""
+        self.by_plane = {plane: Frontier.from_rows(rows, plane) for plane in (planes(rows[0]) if rows else [])}
+
+    def gains(self, metrics: Mapping[str, float], prefix: str = "") -> dict[str, float]:
+        """`frontier_gain` and `bleu_frontier_gain`, behind `prefix`, of a policy with these metrics, whose names begin with it.
+
+        Where a metric is missing, as `nll_gen` of a policy without likelihoods, the gains that need it are.
+        """
+        plain = {key.removeprefix(prefix): value for key, value in metrics.items() if key.startswith(prefix)}
+        return {
+            prefix + plane.gain: frontier.gain(plain[plane.diversity], plane.quality_cost(plain))
+            for plane, frontier in self.by_plane.items()
+            if plane.holds(plain)
+        }
+
+    def matching_temperature(self, metrics: Mapping[str, float]) -> float | None:
+        """The temperature at which the frontiers' policy is as diverse as one with these metrics, in their first common plane."""
+        for plane, frontier in self.by_plane.items():
+            if plane.holds(metrics):
+                return frontier.temperature_at(metrics[plane.diversity])
+        return None

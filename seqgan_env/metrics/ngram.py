@@ -15,17 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqgan_env.metrics.diversity import TypeCounts
+from seqgan_env.metrics.numbering import ABSENT, extend, find
 from seqgan_env.names import choose
 from seqgan_env.types import TokenSpec
 
 SMOOTHINGS = ("method1", "none")
 
 _EPSILON = 0.1  # NLTK's SmoothingFunction().method1: what an order without a match counts as
-_ABSENT = -1  # in arrays of words and n-grams: nothing is written here, or no reference holds it
 
 
 class BleuReferences:
-    """Reference sentences, counted: BLEU of any hypotheses against all of them."""
+    """Reference sentences, counted: BLEU of any hypotheses against all of them.
+
+    Attributes:
+        ngrams: by order, 1 first, the n-grams (R, T - n + 1) of the references, numbered; `ABSENT` where there is none.
+    """
 
     def __init__(self, references: np.ndarray, spec: TokenSpec, max_n: int = 4, smoothing: str = "method1") -> None:
         """Args:
@@ -46,8 +51,8 @@ class BleuReferences:
         self.smoothing = choose(SMOOTHINGS, smoothing, "smoothing")
         self._words = _words(references, spec)
         self._tables = _tables(self._words, spec, max_n)
-        self._ngrams = _numbered(self._words, spec, self._tables)
-        self._limits = [_Limits(ids, len(table)) for ids, table in zip(self._ngrams, self._tables, strict=True)]
+        self.ngrams = _numbered(self._words, spec, self._tables)
+        self._limits = [_Limits(ids, len(table)) for ids, table in zip(self.ngrams, self._tables, strict=True)]
         self._num_by_length = np.bincount(_num_words(self._words), minlength=spec.seq_len + 1)  # (T + 1,)
 
     def sentence_scores(self, tokens: np.ndarray) -> np.ndarray:
@@ -70,7 +75,7 @@ class BleuReferences:
         """
         if len(self._words) < 2:
             raise ValueError("Self-BLEU needs at least 2 sentences; 1 was given")
-        matches = [_num_matches(ids, limits.without_own) for ids, limits in zip(self._ngrams, self._limits, strict=True)]
+        matches = [_num_matches(ids, limits.without_own) for ids, limits in zip(self.ngrams, self._limits, strict=True)]
         available = self._num_by_length[None] - np.eye(self.spec.seq_len + 1, dtype=np.int64)
         return self._scores(_num_words(self._words), np.stack(matches, axis=1), available)
 
@@ -119,23 +124,21 @@ def distinct(tokens: np.ndarray, spec: TokenSpec, n: int) -> float:
     if n < 1:
         raise ValueError(f"n is {n}; allowed is 1 or more")
     words = _words(tokens, spec)
-    tables = _tables(words, spec, n)
-    total = int((_numbered(words, spec, tables)[-1] != _ABSENT).sum())
-    return len(tables[-1]) / total if total else 0.0
+    return TypeCounts(_numbered(words, spec, _tables(words, spec, n))[-1]).share
 
 
 def _words(tokens: np.ndarray, spec: TokenSpec) -> np.ndarray:
-    """`tokens` (B, T) with `_ABSENT` from the end of each sentence on."""
+    """`tokens` (B, T) with `ABSENT` from the end of each sentence on."""
     if tokens.ndim != 2 or tokens.shape[1] != spec.seq_len:
         raise ValueError(f"sentences have shape {tokens.shape}; expected (B, {spec.seq_len})")
     ended = tokens == spec.pad_token
     if spec.eos_token is not None:
         ended |= tokens == spec.eos_token
-    return np.where(np.logical_or.accumulate(ended, axis=1), _ABSENT, tokens).astype(np.int64)
+    return np.where(np.logical_or.accumulate(ended, axis=1), ABSENT, tokens).astype(np.int64)
 
 
 def _num_words(words: np.ndarray) -> np.ndarray:
-    lengths: np.ndarray = (words != _ABSENT).sum(1)
+    lengths: np.ndarray = (words != ABSENT).sum(1)
     return lengths
 
 
@@ -145,16 +148,16 @@ def _tables(words: np.ndarray, spec: TokenSpec, max_n: int) -> list[np.ndarray]:
     ids = _empty_ngrams(words)
     for n in range(1, max_n + 1):
         keys = _keys(ids, words, n, spec)
-        tables.append(np.unique(keys[keys != _ABSENT]))
-        ids = _find(tables[-1], keys)
+        tables.append(np.unique(keys[keys != ABSENT]))
+        ids = find(tables[-1], keys)
     return tables
 
 
 def _numbered(words: np.ndarray, spec: TokenSpec, tables: list[np.ndarray]) -> list[np.ndarray]:
-    """For each order n the n-grams (B, T - n + 1) of `words` (B, T) as positions in its table, `_ABSENT` if not in it."""
+    """For each order n the n-grams (B, T - n + 1) of `words` (B, T) as positions in its table, `ABSENT` if not in it."""
     ids = [_empty_ngrams(words)]
     for n, table in enumerate(tables, start=1):
-        ids.append(_find(table, _keys(ids[-1], words, n, spec)))
+        ids.append(find(table, _keys(ids[-1], words, n, spec)))
     return ids[1:]
 
 
@@ -164,24 +167,8 @@ def _empty_ngrams(words: np.ndarray) -> np.ndarray:
 
 
 def _keys(shorter: np.ndarray, words: np.ndarray, n: int, spec: TokenSpec) -> np.ndarray:
-    """A key (B, T - n + 1) of each n-gram, the same for the same one only: its first n - 1 words as a number, and its last word.
-
-    Args:
-        shorter: (B, T - n + 2) the numbered (n - 1)-grams.
-        words: (B, T).
-        n: the order.
-        spec: of the sequences.
-    """
-    first, last = shorter[:, :-1], words[:, n - 1 :]
-    return np.where((first != _ABSENT) & (last != _ABSENT), first * spec.vocab_size + last, _ABSENT)
-
-
-def _find(table: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Positions (B, K) of `keys` (B, K) in the sorted `table`; `_ABSENT` for one that is not there."""
-    if len(table) == 0:
-        return np.full_like(keys, _ABSENT)
-    position = np.searchsorted(table, keys).clip(max=len(table) - 1)
-    return np.where(table[position] == keys, position, _ABSENT)
+    """A key (B, T - n + 1) of each n-gram, from the number of its first n - 1 words in `shorter` (B, T - n + 2), and its last."""
+    return extend(shorter[:, :-1], words[:, n - 1 :], spec.vocab_size)
 
 
 class _Limits:
@@ -189,14 +176,14 @@ class _Limits:
 
     def __init__(self, ids: np.ndarray, num_ngrams: int) -> None:
         """Args:
-        ids: (R, K) the n-grams of the references, numbered, 0..num_ngrams - 1 or `_ABSENT`.
-        num_ngrams: how many different ones there are. One more place, at `_ABSENT`, keeps the limit 0.
+        ids: (R, K) the n-grams of the references, numbered, 0..num_ngrams - 1 or `ABSENT`.
+        num_ngrams: how many different ones there are. One more place, at `ABSENT`, keeps the limit 0.
         """
         ordered, before = _occurrences(ids)
-        rows, columns = np.nonzero(ordered != _ABSENT)
+        rows, columns = np.nonzero(ordered != ABSENT)
         ngram, count = ordered[rows, columns], before[rows, columns] + 1
         self._most = _largest(ngram, count, num_ngrams + 1)
-        self._owner = np.full(num_ngrams + 1, _ABSENT)
+        self._owner = np.full(num_ngrams + 1, ABSENT)
         has_most = count == self._most[ngram]
         self._owner[ngram[has_most]] = rows[has_most]  # of equals, any one
         others = rows != self._owner[ngram]

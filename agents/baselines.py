@@ -1,0 +1,209 @@
+"""The rows that SeqGAN is compared with in its paper, by name (Yu et al. 2017, section 4), and SeqGAN as the paper has it.
+
+`random`, `mle` and `scheduled_sampling` never look at a reward: their g-step does nothing. `pg_bleu` and `seqgan` are REINFORCE
+as the paper has it, and say which reward they want (`training_settings`), unless the user says otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from agents.mle import MaximumLikelihood
+from agents.reinforce import Reinforce
+from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.names import choose
+from seqgan_env.vector_env import TokenVectorEnv
+
+
+class Uniform:
+    """Every token with the same probability, and nothing learned: the floor."""
+
+    learns_from_reward: ClassVar = False
+
+    def __init__(self, env: TokenVectorEnv, seed: int = 0) -> None:
+        """Args:
+        env: says what is written, and where the policy lives.
+        seed: unused; nothing is initialised at random.
+        """
+        unwrapped: TokenVectorEnv = env.unwrapped
+        self.policy = LSTMLanguageModel(unwrapped.task.spec, embedding_dim=1, hidden_dim=1).to(unwrapped.rewards.device)
+        nn.init.zeros_(self.policy.output.weight)
+        nn.init.zeros_(self.policy.output.bias)
+
+    def pretrain(self, sequences: Tensor, num_epochs: int) -> dict[str, float]:
+        """Nothing; the loss of uniform tokens, log V."""
+        return {"mle_loss": math.log(self.policy.spec.vocab_size)}
+
+    def update(self) -> dict[str, float]:
+        """Nothing."""
+        return {}
+
+
+class MLE:
+    """Maximum likelihood and no more (Yu et al. 2017, eq. 1)."""
+
+    learns_from_reward: ClassVar = False
+
+    def __init__(
+        self,
+        env: TokenVectorEnv,
+        policy: LanguageModel | None = None,
+        seed: int = 0,
+        mle_learning_rate: float = 1e-2,
+        mle_batch_size: int = 64,
+        max_grad_norm: float = 5.0,
+        embedding_dim: int = 32,
+        hidden_dim: int = 32,
+    ) -> None:
+        """Args:
+        env: says what is written, and where the policy lives.
+        policy: language model to train; a new LSTM if not given.
+        seed: of the new LSTM and of the order of sequences.
+        mle_learning_rate: of Adam.
+        mle_batch_size: sequences per step.
+        max_grad_norm: gradients are scaled down to this norm.
+        embedding_dim: of a new LSTM.
+        hidden_dim: of a new LSTM.
+        """
+        unwrapped: TokenVectorEnv = env.unwrapped
+        spec, device = unwrapped.task.spec, unwrapped.rewards.device
+        rng = torch.Generator().manual_seed(seed)
+        self.policy = policy or LSTMLanguageModel.initialised(spec, rng, embedding_dim, hidden_dim).to(device)
+        self.likelihood = MaximumLikelihood(self.policy, rng, mle_learning_rate, mle_batch_size, max_grad_norm)
+
+    def pretrain(self, sequences: Tensor, num_epochs: int) -> dict[str, float]:
+        """Maximum likelihood on `sequences` (M, T)."""
+        return self.likelihood.fit(sequences, num_epochs)
+
+    def update(self) -> dict[str, float]:
+        """Nothing: it has learned what it will."""
+        return {}
+
+
+def inverse_sigmoid(progress: float, steepness: float) -> float:
+    """k / (k + exp(i / k)), where i counts so that half are real in the middle of training: i = 2 progress k log k."""
+    real: float = steepness / (steepness + steepness ** (2 * progress))
+    return real
+
+
+def linear(progress: float, steepness: float) -> float:
+    """1 - c i: from 1 at the beginning to 0 at the end of training where the slope, `steepness`, is 1."""
+    return max(0.0, 1.0 - steepness * progress)
+
+
+SCHEDULES: dict[str, Callable[[float, float], float]] = {"inverse_sigmoid": inverse_sigmoid, "linear": linear}
+DEFAULT_STEEPNESS = {"inverse_sigmoid": 10.0, "linear": 1.0}
+
+
+class ScheduledSampling(MLE):
+    """Maximum likelihood that reads ever more of its own words in place of the real ones (Bengio et al. 2015).
+
+    Before every word a coin decides whether the model reads the real word or a draw of its own there; the real words stay what it
+    is to predict. The share of real ones falls with training by a schedule of that paper: k / (k + exp(i / k)), or linear.
+    """
+
+    options_from_settings: ClassVar[dict[str, str]] = {"schedule_epochs": "mle_epochs"}
+
+    def __init__(
+        self,
+        env: TokenVectorEnv,
+        policy: LanguageModel | None = None,
+        seed: int = 0,
+        schedule: str = "inverse_sigmoid",
+        steepness: float | None = None,
+        schedule_epochs: int = 20,
+        least_real: float = 0.0,
+        mle_learning_rate: float = 1e-2,
+        mle_batch_size: int = 64,
+        max_grad_norm: float = 5.0,
+        embedding_dim: int = 32,
+        hidden_dim: int = 32,
+    ) -> None:
+        """Args:
+        env: says what is written, and where the policy lives.
+        policy: language model to train; a new LSTM if not given.
+        seed: of the new LSTM, the order of sequences and all draws.
+        schedule: "inverse_sigmoid" or "linear".
+        steepness: of the schedule: k of the first (default 10), the multiple of the slope of the second (default 1).
+        schedule_epochs: over which the schedule runs; then it stays at its end. In a run it is `mle_epochs` unless given.
+        least_real: below which the share of real words never falls.
+        mle_learning_rate: of Adam.
+        mle_batch_size: sequences per step.
+        max_grad_norm: gradients are scaled down to this norm.
+        embedding_dim: of a new LSTM.
+        hidden_dim: of a new LSTM.
+
+        Raises:
+            ValueError: an unknown schedule, or a number out of its range.
+        """
+        choose(SCHEDULES, schedule, "schedule")
+        steepness = DEFAULT_STEEPNESS[schedule] if steepness is None else steepness
+        if steepness <= 0 or (schedule == "inverse_sigmoid" and steepness <= 1):
+            raise ValueError(f"steepness is {steepness}; allowed is above 1 for inverse_sigmoid, above 0 for linear")
+        if schedule_epochs < 1:
+            raise ValueError(f"schedule_epochs is {schedule_epochs}; allowed is 1 or more")
+        if not 0 <= least_real <= 1:
+            raise ValueError(f"least_real is {least_real}; allowed is 0..1")
+        super().__init__(env, policy, seed, mle_learning_rate, mle_batch_size, max_grad_norm, embedding_dim, hidden_dim)
+        self.schedule, self.steepness = schedule, steepness
+        self.schedule_epochs, self.least_real = schedule_epochs, least_real
+        self.rng = torch.Generator(device=self.policy.device).manual_seed(seed)
+        self.epoch = 0
+
+    @property
+    def share_real(self) -> float:
+        """Probability with which the next epoch reads a real word."""
+        progress = min(1.0, self.epoch / max(1, self.schedule_epochs - 1))
+        return max(self.least_real, SCHEDULES[self.schedule](progress, self.steepness))
+
+    def pretrain(self, sequences: Tensor, num_epochs: int) -> dict[str, float]:
+        """Maximum likelihood on `sequences` (M, T), read as the schedule says; `share_real` is that of the last epoch."""
+        row: dict[str, float] = {}
+        for _ in range(num_epochs):
+            share = self.share_real
+            row = self.likelihood.fit(sequences, 1, self._mix) | {"share_real": share}
+            self.epoch += 1
+        return row
+
+    @torch.no_grad()
+    def _mix(self, tokens: Tensor) -> Tensor:
+        """What is read (B, T) to predict `tokens` (B, T): at every position the real word before it, or one the model draws.
+
+        The draws never end a sequence: a model does not read on behind an end.
+        """
+        real = self.policy.inputs(tokens)
+        read = real.clone()
+        keeps = torch.rand(tokens.shape, generator=self.rng, device=tokens.device) < self.share_real
+        state = self.policy.start(len(tokens))
+        sampler = self.policy.sampler(masked=True)
+        for t in range(tokens.shape[1] - 1):
+            hidden, state = self.policy.advance(state, read[:, t])
+            drawn = sampler(hidden, torch.rand(len(tokens), generator=self.rng, device=tokens.device))
+            read[:, t + 1] = torch.where(keeps[:, t], real[:, t + 1], drawn)
+        return read
+
+
+class PolicyGradientBLEU(Reinforce):
+    """PG-BLEU: the paper's policy gradient on BLEU against the real data in place of a discriminator."""
+
+    training_settings: ClassVar[dict[str, Any]] = {
+        "source": "bleu",
+        "reward": "rollout",
+        "agent_options": {"baseline": "none"},
+    }
+
+
+class SeqGAN(Reinforce):
+    """SeqGAN as in the paper: Q is the mean probability of being real over the rollouts, and nothing is subtracted from it."""
+
+    training_settings: ClassVar[dict[str, Any]] = {
+        "source": "discriminator",
+        "reward": "rollout",
+        "score_as": "probability",
+        "agent_options": {"baseline": "none"},
+    }

@@ -1,0 +1,68 @@
+"""What became of the lines of a corpus, counted and in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+KEPT, CUT = "kept", "cut"  # what becomes of a line
+BLANK, SHORT, LONG = "blank", "too short", "too long"
+
+
+@dataclass(frozen=True)
+class CorpusSummary:
+    """What became of a corpus. Every line is kept or dropped.
+
+    Attributes:
+        source: of the text.
+        lines: in the text.
+        kept: lines that became sequences, repeated ones as often as they stand there.
+        cut: those of them that lost their end.
+        dropped: lines by reason, "blank", "too short" or "too long".
+        parts: lines to train on, to select on and to report on.
+        distinct_words: in the training part.
+        num_special: tokens that are no words: <unk>, and <eos> unless all sequences have one length.
+        vocab_size: V, with these.
+        coverage: share of the held-out words that are in the vocabulary.
+        length_histogram: number of sequences by tokens written, 0..T, the end counted.
+    """
+
+    source: str
+    lines: int
+    kept: int
+    cut: int
+    dropped: dict[str, int]
+    parts: tuple[int, int, int]
+    distinct_words: int
+    num_special: int
+    vocab_size: int
+    coverage: float
+    length_histogram: tuple[int, ...]
+
+    def __str__(self) -> str:
+        train, select, report = self.parts
+        return (
+            f"{self.source}: {self.lines} lines, {self.kept} kept ({self.cut} of them cut), dropped {reasons(self.dropped)}\n"
+            f"{train} lines to train on, {select} to select on, {report} to report on\n"
+            f"{self.vocab_size} tokens of {self.num_special + self.distinct_words}; "
+            f"{self.coverage:.1%} of held-out words are known\n"
+            f"tokens in a sequence, 0..{len(self.length_histogram) - 1}: |{_bars(self.length_histogram)}|"
+        )
+
+
+def dropped(fates: Counter[str]) -> dict[str, int]:
+    """Dropped lines by reason."""
+    return {reason: fates[reason] for reason in (BLANK, SHORT, LONG)}
+
+
+def reasons(dropped: dict[str, int]) -> str:
+    """Dropped lines by reason, as a person reads them."""
+    return ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count) or "none"
+
+
+def _bars(histogram: Sequence[int]) -> str:
+    """A histogram as one line of at most 80 characters; a space where there is nothing."""
+    width = -(-len(histogram) // 80)
+    sums = [sum(histogram[start : start + width]) for start in range(0, len(histogram), width)]
+    return "".join("▁▂▃▄▅▆▇█"[8 * count // (max(sums) + 1)] if count else " " for count in sums)

@@ -1,0 +1,173 @@
+"""How a line of text becomes words, and how words are read again."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from seqgan_env.names import choose
+
+LEVELS = ("word", "char")
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Splits lines and joins words. One line always gives the same words."""
+
+    def __call__(self, line: str) -> Sequence[str]:
+        """The words of a line, none of a blank one."""
+        ...
+
+    def join(self, words: Sequence[str]) -> str:
+        """Words as a person reads them."""
+        ...
+
+
+class WhiteSpace:
+    """Words as white space separates them, whatever the script."""
+
+    def __call__(self, line: str) -> list[str]:
+        return line.split()
+
+    def join(self, words: Sequence[str]) -> str:
+        return " ".join(words)
+
+
+class Characters:
+    """Every character is a word."""
+
+    def __call__(self, line: str) -> list[str]:
+        return list(line.strip())
+
+    def join(self, words: Sequence[str]) -> str:
+        return "".join(words)
+
+
+class English:
+    """Words and punctuation marks; joined, a mark stands at its word and a sentence begins with a capital letter."""
+
+    _WORD = re.compile(r"<\w+>|\w+(?:[-'’.]\w+)*|[^\w\s]")
+    _NO_SPACE_BEFORE = re.compile(r" (?=[.,;:!?%)\]}…]|n't\b|'(?:s|re|ve|ll|d|m)\b)")
+    _NO_SPACE_BEHIND = re.compile(r"(?<=[(\[{$]) ")
+    _FIRST_LETTER = re.compile(r"(?:^|(?<=[.!?] ))[a-z]")
+
+    def __call__(self, line: str) -> list[str]:
+        return self._WORD.findall(line)
+
+    def join(self, words: Sequence[str]) -> str:
+        text = self._NO_SPACE_BEHIND.sub("", self._NO_SPACE_BEFORE.sub("", " ".join(words)))
+        return self._FIRST_LETTER.sub(lambda match: match[0].upper(), text)
+
+
+class HuggingFace:
+    """A tokenizer of the library `tokenizers`, from its JSON file; special tokens are not added."""
+
+    def __init__(self, path: str) -> None:
+        """Loads `path`.
+
+        Raises:
+            ValueError: the library is missing, or the file is missing or damaged.
+        """
+        try:
+            import tokenizers
+        except ImportError as problem:
+            raise ValueError(f"tokenizer {path} needs the library tokenizers: pip install 'seqgan-env[tokenizers]'") from problem
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as problem:
+            raise ValueError(f"tokenizer {path} cannot be read: {getattr(problem, 'strerror', None) or problem}") from problem
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_str(text)
+        except Exception as problem:  # the library raises nothing narrower
+            raise ValueError(f"tokenizer {path} is no tokenizer of the library tokenizers: {problem}") from problem
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def __call__(self, line: str) -> list[str]:
+        words: list[str] = self._tokenizer.encode(line, add_special_tokens=False).tokens
+        return words
+
+    def join(self, words: Sequence[str]) -> str:
+        decoder = self._tokenizer.decoder
+        text: str = " ".join(words) if decoder is None else decoder.decode(list(words))
+        return text.strip()
+
+
+class _JoinedBySpaces:
+    """A bare function from lines to words."""
+
+    def __init__(self, split: Callable[[str], Sequence[str]]) -> None:
+        self._split = split
+
+    def __call__(self, line: str) -> Sequence[str]:
+        return self._split(line)
+
+    def join(self, words: Sequence[str]) -> str:
+        return " ".join(words)
+
+
+BY_NAME: dict[str, Callable[[], Tokenizer]] = {"english": English}
+BY_LEVEL: dict[str, Callable[[], Tokenizer]] = {"word": WhiteSpace, "char": Characters}
+
+
+def make_tokenizer(level: str, tokenizer: str | Callable[[str], Sequence[str]] | None = None) -> Tokenizer:
+    """The tokenizer that a user asked for.
+
+    Args:
+        level: "word" or "char", where `tokenizer` is None.
+        tokenizer: "english", the path of a JSON file of the library `tokenizers`, "package.module:name" of a tokenizer, or a
+            tokenizer: a `Tokenizer`, or any function from a line to its words.
+
+    Raises:
+        ValueError: it cannot be found, loaded or called.
+    """
+    if tokenizer is None:
+        return BY_LEVEL[choose(LEVELS, level, "level")]()
+    found = _named(tokenizer) if isinstance(tokenizer, str) else tokenizer
+    if not callable(found):
+        raise ValueError(f"tokenizer {tokenizer!r} is a {type(found).__name__}; expected a function from a line to its words")
+    return found if isinstance(found, Tokenizer) else _JoinedBySpaces(found)
+
+
+def _named(name: str) -> Any:
+    if name in BY_NAME:
+        return BY_NAME[name]()
+    if name.endswith(".json") or Path(name).is_file():
+        return HuggingFace(name)
+    if ":" not in name:
+        choose([*BY_NAME, "FILE.json", "package.module:name"], name, "tokenizer")
+    return _imported(name)
+
+
+def _imported(name: str) -> Any:
+    """The object `package.module:name`; of a class, an instance."""
+    module_name, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+        return found() if inspect.isclass(found) else found
+    except (ImportError, AttributeError, TypeError, ValueError) as problem:
+        raise ValueError(f"tokenizer {name!r} cannot be imported: {problem}") from problem
+
+
+def words_of(tokenizer: Tokenizer, line: str, where: str) -> tuple[str, ...]:
+    """The words of a line, checked: a tokenizer may be anyone's.
+
+    Raises:
+        ValueError: it failed, or gave something other than a sequence of strings; the message says `where`.
+    """
+    try:
+        words = tokenizer(line)
+    except Exception as problem:
+        raise ValueError(f"the tokenizer failed in {where}: {type(problem).__name__}: {problem}") from problem
+    if isinstance(words, str) or not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
+        raise ValueError(f"the tokenizer gave {_short(words)} for {where}; expected a list of strings")
+    return tuple(words)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
