@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import os
 import re
 import sys
 import types
@@ -76,6 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"seqgan: {' '.join(str(problem).split())}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `seqgan sample RUN | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return code
 
 
@@ -273,14 +277,15 @@ def _sample(arguments: argparse.Namespace) -> int:
     policy = at_temperature(agent.policy, arguments.temperature)
     rng = torch.Generator(device=settings.device).manual_seed(arguments.seed)
     samples = sample_sequences(policy, task.spec, arguments.num, rng)
-    for tokens in samples:
-        print(task.decode(tokens))
     if isinstance(task, WritesFiles):
         folder = arguments.out or arguments.run_path / "samples"
         task.write_samples(samples, folder)
         print(f"files: {folder}", file=sys.stderr)
     elif arguments.out:
         raise ValueError(f"--out {arguments.out} was given; task {task.name} writes lines, not files")
+    for tokens in samples:
+        print(task.decode(tokens))
+    sys.stdout.flush()
     return 0
 
 

@@ -134,7 +134,7 @@ def _shared_or_new(task: str, rewards: RewardModel | None, settings: dict[str, A
 
 def register_envs() -> None:
     """Registers every id with Gymnasium. Called on import."""
-    for name, task in (("Oracle", "oracle-tiny"), ("Text", "text")):
+    for name, task in (("Oracle", "oracle-tiny"), ("Text", "text"), ("Music", "music")):
         gym.register(
             id=f"SeqGAN/{name}-v0",
             entry_point="seqgan_env.registration:make_env",

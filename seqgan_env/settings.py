@@ -12,7 +12,7 @@ from seqgan_env.adversarial import Schedule
 from seqgan_env.names import choose
 from seqgan_env.plugins import accepts, options_from_settings, training_settings
 from seqgan_env.rewards import FORMS, SOURCES
-from seqgan_env.tasks import TASKS
+from seqgan_env.tasks import TASKS, setting_names
 
 
 def _setting(default: Any, text: str, metavar: str | None = None) -> Any:
@@ -46,14 +46,20 @@ class TrainSettings:
     num_negatives: int = _setting(2_000, "fresh negatives of a d-step, and as many real sequences", "SEQUENCES")
     eval_every: int = _setting(20, "rounds between evaluations", "ROUNDS")
     weights: str | None = _setting(None, "oracle weights: the authors' released pickle, or safetensors", "FILE")
-    corpus: str | None = _setting(None, "UTF-8 text, a sentence a line, for task text (default: built-in English)", "FILE")
+    corpus: str | None = _setting(
+        None, "task text: UTF-8 text, a sentence a line; task music: a folder of MIDI files (default: what is built in)", "PATH"
+    )
     level: str = _setting("word", "tokens of task text: word (split at white space) or char", "LEVEL")
     tokenizer: str | None = _setting(
         None, "of task text, in place of level: english, a JSON file of the library tokenizers, or package.module:name", "NAME"
     )
-    max_length: int = _setting(20, "longest sequence of task text, end token included", "TOKENS")
+    max_length: int | None = _setting(
+        None, "longest sequence of task text, end token included (default: 20); steps of task music (default: 32)", "TOKENS"
+    )
     fixed_length: bool = _setting(False, "task text: only sequences of exactly max_length words, without an end")
     vocab_size: int | None = _setting(None, "V; of an oracle the number of tokens, of a text the cap by frequency", "TOKENS")
+    steps_per_beat: int = _setting(2, "time steps in a quarter note of task music", "STEPS")
+    transpose: bool = _setting(False, "task music: move every piece into C major or A minor")
     seq_len: int | None = _setting(None, "T of an oracle task", "TOKENS")
     oracle_seed: int = _setting(0, "of an oracle's parameters and data", "N")
     fresh: bool = _setting(False, "oracle tasks: every d-step sees new real data")
@@ -81,9 +87,9 @@ class TrainSettings:
 
     def task_settings(self) -> dict[str, Any]:
         """What differs from the task's own defaults."""
-        text = ("corpus", "level", "tokenizer", "max_length", "fixed_length")
-        names = text if self.task == "text" else ("weights", "seq_len", "oracle_seed", "fresh")
-        return {name: getattr(self, name) for name in (*names, "vocab_size") if getattr(self, name) is not None}
+        valid = setting_names(self.task)
+        chosen = {field.name: getattr(self, field.name) for field in fields(self) if field.name in valid}
+        return {name: value for name, value in chosen.items() if value is not None}
 
 
 def _check_device(name: str) -> None:
@@ -117,13 +123,20 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-# What the preset "tiny" changes for a task: words need a larger model and fewer, dearer rounds.
+# What the preset "tiny" changes for a task: words and notes need a larger model and fewer, dearer rounds.
 TINY_BY_TASK: dict[str, dict[str, Any]] = {
     "text": {
         "batch_size": 64,
         "mle_epochs": 12,
         "rounds": 60,
         "vocab_size": 5000,
+        "agent_options": {"embedding_dim": 64, "hidden_dim": 128, "learning_rate": 1e-3, "mle_learning_rate": 5e-3},
+    },
+    "music": {
+        "batch_size": 64,
+        "mle_epochs": 20,
+        "rounds": 60,
+        "num_negatives": 1_000,
         "agent_options": {"embedding_dim": 64, "hidden_dim": 128, "learning_rate": 1e-3, "mle_learning_rate": 5e-3},
     },
 }

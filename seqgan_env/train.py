@@ -77,8 +77,10 @@ class Trainer:
         """
         self.settings, self.progress, self.on_row = settings, progress, on_row
         self.run = Run(settings)
+        progress("read data", 0, 1, {})
         with self.run.timed("data"):
             self.task = build_task(settings)
+        progress("read data", 1, 1, {})
         self.agent, self.rewards = build_agent(settings, self.task, settings.source)
         self.frontiers = Frontiers([])
         self.learns = learns_from_reward(settings.agent)

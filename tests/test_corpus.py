@@ -267,8 +267,6 @@ def test_a_task_of_one_length_is_measured_and_told_apart(tmp_path: Path) -> None
     fixed, free = (task_of(tmp_path, text, fixed_length=value, max_length=4, long_lines="cut") for value in (True, False))
     assert fixed.fingerprint != free.fingerprint
     metrics = fixed.evaluate(random_model(fixed.spec), rng())
-    assert metrics["mean_length"] == 4
-    assert (metrics["length_ks"], metrics["length_p"]) == (0, 1)
     assert all(map(math.isfinite, metrics.values()))
 
 

@@ -32,7 +32,8 @@ class RealDataMetrics:
     - `distinct1`..`distinct3`: different n-grams as a share of all; falls with the number of samples.
     - `mean_length`: words before the end. `length_ks`: the two-sample Kolmogorov-Smirnov statistic of these lengths and those
       held out. `length_p`: its p-value. The test supposes that no two lengths are the same; lengths are whole numbers and many
-      are, so that p is an upper bound: a small one can be trusted, a large one says little.
+      are, so that p is an upper bound: a small one can be trusted, a large one says little. None of the three where all
+      sequences have one length.
     - `effective_vocabulary`: exp of the entropy of the tokens, the end counted. `unique_tokens`: how many different ones.
     - `copied_share`: samples that stand word for word among the training sequences. `unique_share`: different samples.
     - `perplexity_samples`: of the samples under a `KneserNey` model of the training sequences; low is fluent, or repetitive.
@@ -86,6 +87,8 @@ class RealDataMetrics:
         return found | self._length_statistics(samples) | self._vocabulary_statistics(samples) | self._likeness(samples)
 
     def _length_statistics(self, samples: np.ndarray) -> dict[str, Statistic]:
+        if self.spec.eos_token is None:
+            return {}
         from scipy import stats  # takes half a second to load: where it is used
 
         lengths, real = _num_words(samples, self.spec), _num_words(self._held_out, self.spec)
@@ -155,8 +158,6 @@ def _num_tokens(tokens: np.ndarray, spec: TokenSpec) -> np.ndarray:
 
 def _num_words(tokens: np.ndarray, spec: TokenSpec) -> np.ndarray:
     """Words (B,): the tokens before the end."""
-    if spec.eos_token is None:
-        return _num_tokens(tokens, spec)
     ends: np.ndarray = (tokens == spec.eos_token).sum(1)
     num: np.ndarray = _num_tokens(tokens, spec) - ends
     return num

@@ -7,10 +7,15 @@ from typing import Any
 
 from seqgan_env.names import choose
 from seqgan_env.tasks.corpus import CorpusSettings, CorpusTask
+from seqgan_env.tasks.music import MusicSettings, MusicTask
 from seqgan_env.tasks.oracle import ORACLE_PRESETS, OracleSettings, OracleTask
 from seqgan_env.types import Task
 
-TASKS: dict[str, OracleSettings | CorpusSettings] = {**ORACLE_PRESETS, "text": CorpusSettings()}
+TASKS: dict[str, OracleSettings | CorpusSettings | MusicSettings] = {
+    **ORACLE_PRESETS,
+    "text": CorpusSettings(),
+    "music": MusicSettings(),
+}
 
 
 def setting_names(name: str) -> list[str]:
@@ -28,4 +33,6 @@ def make_task(name: str, **changes: Any) -> Task:
     for key in changes:
         choose(valid, key, f"setting of task {name}")
     settings = replace(TASKS[name], **changes)
-    return OracleTask(settings, name) if isinstance(settings, OracleSettings) else CorpusTask(settings)
+    if isinstance(settings, OracleSettings):
+        return OracleTask(settings, name)
+    return MusicTask(settings) if isinstance(settings, MusicSettings) else CorpusTask(settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,19 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqgan_env.metrics.real_data import RealDataMetrics
 from seqgan_env.names import choose
 from seqgan_env.tasks.corpus_summary import BLANK, CUT, KEPT, LONG, SHORT, CorpusSummary, dropped, reasons
 from seqgan_env.tasks.reading import read_lines
-from seqgan_env.tasks.real_data import draw_without_repeats
+from seqgan_env.tasks.real_data import RealDataTask, Words, check_split_settings, digest, split
 from seqgan_env.tasks.tokenizers import LEVELS, make_tokenizer, words_of
-from seqgan_env.types import Estimate, RolloutPolicy, TokenSpec
+from seqgan_env.types import TokenSpec
 
 EOS_WORD, UNKNOWN_WORD = SPECIAL = ("<eos>", "<unk>")
 EOS = 0
 LONG_LINES = ("drop", "cut")
-
-Words = tuple[str, ...]  # of a line; at level "char" its characters
 
 
 @dataclass(frozen=True)
@@ -77,14 +73,10 @@ class CorpusSettings:
             raise ValueError(f"min_length is {self.min_length}; allowed is 0..{self.max_length - 1} (max_length - 1)")
         if self.fixed_length and self.min_length:
             raise ValueError(f"min_length is {self.min_length}, but with fixed_length all sequences have {self.max_length} words")
-        for name in ("validation_share", "held_out_share"):
-            if not 0 < getattr(self, name) < 0.5:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed is above 0 and below 0.5")
-        if self.num_eval < 2:
-            raise ValueError(f"num_eval is {self.num_eval}; allowed is 2 or more (Self-BLEU compares samples)")
+        check_split_settings(self)
 
 
-class CorpusTask:
+class CorpusTask(RealDataTask):
     """Writing what the corpus could have said.
 
     Token 0 ends a sequence, 1 is any word outside the vocabulary; where all sequences have one length, there is no end and 0 is
@@ -103,7 +95,7 @@ class CorpusTask:
             ValueError: the file cannot be read or is not UTF-8 text, no line is usable, there are too few to split, or the
                 tokenizer cannot be loaded or fails.
         """
-        self.name, self.settings = name, settings
+        self.settings = settings
         self.tokenizer = make_tokenizer(settings.level, settings.tokenizer)
         lines = read_lines(settings.corpus)
         words = [self._words(line, f"line {i} of {self._source()}") for i, line in enumerate(lines, start=1)]
@@ -115,31 +107,10 @@ class CorpusTask:
         self.vocabulary = special + _most_frequent(counts, settings.vocab_size, len(special))
         self._token_of = {word: token for token, word in enumerate(self.vocabulary) if word not in SPECIAL}
         eos = None if settings.fixed_length else EOS
-        self.spec = TokenSpec(len(self.vocabulary), settings.max_length, eos, settings.min_length)
-        self.real_sequences, self.validation, self.held_out = (self._number(part) for part in parts)
+        spec = TokenSpec(len(self.vocabulary), settings.max_length, eos, settings.min_length)
+        super().__init__(name, spec, [self._number(part, spec) for part in parts], settings.num_eval)
         self.summary = self._summarise(fates, len(counts))
         self.fingerprint = _fingerprint(settings, lines, words)
-        self._metrics = RealDataMetrics(self.spec, self.real_sequences, self.held_out)
-
-    def draw_real(self, num: int, rng: torch.Generator) -> Tensor:
-        """`num` training sequences (num, T) in random order, each once before any comes again."""
-        return draw_without_repeats(self.real_sequences, num, rng)
-
-    def evaluate(self, policy: RolloutPolicy, rng: torch.Generator) -> dict[str, float]:
-        """The metrics of `RealDataMetrics`, of `num_eval` sequences drawn from a policy."""
-        return self._metrics.of_policy(policy, self.settings.num_eval, rng)
-
-    def estimates(self, policy: RolloutPolicy, rng: torch.Generator) -> dict[str, Estimate]:
-        """The metrics of `evaluate`, of the same draws, with 95 % intervals."""
-        return self._metrics.estimates(policy, self.settings.num_eval, rng)
-
-    def measure(self, samples: Tensor) -> dict[str, float]:
-        """The metrics of sequences (B, T) from anywhere.
-
-        Raises:
-            ValueError: they are no finished sequences of this task, or fewer than 2.
-        """
-        return self._metrics.of_samples(self.spec.check_sequences(samples, "samples"))
 
     def encode(self, text: str) -> Tensor:
         """One line of text as a sequence (T,).
@@ -151,7 +122,7 @@ class CorpusTask:
         least, most = self._allowed()
         if len(words) < least or self._fate(words) == LONG:
             raise ValueError(f"text {text[:40]!r} has {len(words)} words or characters; this task allows {least}..{most}")
-        return self._number([words[: self.settings.max_length]])[0]
+        return self._number([words[: self.settings.max_length]], self.spec)[0]
 
     def decode(self, tokens: Tensor) -> str:
         """The line that a sequence (T,) writes, up to its end."""
@@ -161,12 +132,6 @@ class CorpusTask:
                 break
             words.append(self.vocabulary[token])
         return self.tokenizer.join(words)
-
-    def to(self, device: str) -> CorpusTask:
-        """Moves the data to `device`, in place."""
-        for name in ("real_sequences", "validation", "held_out"):
-            setattr(self, name, getattr(self, name).to(device))
-        return self
 
     def _words(self, line: str, where: str) -> Words:
         return words_of(self.tokenizer, line.lower() if self.settings.lowercase else line, where)
@@ -194,15 +159,7 @@ class CorpusTask:
             raise ValueError(
                 f"{self._source()} has no line to use among {fates.total()} ({reasons(dropped(fates))}){self._hint(fates)}"
             )
-        shuffled = sorted(set(lines), key=lambda line: _hash(str(settings.split_seed), *line))
-        num_validation = max(1, round(settings.validation_share * len(shuffled)))
-        num_held_out = max(1, round(settings.held_out_share * len(shuffled)))
-        if num_validation + num_held_out >= len(shuffled):
-            raise ValueError(
-                f"{self._source()} has {len(shuffled)} distinct lines to use; a split into three parts needs 3 or more"
-            )
-        side = dict.fromkeys(shuffled[:num_validation], 1) | dict.fromkeys(shuffled[num_validation:][:num_held_out], 2)
-        return [[line for line in lines if side.get(line, 0) == part] for part in range(3)]
+        return split(lines, settings, self._source(), "lines")
 
     def _hint(self, fates: Counter[str]) -> str:
         """What would keep some of the lines."""
@@ -211,9 +168,9 @@ class CorpusTask:
             return f"; raise max_length ({length}) or set long_lines to 'cut'"
         return f"; lower max_length ({length}) or leave fixed_length out" if self.settings.fixed_length and fates[SHORT] else ""
 
-    def _number(self, lines: Sequence[Words]) -> Tensor:
+    def _number(self, lines: Sequence[Words], spec: TokenSpec) -> Tensor:
         """Sequences (M, T) of lines of up to T words: tokens, the end where there is room for it, padding."""
-        rows = np.full((len(lines), self.spec.seq_len), self.spec.pad_token, dtype=np.int64)
+        rows = np.full((len(lines), spec.seq_len), spec.pad_token, dtype=np.int64)
         for row, line in zip(rows, lines, strict=True):
             row[: len(line)] = [self._token_of.get(word, self.unknown_token) for word in line]
             row[len(line) : len(line) + 1] = EOS
@@ -252,8 +209,4 @@ def _fingerprint(settings: CorpusSettings, lines: list[str], words: list[Words])
     skipped = {"corpus", "num_eval", "tokenizer"} | (set() if settings.fixed_length else {"fixed_length"})
     chosen = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name not in skipped}
     tokenized = [] if settings.tokenizer is None else [json.dumps(line) for line in words]
-    return _hash(json.dumps(chosen, sort_keys=True), *lines, *tokenized).hex()
-
-
-def _hash(*parts: str) -> bytes:
-    return hashlib.sha256("\0".join(parts).encode()).digest()
+    return digest(json.dumps(chosen, sort_keys=True), *lines, *tokenized).hex()

@@ -1,12 +1,112 @@
-"""Drawing real sequences, for every task that has a fixed set of them."""
+"""What the tasks with a fixed set of real sequences have in common: the split, drawing, and measuring."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from typing import Protocol, Self
+
 import torch
 from torch import Tensor
+
+from seqgan_env.metrics.real_data import RealDataMetrics
+from seqgan_env.types import Estimate, RolloutPolicy, TokenSpec
+
+Words = tuple[str, ...]  # of a line of text or a melody
+
+
+class RealDataTask:
+    """A task whose real sequences are all there is, split into those to train on, to select on and to report on."""
+
+    def __init__(
+        self,
+        name: str,
+        spec: TokenSpec,
+        parts: Sequence[Tensor],
+        num_eval: int,
+        metrics: type[RealDataMetrics] = RealDataMetrics,
+    ) -> None:
+        """Args:
+        name: of the task.
+        spec: of its sequences.
+        parts: sequences (M, T) to train on, (M', T) to select on and (M'', T) to report on.
+        num_eval: sequences drawn from a policy to evaluate it.
+        metrics: what measures them.
+        """
+        self.name, self.spec = name, spec
+        self.real_sequences, self.validation, self.held_out = parts
+        self._num_eval, self._metrics = num_eval, metrics(spec, self.real_sequences, self.held_out)
+
+    def draw_real(self, num: int, rng: torch.Generator) -> Tensor:
+        """`num` training sequences (num, T) in random order, each once before any comes again."""
+        return draw_without_repeats(self.real_sequences, num, rng)
+
+    def evaluate(self, policy: RolloutPolicy, rng: torch.Generator) -> dict[str, float]:
+        """The task's metrics, `RealDataMetrics` or more, of `num_eval` sequences drawn from a policy."""
+        return self._metrics.of_policy(policy, self._num_eval, rng)
+
+    def estimates(self, policy: RolloutPolicy, rng: torch.Generator) -> dict[str, Estimate]:
+        """The metrics of `evaluate`, of the same draws, with 95 % intervals."""
+        return self._metrics.estimates(policy, self._num_eval, rng)
+
+    def measure(self, samples: Tensor) -> dict[str, float]:
+        """The metrics of sequences (B, T) from anywhere.
+
+        Raises:
+            ValueError: they are no finished sequences of this task, or fewer than 2.
+        """
+        return self._metrics.of_samples(self.spec.check_sequences(samples, "samples"))
+
+    def to(self, device: str) -> Self:
+        """Moves the data to `device`, in place."""
+        for name in ("real_sequences", "validation", "held_out"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
 
 
 def draw_without_repeats(sequences: Tensor, num: int, rng: torch.Generator) -> Tensor:
     """`num` rows of `sequences` (M, T), in random order, each once before any comes again."""
     orders = [torch.randperm(len(sequences), generator=rng, device=rng.device) for _ in range(-(-num // len(sequences)))]
     return sequences[torch.cat(orders)[:num].to(sequences.device)]
+
+
+class SplitSettings(Protocol):
+    """The settings that all these tasks share."""
+
+    @property
+    def split_seed(self) -> int: ...
+    @property
+    def validation_share(self) -> float: ...
+    @property
+    def held_out_share(self) -> float: ...
+    @property
+    def num_eval(self) -> int: ...
+
+
+def check_split_settings(settings: SplitSettings) -> None:
+    """Raises a ValueError unless they can be."""
+    for name in ("validation_share", "held_out_share"):
+        if not 0 < getattr(settings, name) < 0.5:
+            raise ValueError(f"{name} is {getattr(settings, name)}; allowed is above 0 and below 0.5")
+    if settings.num_eval < 2:
+        raise ValueError(f"num_eval is {settings.num_eval}; allowed is 2 or more (Self-BLEU compares samples)")
+
+
+def split(items: Sequence[Words], settings: SplitSettings, source: str, kind: str) -> list[list[Words]]:
+    """The items to train on, to select on and to report on, in their order; what is the same is on the same side.
+
+    Raises:
+        ValueError: `source` has too few items of this `kind`.
+    """
+    shuffled = sorted(set(items), key=lambda item: digest(str(settings.split_seed), *item))
+    num_validation = max(1, round(settings.validation_share * len(shuffled)))
+    num_held_out = max(1, round(settings.held_out_share * len(shuffled)))
+    if num_validation + num_held_out >= len(shuffled):
+        raise ValueError(f"{source} has {len(shuffled)} distinct {kind} to use; a split into three parts needs 3 or more")
+    side = dict.fromkeys(shuffled[:num_validation], 1) | dict.fromkeys(shuffled[num_validation:][:num_held_out], 2)
+    return [[item for item in items if side.get(item, 0) == part] for part in range(3)]
+
+
+def digest(*parts: str) -> bytes:
+    """A hash of texts that is the same on every machine."""
+    return hashlib.sha256("\0".join(parts).encode()).digest()

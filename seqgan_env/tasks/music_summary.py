@@ -1,0 +1,54 @@
+"""What became of the pieces of a folder of music, counted and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MusicSummary:
+    """What became of the music. Every file is a piece or skipped.
+
+    Attributes:
+        source: of the music.
+        steps_per_beat: time steps in a quarter note.
+        steps_per_window: T.
+        pieces: with a melody.
+        skipped: file names, each with the reason.
+        notes: of the pieces on the 88 keys; `off_keys`: elsewhere, left out.
+        hidden: notes that are never the highest, left out.
+        off_grid: notes that began between two steps and were moved, by `moved_beats` together.
+        too_short: pieces that fill no window.
+        windows: sequences that the pieces were cut into.
+        steps: of all melodies; those outside the windows are left over at an end, or silent.
+        parts: windows to train on, to select on and to report on.
+    """
+
+    source: str
+    steps_per_beat: int
+    steps_per_window: int
+    pieces: int
+    skipped: dict[str, str]
+    notes: int
+    off_keys: int
+    hidden: int
+    off_grid: int
+    moved_beats: float
+    too_short: int
+    windows: int
+    steps: int
+    parts: tuple[int, int, int]
+
+    def __str__(self) -> str:
+        train, select, report = self.parts
+        left_over = self.steps - self.windows * self.steps_per_window
+        moved = f", by {self.moved_beats / self.off_grid:.3f} beats on average" if self.off_grid else ""
+        lines = [
+            f"{self.source}: {self.pieces} pieces, {self.notes} notes; left out {self.hidden} of lower voices, "
+            f"{self.off_keys} off the keys; moved {self.off_grid} to a step{moved}",
+            f"cut into {self.windows} windows of {self.steps_per_window} steps, {self.steps_per_beat} to a beat; "
+            f"left over {left_over} of {self.steps} steps, {self.too_short} pieces too short",
+            f"{train} windows to train on, {select} to select on, {report} to report on",
+        ]
+        skipped = [f"  {name}: {reason}" for name, reason in self.skipped.items()]
+        return "\n".join([*lines, *([f"skipped {len(skipped)} files", *skipped] if skipped else [])])
