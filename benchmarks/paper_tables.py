@@ -12,26 +12,20 @@ finished one is kept under --runs and not repeated. A failed run fails.
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import math
-import os
 import platform
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import track
 from scipy import stats
 
+from benchmarks.runs import add_arguments, read_rows, train_all
 from seqgan_env.metrics.frontier import Frontiers
-from seqgan_env.run_directory import versions, write_json
+from seqgan_env.run_directory import RESULT, read_json, versions, write_json
 
 Metrics = Mapping[str, float]
 
@@ -146,26 +140,20 @@ TABLES = {
 }
 
 
-def run(name: str, seed: int, arguments: Sequence[str], runs: Path) -> Path:
-    """The directory of a finished run; made now if it is not there yet."""
-    path = runs / f"{name}-{seed}"
-    if not (path / "result.json").exists():
-        command = [sys.executable, "-m", "seqgan_env.cli", "train", *arguments, *RUNS[name].split(), "--seed", str(seed)]
-        command += ["--threads", "1", "--force", "--out", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"})
-        if done.returncode:
-            raise SystemExit(f"{name}, seed {seed} failed with code {done.returncode}: {done.stderr.strip()}")
-    return path
+def directory(runs: Path, name: str, seed: int) -> Path:
+    """Where a run goes."""
+    return runs / f"{name}-{seed}"
 
 
 def rows_of_seed(runs: Path, seed: int) -> dict[str, dict[str, float]]:
     """Metrics by row label; every frontier gain is against the temperature curve of the best-validation MLE of the same seed."""
-    frontiers = Frontiers(_read_frontier(runs / f"mle-best-{seed}" / "frontier.csv"))
+    curve = read_rows(directory(runs, "mle-best", seed) / "frontier.csv")
+    frontiers = Frontiers(curve)
     found: dict[str, dict[str, float]] = {}
     for row in ROWS:
-        metrics = json.loads((runs / f"{row.run}-{seed}" / "result.json").read_text(encoding="utf-8"))[row.policy]
+        metrics = read_json(directory(runs, row.run, seed) / RESULT)[row.policy]
         found[row.label] = metrics | frontiers.gains(metrics)
-    return found | _tempered(_read_frontier(runs / f"mle-best-{seed}" / "frontier.csv"))
+    return found | _tempered(curve)
 
 
 def _tempered(frontier: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -176,11 +164,6 @@ def _tempered(frontier: Sequence[dict[str, float]]) -> dict[str, dict[str, float
         row = min(frontier, key=lambda row: abs(row["temperature"] - wanted))
         found[f"MLE, best validation epoch, temperature {row['temperature']:.2f}"] = row | frontiers.gains(row)
     return found
-
-
-def _read_frontier(path: Path) -> list[dict[str, float]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def summary(seeds: Sequence[Mapping[str, Metrics]], table: Table) -> dict[str, dict[str, Any]]:
@@ -226,9 +209,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0..N-1 (default: 3, full: 12)")
     parser.add_argument("--weights", help="table 1: the authors' released oracle (default: an oracle of our own)")
     parser.add_argument("--corpus", help="tables 2 to 4: the data")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes at a time (default: 2)")
-    parser.add_argument("--runs", type=Path, metavar="DIR", help="run directories (default: runs/paper-table-TABLE-SIZE)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
+    add_arguments(parser, "runs/paper-table-TABLE-SIZE")
     arguments = parser.parse_args()
     if arguments.table == 2 and not arguments.corpus:
         parser.error("table 2 needs --corpus: a poem of 20 characters a line, separated by spaces")
@@ -239,11 +220,12 @@ def main() -> None:
     size = table.quick if arguments.size == "quick" else table.full
     train = [*table.task.split(), *size.split(), *data]
     started = time.perf_counter()
-    jobs = [(name, seed) for seed in range(num_seeds) for name in RUNS]
-    with ThreadPoolExecutor(arguments.workers) as pool:
-        running = [pool.submit(run, name, seed, train, runs) for name, seed in jobs]
-        for job in track(running, table.title):
-            job.result()
+    jobs = {
+        directory(runs, name, seed): [*train, *RUNS[name].split(), "--seed", str(seed)]
+        for seed in range(num_seeds)
+        for name in RUNS
+    }
+    train_all(jobs, arguments.workers, table.title)
     found = summary([rows_of_seed(runs, seed) for seed in range(num_seeds)], table)
     print(f"{table.title}, {num_seeds} seeds\n{markdown(found, table)}")
     if arguments.out:
