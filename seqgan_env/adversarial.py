@@ -124,13 +124,14 @@ def train_adversarial(
         progress: called with phase, done, total and metrics.
 
     Yields:
-        `round`, `agent/...`, `discriminator/...`, `task/...` (where evaluated) and `time/...` (seconds of the phases).
+        `round`, `agent/...`, `discriminator/...`, `task/...` (where evaluated), `budget/...` (spent so far) and `time/...`
+        (seconds of the phases).
     """
     task = rewards.task
     rewards.bind(agent.policy)
     device = rewards.device
     rng = torch.Generator(device=device).manual_seed(seed)
-    trainer = DiscriminatorTrainer(rewards.discriminator) if rewards.discriminator is not None else None
+    trainer = DiscriminatorTrainer(rewards.discriminator, rewards.budget) if rewards.discriminator is not None else None
     d_step = DiscriminatorStep(task, rewards, trainer, schedule.num_negatives, rng) if trainer else None
     yield _round_zero(agent, rewards, schedule, d_step, seed, progress)
     for round_ in range(1, schedule.rounds + 1):
@@ -141,7 +142,11 @@ def train_adversarial(
         if d_step is not None:
             metrics |= _last([d_step(schedule.d_epochs) for _ in range(schedule.d_steps)], "discriminator")
         after_d = time.perf_counter()
-        metrics |= {"round": float(round_), "time/g_steps": after_g - started, "time/d_steps": after_d - after_g}
+        metrics |= rewards.budget.metrics() | {
+            "round": float(round_),
+            "time/g_steps": after_g - started,
+            "time/d_steps": after_d - after_g,
+        }
         if round_ % schedule.eval_every == 0 or round_ == schedule.rounds:
             metrics |= evaluate(agent.policy, rewards, schedule.num_heldout, seed)
         progress("adversarial", round_, schedule.rounds, metrics)
@@ -174,7 +179,7 @@ def _round_zero(
         for step in range(1, schedule.d_pretrain_steps + 1):
             metrics |= {f"discriminator/{k}": v for k, v in d_step(schedule.d_pretrain_epochs).items()}
             progress("pre-train discriminator", step, schedule.d_pretrain_steps, metrics)
-    metrics["time/d_pretrain"] = time.perf_counter() - started
+    metrics |= rewards.budget.metrics() | {"time/d_pretrain": time.perf_counter() - started}
     return metrics | evaluate(agent.policy, rewards, schedule.num_heldout, seed)
 
 

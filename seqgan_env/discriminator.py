@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqgan_env.budget import Budget
 from seqgan_env.types import TokenSpec
 
 _TABLE_BYTES = 2**30  # lookup tables above this size are not built
@@ -196,12 +197,12 @@ class DiscriminatorTrainer:
     Attributes:
         discriminator: trained in place.
         optimizer: Adam over its parameters.
-        num_sequences_trained: a running total, for the accounts.
+        budget: counts the sequences trained on; a new one if not given.
     """
 
     discriminator: Discriminator
+    budget: Budget = field(default_factory=Budget)
     optimizer: torch.optim.Optimizer = field(init=False)
-    num_sequences_trained: int = 0
 
     def __post_init__(self) -> None:
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=self.discriminator.config.learning_rate)
@@ -220,7 +221,7 @@ class DiscriminatorTrainer:
             batches = order.split(self.discriminator.config.batch_size)
             loss = sum(self._step(tokens[rows], labels[rows], rng) * len(rows) for rows in batches)
             loss /= len(tokens)
-        self.num_sequences_trained += num_epochs * len(tokens)
+        self.budget.sequences_trained += num_epochs * len(tokens)
         return {"loss": loss}
 
     def _step(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> float:

@@ -85,6 +85,7 @@ class TokenEnv(PaidByRewards, gym.Env[np.ndarray, np.int64]):
         if np.ndim(action) != 0:
             raise error.InvalidAction(f"the action has shape {np.shape(action)}; expected one integer token")
         step = self.core.step(np.asarray(action).reshape(1))
+        self.rewards.budget.env_steps += 1
         self._last = step
         terminated = bool(step.terminated[0])
         return step.tokens[0], float(step.rewards[0]), terminated, False, self._info(step, terminated) | self._mask_info()

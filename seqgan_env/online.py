@@ -136,7 +136,7 @@ class OnlineRewardModel(RewardModel):
         super().__init__(task, settings, policy, discriminator)
         self.learning = True
         self.online, self.num_episodes, self.num_updates = online, 0, 0
-        self._trainer = None if discriminator is None else DiscriminatorTrainer(discriminator)
+        self._trainer = None if discriminator is None else DiscriminatorTrainer(discriminator, self.budget)
         in_use = self.needs_prefix_values or settings.source == "optimal"
         self._clone = PolicyClone(_language_model(policy), online) if fit_policy and in_use else None
         self._rng = torch.Generator(device=self.device).manual_seed(0)

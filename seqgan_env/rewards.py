@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqgan_env.budget import Budget
 from seqgan_env.discriminator import Discriminator
 from seqgan_env.names import choose
 from seqgan_env.scorers import ConstantValue, HasLogProb, OptimalScorer, OracleScorer, RandomValue
@@ -94,7 +95,7 @@ class RewardModel:
         settings: source and form.
         discriminator: the CNN, for source "discriminator"; None otherwise.
         policy: the live policy, rolled out and, for source "optimal", compared with the oracle.
-        num_sequences_scored: a running total of sequences handed to the source, for the accounts.
+        budget: what it, its environments and the training of its discriminator have spent.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class RewardModel:
         self.task, self.settings, self.spec = task, settings, task.spec
         self.form = FORMS[settings.reward]
         self.discriminator = discriminator
+        self.budget = Budget()
         self.bind(policy)
 
     def __deepcopy__(self, memo: dict[int, object]) -> RewardModel:
@@ -184,7 +186,7 @@ class RewardModel:
             return ConstantValue()
         if source == "random":
             return RandomValue()
-        return RolloutValue(self.spec, self.rollout_policy, self._build_scorer(), self.settings.num_rollouts)
+        return RolloutValue(self.spec, self.rollout_policy, self._build_scorer(), self.settings.num_rollouts, self.budget)
 
     def _build_scorer(self) -> SequenceScorer:
         source = self.settings.source

@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from seqgan_env.budget import Budget
 from seqgan_env.streams import RowStreams
 from seqgan_env.types import PrefixValue, RolloutPolicy, SequenceScorer, TokenSpec
 
@@ -20,10 +21,25 @@ class RolloutValue:
     So a value does not depend on the batch it was asked in: stepping and offline scoring agree.
     """
 
-    def __init__(self, spec: TokenSpec, policy: RolloutPolicy, scorer: SequenceScorer, num_rollouts: int) -> None:
+    def __init__(
+        self,
+        spec: TokenSpec,
+        policy: RolloutPolicy,
+        scorer: SequenceScorer,
+        num_rollouts: int,
+        budget: Budget | None = None,
+    ) -> None:
+        """Args:
+        spec: of the sequences.
+        policy: rolled out.
+        scorer: of finished sequences.
+        num_rollouts: N.
+        budget: counts what is spent; a new one if not given.
+        """
         if num_rollouts < 1:
             raise ValueError(f"num_rollouts is {num_rollouts}; allowed is 1 or more")
         self.spec, self.policy, self.scorer, self.num_rollouts = spec, policy, scorer, num_rollouts
+        self.budget = budget or Budget()
 
     def __call__(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
         """Values (B,) of the prefixes `tokens` (B, T), `lengths` (B,)."""
@@ -42,10 +58,12 @@ class RolloutValue:
         completions = self.policy.complete(
             repeated, lengths.repeat_interleave(self.num_rollouts), streams.repeat(self.num_rollouts)
         )
+        self.budget.rollout_tokens += int(self.spec.lengths(completions).sum() - self.num_rollouts * lengths.sum())
         return self._score(completions).view(-1, self.num_rollouts).mean(1)  # (B * N,) -> (B, N) -> (B,)
 
     def _score(self, tokens: Tensor) -> Tensor:
         scores = self.scorer.score(tokens)
+        self.budget.sequences_scored += len(tokens)
         name = f"{type(self.scorer).__name__}.score"
         if scores.shape != (len(tokens),):
             raise ValueError(

@@ -99,6 +99,7 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray
             gymnasium.error.InvalidAction: an action is outside the vocabulary, masked, of the wrong shape or not an integer.
         """
         step = self.core.step(actions)
+        self.rewards.budget.env_steps += self.num_envs
         self._last = step
         infos = self._infos(step)
         self.core.reset(step.terminated)
@@ -123,6 +124,7 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray
         if self.core.lengths.any() or self.core.finished.any():
             raise ValueError("play starts at the beginning of an episode, but tokens have been written; call reset() first")
         streams = streams_from_keys(self.core.episode_keys(), tokens.device)
+        self.rewards.budget.env_steps += int(self.task.spec.lengths(tokens).sum())
         rewards = self.rewards.rewards(tokens, streams)
         self.core.observe(tokens.cpu().numpy())
         self.core.reset(np.ones(self.num_envs, dtype=bool))

@@ -110,6 +110,6 @@ def test_training_is_reproducible_and_counts_its_sequences() -> None:
     for _ in range(2):
         trainer = DiscriminatorTrainer(discriminator())
         trainer.fit(tokens, tokens.flip(0), 2, rng(1))
-        assert trainer.num_sequences_trained == 256
+        assert trainer.budget.sequences_trained == 256
         states.append(trainer.discriminator.output.weight)
     assert torch.equal(*states)
