@@ -229,7 +229,13 @@ def main() -> None:
     found = summary([rows_of_seed(runs, seed) for seed in range(num_seeds)], table)
     print(f"{table.title}, {num_seeds} seeds\n{markdown(found, table)}")
     if arguments.out:
-        content = {"title": table.title, "arguments": train, "seeds": num_seeds, "table": found, "published": table.published}
+        content = {
+            "title": table.title,
+            "arguments": [*train[: len(train) - len(data)], *(Path(text).name for text in data)],
+            "seeds": num_seeds,
+            "table": found,
+            "published": table.published,
+        }
         content |= {"seconds": time.perf_counter() - started, "machine": platform.processor(), "versions": versions()}
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(arguments.out, content)
