@@ -14,7 +14,7 @@ from seqgan_env.env import TokenEnv
 from seqgan_env.language_model import LSTMLanguageModel
 from seqgan_env.names import choose
 from seqgan_env.online import OnlineRewardModel, OnlineSettings
-from seqgan_env.rewards import RewardModel, RewardSettings
+from seqgan_env.rewards import CONTROLS, RewardModel, RewardSettings
 from seqgan_env.tasks import make_task, setting_names
 from seqgan_env.types import RolloutPolicy, Task
 from seqgan_env.vector_env import TokenVectorEnv
@@ -72,7 +72,7 @@ def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None
     rewards = build_rewards(made, RewardSettings(**reward), **models)
     shared = any(models.get(key) is not None for key in ("policy", "discriminator"))
     if online is None:
-        online = not shared and rewards.settings.source not in ("constant", "random")
+        online = not shared and rewards.settings.source not in CONTROLS
     if online:
         return _learning_online(rewards, models.get("policy") is not None, **schedule)
     if schedule:

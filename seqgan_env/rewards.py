@@ -49,7 +49,8 @@ FORMS = {
         RewardForm("terminal", 1.0, False, lambda before, after: after),  # `after` is 0 until the end
     )
 }
-SOURCES = ("discriminator", "optimal", "oracle", "bleu", "constant", "random")
+CONTROLS = ("constant", "random", "noise")  # sources that say nothing about a sequence
+SOURCES = ("discriminator", "optimal", "oracle", "bleu", *CONTROLS)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class RewardSettings:
 
     Attributes:
         reward: form, one of rollout, difference, terminal.
-        source: score source, one of discriminator, optimal, oracle, bleu, constant, random, or any object with `score(tokens)`.
+        source: score source, one of discriminator, optimal, oracle, bleu, constant, random, noise, or any object with
+            `score(tokens)`.
         score_as: "probability" or "logit", for the sources discriminator and optimal.
         num_rollouts: N, completions per prefix.
         sync_rate: 1 rolls out the live policy; below 1, a copy that moves by this rate at every `sync`.
@@ -184,8 +186,8 @@ class RewardModel:
         source = self.settings.source
         if source == "constant":
             return ConstantValue()
-        if source == "random":
-            return RandomValue()
+        if source in ("random", "noise"):
+            return RandomValue(zero_mean=source == "noise")
         return RolloutValue(self.spec, self.rollout_policy, self._build_scorer(), self.settings.num_rollouts, self.budget)
 
     def _build_scorer(self) -> SequenceScorer:

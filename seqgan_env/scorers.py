@@ -59,7 +59,11 @@ class ConstantValue:
 
 
 class RandomValue:
-    """Uniform noise in [0, 1) for every prefix, drawn afresh for every episode. A control."""
+    """Uniform noise for every prefix, in [0, 1) or around zero in [-1, 1), drawn afresh for every episode. A control."""
+
+    def __init__(self, zero_mean: bool = False) -> None:
+        self.zero_mean = zero_mean
 
     def __call__(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
-        return RowStreams.draw(rng, len(tokens)).fold_in(lengths).uniform(1).squeeze(1)
+        noise = RowStreams.draw(rng, len(tokens)).fold_in(lengths).uniform(1).squeeze(1)
+        return 2 * noise - 1 if self.zero_mean else noise

@@ -1,6 +1,7 @@
 """The Gymnasium faces: contracts, seeding laws, the agreement of every route to a reward, and bad actions."""
 
 import copy
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -301,8 +302,17 @@ def test_make_vec_is_native_and_renders_text() -> None:
     assert seqgan_env.__version__
 
 
-def test_random_rewards_are_fresh_for_every_episode_and_repeat_with_the_seed() -> None:
-    env = reset(TokenVectorEnv(3, reward_model(FIXED, source="random")))
+@pytest.mark.parametrize(("source", "low"), [("random", 0.0), ("noise", -1.0)])
+def test_noise_has_its_range_and_mean(source: str, low: float) -> None:
+    rewards = reset(TokenVectorEnv(2_000, reward_model(FIXED, source=source))).play(torch.zeros(2_000, 3, dtype=torch.int64))
+    assert low <= float(rewards.min()) < low + 0.01
+    assert 0.99 < float(rewards.max()) < 1
+    assert abs(float(rewards.mean()) - (low + 1) / 2) < 4 * (1 - low) / math.sqrt(12 * 6_000)
+
+
+@pytest.mark.parametrize("source", ["random", "noise"])
+def test_random_rewards_are_fresh_for_every_episode_and_repeat_with_the_seed(source: str) -> None:
+    env = reset(TokenVectorEnv(3, reward_model(FIXED, source=source)))
     tokens = torch.zeros(3, 3, dtype=torch.int64)
     first, second = env.play(tokens), env.play(tokens)
     assert not torch.equal(first, second)

@@ -1,0 +1,1 @@
+"""The benchmark harness: grids of runs, statistics over seeds, and a report."""

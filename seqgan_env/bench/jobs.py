@@ -1,0 +1,193 @@
+"""What a benchmark is made of: jobs, each determined by its settings, and suites, which are grids of them."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from seqgan_env import run_directory
+from seqgan_env.names import choose
+from seqgan_env.plugins import control_options, learns_from_reward, load_agent_class, training_settings
+from seqgan_env.settings import PRESETS, TrainSettings, settings_from
+from seqgan_env.tasks import TASKS
+
+REFERENCE = "mle"  # the row that every other one is compared with; its temperature frontier is the measure
+
+_OF_A_SUITE = ("title", "seeds", "tasks", "rows", "settings")
+_DECIDED = ("task", "seed", "threads", "frontier", "control")  # by the harness
+_CHOSEN = ["preset", *(field.name for field in fields(TrainSettings) if field.name not in _DECIDED)]
+_DECIDING_VERSIONS = ("seqgan-env", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the grid.
+
+    Attributes:
+        label: the row of the table that it belongs to; runs of one label differ in task and seed.
+        task: the column: a task's name, or what the suite calls a task with settings of its own.
+        settings: of the run.
+    """
+
+    label: str
+    task: str
+    settings: TrainSettings
+
+    @property
+    def key(self) -> str:
+        """A hash of everything that determines the result: settings, data, the agent's source, versions. Names its file."""
+        settings = asdict(self.settings)
+        data = {name: _digest(Path(settings.pop(name))) for name in ("corpus", "weights") if settings[name]}
+        versions = {name: version for name, version in run_directory.versions().items() if name in _DECIDING_VERSIONS}
+        deciding = [self.label, self.task, settings, data, _source_of(self.settings.agent), versions]
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:20]
+
+    @property
+    def name(self) -> str:
+        """What it is, for a person."""
+        return f"{self.label} on {self.task}, seed {self.settings.seed}"
+
+    def to_json(self) -> str:
+        """The job as a line of JSON."""
+        return json.dumps({"label": self.label, "task": self.task, "settings": asdict(self.settings)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """The job that `to_json` wrote."""
+        content = json.loads(text)
+        return cls(content["label"], content["task"], TrainSettings(**content["settings"]))
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A grid: every row on every task with every seed, and always the reference beside them.
+
+    Attributes:
+        title: of the report.
+        seeds: 0..seeds-1.
+        tasks: by name, the settings of each, among them `task`.
+        rows: by label, the settings of each, among them `agent` and `source`.
+        settings: of all; `preset` may be among them.
+    """
+
+    title: str
+    seeds: int
+    tasks: dict[str, dict[str, Any]]
+    rows: dict[str, dict[str, Any]]
+    settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.seeds, bool) or not isinstance(self.seeds, int) or self.seeds < 1:
+            raise ValueError(f"seeds is {self.seeds!r} in suite {self.title!r}; allowed is a whole number from 1")
+        groups = {"settings": self.settings} | {f"rows.{k}": v for k, v in self.rows.items()}
+        groups |= {f"tasks.{k}": v for k, v in self.tasks.items()}
+        for where, settings in groups.items():
+            for name in settings:
+                choose([*_CHOSEN, *(["task"] if where.startswith("tasks.") else [])], name, f"setting in {where}")
+        if REFERENCE in self.rows:
+            raise ValueError(f"suite {self.title!r} has a row {REFERENCE!r}; that one is always there and takes [settings] alone")
+
+    def jobs(self) -> list[Job]:
+        """All jobs, seed by seed, the reference first.
+
+        Raises:
+            ValueError: settings that cannot be.
+        """
+        rows = {REFERENCE: {"agent": REFERENCE}} | self.rows
+        return [
+            Job(label, task, self._settings(of_task, of_row, label, seed))
+            for seed in range(self.seeds)
+            for task, of_task in self.tasks.items()
+            for label, of_row in rows.items()
+        ]
+
+    def _settings(self, of_task: Mapping[str, Any], of_row: Mapping[str, Any], label: str, seed: int) -> TrainSettings:
+        """Those of all, then of the task, then of the row; agent options are merged key by key."""
+        groups = (self.settings, of_task, of_row)
+        changes = {name: value for group in groups for name, value in group.items()}
+        agent = changes.get("agent", TrainSettings.agent)
+        options = control_options(agent) if changes.get("source") == "constant" else {}
+        for group in groups:
+            options = options | group.get("agent_options", {})
+        preset = changes.pop("preset", next(iter(PRESETS)))
+        changes |= {"seed": seed, "threads": 1, "control": False, "frontier": label == REFERENCE, "agent_options": options}
+        return settings_from(preset, changes)
+
+
+def read_suite(path: Path) -> Suite:
+    """A suite from a TOML file; docs/benchmarks.md says what it holds.
+
+    Raises:
+        ValueError: it cannot be read, is no TOML, or holds what a suite does not have.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise ValueError(f"suite {path} cannot be read: {problem.strerror}") from problem
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise ValueError(f"suite {path} is no TOML: {problem}") from problem
+    for name in content:
+        choose(_OF_A_SUITE, name, f"entry of suite {path}")
+    for name in ("tasks", "rows"):
+        if not isinstance(content.get(name), dict) or not all(isinstance(entry, dict) for entry in content[name].values()):
+            raise ValueError(f"suite {path} has no tables [{name}.NAME]; it needs one or more")
+    return Suite(
+        title=str(content.get("title", path.stem)),
+        seeds=content.get("seeds", 5),
+        tasks={name: {"task": name} | settings for name, settings in content["tasks"].items()},
+        rows=content["rows"],
+        settings=content.get("settings", {}),
+    )
+
+
+def grid(
+    agents: Sequence[str],
+    tasks: Sequence[str],
+    forms: Sequence[str],
+    sources: Sequence[str],
+    seeds: int,
+    settings: dict[str, Any],
+) -> Suite:
+    """The suite of all combinations. Agents that ask for a source of their own get that one; labels say what differs."""
+    rows: dict[str, dict[str, Any]] = {}
+    for agent in agents:
+        if not learns_from_reward(agent):
+            rows[agent] = {"agent": agent}
+            continue
+        own = training_settings(agent).get("source")
+        for source in [own] if own else sources:
+            for form in forms:
+                told = [source] * (own is None and len(sources) > 1) + [form] * (len(forms) > 1)
+                rows[", ".join([agent, *told])] = {"agent": agent, "source": source, "reward": form}
+    rows.pop(REFERENCE, None)
+    columns = {choose(TASKS, task, "task"): {"task": task} for task in tasks}
+    return Suite(f"{', '.join(agents)} on {', '.join(tasks)}", seeds, columns, rows, settings)
+
+
+def _digest(path: Path) -> str:
+    """A hash of a file, or of the names and contents of all files below a folder."""
+    files: Iterable[Path] = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    found = hashlib.sha256()
+    try:
+        for file in files:
+            found.update(json.dumps([file.relative_to(path).as_posix(), file.stat().st_size]).encode())
+            found.update(file.read_bytes())
+    except OSError as problem:
+        raise ValueError(f"{path} cannot be read: {problem.strerror}") from problem
+    return found.hexdigest()
+
+
+def _source_of(agent: str) -> str:
+    """A hash of the module of an agent, so that a changed one is another job."""
+    module = sys.modules[load_agent_class(agent).__module__]
+    try:
+        return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
+    except OSError:  # compiled, or typed in
+        return ""

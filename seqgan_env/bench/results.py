@@ -1,0 +1,115 @@
+"""Results of jobs: one JSON file each, written last and whole.
+
+docs/benchmarks.md has the schema, for results from elsewhere too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from seqgan_env import run_directory
+
+SCHEMA = 1
+RESULTS, FAILURES = "results", "failures"  # folders of a benchmark
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run reached and what it cost.
+
+    Attributes:
+        label: the row of the table.
+        task: the column.
+        seed: runs of one seed are paired.
+        metrics: of the final policy, as `Task.evaluate` names them.
+        key: hash of what determined it; names the file.
+        frontier: metrics of the pre-trained policy by temperature; of the reference only.
+        curve: by round what was measured: `task/...`, `discriminator/...`, `budget/...`, and `seconds` since the run began.
+        real: metrics of real held-out sequences, where they say how diverse real data is: `effective_vocabulary`.
+        budget: `env_steps`, `rollout_tokens`, `sequences_scored`, `sequences_trained`.
+        costs: `wall_seconds`, `cpu_seconds`, `peak_bytes`.
+        samples: sequences as a person reads them.
+        settings: of the run; empty of one from elsewhere.
+        origin: versions, machine, commit and command.
+    """
+
+    label: str
+    task: str
+    seed: int
+    metrics: dict[str, float]
+    key: str = ""
+    frontier: list[Row] = field(default_factory=list)
+    curve: list[Row] = field(default_factory=list)
+    real: dict[str, float] = field(default_factory=dict)
+    budget: dict[str, float] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
+    samples: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Writes the result, atomically."""
+        run_directory.write_json(path, {"schema": SCHEMA} | asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Result:
+        """Reads a result.
+
+        Raises:
+            ValueError: the file is missing, damaged or none of this schema; the message says what is wrong with it.
+        """
+        content = run_directory.read_json(path)
+        schema = content.pop("schema", None)
+        if schema != SCHEMA:
+            raise ValueError(f"{path} has schema {schema!r}; this version reads {SCHEMA}")
+        names = [f.name for f in fields(cls)]
+        unknown = sorted(set(content) - set(names))
+        missing = [name for name in ("label", "task", "seed", "metrics") if name not in content]
+        if unknown or missing:
+            raise ValueError(f"{path} is no result: unknown {unknown or 'nothing'}, missing {missing or 'nothing'}")
+        for name, kind in _KINDS.items():
+            if name in content and not isinstance(content[name], kind):
+                raise ValueError(f"{path} is no result: {name} is {type(content[name]).__name__}; expected {kind.__name__}")
+        bad = [name for name, value in content["metrics"].items() if not isinstance(value, (int, float))]
+        if bad:
+            raise ValueError(f"{path} has metrics that are no numbers: {', '.join(bad)}")
+        return cls(**content)
+
+
+_KINDS: Mapping[str, type] = {
+    "label": str,
+    "task": str,
+    "seed": int,
+    "metrics": dict,
+    "frontier": list,
+    "curve": list,
+    "samples": list,
+    "budget": dict,
+    "costs": dict,
+    "real": dict,
+}
+
+
+def path_of(folder: Path, key: str) -> Path:
+    """Where the result of a job is."""
+    return folder / RESULTS / f"{key}.json"
+
+
+def read_all(folders: Iterable[Path]) -> list[Result]:
+    """All results of benchmarks, by file name.
+
+    Raises:
+        ValueError: a folder has none, or a file is damaged.
+    """
+    found: list[Result] = []
+    for folder in folders:
+        paths = sorted((folder / RESULTS).glob("*.json"))
+        if not paths:
+            raise ValueError(f"{folder} has no results ({RESULTS}/*.json); `seqgan bench --out {folder}` makes some")
+        found += [Result.read(path) for path in paths]
+    return found

@@ -1,0 +1,125 @@
+"""One job as a process of its own: reads it from a line of stdin, writes its result, and ends when its parent does.
+
+python -m seqgan_env.bench.worker RESULT.json < job
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqgan_env import run_directory
+from seqgan_env.bench.jobs import Job
+from seqgan_env.bench.results import Result
+from seqgan_env.metrics.likelihood import unigram_metrics
+from seqgan_env.train import Trainer
+
+NUM_SAMPLES = 10
+
+_CURVE = ("task/", "discriminator/", "budget/")
+
+
+def run_job(job: Job) -> Result:
+    """The result of a job, made in this process."""
+    started = time.perf_counter()
+    torch.set_num_threads(job.settings.threads)
+    trainer = Trainer(job.settings)
+    curve: list[dict[str, float]] = []
+
+    def note(row: dict[str, float]) -> None:
+        if row["phase"] == 1:
+            kept = {name: value for name, value in row.items() if name.startswith(_CURVE)}
+            curve.append({"round": row["round"], "seconds": time.perf_counter() - started} | kept)
+
+    trainer.on_row = note
+    run = trainer()
+    if run.interrupted:
+        raise KeyboardInterrupt
+    budget = {name.removeprefix("budget/"): value for name, value in trainer.rewards.budget.metrics().items()}
+    return Result(
+        label=job.label,
+        task=job.task,
+        seed=job.settings.seed,
+        metrics={name: value for name, value in run.metrics["agent"].items() if "frontier" not in name},
+        key=job.key,
+        frontier=run.frontier_rows,
+        curve=[row for row in curve if any(name.startswith("task/") for name in row)],
+        real=unigram_metrics(trainer.task.spec, trainer.task.held_out),
+        budget=budget,
+        costs={
+            "wall_seconds": time.perf_counter() - started,
+            "cpu_seconds": time.process_time(),
+            "peak_bytes": float(_peak_bytes()),
+        },
+        samples=run.samples["agent"][:NUM_SAMPLES],
+        settings=_settings(job),
+        origin=origin(),
+    )
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    """Without the paths of this machine."""
+    settings = asdict(job.settings)
+    return settings | {name: Path(settings[name]).name for name in ("corpus", "weights") if settings[name]}
+
+
+def origin() -> dict[str, Any]:
+    """What made a result: versions, machine and commit."""
+    machine = {"machine": platform.machine(), "processor": _processor(), "cores": os.cpu_count()}
+    return run_directory.versions() | machine | {"commit": _commit()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _commit() -> str | None:
+    """Of the checkout that this package was installed from, if it was."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process has had; Linux counts in KiB, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the parent's end of stdin closes, however the parent died."""
+
+    def wait() -> None:
+        sys.stdin.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> None:
+    """Runs the job on stdin."""
+    sys.path.append(str(Path.cwd()))  # so that an agent can be a module of the user's own
+    job = Job.from_json(sys.stdin.readline())
+    _end_with_parent()
+    run_job(job).write(Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

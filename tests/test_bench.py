@@ -1,0 +1,277 @@
+"""The benchmark runner: what determines a job, that nothing is done twice, and that nothing is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seqgan_env.bench.jobs import REFERENCE, Job, Suite, grid, read_suite
+from seqgan_env.bench.results import Result, path_of, read_all
+from seqgan_env.bench.runner import Progress, run_jobs
+
+TINY: dict[str, Any] = {
+    "seq_len": 4,
+    "vocab_size": 6,
+    "mle_epochs": 1,
+    "rounds": 2,
+    "eval_every": 1,
+    "batch_size": 8,
+    "num_rollouts": 1,
+    "num_negatives": 20,
+    "d_pretrain_epochs": 1,
+}
+PLUGIN = """
+from agents.reinforce import Reinforce
+
+class Faulty(Reinforce):
+    def update(self):
+        raise RuntimeError("no idea what to do")
+"""
+
+
+def suite(rows: dict[str, dict[str, Any]] | None = None, seeds: int = 1, **settings: Any) -> Suite:
+    chosen = {"noise": {"agent": "reinforce", "source": "noise"}} if rows is None else rows
+    return Suite("test", seeds, {"oracle-tiny": {"task": "oracle-tiny"}}, chosen, TINY | settings)
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    """All results by file, less their timings."""
+    found = {}
+    for path in sorted((folder / "results").iterdir()):
+        result = json.loads(path.read_text())
+        del result["costs"], result["origin"]
+        result["curve"] = [{k: v for k, v in row.items() if k != "seconds"} for row in result["curve"]]
+        found[path.name] = result
+    return found
+
+
+# ---- jobs and suites ----
+
+
+def test_a_suite_is_every_row_on_every_task_with_every_seed_and_the_reference() -> None:
+    tasks = {"oracle-tiny": {"task": "oracle-tiny"}, "long": {"task": "oracle-tiny", "seq_len": 20}}
+    jobs = Suite("s", 3, tasks, {"ppo": {"agent": "ppo"}, "dqn": {"agent": "dqn"}}, {"rounds": 7}).jobs()
+    assert len({job.key for job in jobs}) == len(jobs) == 3 * 2 * 3
+    assert {job.settings.rounds for job in jobs} == {7}
+    assert {(job.task, job.settings.seq_len) for job in jobs} == {("oracle-tiny", None), ("long", 20)}
+    assert [job.settings.frontier for job in jobs] == [job.label == REFERENCE for job in jobs]
+    assert not any(job.settings.control for job in jobs)
+
+
+def test_a_key_follows_everything_that_determines_the_result(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("a b\nc d\n")
+    job = suite().jobs()[1]
+    text = replace(job, settings=replace(job.settings, task="text", corpus=str(tmp_path / "corpus.txt")))
+    keys = {job.key, text.key}
+    for change in (
+        {"seed": 1},
+        {"rounds": 3},
+        {"agent_options": {"learning_rate": 1e-3}},
+        {"source": "random"},
+        {"agent": "ppo"},
+    ):
+        keys.add(replace(job, settings=replace(job.settings, **change)).key)
+    assert len(keys) == 7
+    assert replace(job).key == Job.from_json(job.to_json()).key == job.key
+    (tmp_path / "corpus.txt").rename(tmp_path / "elsewhere.txt")
+    moved = replace(text, settings=replace(text.settings, corpus=str(tmp_path / "elsewhere.txt")))
+    assert moved.key in keys
+    (tmp_path / "elsewhere.txt").write_text("a b\nc e\n")
+    assert moved.key not in keys
+
+
+def test_a_changed_agent_of_the_users_own_is_another_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "mine_a.py").write_text(PLUGIN)
+    (tmp_path / "mine_b.py").write_text(PLUGIN.replace("no idea", "an idea"))
+    keys = {suite({"mine": {"agent": f"{module}:Faulty"}}).jobs()[1].key for module in ("mine_a", "mine_b")}
+    assert len(keys) == 2
+
+
+def test_the_constant_control_learns_without_a_baseline_unless_the_suite_says_otherwise() -> None:
+    row = {"agent": "reinforce", "source": "constant"}
+    assert suite({"c": row}).jobs()[1].settings.agent_options["baseline"] == "none"
+    other = row | {"agent_options": {"baseline": "value"}}
+    assert suite({"c": other}).jobs()[1].settings.agent_options["baseline"] == "value"
+
+
+def test_a_grid_names_what_differs() -> None:
+    made = grid(["random", "reinforce", "seqgan", "mle"], ["oracle-tiny"], ["rollout"], ["discriminator", "constant"], 2, {})
+    assert list(made.rows) == ["random", "reinforce, discriminator", "reinforce, constant", "seqgan"]
+    assert len(made.jobs()) == 2 * 5
+    plain = grid(["reinforce"], ["oracle-tiny"], ["rollout"], ["optimal"], 1, {})
+    assert [job.label for job in plain.jobs()] == [REFERENCE, "reinforce"]
+
+
+def test_the_suites_that_come_along_can_be_run() -> None:
+    paths = sorted((Path(__file__).parents[1] / "benchmarks" / "suites").glob("*.toml"))
+    assert paths
+    for path in paths:
+        jobs = read_suite(path).jobs()
+        assert len({(job.label, job.task, job.settings.seed) for job in jobs}) == len(jobs)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title = ", "is no TOML"),
+        ("seeds = 3", r"has no tables \[tasks.NAME\]"),
+        ("[tasks.oracle-tiny]\n", r"has no tables \[rows.NAME\]"),
+        ("[tasks.oracle-tiny]\n[rows.a]\nagnt = 'ppo'", "unknown setting in rows.a 'agnt'.*Did you mean 'agent'"),
+        ("[tasks.oracle-tiny]\n[rows.a]\nseed = 1", "unknown setting in rows.a 'seed'"),
+        ("[tasks.oracle-tiny]\n[rows.mle]\nagent = 'mle'", "has a row 'mle'; that one is always there"),
+        ("[tasks.oracle-tny]\n[rows.a]\nagent = 'ppo'", "unknown task 'oracle-tny'.*Did you mean 'oracle-tiny'"),
+        ("[tasks.oracle-tiny]\n[rows.a]\nagent = 'pppo'", "unknown agent 'pppo'"),
+        ("sedes = 3\n[tasks.oracle-tiny]\n[rows.a]", "unknown entry of suite .* 'sedes'.*Did you mean 'seeds'"),
+        ("seeds = 0\n[tasks.oracle-tiny]\n[rows.a]", "seeds is 0"),
+    ],
+)
+def test_a_bad_suite_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "suite.toml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_suite(tmp_path / "suite.toml").jobs()
+
+
+# ---- the runner ----
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    assert len(run_jobs(suite().jobs(), folder, num_workers=2).done) == 2
+    return folder
+
+
+def test_a_result_says_what_was_reached_and_what_it_cost(finished: Path) -> None:
+    mle, noise = sorted(read_all([finished]), key=lambda result: result.label)
+    assert (mle.label, noise.label, noise.task, noise.seed) == (REFERENCE, "noise", "oracle-tiny", 0)
+    assert {"nll_oracle", "nll_gen", "effective_vocabulary"} <= set(mle.metrics)
+    assert len(mle.frontier) > 5
+    assert not noise.frontier
+    assert mle.budget["env_steps"] == 0
+    assert noise.budget == {"env_steps": 2 * 8 * 4, "rollout_tokens": 0, "sequences_scored": 0, "sequences_trained": 0}
+    assert [row["round"] for row in noise.curve] == [0, 1, 2]
+    assert [row["budget/env_steps"] for row in noise.curve] == [0, 32, 64]
+    assert all(value > 0 for value in noise.costs.values())
+    assert len(noise.samples) == 10
+    assert noise.origin["torch"]
+    assert not list((finished / "failures").iterdir())
+
+
+def test_what_is_there_is_not_made_again(finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "results").iterdir()}
+    progress = run_jobs(suite(seeds=1).jobs(), finished, num_workers=2)
+    assert (len(progress.kept), len(progress.done)) == (2, 0)
+    assert {path: path.stat().st_mtime_ns for path in (finished / "results").iterdir()} == before
+
+
+def test_a_failed_job_keeps_its_traceback_stops_no_other_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "faulty_agent.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    jobs = suite({"faulty": {"agent": "faulty_agent:Faulty"}, "noise": {"agent": "reinforce", "source": "noise"}}).jobs()
+    seen: list[Progress] = []
+    for _ in range(2):
+        progress = run_jobs(jobs, tmp_path / "out", 1, seen.append)
+        assert list(progress.failed) == ["faulty on oracle-tiny, seed 0"]
+        text = progress.failed["faulty on oracle-tiny, seed 0"].read_text()
+        assert "RuntimeError: no idea what to do" in text
+        assert "Traceback" in text
+    assert len(progress.kept) == 2
+    assert not path_of(tmp_path / "out", jobs[1].key).exists()
+    assert all(state.total == 3 for state in seen)
+
+
+def test_a_killed_benchmark_goes_on_and_ends_with_the_same_metrics(finished: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from tests.test_bench import suite; from seqgan_env.bench.runner import run_jobs\n"
+        "run_jobs(suite().jobs(), Path(sys.argv[1]), 2)"
+    )
+    for seconds in (0.5, 2.5):
+        process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=Path(__file__).parents[1])
+        time.sleep(seconds)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    run_jobs(suite().jobs(), tmp_path, 2)
+    assert metrics(tmp_path) == metrics(finished)
+
+
+def test_workers_end_with_the_runner(tmp_path: Path) -> None:
+    long = suite({"r": {"agent": "reinforce"}}, rounds=100_000, mle_epochs=1).jobs()[1]
+    program = (
+        "import sys; from pathlib import Path; from seqgan_env.bench.jobs import Job; from seqgan_env.bench.runner import run_jobs\n"
+        "run_jobs([Job.from_json(sys.argv[2])], Path(sys.argv[1]), 1)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path), long.to_json()])
+    workers: list[str] = []
+    deadline = time.monotonic() + 60
+    while not workers and time.monotonic() < deadline:
+        time.sleep(0.1)
+        workers = _processes_with(str(path_of(tmp_path, long.key)))
+    assert workers
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    while workers and time.monotonic() < deadline:
+        time.sleep(0.1)
+        workers = _processes_with(str(path_of(tmp_path, long.key)))
+    assert not workers
+
+
+def _processes_with(argument: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if argument in path.read_text().split("\0"):
+                found.append(path.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="cannot be written"):
+        run_jobs([], tmp_path / "file", 1)
+
+
+# ---- results ----
+
+
+def test_a_result_survives_its_file(tmp_path: Path) -> None:
+    result = Result("a", "text", 3, {"bleu4": 0.5}, frontier=[{"temperature": 1.0}], samples=["x"], costs={"wall_seconds": 1.0})
+    result.write(tmp_path / "r.json")
+    assert Result.read(tmp_path / "r.json") == result
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is damaged"),
+        ("[]", "is damaged"),
+        ('{"label": "a"}', "has schema None; this version reads 1"),
+        ('{"schema": 1, "label": "a", "task": "t", "seed": 0}', r"missing \['metrics'\]"),
+        ('{"schema": 1, "label": "a", "task": "t", "seed": 0, "metrics": {}, "x": 1}', r"unknown \['x'\]"),
+        ('{"schema": 1, "label": "a", "task": "t", "seed": "0", "metrics": {}}', "seed is str; expected int"),
+        ('{"schema": 1, "label": "a", "task": "t", "seed": 0, "metrics": {"bleu4": "x"}}', "no numbers: bleu4"),
+    ],
+)
+def test_a_bad_result_is_named_and_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "bad.json").write_text(text)
+    with pytest.raises(ValueError, match=message) as problem:
+        read_all([tmp_path])
+    assert "bad.json" in str(problem.value)
+
+
+def test_a_folder_without_results_says_how_to_make_some(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no results .*seqgan bench --out"):
+        read_all([tmp_path])
