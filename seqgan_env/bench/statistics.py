@@ -1,0 +1,161 @@
+"""Statistics over seeds (Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice").
+
+Scores are (R, K): R runs on each of K tasks, high is good. Intervals are percentile bootstraps in which the runs of every task
+are drawn again by themselves (stratified).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from seqgan_env.types import Estimate
+
+NUM_RESAMPLES = 2_000
+QUANTILES = (0.025, 0.975)
+
+Aggregate = Callable[[np.ndarray], np.ndarray]  # (..., R, K) -> (...)
+
+
+def mean(scores: np.ndarray) -> np.ndarray:
+    """The mean over all runs and tasks, (...) of scores (..., R, K)."""
+    result: np.ndarray = scores.mean((-2, -1))
+    return result
+
+
+def median(scores: np.ndarray) -> np.ndarray:
+    """The median over tasks of their means over runs, (...) of scores (..., R, K)."""
+    result: np.ndarray = np.median(scores.mean(-2), axis=-1)
+    return result
+
+
+def iqm(scores: np.ndarray) -> np.ndarray:
+    """The interquartile mean, (...) of scores (..., R, K): of all R K scores the lowest and the highest quarter are left out."""
+    flat = scores.reshape(*scores.shape[:-2], -1)
+    result: np.ndarray = np.asarray(stats.trim_mean(flat, 0.25, axis=-1))
+    return result
+
+
+def optimality_gap(best: float) -> Aggregate:
+    """By how much scores fall short of `best` on average, where those above it count as it."""
+
+    def gap(scores: np.ndarray) -> np.ndarray:
+        result: np.ndarray = best - np.minimum(scores, best).mean((-2, -1))
+        return result
+
+    return gap
+
+
+def estimate(scores: np.ndarray, aggregate: Aggregate = iqm, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Estimate:
+    """An aggregate of scores (R, K) with its 95 % interval.
+
+    Raises:
+        ValueError: the scores are no such array of numbers.
+    """
+    scores = _checked(scores)
+    return _interval(float(aggregate(scores)), aggregate(_resampled(scores, num_resamples, _rng(seed))))
+
+
+def improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The probability that a run of X beats one of Y on the same task, a tie half; the mean over tasks, (...).
+
+    Args:
+        x: (..., R, K) scores.
+        y: (..., R', K) scores.
+    """
+    difference = x[..., :, None, :] - y[..., None, :, :]
+    result: np.ndarray = ((difference > 0) + 0.5 * (difference == 0)).mean((-3, -2, -1))
+    return result
+
+
+def probability_of_improvement(x: np.ndarray, y: np.ndarray, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Estimate:
+    """`improvement` of X (R, K) over Y (R', K) with its 95 % interval.
+
+    Raises:
+        ValueError: the scores are no such arrays of numbers.
+    """
+    x, y = _checked(x), _checked(y)
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"scores are on {x.shape[1]} and on {y.shape[1]} tasks; they must be on the same ones")
+    rng = _rng(seed)
+    return _interval(float(improvement(x, y)), improvement(_resampled(x, num_resamples, rng), _resampled(y, num_resamples, rng)))
+
+
+def performance_profile(
+    scores: np.ndarray, thresholds: np.ndarray, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> list[Estimate]:
+    """At each of `thresholds` (J,) the share of scores (R, K) above it, with its 95 % interval."""
+    scores, thresholds = _checked(scores), np.asarray(thresholds, dtype=float)
+    drawn = _resampled(scores, num_resamples, _rng(seed)).reshape(num_resamples, -1)
+    return [_interval(float((scores > at).mean()), (drawn > at).mean(1)) for at in thresholds.tolist()]
+
+
+def sample_efficiency(curves: np.ndarray, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> list[Estimate]:
+    """The IQM at each of J points of curves (R, K, J), with its 95 % interval."""
+    return [estimate(scores, iqm, num_resamples, seed) for scores in np.moveaxis(np.asarray(curves, dtype=float), -1, 0)]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The difference of two rows on shared seeds.
+
+    Attributes:
+        mean: of the differences.
+        low: of the 95 % interval of the mean, by Student's t; not a number for one pair.
+        high: likewise.
+        p_value: of the paired t-test, two-sided; 1 where all differences are 0, not a number for one pair.
+        num_pairs: of seeds (and tasks) that both have.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    num_pairs: int
+
+
+def paired(x: np.ndarray, y: np.ndarray) -> Paired:
+    """X minus Y, (M,) each, entry by entry.
+
+    Raises:
+        ValueError: there are none, or not as many of both.
+    """
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if x.ndim != 1 or x.shape != y.shape or not len(x):
+        raise ValueError(f"paired scores have shapes {x.shape} and {y.shape}; expected (M,) twice, M 1 or more")
+    difference = x - y
+    middle = float(difference.mean())
+    if len(x) == 1:
+        return Paired(middle, math.nan, math.nan, math.nan, 1)
+    if not difference.any():
+        return Paired(0.0, 0.0, 0.0, 1.0, len(x))
+    half = float(stats.t.ppf(QUANTILES[1], len(x) - 1) * difference.std(ddof=1) / math.sqrt(len(x)))
+    return Paired(middle, middle - half, middle + half, float(stats.ttest_rel(x, y).pvalue), len(x))
+
+
+def _checked(scores: np.ndarray) -> np.ndarray:
+    scores = np.asarray(scores, dtype=float)
+    if scores.ndim != 2 or 0 in scores.shape:
+        raise ValueError(f"scores have shape {scores.shape}; expected (runs, tasks), one or more of both")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"scores hold {scores[~np.isfinite(scores)][0]}; expected finite numbers")
+    return scores
+
+
+def _resampled(scores: np.ndarray, num_resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """(num_resamples, R, K): the runs of every task drawn again, with replacement."""
+    rows = rng.integers(len(scores), size=(num_resamples, *scores.shape))
+    return np.take_along_axis(scores[None], rows, axis=1)
+
+
+def _interval(value: float, resampled: np.ndarray) -> Estimate:
+    low, high = np.quantile(resampled, QUANTILES).tolist()
+    return Estimate(value, low, high)
+
+
+def _rng(seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(seed))
