@@ -5,6 +5,7 @@ None of them stores the (R, V) logits: rows go through in chunks whose logits st
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -55,9 +56,18 @@ class NativeInversion:
         padding = self.num_tiles * native.TILE - len(bias)
         tiles = F.pad(weight, (0, 0, 0, padding)).view(self.num_tiles, native.TILE, -1)
         self.weight = tiles.transpose(1, 2).contiguous()  # (tiles, H, TILE)
-        self.bias = F.pad(bias, (0, padding), value=-torch.inf).contiguous()
-        self.depth = weight.shape[1]
-        self.norm, self.top = float(weight.norm(dim=1).max()), float(bias.max())
+        self.depth, self.norm = weight.shape[1], float(weight.norm(dim=1).max())
+        self._set_bias(bias)
+
+    def _set_bias(self, bias: Tensor) -> None:
+        self.bias = F.pad(bias, (0, self.num_tiles * native.TILE - len(bias)), value=-torch.inf).contiguous()
+        self.top = float(bias.max())
+
+    def with_bias(self, bias: Tensor) -> NativeInversion:
+        """The same weight with another bias (V,)."""
+        other = copy.copy(self)
+        other._set_bias(bias)
+        return other
 
     def layer(self) -> tuple[Tensor | float, ...]:
         """The arguments that stand for the layer in a kernel's call."""

@@ -8,9 +8,12 @@ from scipy import stats
 from torch import Tensor
 
 from seqgan_env import native
+from seqgan_env.language_model import LSTMLanguageModel
 from seqgan_env.sampling import SoftmaxSampler
+from seqgan_env.streams import RowStreams
+from seqgan_env.types import TokenSpec
 
-from .conftest import rng
+from .conftest import EOS, FIXED, rng
 
 pytestmark = pytest.mark.skipif(not native.usable(torch.zeros(1)), reason="the compiled kernels are not built")
 
@@ -115,3 +118,89 @@ def test_double_precision_takes_the_plain_route() -> None:
     hidden, weight, bias = (t.double() for t in layer(10, 4, 3))
     _, log_probs = SoftmaxSampler(weight, bias).draw_with_log_probs(hidden, torch.rand(3).double())
     assert log_probs.dtype == torch.float64
+
+
+SPECS = [FIXED, EOS, TokenSpec(2, 1), TokenSpec(130, 12, eos_token=129), TokenSpec(70, 9, eos_token=3, min_length=8)]
+
+
+def model(spec: TokenSpec, hidden_dim: int = 20) -> LSTMLanguageModel:
+    generator, made = rng(spec.vocab_size), LSTMLanguageModel(spec, 7, hidden_dim)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return made
+
+
+def prefixes(spec: TokenSpec, num_rows: int) -> tuple[Tensor, Tensor]:
+    """Ragged prefixes, some of them finished, some of them repeated."""
+    whole = model(spec).sample(num_rows, rng(2))
+    lengths = torch.minimum(torch.randint(0, spec.seq_len + 1, (num_rows,), generator=rng(3)), spec.lengths(whole))
+    tokens = whole.masked_fill(torch.arange(spec.seq_len) >= lengths.unsqueeze(1), spec.pad_token)
+    return tokens.repeat_interleave(3, 0), lengths.repeat_interleave(3)
+
+
+@pytest.mark.parametrize("hidden_dim", [1, 16, 20])
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_both_routes_finish_prefixes_with_the_same_tokens(
+    spec: TokenSpec, temperature: float, hidden_dim: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, lengths = prefixes(spec, 100)
+    before, made = tokens.clone(), model(spec, hidden_dim)
+    fast = spec.check_sequences(made.complete(tokens, lengths, rng(4), temperature))
+    assert torch.equal(tokens, before)
+    monkeypatch.setenv("SEQGAN_ENV_NATIVE", "0")
+    assert torch.equal(fast, made.complete(tokens, lengths, rng(4), temperature))
+
+
+@pytest.mark.slow
+def test_in_a_large_vocabulary_rounding_moves_a_few_draws_in_ten_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = LSTMLanguageModel.initialised(TokenSpec(5000, 2), rng())
+    fast = made.sample(30_000, rng(1))
+    monkeypatch.setenv("SEQGAN_ENV_NATIVE", "0")
+    plain = made.sample(30_000, rng(1))
+    assert float((fast != plain)[:, 0].float().mean()) < 5e-4
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_neither_the_batch_nor_the_threads_change_how_a_row_is_finished(spec: TokenSpec) -> None:
+    made, (tokens, lengths) = model(spec), prefixes(spec, 60)
+    streams = RowStreams(torch.arange(len(tokens)))
+    together = made.complete(tokens, lengths, streams)
+    order = torch.randperm(len(tokens), generator=rng(5))
+    shuffled = made.complete(tokens[order], lengths[order], streams.select(order))
+    alone = [made.complete(tokens[i : i + 1], lengths[i : i + 1], streams.select(torch.tensor([i]))) for i in range(len(tokens))]
+    torch.set_num_threads(2)
+    threaded = made.complete(tokens, lengths, streams)
+    torch.set_num_threads(1)
+    assert torch.equal(shuffled, together[order])
+    assert torch.equal(torch.cat(alone), together)
+    assert torch.equal(threaded, together)
+
+
+def test_no_rows_are_finished_to_no_rows() -> None:
+    assert model(EOS).sample(0, rng()).shape == (0, EOS.seq_len)
+
+
+class Stubborn(LSTMLanguageModel):
+    """Its state says nothing, so that it writes by the output bias alone."""
+
+    def advance(self, state: tuple[Tensor, Tensor, Tensor], inputs: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        hidden, state = super().advance(state, inputs)
+        return torch.zeros_like(hidden), state
+
+
+def test_a_model_with_methods_of_its_own_is_written_by_these() -> None:
+    made = Stubborn(FIXED, 4, 4)
+    with torch.no_grad():
+        made.output.bias.copy_(torch.tensor([-100.0, -100.0, 0.0]))
+        made.output.weight.fill_(1e4)
+    assert bool((made.sample(50, rng()) == 2).all())
+
+
+def test_prefixes_of_another_shape_and_tokens_outside_the_vocabulary_are_refused() -> None:
+    made = model(FIXED)
+    with pytest.raises(ValueError, match=r"shapes \(2, 2\) and \(2,\); expected \(B, 3\)"):
+        made.complete(torch.zeros(2, 2, dtype=torch.int64), torch.ones(2, dtype=torch.int64), rng())
+    with pytest.raises(IndexError, match="a token is outside the vocabulary"):
+        made.complete(torch.full((2, 3), -1), torch.ones(2, dtype=torch.int64), rng())

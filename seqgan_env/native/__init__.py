@@ -64,6 +64,7 @@ def run(kernel: str, size: int, grain: int, *arguments: Tensor | float | None) -
 def _plain(argument: Tensor | float | None) -> float:
     if isinstance(argument, Tensor):
         assert argument.is_contiguous()
+        assert argument.device.type == "cpu"
         return argument.data_ptr()
     return argument or 0
 
