@@ -88,8 +88,9 @@ def draws() -> list[Check]:
 def _all_tokens(policy: LSTMLanguageModel) -> float:
     """The p-value of all tokens, each put through its own conditional distribution, which makes them uniform.
 
-    With F the distribution function of y_t given what stands before it, F(y - 1) + u p(y), u uniform, is uniform and independent
-    from token to token if and only if the sequences are drawn exactly (Rosenblatt 1952).
+    With S the mass of the tokens that are more probable than y_t given what stands before it, S + u p(y_t), u uniform, is uniform
+    and independent from token to token if and only if the sequences are drawn exactly (Rosenblatt 1952). Ordered by probability,
+    and not by number, as that shows a wrong temperature.
     """
     reference, rng = plain.PlainPolicy.like(policy).double(), _rng(1)
     tokens = policy.sample(NUM, rng)
@@ -100,21 +101,23 @@ def _all_tokens(policy: LSTMLanguageModel) -> float:
 
 
 def _ranks(logits: Tensor, tokens: Tensor, rng: torch.Generator) -> Tensor:
-    """Where tokens (B, T) lie in their distributions (B, T, V), spread evenly over their own mass: (B, T)."""
+    """Where tokens (B, T) lie in their distributions (B, T, V), ties spread evenly over their mass: (B, T) in [0, 1)."""
     probs = logits.softmax(2)
-    chosen = probs.gather(2, tokens.unsqueeze(2)).squeeze(2)
-    up_to = probs.cumsum(2).gather(2, tokens.unsqueeze(2)).squeeze(2)
-    return up_to - chosen * torch.rand(tokens.shape, generator=rng, dtype=torch.float64)
+    chosen = probs.gather(2, tokens.unsqueeze(2))
+    above, same = ((probs * which).sum(2) for which in (probs > chosen, probs == chosen))
+    return above + same * torch.rand(tokens.shape, generator=rng, dtype=torch.float64)
 
 
 def _chi_squared(observed: Tensor, share: Tensor) -> float:
-    """The p-value of counts (K,) under probabilities (K,); cells that expect fewer than five are one cell."""
-    expected = share * observed.sum()
-    rare = expected < 5
-    cells = [torch.cat([x[~rare], x[rare].sum().view(1)]) for x in (observed.double(), expected)]
-    counts, expected = (x[: len(x) if rare.any() else -1] for x in cells)
-    statistic = float(((counts - expected) ** 2 / expected).sum())
-    return float(chdtrc(len(counts) - 1, statistic))
+    """The p-value of counts (K,) under probabilities (K,); the rarest are one cell that expects at least five. 0 if what has no
+    probability was drawn."""
+    if bool(observed[share == 0].any()):
+        return 0.0
+    expected, order = (share * observed.sum()).sort()
+    joined = (expected < 5) | (expected.cumsum(0) - expected < 5)
+    cells = [torch.cat([x[joined].sum().view(1), x[~joined]]) for x in (observed[order].double(), expected)]
+    statistic = ((cells[0] - cells[1]) ** 2 / cells[1]).sum()
+    return float(chdtrc(len(cells[0]) - 1, float(statistic)))
 
 
 def likelihoods() -> Check:

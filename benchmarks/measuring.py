@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,12 @@ def measure(work: Callable[[], object], repeats: int, warm_up: Callable[[], obje
     (warm_up or work)()
     seconds = [_seconds(work) for _ in range(repeats)]
     return statistics.median(seconds), (max(seconds) - min(seconds)) / 2
+
+
+def measure_in_turns(ours: Callable[[], object], other: Callable[[], object], repeats: int) -> tuple[list[float], list[float]]:
+    """Seconds of both, a call of each in turn, so that what else the machine does disturbs both alike."""
+    turns = [(_seconds(ours), _seconds(other)) for _ in range(repeats)]
+    return [turn[0] for turn in turns], [turn[1] for turn in turns]
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -69,7 +76,7 @@ def gemm_gflops(dtype: torch.dtype = torch.float32, seconds: float = 2.0) -> flo
     for size in (512, 1024, 2048):
         a, b = (torch.rand(size, size).to(dtype) for _ in range(2))
         for _ in range(10):
-            best = max(best, 2 * size**3 / _seconds(lambda a=a, b=b: a @ b) / 1e9)
+            best = max(best, 2 * size**3 / _seconds(partial(torch.matmul, a, b)) / 1e9)
             if time.perf_counter() > end:
                 return best
     return best

@@ -47,7 +47,7 @@ class PlainPolicy(nn.Module):
     @torch.no_grad()
     def complete(self, prefixes: Tensor, rng: torch.Generator) -> Tensor:
         """Sequences (B, T) that begin with `prefixes` (B, t), token by token."""
-        weights = (self.lstm.weight_ih_l0, self.lstm.weight_hh_l0, self.lstm.bias_ih_l0, self.lstm.bias_hh_l0)
+        weights = [self.lstm.get_parameter(f"{kind}_l0") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         hidden = cell = torch.zeros(len(prefixes), self.lstm.hidden_size)
         inputs, tokens = torch.zeros(len(prefixes), dtype=torch.int64), list(prefixes.unbind(1))
         for t in range(self.seq_len):

@@ -1,14 +1,15 @@
-"""How the time and the memory of a g-step grow with T, V, N and the batch, each from a stated base, beside what is to be expected.
+"""How time and memory of a g-step grow with T, V, N and the batch, each from a stated base, beside what is to be expected.
 
     python -m benchmarks.scaling [--quick] [--threads N] [--out FILE.json] [--plot FILE.png]
 
 A g-step of REINFORCE with the small discriminator, whose parameters have just changed, as after every d-step. Every point is a
 process of its own: one warm-up, then repeats within a few seconds, of which the median counts. One more point is large in both V
-and T. An exponent is the slope of a straight line through the three largest points of an axis on log scales.
+and T; its 4 rollouts of a prefix are 800,000 tokens, and 16 would take minutes at the limit of a core. An exponent is the slope of
+a straight line through the three largest points of an axis on log scales.
 
-Expected: T 2, as T (T - 1) / 2 tokens are written per row and rollout; V 1, once the output layer and the tables of D outweigh the
-rest; N and batch 1, as tokens are proportional to both. Memory grows with V at most linearly, by parameters and tables; with the
-others at most as tokens do, and not at all once completions go through in chunks.
+Expected: T 2, as T (T - 1) / 2 tokens are written per row and rollout; V 1, once the output layer and the tables of D outweigh
+the rest; N and batch 1, as tokens are proportional to both. Memory grows with V at most linearly, by parameters and tables; with
+the others at most as tokens do, and not at all once completions go through in chunks.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Axis:
-    """One size that is varied: its field of `Point`, its letter, the expected exponents of time and at most of memory, values."""
+    """One size that is varied: its field of `Point`, its letter, the exponent of time (at most that of memory), its values."""
 
     field: str
     letter: str
@@ -68,7 +69,8 @@ AXES = (
     Axis("num_rollouts", "N", 1, (1, 4, 16, 64)),
     Axis("batch_size", "batch", 1, (16, 64, 256, 1024)),
 )
-BASE, LARGE = Point(), Point(seq_len=80, vocab_size=50_000, num_rollouts=16)
+BASE, LARGE = Point(), Point(seq_len=80, vocab_size=50_000)
+SMALLEST = Point(seq_len=2, vocab_size=8, num_rollouts=1, batch_size=2)
 QUICK_AXES = tuple(replace(axis, values=axis.values[:3]) for axis in AXES)
 QUICK_BASE, QUICK_LARGE = Point(num_rollouts=1, batch_size=16), Point(40, 5_000, 1, 16)
 
@@ -82,7 +84,7 @@ class Measurement:
         seconds: median of a g-step.
         spread: half the range.
         peak_bytes: that the process held at most; None if the system does not tell.
-        work_bytes: how much more that is than before the models were built.
+        work_bytes: how much more that is than with the smallest g-step.
     """
 
     point: Point
@@ -94,6 +96,7 @@ class Measurement:
 
 def measure_point(point: Point, repeats: int) -> Measurement:
     """One point, in this process; fewer repeats where one takes long, and where the first is very long it is the only one."""
+    build_update(SMALLEST)()  # loads what torch loads at its first use, which is no work of the point
     before = peak_memory()
     update = build_update(point)
     started = time.perf_counter()
@@ -206,7 +209,7 @@ def _draw(axes: Axes, axis: Axis, values: list[float], fitted: float, bound: str
     axes.minorticks_off()
     axes.set_xlabel(axis.letter)
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", fontsize=8)
+    axes.legend(loc="lower right", fontsize=8)
 
 
 def main() -> None:

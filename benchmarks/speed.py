@@ -2,15 +2,17 @@
 
     python -m benchmarks.speed [--quick] [--threads N ...] [--round] [--out FILE.json]
 
-Every item runs in a process of its own: one warm-up, then repeats, of which the median and half the range are shown. Plain torch
-works on a stated part and its time is scaled. GFLOP/s is the work an item cannot do without (formulas: benchmarks/costs.py) per
-second, and the share is that of the machine's limit that binds it, measured before and after. Before all that the fast routes are
-compared with plain torch; the run fails if they differ. With several thread counts the later ones show their gain over the first.
+Every item runs in a process of its own: one warm-up, then ours and plain torch in turns, of which the medians and half the range
+of ours are shown; the ratio is the median over turns. Plain torch does a sixteenth of the work (quick: a quarter) and its time is
+multiplied. GFLOP/s is the work that an item cannot do without (formulas: benchmarks/costs.py) per second, and its share is that
+of the machine's limit that binds it, the best of two measurements, before and after. Before all that the fast routes are compared
+with plain torch, and the run fails if they differ. With several thread counts the later ones show their gain over the first.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,8 +30,8 @@ from agents.mle import MaximumLikelihood
 from agents.reinforce import Reinforce
 from benchmarks import exactness, plain
 from benchmarks.costs import Cost, Costs
-from benchmarks.measuring import Limits, in_own_process, machine, measure, peak_memory
-from seqgan_env import Discriminator, DiscriminatorTrainer, RewardSettings, TokenVectorEnv
+from benchmarks.measuring import Limits, in_own_process, machine, measure_in_turns, peak_memory
+from seqgan_env import Discriminator, DiscriminatorTrainer, LSTMLanguageModel, RewardSettings, TokenVectorEnv
 from seqgan_env.adversarial import Schedule, train_adversarial
 from seqgan_env.discriminator import PAPER_DISCRIMINATOR
 from seqgan_env.registration import build_rewards
@@ -47,7 +49,7 @@ class Sizes:
         num_sequences: real sequences, and as many negatives.
         batch_size: B of a g-step.
         num_rollouts: N.
-        repeats: of our routes; plain torch has at most three.
+        repeats: turns; at most three where one takes long.
         parts: plain torch does one of so many parts of the work.
         d_steps: in a round.
         d_epochs: in a d-step.
@@ -81,7 +83,8 @@ class Measurement:
         threads: of torch.
         seconds: median of our route.
         spread: half the range.
-        plain_seconds: of plain torch, scaled from its part; None where it was not run.
+        plain_seconds: of plain torch, scaled from its part.
+        ratio: of plain torch's seconds to ours, the median over turns.
         cost: of the useful work.
         peak_bytes: that the process held at most, our route and the interpreter with its libraries; None if unknown.
         estimated: whether it is a sum of other items.
@@ -92,7 +95,8 @@ class Measurement:
     threads: int
     seconds: float
     spread: float
-    plain_seconds: float | None
+    plain_seconds: float
+    ratio: float
     cost: Cost
     peak_bytes: int | None
     estimated: bool = False
@@ -100,11 +104,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Work:
-    """What an item runs: ours, and plain torch on one of `Sizes.parts` parts."""
+    """What an item runs: ours, plain torch on one of `Sizes.parts` parts, and a part of ours to warm up where it takes long."""
 
     ours: Callable[[], object]
     plain: Callable[[], object]
     cost: Cost
+    warm_up: Callable[[], object] | None = None
 
 
 class Bench:
@@ -119,6 +124,7 @@ class Bench:
         self.rewards = build_rewards(self.task, reward, discriminator=self.discriminator)
         self.agent = Reinforce(TokenVectorEnv(sizes.batch_size, self.rewards), baseline="none", learning_rate=0.0)
         self.rewards.bind(self.agent.policy)
+        assert isinstance(self.agent.policy, LSTMLanguageModel)
         self.plain_policy = plain.PlainPolicy.like(self.agent.policy)
         self.plain_discriminator = plain.PlainDiscriminator.like(self.discriminator)
 
@@ -176,6 +182,7 @@ class Bench:
             lambda: trainer.fit(real, negatives, 1, self.rng),
             lambda: plain.fit_discriminator(self.plain_discriminator, optimizer, mixed[order], labels),
             self.sizes.costs.discriminator_epoch(2 * self.sizes.num_sequences),
+            lambda: trainer.fit(self._part(real), self._part(negatives), 1, self.rng),
         )
 
     def _touch_discriminator(self) -> None:
@@ -224,32 +231,47 @@ def measure_item(key: str, sizes: Sizes) -> Measurement:
     work_of = ITEMS[key].work
     assert work_of is not None, f"{key} is made of other items"
     work = work_of(Bench(sizes))
-    ours = measure(work.ours, sizes.repeats if key != "discriminator" else min(sizes.repeats, 2))
+    (work.warm_up or work.ours)()
     peak = peak_memory()
-    plain_seconds = measure(work.plain, min(sizes.repeats, 3))[0] * sizes.parts
-    return Measurement(key, _name(key, sizes), torch.get_num_threads(), *ours, plain_seconds, work.cost, peak)
+    work.plain()
+    ours, parts = measure_in_turns(work.ours, work.plain, min(sizes.repeats, 3) if work.warm_up else sizes.repeats)
+    plain_seconds = [seconds * sizes.parts for seconds in parts]
+    return Measurement(
+        key,
+        _name(key, sizes),
+        torch.get_num_threads(),
+        statistics.median(ours),
+        (max(ours) - min(ours)) / 2,
+        statistics.median(plain_seconds),
+        statistics.median(b / a for a, b in zip(ours, plain_seconds, strict=True)),
+        work.cost,
+        peak,
+    )
 
 
 def estimate_round(parts: dict[str, Measurement], sizes: Sizes) -> Measurement:
     """A round of Algorithm 1 as the sum of its measured parts, with their spreads added."""
     times = {"g_step": 1, "sample": sizes.d_steps, "discriminator": sizes.d_steps * sizes.d_epochs}
     counted = [(parts[key], count) for key, count in times.items()]
-    plain_seconds = sum(count * (part.plain_seconds or 0.0) for part, count in counted)
+    seconds, plain_seconds = (
+        sum(count * getattr(part, name) for part, count in counted) for name in ("seconds", "plain_seconds")
+    )
     return Measurement(
         "round",
         _name("round", sizes),
         parts["g_step"].threads,
-        sum(count * part.seconds for part, count in counted),
+        seconds,
         sum(count * part.spread for part, count in counted),
         plain_seconds,
+        plain_seconds / seconds,
         sum((part.cost * count for part, count in counted), Cost()),
         max((part.peak_bytes for part, _ in counted if part.peak_bytes is not None), default=None),
         estimated=True,
     )
 
 
-def measure_round(sizes: Sizes) -> Measurement:
-    """A round by `train_adversarial`, once, in this process; it takes what its parts take."""
+def measure_round(sizes: Sizes, estimate: Measurement) -> Measurement:
+    """The same round by `train_adversarial`, once, in this process; it takes what its parts take."""
     bench = Bench(sizes)
     schedule = Schedule(
         d_pretrain_steps=0,
@@ -260,12 +282,9 @@ def measure_round(sizes: Sizes) -> Measurement:
         num_heldout=10,
     )
     *_, row = train_adversarial(bench.agent, bench.rewards, schedule)
-    seconds, costs = row["time/g_steps"] + row["time/d_steps"], sizes.costs
-    cost = costs.g_step(sizes.batch_size, sizes.num_rollouts)
-    step = costs.writing(sizes.num_sequences * sizes.seq_len)
-    step += costs.discriminator_epoch(2 * sizes.num_sequences) * sizes.d_epochs
-    name = _name("round", sizes)
-    return Measurement("round", name, torch.get_num_threads(), seconds, 0.0, None, cost + step * sizes.d_steps, peak_memory())
+    seconds = row["time/g_steps"] + row["time/d_steps"]
+    ratio = estimate.plain_seconds / seconds
+    return replace(estimate, seconds=seconds, spread=0.0, ratio=ratio, peak_bytes=peak_memory(), estimated=False)
 
 
 def _name(key: str, sizes: Sizes) -> str:
@@ -280,8 +299,7 @@ def measure_all(sizes: Sizes, threads: int, whole_round: bool, advance: Callable
         advance()
     found["round"] = estimate_round(found, sizes)
     if whole_round:
-        measured = in_own_process(measure_round, sizes, threads=threads)
-        found["round"] = replace(measured, plain_seconds=found["round"].plain_seconds)
+        found["round"] = in_own_process(measure_round, sizes, found["round"], threads=threads)
         advance()
     return list(found.values())
 
@@ -313,7 +331,6 @@ def row_of(item: Measurement, limits: Limits, first: Measurement, quick: bool) -
     floor, bound = item.cost.floor(limits)
     of_item = ITEMS[item.key]
     row = asdict(item) | {
-        "ratio": item.plain_seconds / item.seconds if item.plain_seconds else None,
         "gflops_per_second": item.cost.all_flops / item.seconds / 1e9,
         "share_of_limit": floor / item.seconds,
         "bound_by": bound,
@@ -333,10 +350,10 @@ def rows_of(items: list[Measurement], limits: dict[int, Limits], quick: bool) ->
 
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "work": lambda row: row["name"] + (", estimated" if row["estimated"] else ""),
-    "thr": lambda row: str(row["threads"]),
-    "seconds": lambda row: f"{row['seconds']:.2f} ± {row['spread']:.2f}",
-    "plain torch": lambda row: _or_blank(row["plain_seconds"], "{:.1f}"),
-    "ratio": lambda row: _or_blank(row["ratio"], "{:.1f}x") + _or_blank(row["target_ratio"], " ({:g}x)"),
+    "threads": lambda row: str(row["threads"]),
+    "seconds": lambda row: f"{_short(row['seconds'])} ± {_short(row['spread'])}",
+    "plain": lambda row: _short(row["plain_seconds"]),
+    "ratio": lambda row: f"{row['ratio']:.1f}x" + _or_blank(row["target_ratio"], " ({:g}x)"),
     "GFLOP/s": lambda row: f"{row['gflops_per_second']:.0f}",
     "of limit": lambda row: f"{row['share_of_limit']:.0%} {row['bound_by']}",
     "peak MiB": lambda row: _or_blank(row["peak_bytes"] and row["peak_bytes"] / 2**20, "{:,.0f}"),
@@ -344,6 +361,10 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "target": lambda row: _or_blank(row["target_seconds"], "{:g}"),
     "released": lambda row: _or_blank(row["released_seconds"], "{:g}"),
 }
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.0f}" if seconds >= 100 else f"{seconds:.2f}"
 
 
 def _or_blank(value: float | None, form: str) -> str:
@@ -358,11 +379,13 @@ def show(rows: list[dict[str, Any]], limits: dict[int, Limits], about: dict[str,
         for count, limit in limits.items()
     )
     table = Table(title=f"{about['cpu']}, torch {about['versions']['torch']}, commit {about['commit']}\n{rates}")
-    for name in COLUMNS:
-        table.add_column(name, justify="left" if name == "work" else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(form(row) for form in COLUMNS.values()))
-    table.caption = "plain torch: seconds, scaled from a part; ratio: to it (target); target, released: seconds on one core"
+    shown = {name: [form(row) for row in rows] for name, form in COLUMNS.items()}
+    for name, cells in shown.items():
+        if any(cells):
+            table.add_column(name, justify="left" if name == "work" else "right", no_wrap=True)
+    for row in zip(*(cells for cells in shown.values() if any(cells)), strict=True):
+        table.add_row(*row)
+    table.caption = "plain: seconds of plain torch, from a part; ratio: to it (target); target, released: seconds on one core"
     return table
 
 
@@ -379,7 +402,7 @@ def main() -> None:
     sizes = QUICK if arguments.quick else Sizes()
     items, limits, checks = run(sizes, list(dict.fromkeys(arguments.threads)), arguments.round)
     about, rows = machine(), rows_of(items, limits, arguments.quick)
-    console = Console(width=150)
+    console = Console(width=160)
     console.print(exactness.table(checks))
     console.print(show(rows, limits, about))
     if arguments.out:
