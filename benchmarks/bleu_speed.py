@@ -26,7 +26,7 @@ from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.speed import commit, gemm_gflops, measure
+from benchmarks.measuring import commit, gemm_gflops, measure
 from seqgan_env import Discriminator, TokenSpec
 from seqgan_env.discriminator import PAPER_DISCRIMINATOR
 from seqgan_env.metrics.ngram import BleuReferences, BleuScorer

@@ -1,30 +1,36 @@
-"""Seconds of SeqGAN's work items at the paper's sizes, beside plain torch and the machine's limit in the same run.
+"""Seconds of SeqGAN's work items at the paper's sizes, beside plain torch and the machine's limits in the same run.
 
-    python -m benchmarks.speed [--quick] [--out FILE.json]
+    python -m benchmarks.speed [--quick] [--threads N ...] [--round] [--out FILE.json]
 
-Every item is warmed up once and repeated; the table shows the median, the spread (half the range), and the ratio of the plain
-route's median to ours. One thread unless --threads says otherwise.
+Every item runs in a process of its own: one warm-up, then repeats, of which the median and half the range are shown. Plain torch
+works on a stated part and its time is scaled. GFLOP/s is the work an item cannot do without (formulas: benchmarks/costs.py) per
+second, and the share is that of the machine's limit that binds it, measured before and after. Before all that the fast routes are
+compared with plain torch; the run fails if they differ. With several thread counts the later ones show their gain over the first.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
-import subprocess
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
 from agents.mle import MaximumLikelihood
 from agents.reinforce import Reinforce
-from seqgan_env import Discriminator, DiscriminatorTrainer, LSTMLanguageModel, RewardSettings, TokenSpec, TokenVectorEnv
+from benchmarks import exactness, plain
+from benchmarks.costs import Cost, Costs
+from benchmarks.measuring import Limits, in_own_process, machine, measure, peak_memory
+from seqgan_env import Discriminator, DiscriminatorTrainer, RewardSettings, TokenVectorEnv
+from seqgan_env.adversarial import Schedule, train_adversarial
 from seqgan_env.discriminator import PAPER_DISCRIMINATOR
 from seqgan_env.registration import build_rewards
 from seqgan_env.run_directory import write_json
@@ -33,7 +39,19 @@ from seqgan_env.tasks.oracle import OracleSettings, OracleTask
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the work is: the paper's, or small enough to check that everything runs."""
+    """How large the work is: the paper's, or small enough to check that everything runs.
+
+    Attributes:
+        vocab_size: V.
+        seq_len: T.
+        num_sequences: real sequences, and as many negatives.
+        batch_size: B of a g-step.
+        num_rollouts: N.
+        repeats: of our routes; plain torch has at most three.
+        parts: plain torch does one of so many parts of the work.
+        d_steps: in a round.
+        d_epochs: in a d-step.
+    """
 
     vocab_size: int = 5000
     seq_len: int = 20
@@ -41,168 +59,350 @@ class Sizes:
     batch_size: int = 64
     num_rollouts: int = 16
     repeats: int = 5
+    parts: int = 16
+    d_steps: int = 5
+    d_epochs: int = 3
+
+    @property
+    def costs(self) -> Costs:
+        return Costs(self.vocab_size, self.seq_len, PAPER_DISCRIMINATOR)
 
 
-QUICK = Sizes(vocab_size=500, num_sequences=500, batch_size=16, num_rollouts=4, repeats=2)
+QUICK = Sizes(vocab_size=500, num_sequences=256, batch_size=16, num_rollouts=4, repeats=2, parts=4)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One work item: seconds of ours and of the plain route, median and half the range."""
+    """A work item with some number of threads.
 
+    Attributes:
+        key: of the item in `ITEMS`.
+        name: as the table has it.
+        threads: of torch.
+        seconds: median of our route.
+        spread: half the range.
+        plain_seconds: of plain torch, scaled from its part; None where it was not run.
+        cost: of the useful work.
+        peak_bytes: that the process held at most, our route and the interpreter with its libraries; None if unknown.
+        estimated: whether it is a sum of other items.
+    """
+
+    key: str
     name: str
+    threads: int
     seconds: float
     spread: float
-    plain_seconds: float
-    released_seconds: float | None  # the authors' TensorFlow code on a core of the same kind, at the full sizes
+    plain_seconds: float | None
+    cost: Cost
+    peak_bytes: int | None
+    estimated: bool = False
 
 
-def measure(work: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median and half the range of the seconds of `work`, after one warm-up."""
-    work()
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds), (max(seconds) - min(seconds)) / 2
+@dataclass(frozen=True)
+class Work:
+    """What an item runs: ours, and plain torch on one of `Sizes.parts` parts."""
 
-
-def plain_sample(model: LSTMLanguageModel, num: int, rng: torch.Generator) -> Tensor:
-    """Sampling as a tutorial writes it: softmax over all logits, torch.multinomial."""
-    tokens = torch.zeros(num, 0, dtype=torch.int64)
-    with torch.no_grad():
-        inputs, state = torch.zeros(num, 1, dtype=torch.int64), None
-        for _ in range(model.spec.seq_len):
-            hidden, state = model.lstm(model.embedding(inputs), state)
-            inputs = torch.multinomial(model.output(hidden[:, 0]).softmax(1), 1, generator=rng)
-            tokens = torch.cat([tokens, inputs], dim=1)
-    return tokens
-
-
-def plain_mle_step(model: LSTMLanguageModel, optimizer: torch.optim.Optimizer, tokens: Tensor) -> None:
-    """One step with torch's cross-entropy over all logits."""
-    logits = model.logits(tokens)
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten())
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
+    ours: Callable[[], object]
+    plain: Callable[[], object]
+    cost: Cost
 
 
 class Bench:
-    """The work items, ours and plain."""
+    """The models of the work items, at some sizes."""
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes, self.rng = sizes, torch.Generator().manual_seed(0)
         settings = OracleSettings(sizes.vocab_size, sizes.seq_len, num_real=sizes.num_sequences, num_held_out=10, num_eval=10)
         self.task = OracleTask(settings)
-        self.spec: TokenSpec = self.task.spec
-        self.discriminator = Discriminator.initialised(self.spec, self.rng, PAPER_DISCRIMINATOR)
+        self.discriminator = Discriminator.initialised(self.task.spec, self.rng, PAPER_DISCRIMINATOR)
         reward = RewardSettings(num_rollouts=sizes.num_rollouts)
         self.rewards = build_rewards(self.task, reward, discriminator=self.discriminator)
-        self.env = TokenVectorEnv(sizes.batch_size, self.rewards)
-        self.agent = Reinforce(self.env, baseline="none")
+        self.agent = Reinforce(TokenVectorEnv(sizes.batch_size, self.rewards), baseline="none", learning_rate=0.0)
         self.rewards.bind(self.agent.policy)
+        self.plain_policy = plain.PlainPolicy.like(self.agent.policy)
+        self.plain_discriminator = plain.PlainDiscriminator.like(self.discriminator)
 
-    def items(self) -> list[Measurement]:
-        return [self.sampling(), self.mle_epoch(), self.scoring(), self.g_step(), self.discriminator_epoch()]
-
-    def sampling(self) -> Measurement:
-        num, part = self.sizes.num_sequences, self.sizes.num_sequences // 10
-        ours = measure(lambda: self.agent.policy.sample(num, self.rng), self.sizes.repeats)
-        plain = measure(lambda: plain_sample(self.agent.policy, part, self.rng), 1)[0] * num / part
-        return Measurement(f"sample {num:,} sequences", *ours, plain, 4.95)
-
-    def mle_epoch(self) -> Measurement:
-        likelihood = MaximumLikelihood(self.agent.policy, self.rng, learning_rate=0.0)
-        optimizer = torch.optim.Adam(self.agent.policy.parameters(), lr=0.0)
-        part = self.task.real_sequences[: len(self.task.real_sequences) // 10]
-
-        def plain() -> None:
-            for rows in part.split(64):
-                plain_mle_step(self.agent.policy, optimizer, rows)
-
-        ours = measure(lambda: likelihood.fit(self.task.real_sequences, 1), self.sizes.repeats)
-        return Measurement(f"MLE epoch, {len(self.task.real_sequences):,} sequences", *ours, 10 * measure(plain, 1)[0], 11.8)
-
-    def scoring(self) -> Measurement:
-        sizes = self.sizes
-        num = sizes.batch_size * ((sizes.seq_len - 1) * sizes.num_rollouts + 1)
-        tokens = torch.randint(sizes.vocab_size, (num, sizes.seq_len), generator=self.rng)
-        part = tokens[: max(64, num // 10)]
-
-        def ours() -> None:
-            with torch.no_grad():
-                self.discriminator.output.bias += 0.0  # a new version: tables are built anew, as after every d-step
-            self.discriminator.score(tokens)
-
-        def plain() -> None:
-            with torch.no_grad():
-                self.discriminator(part)
-
-        return Measurement(
-            f"score {num:,} sequences by D", *measure(ours, sizes.repeats), measure(plain, 1)[0] * num / len(part), None
+    def sampling(self) -> Work:
+        num = self.sizes.num_sequences
+        return Work(
+            lambda: self.agent.policy.sample(num, self.rng),
+            lambda: self.plain_policy.sample(num // self.sizes.parts, self.rng),
+            self.sizes.costs.writing(num * self.sizes.seq_len),
         )
 
-    def g_step(self) -> Measurement:
-        plain = float("nan")
-        name = f"g-step, {self.sizes.batch_size} x {self.spec.seq_len}, N {self.sizes.num_rollouts}, full D"
-        return Measurement(name, *measure(self.agent.update, self.sizes.repeats), plain, 13.9)
+    def rollout_reward(self) -> Work:
+        sizes, tokens = self.sizes, self.agent.policy.sample(self.sizes.batch_size, self.rng)
+        part = tokens[: sizes.batch_size // sizes.parts]
 
-    def discriminator_epoch(self) -> Measurement:
-        trainer = DiscriminatorTrainer(self.discriminator)
-        part = self.task.real_sequences[: self.sizes.num_sequences // 10]
-        ours = measure(lambda: trainer.fit(part, part, 1, self.rng), 1)
-        return Measurement(f"D epoch, {2 * self.sizes.num_sequences:,} sequences", *(10 * x for x in ours), float("nan"), 36.0)
+        def ours() -> None:
+            self._touch_discriminator()
+            self.rewards.action_values(tokens, self.rng)
+
+        def by_prefix() -> None:
+            plain.action_values(self.plain_policy, self.plain_discriminator, part, sizes.num_rollouts, self.rng)
+
+        return Work(ours, by_prefix, sizes.costs.rollouts(sizes.batch_size, sizes.num_rollouts))
+
+    def g_step(self) -> Work:
+        sizes, optimizer = self.sizes, self._adam(self.plain_policy)
+        models, part = (self.plain_policy, self.plain_discriminator, optimizer), sizes.batch_size // sizes.parts
+
+        def ours() -> None:
+            self._touch_discriminator()
+            self.agent.update()
+
+        return Work(
+            ours,
+            lambda: plain.policy_gradient(*models, part, sizes.num_rollouts, self.rng),
+            sizes.costs.g_step(sizes.batch_size, sizes.num_rollouts),
+        )
+
+    def likelihood_epoch(self) -> Work:
+        likelihood = MaximumLikelihood(self.agent.policy, self.rng, learning_rate=0.0)
+        optimizer, part = self._adam(self.plain_policy), self._part(self.task.real_sequences)
+        return Work(
+            lambda: likelihood.fit(self.task.real_sequences, 1),
+            lambda: plain.fit_policy(self.plain_policy, optimizer, part),
+            self.sizes.costs.likelihood_epoch(self.sizes.num_sequences, likelihood.batch_size),
+        )
+
+    def discriminator_epoch(self) -> Work:
+        real, negatives = self.task.real_sequences, self.agent.policy.sample(self.sizes.num_sequences, self.rng)
+        trainer, optimizer = DiscriminatorTrainer(self.discriminator), self._adam(self.plain_discriminator)
+        mixed = torch.cat([self._part(real), self._part(negatives)])
+        order = torch.randperm(len(mixed), generator=self.rng)
+        labels = (order < len(mixed) // 2).float()
+        return Work(
+            lambda: trainer.fit(real, negatives, 1, self.rng),
+            lambda: plain.fit_discriminator(self.plain_discriminator, optimizer, mixed[order], labels),
+            self.sizes.costs.discriminator_epoch(2 * self.sizes.num_sequences),
+        )
+
+    def _touch_discriminator(self) -> None:
+        """Makes D count as changed, so that what is derived from its parameters is made anew, as after every d-step."""
+        with torch.no_grad():
+            self.discriminator.output.bias += 0.0
+
+    def _part(self, sequences: Tensor) -> Tensor:
+        return sequences[: len(sequences) // self.sizes.parts]
+
+    def _adam(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.0)
 
 
-def gemm_gflops() -> float:
-    """The machine's measured fp32 matrix-multiplication rate with the present threads."""
-    a, b = torch.rand(1024, 1024), torch.rand(1024, 1024)
-    return 2 * 1024**3 / measure(lambda: a @ b, 10)[0] / 1e9
+@dataclass(frozen=True)
+class Item:
+    """A row of the table: its work, and at the paper's sizes the seconds of the authors' code and those that we want.
+
+    Attributes:
+        name: with the fields of `Sizes` in braces.
+        work: how it is prepared; None for the estimate of the round.
+        released_seconds: of the authors' TensorFlow code on a core of the same kind.
+        target_seconds: on one core that multiplies float32 matrices at 98 GFLOP/s.
+        target_ratio: to plain torch.
+    """
+
+    name: str
+    work: Callable[[Bench], Work] | None
+    released_seconds: float | None = None
+    target_seconds: float | None = None
+    target_ratio: float | None = None
 
 
-def commit() -> str:
-    """The commit that is measured, or "unknown" outside a checkout."""
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+ITEMS = {
+    "sample": Item("sample {num_sequences:,} sequences", Bench.sampling, 4.95, 1.0, 25),
+    "rollout": Item("rollout reward, {batch_size} x {seq_len}, N {num_rollouts}", Bench.rollout_reward, 13.6, 2.5, 5),
+    "g_step": Item("g-step, {batch_size} x {seq_len}, N {num_rollouts}", Bench.g_step, 13.9),
+    "mle": Item("MLE epoch, {num_sequences:,} sequences", Bench.likelihood_epoch, 11.8, 4.0, 3),
+    "discriminator": Item("D epoch, 2 x {num_sequences:,} sequences", Bench.discriminator_epoch, 36.0, 18.0, 2),
+    "round": Item("round: g-step, {d_steps} x (sample, {d_epochs} D)", None, 580.0, 290.0, 2),
+}
+
+
+def measure_item(key: str, sizes: Sizes) -> Measurement:
+    """One item, in this process and with its threads."""
+    work_of = ITEMS[key].work
+    assert work_of is not None, f"{key} is made of other items"
+    work = work_of(Bench(sizes))
+    ours = measure(work.ours, sizes.repeats if key != "discriminator" else min(sizes.repeats, 2))
+    peak = peak_memory()
+    plain_seconds = measure(work.plain, min(sizes.repeats, 3))[0] * sizes.parts
+    return Measurement(key, _name(key, sizes), torch.get_num_threads(), *ours, plain_seconds, work.cost, peak)
+
+
+def estimate_round(parts: dict[str, Measurement], sizes: Sizes) -> Measurement:
+    """A round of Algorithm 1 as the sum of its measured parts, with their spreads added."""
+    times = {"g_step": 1, "sample": sizes.d_steps, "discriminator": sizes.d_steps * sizes.d_epochs}
+    counted = [(parts[key], count) for key, count in times.items()]
+    plain_seconds = sum(count * (part.plain_seconds or 0.0) for part, count in counted)
+    return Measurement(
+        "round",
+        _name("round", sizes),
+        parts["g_step"].threads,
+        sum(count * part.seconds for part, count in counted),
+        sum(count * part.spread for part, count in counted),
+        plain_seconds,
+        sum((part.cost * count for part, count in counted), Cost()),
+        max((part.peak_bytes for part, _ in counted if part.peak_bytes is not None), default=None),
+        estimated=True,
+    )
+
+
+def measure_round(sizes: Sizes) -> Measurement:
+    """A round by `train_adversarial`, once, in this process; it takes what its parts take."""
+    bench = Bench(sizes)
+    schedule = Schedule(
+        d_pretrain_steps=0,
+        rounds=1,
+        d_steps=sizes.d_steps,
+        d_epochs=sizes.d_epochs,
+        num_negatives=sizes.num_sequences,
+        num_heldout=10,
+    )
+    *_, row = train_adversarial(bench.agent, bench.rewards, schedule)
+    seconds, costs = row["time/g_steps"] + row["time/d_steps"], sizes.costs
+    cost = costs.g_step(sizes.batch_size, sizes.num_rollouts)
+    step = costs.writing(sizes.num_sequences * sizes.seq_len)
+    step += costs.discriminator_epoch(2 * sizes.num_sequences) * sizes.d_epochs
+    name = _name("round", sizes)
+    return Measurement("round", name, torch.get_num_threads(), seconds, 0.0, None, cost + step * sizes.d_steps, peak_memory())
+
+
+def _name(key: str, sizes: Sizes) -> str:
+    return ITEMS[key].name.format(**asdict(sizes))
+
+
+def measure_all(sizes: Sizes, threads: int, whole_round: bool, advance: Callable[[], object]) -> list[Measurement]:
+    """Every item with `threads` threads, each in its own process."""
+    found: dict[str, Measurement] = {}
+    for key in (key for key, item in ITEMS.items() if item.work):
+        found[key] = in_own_process(measure_item, key, sizes, threads=threads)
+        advance()
+    found["round"] = estimate_round(found, sizes)
+    if whole_round:
+        measured = in_own_process(measure_round, sizes, threads=threads)
+        found["round"] = replace(measured, plain_seconds=found["round"].plain_seconds)
+        advance()
+    return list(found.values())
+
+
+def measure_limits(threads: Sequence[int], advance: Callable[[], object]) -> dict[int, Limits]:
+    """The machine's limits by thread count."""
+    limits = {}
+    for count in threads:
+        limits[count] = in_own_process(Limits.measured, threads=count)
+        advance()
+    return limits
+
+
+def run(sizes: Sizes, threads: Sequence[int], whole_round: bool) -> tuple[list[Measurement], dict[int, Limits], dict[str, Any]]:
+    """All measurements and limits, and the comparison with plain torch, under a progress bar."""
+    num_items = sum(item.work is not None for item in ITEMS.values()) + whole_round
+    with Progress(transient=True, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("measuring", total=len(exactness.ROUTES) + len(threads) * (num_items + 2))
+        advance = partial(progress.advance, bar)
+        checks = exactness.routes(advance)
+        before = measure_limits(threads, advance)
+        items = [item for count in threads for item in measure_all(sizes, count, whole_round, advance)]
+        after = measure_limits(threads, advance)
+    return items, {count: before[count].best_with(after[count]) for count in threads}, checks
+
+
+def row_of(item: Measurement, limits: Limits, first: Measurement, quick: bool) -> dict[str, Any]:
+    """Everything that is said of an item; what holds for the paper's sizes only is left out if `quick`."""
+    floor, bound = item.cost.floor(limits)
+    of_item = ITEMS[item.key]
+    row = asdict(item) | {
+        "ratio": item.plain_seconds / item.seconds if item.plain_seconds else None,
+        "gflops_per_second": item.cost.all_flops / item.seconds / 1e9,
+        "share_of_limit": floor / item.seconds,
+        "bound_by": bound,
+        "gain": first.seconds / item.seconds if item is not first else None,
+    }
+    names = ("released_seconds", "target_seconds", "target_ratio")
+    return row | {name: None if quick else getattr(of_item, name) for name in names}
+
+
+def rows_of(items: list[Measurement], limits: dict[int, Limits], quick: bool) -> list[dict[str, Any]]:
+    """The table's content, one dict an item and thread count."""
+    first: dict[str, Measurement] = {}
+    for item in items:
+        first.setdefault(item.key, item)
+    return [row_of(item, limits[item.threads], first[item.key], quick) for item in items]
+
+
+COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "work": lambda row: row["name"] + (", estimated" if row["estimated"] else ""),
+    "thr": lambda row: str(row["threads"]),
+    "seconds": lambda row: f"{row['seconds']:.2f} ± {row['spread']:.2f}",
+    "plain torch": lambda row: _or_blank(row["plain_seconds"], "{:.1f}"),
+    "ratio": lambda row: _or_blank(row["ratio"], "{:.1f}x") + _or_blank(row["target_ratio"], " ({:g}x)"),
+    "GFLOP/s": lambda row: f"{row['gflops_per_second']:.0f}",
+    "of limit": lambda row: f"{row['share_of_limit']:.0%} {row['bound_by']}",
+    "peak MiB": lambda row: _or_blank(row["peak_bytes"] and row["peak_bytes"] / 2**20, "{:,.0f}"),
+    "gain": lambda row: _or_blank(row["gain"], "{:.2f}x"),
+    "target": lambda row: _or_blank(row["target_seconds"], "{:g}"),
+    "released": lambda row: _or_blank(row["released_seconds"], "{:g}"),
+}
+
+
+def _or_blank(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def show(rows: list[dict[str, Any]], limits: dict[int, Limits], about: dict[str, Any]) -> Table:
+    """The table, with the machine above it and what a column means below."""
+    rates = "; ".join(
+        f"{count} thread{'s' * (count > 1)}: GEMM {limit.gemm / 1e9:.0f} GFLOP/s, bfloat16 {limit.gemm_bfloat16 / 1e9:.0f}, "
+        f"memory {limit.bandwidth / 1e9:.0f} GB/s"
+        for count, limit in limits.items()
+    )
+    table = Table(title=f"{about['cpu']}, torch {about['versions']['torch']}, commit {about['commit']}\n{rates}")
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name == "work" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(form(row) for form in COLUMNS.values()))
+    table.caption = "plain torch: seconds, scaled from a part; ratio: to it (target); target, released: seconds on one core"
+    return table
 
 
 def main() -> None:
-    """Measures, prints the table and writes the JSON."""
+    """Compares, measures, prints the table and writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to check that everything runs")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
-    parser.add_argument("--out", type=Path, help="write the measurements as JSON")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to check that everything runs and is exact")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], metavar="N", help="torch threads (default: 1)")
+    parser.add_argument("--round", action="store_true", help="measure a whole round, in place of the sum of its parts")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the measurements as JSON")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    if min(arguments.threads) < 1:
+        parser.error(f"--threads {min(arguments.threads)}; allowed is 1 or more")
     sizes = QUICK if arguments.quick else Sizes()
-    with Console().status("measuring"):
-        items = Bench(sizes).items()
-        machine = {
-            "gemm_gflops": gemm_gflops(),
-            "threads": arguments.threads,
-            "platform": platform.platform(),
-            "torch": torch.__version__,
-        }
-    show(items, machine, arguments.quick)
+    items, limits, checks = run(sizes, list(dict.fromkeys(arguments.threads)), arguments.round)
+    about, rows = machine(), rows_of(items, limits, arguments.quick)
+    console = Console(width=150)
+    console.print(exactness.table(checks))
+    console.print(show(rows, limits, about))
     if arguments.out:
-        content = {"sizes": asdict(sizes), "machine": machine, "commit": commit(), "items": [asdict(item) for item in items]}
-        write_json(arguments.out, content)
+        write_json(arguments.out, content(sizes, about, limits, rows, checks))
+    if exactness.failures(checks):
+        sys.exit(f"not exact: {', '.join(exactness.failures(checks))}")
 
 
-def show(items: list[Measurement], machine: dict[str, object], quick: bool) -> None:
-    """The table."""
-    conditions = f"{machine['threads']} thread(s), GEMM {machine['gemm_gflops']:.0f} GFLOP/s"
-    table = Table(title=f"{conditions}, torch {machine['torch']}, commit {commit()}")
-    for name in ("work", "seconds", "spread", "plain torch", "ratio", "released code"):
-        table.add_column(name, justify="left" if name == "work" else "right")
-    for item in items:
-        plain = "" if item.plain_seconds != item.plain_seconds else f"{item.plain_seconds:.2f}"
-        ratio = "" if not plain else f"{item.plain_seconds / item.seconds:.1f}x"
-        released = "" if quick or item.released_seconds is None else f"{item.released_seconds:.1f}"
-        table.add_row(item.name, f"{item.seconds:.2f}", f"± {item.spread:.2f}", plain, ratio, released)
-    Console(width=120).print(table)
+def content(
+    sizes: Sizes,
+    about: dict[str, Any],
+    limits: dict[int, Limits],
+    rows: list[dict[str, Any]],
+    checks: dict[str, list[exactness.Check]],
+) -> dict[str, Any]:
+    """Of the JSON file."""
+    return {
+        "sizes": asdict(sizes),
+        "machine": about,
+        "limits_by_threads": {str(count): asdict(limit) for count, limit in limits.items()},
+        "items": rows,
+        "exactness": {route: [asdict(check) | {"passed": check.passed} for check in row] for route, row in checks.items()},
+    }
 
 
 if __name__ == "__main__":

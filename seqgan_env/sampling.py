@@ -5,10 +5,14 @@ None of them stores the (R, V) logits: rows go through in chunks whose logits st
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from seqgan_env import native
 
 _LOGITS_PER_CHUNK = {"cpu": 2**20, "cuda": 2**27}
 _BELOW_ONE = 1 - 2**-23  # times a float32 it is a smaller float32
@@ -23,7 +27,8 @@ def rows_per_chunk(vocab_size: int, device: torch.device) -> int:
 class SoftmaxSampler:
     """Exact draws from softmax(h W + b) by inversion, in two levels: first a block of tokens, then a token of the block.
 
-    Prefer it to `torch.multinomial` where V is large: that one costs ten times as much at V 5000.
+    Prefer it to `torch.multinomial` where V is large: that one costs ten times as much at V 5000. Compiled kernels do the work on
+    a CPU where they are built (`seqgan_env.native`), torch elsewhere. What a row draws does not depend on the rows beside it.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
@@ -31,28 +36,82 @@ class SoftmaxSampler:
         weight: (V, H) of the output layer.
         bias: (V,), minus infinity for a token that is never to be drawn.
         """
-        self.vocab_size = len(bias)
-        self.block_size = max(8, round(self.vocab_size**0.5))
-        padding = -self.vocab_size % self.block_size
-        self.weight = torch.nn.functional.pad(weight.detach(), (0, 0, 0, padding)).t().contiguous()  # (H, V padded)
-        self.bias = torch.nn.functional.pad(bias.detach(), (0, padding), value=-torch.inf)
-        self._row_norm = float(self.weight.norm(dim=0).max())
-        self._top_bias = float(self.bias.max())
+        inversion = NativeInversion if native.usable(weight, bias) else _TorchInversion
+        self._inversion = inversion(weight.detach(), bias.detach())
 
     def __call__(self, hidden: Tensor, uniform: Tensor) -> Tensor:
         """Tokens (R,) for the states `hidden` (R, H); `uniform` (R,) in [0, 1) is all the randomness there is."""
+        return self._inversion.draw(hidden.detach(), uniform, with_log_probs=False)[0]
+
+    def draw_with_log_probs(self, hidden: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """The tokens (R,) that a call would draw and their log-probabilities (R,), in nats, without gradient."""
+        return self._inversion.draw(hidden.detach(), uniform, with_log_probs=True)
+
+
+class NativeInversion:
+    """The compiled route: the layer as the kernels read it."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.num_tiles = -(-len(bias) // native.TILE)
+        padding = self.num_tiles * native.TILE - len(bias)
+        tiles = F.pad(weight, (0, 0, 0, padding)).view(self.num_tiles, native.TILE, -1)
+        self.weight = tiles.transpose(1, 2).contiguous()  # (tiles, H, TILE)
+        self.depth, self.norm = weight.shape[1], float(weight.norm(dim=1).max())
+        self._set_bias(bias)
+
+    def _set_bias(self, bias: Tensor) -> None:
+        self.bias = F.pad(bias, (0, self.num_tiles * native.TILE - len(bias)), value=-torch.inf).contiguous()
+        self.top = float(bias.max())
+
+    def with_bias(self, bias: Tensor) -> NativeInversion:
+        """The same weight with another bias (V,)."""
+        other = copy.copy(self)
+        other._set_bias(bias)
+        return other
+
+    def layer(self) -> tuple[Tensor | float, ...]:
+        """The arguments that stand for the layer in a kernel's call."""
+        return self.weight, self.bias, self.depth, self.num_tiles, self.norm, self.top
+
+    def draw(self, hidden: Tensor, uniform: Tensor, with_log_probs: bool) -> tuple[Tensor, Tensor]:
+        """Tokens (R,), and their log-probabilities (R,) or an empty tensor."""
+        if hidden.shape != (len(uniform), self.depth):
+            raise ValueError(f"hidden has shape {tuple(hidden.shape)}; expected ({len(uniform)}, {self.depth})")
+        hidden, uniform = hidden.to(torch.float32).contiguous(), uniform.to(torch.float32).contiguous()
+        tokens = torch.empty(len(hidden), dtype=torch.int64)
+        log_probs = torch.empty(len(hidden) if with_log_probs else 0)
+        wanted = log_probs if with_log_probs else None
+        native.run("softmax_draw", len(hidden), native.BLOCK, *self.layer(), hidden, uniform, tokens, wanted)
+        return tokens, log_probs
+
+
+class _TorchInversion:
+    """The plain route, on any device and in any precision."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.vocab_size = len(bias)
+        self.block_size = max(8, round(self.vocab_size**0.5))
+        padding = -self.vocab_size % self.block_size
+        self.weight = F.pad(weight, (0, 0, 0, padding)).t().contiguous()  # (H, V padded)
+        self.bias = F.pad(bias, (0, padding), value=-torch.inf)
+        self._row_norm = float(self.weight.norm(dim=0).max())
+        self._top_bias = float(self.bias.max())
+
+    def draw(self, hidden: Tensor, uniform: Tensor, with_log_probs: bool) -> tuple[Tensor, Tensor]:
         if len(hidden) == 0:
-            return uniform.new_empty(0, dtype=torch.int64)
+            return uniform.new_empty(0, dtype=torch.int64), hidden.new_empty(0)
         chunk = rows_per_chunk(self.vocab_size, hidden.device)
         shift = not self._cannot_overflow(hidden)
-        return torch.cat([self._pick(h, u, shift) for h, u in zip(hidden.split(chunk), uniform.split(chunk), strict=True)])
+        chunks = zip(hidden.split(chunk), uniform.split(chunk), strict=True)
+        tokens, log_probs = zip(*(self._pick(h, u, shift, with_log_probs) for h, u in chunks), strict=True)
+        return torch.cat(tokens), torch.cat(log_probs)
 
     def _cannot_overflow(self, hidden: Tensor) -> bool:
         """Whether |h| |w| + b, which no logit exceeds (Cauchy-Schwarz), is safe to exponentiate as it is: two passes less."""
         bound = float(hidden.norm(dim=1).max()) * self._row_norm
         return bound + abs(self._top_bias) < _SAFE_LOGIT
 
-    def _pick(self, hidden: Tensor, uniform: Tensor, shift: bool) -> Tensor:
+    def _pick(self, hidden: Tensor, uniform: Tensor, shift: bool, with_log_probs: bool) -> tuple[Tensor, Tensor]:
         logits = torch.addmm(self.bias, hidden, self.weight)
         if shift:
             logits -= logits.amax(1, keepdim=True)
@@ -61,8 +120,11 @@ class SoftmaxSampler:
         total = block_mass.sum(1, keepdim=True)
         block, rest = _invert(block_mass, uniform.unsqueeze(1) * total)
         inside = mass.gather(1, block.unsqueeze(2).expand(-1, -1, self.block_size)).squeeze(1)
-        token: Tensor = block * self.block_size + _invert(inside, rest)[0]
-        return token.squeeze(1)
+        place = _invert(inside, rest)[0]
+        token = (block * self.block_size + place).squeeze(1)
+        if not with_log_probs:
+            return token, hidden.new_empty(0)
+        return token, (inside.gather(1, place) / total).log().squeeze(1)
 
 
 def _invert(mass: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,78 @@
+"""The compiled CPU kernels: whether they can be used here, and how their work is spread over threads.
+
+They are built at installation where there is a C compiler (GCC or Clang). Without them, and where the environment variable
+SEQGAN_ENV_NATIVE is 0, torch does the same work; that takes more time and nothing else.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+TILE = 64  # columns of a packed weight that stand together, as in vectors.h
+BLOCK = 96  # rows that a kernel works on at once, as in softmax.h
+
+_MISSING = "the compiled kernels are not built (%s); torch does their work, which takes more time and nothing else"
+
+
+@functools.cache
+def _module() -> ModuleType | None:
+    try:
+        return importlib.import_module("seqgan_env._native")
+    except ImportError as problem:
+        logging.getLogger(__name__).warning(_MISSING, problem)
+        return None
+
+
+def usable(*tensors: Tensor) -> bool:
+    """Whether the kernels are there, wanted, and made for these tensors: float32 on the CPU."""
+    wanted = os.environ.get("SEQGAN_ENV_NATIVE", "1") != "0"
+    return wanted and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors) and _module() is not None
+
+
+def run(kernel: str, size: int, grain: int, *arguments: Tensor | float | None) -> None:
+    """Calls `kernel(begin, end, *arguments)` for ranges that together are 0..size, in at most `torch.get_num_threads()` threads.
+
+    Args:
+        kernel: name of a function of `seqgan_env._native`, whose result must not depend on the ranges.
+        size: of the axis that is split: rows, or tiles of columns.
+        grain: ranges are multiples of it, but for the last.
+        arguments: contiguous tensors, passed as the address of their first element; numbers as they are; None as address 0.
+
+    Raises:
+        IndexError: a token is outside the vocabulary.
+    """
+    plain = [_plain(argument) for argument in arguments]
+    work: Callable[..., None] = getattr(_module(), kernel)
+    parts = -(-size // grain)
+    threads = max(1, min(torch.get_num_threads(), parts))
+    borders = [min(size, parts * i // threads * grain) for i in range(threads + 1)]
+    others = [_pool(torch.get_num_threads() - 1).submit(work, *borders[i : i + 2], *plain) for i in range(1, threads)]
+    work(*borders[:2], *plain)
+    for other in others:
+        other.result()
+
+
+def _plain(argument: Tensor | float | None) -> float:
+    if isinstance(argument, Tensor):
+        assert argument.is_contiguous()
+        assert argument.device.type == "cpu"
+        return argument.data_ptr()
+    return argument or 0
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="seqgan_env")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has none of the threads

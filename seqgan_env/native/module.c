@@ -1,0 +1,47 @@
+/* The extension module: kernels called with addresses and sizes as Python ints; none holds the interpreter lock while it works. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "vectors.h"
+
+/* Every kernel and the number of its arguments; a new one needs its line here and its file in setup.py. */
+#define KERNELS(X) X(softmax_draw, 12) X(lstm_complete, 27)
+
+enum { MOST_ARGUMENTS = 64 };
+
+static int read_arguments(PyObject *const *given, Py_ssize_t count, Argument *arguments) {
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (PyFloat_Check(given[i])) arguments[i].number = PyFloat_AS_DOUBLE(given[i]);
+        else arguments[i].size = PyLong_AsLongLong(given[i]);
+        if (PyErr_Occurred()) return -1;
+    }
+    return 0;
+}
+
+static PyObject *call(int (*kernel)(const Argument *), Py_ssize_t expected, PyObject *const *given, Py_ssize_t count) {
+    Argument arguments[MOST_ARGUMENTS];
+    int status;
+    if (count != expected) return PyErr_Format(PyExc_TypeError, "%zd arguments given; expected %zd", count, expected);
+    if (read_arguments(given, count, arguments)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    status = kernel(arguments);
+    Py_END_ALLOW_THREADS
+    if (status == NO_MEMORY) return PyErr_NoMemory();
+    if (status == BAD_INDEX) return PyErr_Format(PyExc_IndexError, "a token is outside the vocabulary");
+    Py_RETURN_NONE;
+}
+
+#define WRAPPER(name, count) \
+    int name(const Argument *); \
+    static PyObject *call_##name(PyObject *module, PyObject *const *given, Py_ssize_t num_given) { \
+        (void)module; \
+        return call(name, count, given, num_given); \
+    }
+KERNELS(WRAPPER)
+
+#define METHOD(name, count) {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL, NULL},
+static PyMethodDef methods[] = {KERNELS(METHOD){NULL, NULL, 0, NULL}};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "_native", .m_size = -1, .m_methods = methods};
+
+PyMODINIT_FUNC PyInit__native(void) { return PyModule_Create(&definition); }

@@ -1,0 +1,101 @@
+/* Draws from softmax(h W + b) by inversion, for up to BLOCK states at once and without storing the logits. */
+#ifndef SEQGAN_ENV_SOFTMAX_H
+#define SEQGAN_ENV_SOFTMAX_H
+
+#include <math.h>
+
+#include "vectors.h"
+
+enum { BLOCK = 96 }; /* states that share a tile of the weight while it is in cache */
+
+/* softmax(h W + b): W packed (tiles, depth, TILE), b padded by minus infinity to tiles * TILE. */
+typedef struct {
+    const float *weight, *bias;
+    long depth, tiles;
+    float norm, top; /* the largest norm of a column of W, the largest bias */
+} Layer;
+
+/* A layer from its six arguments. */
+INLINE Layer read_layer(const Argument *a) {
+    return (Layer){a[0].address, a[1].address, a[2].size, a[3].size, (float)a[4].number, (float)a[5].number};
+}
+
+/* h W + b of one tile for `rows` rows. */
+INLINE void tile_logits(int rows, int wide, v16 (*logits)[4], const float *const *hidden, const Layer *layer, long tile) {
+    UNROLL for (int j = 0; j < 4; j++) {
+        const v16 bias = load(layer->bias + tile * TILE + LANES * j);
+        UNROLL for (int i = 0; i < rows; i++) logits[i][j] = bias;
+    }
+    multiply(rows, wide, logits, hidden, 1, layer->weight + tile * layer->depth * TILE, layer->depth);
+}
+
+INLINE float largest(const v16 *x) {
+    float top = -INFINITY;
+    for (int j = 0; j < 4; j++)
+        for (int i = 0; i < LANES; i++) top = x[j][i] > top ? x[j][i] : top;
+    return top;
+}
+
+/* What is taken off the logits of a row before they are exponentiated: nothing where |h| |w| + |b|, which no logit exceeds
+   (Cauchy-Schwarz), says that exp of them, summed over a million tokens, is still a float, and far above where vexp gives 0; the largest logit elsewhere. */
+INLINE float safe_shift(int wide, const float *hidden, const Layer *layer) {
+    float square = 0, top = -INFINITY;
+    for (long k = 0; k < layer->depth; k++) square += hidden[k] * hidden[k];
+    if (sqrtf(square) * layer->norm + fabsf(layer->top) < 60.0f) return 0;
+    for (long tile = 0; tile < layer->tiles; tile++) {
+        v16 logits[1][4];
+        tile_logits(1, wide, logits, &hidden, layer, tile);
+        const float here = largest(logits[0]);
+        top = here > top ? here : top;
+    }
+    return top;
+}
+
+/* Up to BLOCK states and, for each, what its draws need. */
+typedef struct {
+    long count;
+    const float *hidden[BLOCK];
+    float shift[BLOCK];
+    float *sums; /* of exp(logit - shift) by tile, (BLOCK, tiles) */
+} States;
+
+INLINE void sum_by_tile(int wide, const Layer *layer, States *states) {
+    const long last = states->count - 1;
+    for (long row = 0; row <= last; row++) states->shift[row] = safe_shift(wide, states->hidden[row], layer);
+    for (long tile = 0; tile < layer->tiles; tile++)
+        for (long row = 0; row <= last; row += ROWS) {
+            const float *hidden[ROWS]; /* a register block that is not full repeats the last row: no row depends on the others */
+            UNROLL for (int i = 0; i < ROWS; i++) hidden[i] = states->hidden[at_most(row + i, last)];
+            v16 logits[ROWS][4];
+            tile_logits(ROWS, wide, logits, hidden, layer, tile);
+            UNROLL for (int i = 0; i < ROWS; i++) {
+                const long here = at_most(row + i, last);
+                v16 mass = {};
+                UNROLL for (int j = 0; j < 4; j++) mass += vexp(logits[i][j] - states->shift[here]);
+                states->sums[here * layer->tiles + tile] = sum16(mass);
+            }
+        }
+}
+
+/* The token of one state at which the running sum of the masses exceeds uniform * total: first by tiles, then inside one, whose
+   masses are computed again. Rounding never picks a token without mass. Its log-probability too, if asked for. */
+INLINE long pick(int wide, const Layer *layer, const States *states, long row, float uniform, float *log_prob) {
+    const float *sums = states->sums + row * layer->tiles;
+    double total = 0, before = 0;
+    for (long tile = 0; tile < layer->tiles; tile++) total += sums[tile];
+    const double target = uniform * total;
+    long tile = 0, token = 0;
+    for (; tile < layer->tiles - 1 && before + sums[tile] <= target; tile++) before += sums[tile];
+    v16 logits[1][4];
+    float mass[TILE];
+    tile_logits(1, wide, logits, &states->hidden[row], layer, tile);
+    UNROLL for (int j = 0; j < 4; j++) store(mass + LANES * j, vexp(logits[0][j] - states->shift[row]));
+    for (long i = 0; i < TILE && before <= target; i++) {
+        before += mass[i];
+        if (mass[i] > 0) token = i;
+    }
+    if (log_prob) *log_prob = ((const float *)logits)[token] - states->shift[row] - (float)log(total);
+    return tile * TILE + token;
+}
+
+#endif

@@ -1,0 +1,206 @@
+"""The compiled kernels do what torch does: each law compares the two routes."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from torch import Tensor
+
+from seqgan_env import native
+from seqgan_env.language_model import LSTMLanguageModel
+from seqgan_env.sampling import SoftmaxSampler
+from seqgan_env.streams import RowStreams
+from seqgan_env.types import TokenSpec
+
+from .conftest import EOS, FIXED, rng
+
+pytestmark = pytest.mark.skipif(not native.usable(torch.zeros(1)), reason="the compiled kernels are not built")
+
+
+def layer(vocab_size: int, hidden_dim: int, rows: int, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = rng(vocab_size)
+    shapes = ((rows, hidden_dim), (vocab_size, hidden_dim), (vocab_size,))
+    hidden, weight, bias = (torch.randn(*shape, generator=generator) * scale for shape in shapes)
+    return hidden, weight, bias
+
+
+def both_routes(weight: Tensor, bias: Tensor) -> tuple[SoftmaxSampler, SoftmaxSampler]:
+    with pytest.MonkeyPatch.context() as patch:
+        fast = SoftmaxSampler(weight, bias)
+        patch.setenv("SEQGAN_ENV_NATIVE", "0")
+        return fast, SoftmaxSampler(weight, bias)
+
+
+sizes = st.tuples(st.sampled_from([2, 3, 63, 64, 65, 200, 1000]), st.sampled_from([1, 4, 16, 33]), st.integers(0, 200))
+
+
+@settings(deadline=None)
+@given(sizes)
+def test_both_routes_draw_the_inverse_of_the_cumulative_distribution(size: tuple[int, int, int]) -> None:
+    vocab_size, hidden_dim, rows = size
+    hidden, weight, bias = layer(vocab_size, hidden_dim, rows)
+    uniform = torch.rand(rows, generator=rng(rows))
+    cumulative = torch.addmm(bias.double(), hidden.double(), weight.t().double()).softmax(1).cumsum(1)
+    for sampler in both_routes(weight, bias):
+        tokens = sampler(hidden, uniform)
+        assert tokens.shape == (rows,)
+        assert tokens.dtype == torch.int64
+        above = cumulative.gather(1, tokens.unsqueeze(1)).squeeze(1)
+        below = torch.where(tokens > 0, cumulative.gather(1, (tokens - 1).clamp(min=0).unsqueeze(1)).squeeze(1), 0.0)
+        assert bool((uniform <= above + 1e-5).all() and (uniform >= below - 1e-5).all())
+
+
+@settings(deadline=None)
+@given(sizes, st.sampled_from([0.1, 1.0, 30.0]))
+def test_both_routes_know_the_log_probabilities_of_what_they_draw(size: tuple[int, int, int], scale: float) -> None:
+    vocab_size, hidden_dim, rows = size
+    hidden, weight, bias = layer(vocab_size, hidden_dim, rows, scale)
+    plain = torch.addmm(bias.double(), hidden.double(), weight.t().double()).log_softmax(1)
+    uniform = torch.rand(rows, generator=rng(rows))
+    for sampler in both_routes(weight, bias):
+        tokens, log_probs = sampler.draw_with_log_probs(hidden, uniform)
+        assert torch.equal(tokens, sampler(hidden, uniform))
+        expected = plain.gather(1, tokens.unsqueeze(1)).squeeze(1).float()
+        largest = float(plain.abs().max()) if rows else 0.0
+        torch.testing.assert_close(log_probs, expected, atol=1e-5 + 1e-6 * largest, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("vocab_size", [2, 50, 5000])
+def test_draws_are_distributed_as_the_softmax(vocab_size: int) -> None:
+    num = 200_000
+    hidden, weight, bias = layer(vocab_size, 32, 1, 0.1)
+    probs = torch.addmm(bias, hidden, weight.t()).double().softmax(1)[0]
+    draws = SoftmaxSampler(weight, bias)(hidden.expand(num, -1), torch.rand(num, generator=rng(1)))
+    assert float(probs.min()) * num >= 5
+    assert stats.chisquare(torch.bincount(draws, minlength=vocab_size), probs * num).pvalue > 1e-3
+
+
+def test_the_two_routes_draw_the_same_but_for_rounding() -> None:
+    hidden, weight, bias = layer(1000, 32, 20_000, 0.3)
+    fast, plain = both_routes(weight, bias)
+    uniform = torch.rand(20_000, generator=rng())
+    assert float((fast(hidden, uniform) != plain(hidden, uniform)).float().mean()) < 1e-4
+
+
+@pytest.mark.parametrize("num_threads", [2, 3])
+def test_neither_the_batch_nor_the_threads_change_what_a_row_draws(num_threads: int) -> None:
+    hidden, weight, bias = layer(300, 20, 500)
+    hidden[::7] *= 100  # rows whose logits have to be shifted
+    sampler, uniform = SoftmaxSampler(weight, bias), torch.rand(500, generator=rng())
+    together = sampler.draw_with_log_probs(hidden, uniform)
+    alone = [sampler.draw_with_log_probs(h, u) for h, u in zip(hidden.split(1), uniform.split(1), strict=True)]
+    torch.set_num_threads(num_threads)
+    threaded = sampler.draw_with_log_probs(hidden, uniform)
+    torch.set_num_threads(1)
+    for i in range(2):
+        assert torch.equal(together[i], torch.cat([part[i] for part in alone]))
+        assert torch.equal(together[i], threaded[i])
+
+
+@pytest.mark.parametrize("uniform", [0.0, 0.5, 1 - 2**-24])
+def test_only_tokens_with_mass_are_drawn_where_all_others_are_masked(uniform: float) -> None:
+    hidden, weight, bias = layer(200, 8, 10)
+    bias[:] = -torch.inf
+    bias[[70, 130]] = 0.0
+    tokens = SoftmaxSampler(weight, bias)(hidden, torch.full((10,), uniform))
+    assert set(tokens.tolist()) <= {70, 130}
+
+
+def test_states_of_another_width_are_refused() -> None:
+    hidden, weight, bias = layer(10, 4, 3)
+    with pytest.raises(ValueError, match=r"hidden has shape \(3, 3\); expected \(3, 4\)"):
+        SoftmaxSampler(weight, bias)(hidden[:, :3], torch.rand(3))
+
+
+def test_double_precision_takes_the_plain_route() -> None:
+    hidden, weight, bias = (t.double() for t in layer(10, 4, 3))
+    _, log_probs = SoftmaxSampler(weight, bias).draw_with_log_probs(hidden, torch.rand(3).double())
+    assert log_probs.dtype == torch.float64
+
+
+SPECS = [FIXED, EOS, TokenSpec(2, 1), TokenSpec(130, 12, eos_token=129), TokenSpec(70, 9, eos_token=3, min_length=8)]
+
+
+def model(spec: TokenSpec, hidden_dim: int = 20) -> LSTMLanguageModel:
+    generator, made = rng(spec.vocab_size), LSTMLanguageModel(spec, 7, hidden_dim)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return made
+
+
+def prefixes(spec: TokenSpec, num_rows: int) -> tuple[Tensor, Tensor]:
+    """Ragged prefixes, some of them finished, some of them repeated."""
+    whole = model(spec).sample(num_rows, rng(2))
+    lengths = torch.minimum(torch.randint(0, spec.seq_len + 1, (num_rows,), generator=rng(3)), spec.lengths(whole))
+    tokens = whole.masked_fill(torch.arange(spec.seq_len) >= lengths.unsqueeze(1), spec.pad_token)
+    return tokens.repeat_interleave(3, 0), lengths.repeat_interleave(3)
+
+
+@pytest.mark.parametrize("hidden_dim", [1, 16, 20])
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_both_routes_finish_prefixes_with_the_same_tokens(
+    spec: TokenSpec, temperature: float, hidden_dim: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, lengths = prefixes(spec, 100)
+    before, made = tokens.clone(), model(spec, hidden_dim)
+    fast = spec.check_sequences(made.complete(tokens, lengths, rng(4), temperature))
+    assert torch.equal(tokens, before)
+    monkeypatch.setenv("SEQGAN_ENV_NATIVE", "0")
+    assert torch.equal(fast, made.complete(tokens, lengths, rng(4), temperature))
+
+
+@pytest.mark.slow
+def test_in_a_large_vocabulary_rounding_moves_a_few_draws_in_ten_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = LSTMLanguageModel.initialised(TokenSpec(5000, 2), rng())
+    fast = made.sample(30_000, rng(1))
+    monkeypatch.setenv("SEQGAN_ENV_NATIVE", "0")
+    plain = made.sample(30_000, rng(1))
+    assert float((fast != plain)[:, 0].float().mean()) < 5e-4
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_neither_the_batch_nor_the_threads_change_how_a_row_is_finished(spec: TokenSpec) -> None:
+    made, (tokens, lengths) = model(spec), prefixes(spec, 60)
+    streams = RowStreams(torch.arange(len(tokens)))
+    together = made.complete(tokens, lengths, streams)
+    order = torch.randperm(len(tokens), generator=rng(5))
+    shuffled = made.complete(tokens[order], lengths[order], streams.select(order))
+    alone = [made.complete(tokens[i : i + 1], lengths[i : i + 1], streams.select(torch.tensor([i]))) for i in range(len(tokens))]
+    torch.set_num_threads(2)
+    threaded = made.complete(tokens, lengths, streams)
+    torch.set_num_threads(1)
+    assert torch.equal(shuffled, together[order])
+    assert torch.equal(torch.cat(alone), together)
+    assert torch.equal(threaded, together)
+
+
+def test_no_rows_are_finished_to_no_rows() -> None:
+    assert model(EOS).sample(0, rng()).shape == (0, EOS.seq_len)
+
+
+class Stubborn(LSTMLanguageModel):
+    """Its state says nothing, so that it writes by the output bias alone."""
+
+    def advance(self, state: tuple[Tensor, Tensor, Tensor], inputs: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        hidden, state = super().advance(state, inputs)
+        return torch.zeros_like(hidden), state
+
+
+def test_a_model_with_methods_of_its_own_is_written_by_these() -> None:
+    made = Stubborn(FIXED, 4, 4)
+    with torch.no_grad():
+        made.output.bias.copy_(torch.tensor([-100.0, -100.0, 0.0]))
+        made.output.weight.fill_(1e4)
+    assert bool((made.sample(50, rng()) == 2).all())
+
+
+def test_prefixes_of_another_shape_and_tokens_outside_the_vocabulary_are_refused() -> None:
+    made = model(FIXED)
+    with pytest.raises(ValueError, match=r"shapes \(2, 2\) and \(2,\); expected \(B, 3\)"):
+        made.complete(torch.zeros(2, 2, dtype=torch.int64), torch.ones(2, dtype=torch.int64), rng())
+    with pytest.raises(IndexError, match="a token is outside the vocabulary"):
+        made.complete(torch.full((2, 3), -1), torch.ones(2, dtype=torch.int64), rng())
