@@ -117,8 +117,9 @@ class SequenceCore:
         if self.spec.eos_token is not None:
             self.finished |= actions == self.spec.eos_token
         values = self._new_values()
-        rewards = self.rewards.reward_fn(self._values, np.nan_to_num(values))
-        self._values = np.nan_to_num(values)
+        known = np.where(np.isnan(values), 0.0, values)
+        rewards = self.rewards.reward_fn(self._values, known)
+        self._values = known.copy()  # a reset writes in it, and what was paid may be `known` itself
         self._returns = self._returns + rewards
         seconds = time.perf_counter() - self._started
         metrics = self.observe(self.tokens[self.finished])

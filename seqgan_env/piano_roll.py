@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from seqgan_env.music_tokens import pitch_name
 from seqgan_env.run_directory import write_atomically
 
@@ -26,6 +24,8 @@ def plot_piano_rolls(melodies: Sequence[Sequence[tuple[int, int, int]]], num_ste
         steps_per_beat: for the axis of time.
         path: of the file.
     """
+    from matplotlib.figure import Figure  # loaded only where something is drawn
+
     shown = melodies[:MOST_SHOWN]
     rows = max(1, -(-len(shown) // _COLUMNS))
     figure = Figure(figsize=(11, 0.6 + 1.5 * rows), layout="constrained")

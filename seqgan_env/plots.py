@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from seqgan_env.metrics.frontier import Plane, planes
 from seqgan_env.run_directory import write_atomically
 
@@ -37,6 +35,8 @@ def plot_curves(history: Rows, frontier: Rows, metrics: Mapping[str, Mapping[str
         metrics: final metrics by policy.
         path: of the PNG.
     """
+    from matplotlib.figure import Figure  # loaded only where something is drawn
+
     found = planes(next(iter(metrics.values()), {}))
     by_round = list(dict.fromkeys(name for plane in found for name in (plane.quality, plane.diversity)))
     columns = -(-(3 + len(by_round) + len(found)) // 2)

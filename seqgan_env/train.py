@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from seqgan_env import run_directory
 from seqgan_env.adversarial import Progress, evaluate_task, pretrain_policy, silent, train_adversarial
@@ -26,6 +25,9 @@ from seqgan_env.settings import TrainSettings
 from seqgan_env.tasks import make_task
 from seqgan_env.types import GeneratorAgent, RolloutPolicy, Task
 from seqgan_env.vector_env import TokenVectorEnv
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter  # loaded by whoever writes with it
 
 NUM_SAMPLES = 20
 

@@ -272,6 +272,20 @@ def test_a_running_batch_is_never_read_anew_and_a_foreign_one_is() -> None:
     torch.testing.assert_close(hidden, encode_prefixes(model, foreign, EOS.lengths(foreign)).detach())
 
 
+def test_a_draw_and_its_log_probability_are_those_of_the_dense_distribution_early_tokens_included(spec: TokenSpec) -> None:
+    policy: Any = make(PPO, spec).model.policy
+    prefixes, _, _ = prefixes_of(all_sequences(spec)[:40], spec)
+    lengths = spec.lengths(prefixes)
+    hidden = policy.reader.hidden(prefixes, lengths)
+    dense = policy.get_distribution(prefixes)
+    for level in (0.0, 0.3, 0.7, 1 - 2**-24):
+        tokens, log_probs = policy.reader.draw(hidden, lengths, torch.full((len(prefixes),), level))
+        torch.testing.assert_close(log_probs, dense.log_prob(tokens).detach(), rtol=0, atol=1e-5)
+        below = dense.distribution.probs.cumsum(1).gather(1, tokens.unsqueeze(1)).squeeze(1)
+        assert (below - log_probs.exp() <= level + 1e-5).all()
+        assert (below >= level - 1e-5).all()
+
+
 def test_fused_log_probs_and_entropies_and_their_gradients_are_those_of_torch() -> None:
     hidden, weight, bias = (torch.randn(*s, generator=rng(i), requires_grad=True) for i, s in enumerate([(9, 4), (7, 4), (7,)]))
     actions = torch.randint(7, (9,), generator=rng(5))

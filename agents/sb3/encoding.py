@@ -73,13 +73,18 @@ class PrefixReader:
         return hidden
 
     @torch.no_grad()
-    def draw(self, hidden: Tensor, lengths: Tensor, uniform: Tensor) -> Tensor:
-        """Next tokens (B,) for the states (B, H) of prefixes of `lengths` (B,); `uniform` (B,) is all the randomness."""
+    def draw(self, hidden: Tensor, lengths: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """Next tokens and their log-probabilities (B,) behind prefixes of `lengths` (B,), whose states are (B, H).
+
+        `uniform` (B,) is all the randomness.
+        """
         self._forget_if_changed()
         masked = lengths < self.model.spec.min_length
-        if not bool(masked.any()):
-            return self._sampler(False)(hidden, uniform)
-        return torch.where(masked, self._sampler(True)(hidden, uniform), self._sampler(False)(hidden, uniform))
+        tokens, log_probs = self._sampler(False).draw_with_log_probs(hidden, uniform)
+        if bool(masked.any()):
+            early_tokens, early_log_probs = self._sampler(True).draw_with_log_probs(hidden, uniform)
+            return torch.where(masked, early_tokens, tokens), torch.where(masked, early_log_probs, log_probs)
+        return tokens, log_probs
 
     def _repair(self, tokens: Tensor, lengths: Tensor) -> None:
         """Makes the carried state that of each prefix without its last token."""

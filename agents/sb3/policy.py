@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from agents.sb3.distribution import TokenDistribution, log_probs_and_entropy
 from agents.sb3.encoding import PrefixReader, encode_prefixes
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
-from seqgan_env.sampling import linear_log_probs
 from seqgan_env.types import TokenSpec
 from seqgan_env.vector_env import observation_space as space_of
 
@@ -172,13 +171,11 @@ class _TokenActorCritic:
     def _act(self, hidden: Tensor, lengths: Tensor, deterministic: bool, action_masks: Any) -> tuple[Tensor, Tensor]:
         """Next tokens (B,) and their log-probabilities (B,)."""
         forbidden = self._forbidden(lengths, action_masks)
-        if deterministic or forbidden is not None:
+        if deterministic or (forbidden is not None and action_masks is not None):
             distribution = self._distribution(hidden, forbidden)
             actions = distribution.get_actions(deterministic)
             return actions, distribution.log_prob(actions)
-        output = self.language_model.output
-        actions = self.reader.draw(hidden, lengths, torch.rand(len(hidden), device=hidden.device))
-        return actions, linear_log_probs(hidden, output.weight, output.bias, actions)
+        return self.reader.draw(hidden, lengths, torch.rand(len(hidden), device=hidden.device))
 
     def _distribution(self, hidden: Tensor, forbidden: Tensor | None) -> TokenDistribution:
         distribution = TokenDistribution(self.language_model.output(hidden))

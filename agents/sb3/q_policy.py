@@ -77,7 +77,7 @@ class LanguageModelQNetwork(BasePolicy):
         tokens, lengths = as_prefixes(self.spec, observation)
         hidden = self.reader.hidden(tokens, lengths)
         if not deterministic:
-            return self.reader.draw(hidden, lengths, torch.rand(len(hidden), device=hidden.device))
+            return self.reader.draw(hidden, lengths, torch.rand(len(hidden), device=hidden.device))[0]
         logits: Tensor = self.language_model.output(hidden)
         forbidden = forbidden_tokens(self.spec, lengths)
         return (logits if forbidden is None else logits.masked_fill(forbidden, FORBIDDEN_LOGIT)).argmax(1)
