@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
-import sys
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from seqgan_env import run_directory
+from seqgan_env.bench.fingerprints import code_of_library, code_of_module, fingerprint
 from seqgan_env.names import choose
 from seqgan_env.plugins import control_options, learns_from_reward, load_agent_class, training_settings
 from seqgan_env.settings import PRESETS, TrainSettings, settings_from
@@ -21,9 +21,10 @@ from seqgan_env.tasks import TASKS
 REFERENCE = "mle"  # the row that every other one is compared with; its temperature frontier is the measure
 
 _OF_A_SUITE = ("title", "seeds", "tasks", "rows", "settings")
-_DECIDED = ("task", "seed", "threads", "frontier", "control")  # by the harness
-_CHOSEN = ["preset", *(field.name for field in fields(TrainSettings) if field.name not in _DECIDED)]
-_DECIDING_VERSIONS = ("seqgan-env", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib")
+DECIDED_BY_THE_HARNESS = ("task", "seed", "threads", "frontier", "control")
+_CHOSEN = ["preset", *(field.name for field in fields(TrainSettings) if field.name not in DECIDED_BY_THE_HARNESS)]
+# the built-in English is what this Python's own documentation says
+_DECIDING_VERSIONS = ("python", "seqgan-env", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib")
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,25 @@ class Job:
     task: str
     settings: TrainSettings
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """A hash of everything that determines the result: settings, data, the agent's source, versions. Names its file."""
+        """A hash of everything that determines the result: settings, data, code, versions. Names its file."""
         settings = asdict(self.settings)
-        data = {name: _digest(Path(settings.pop(name))) for name in ("corpus", "weights") if settings[name]}
+        data = {name: fingerprint(Path(settings.pop(name))) for name in paths_of(self.settings)}
         versions = {name: version for name, version in run_directory.versions().items() if name in _DECIDING_VERSIONS}
-        deciding = [self.label, self.task, settings, data, _source_of(self.settings.agent), versions]
+        module = load_agent_class(self.settings.agent).__module__
+        deciding = [self.label, self.task, settings, data, code_of_library(), code_of_module(module), versions]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:20]
 
     @property
     def name(self) -> str:
         """What it is, for a person."""
         return f"{self.label} on {self.task}, seed {self.settings.seed}"
+
+    def with_absolute_paths(self) -> Job:
+        """The same job from any working directory."""
+        absolute: dict[str, Any] = {name: str(Path(getattr(self.settings, name)).absolute()) for name in paths_of(self.settings)}
+        return replace(self, settings=replace(self.settings, **absolute))
 
     def to_json(self) -> str:
         """The job as a line of JSON."""
@@ -121,6 +128,12 @@ class Suite:
         return settings_from(preset, changes)
 
 
+def paths_of(settings: TrainSettings) -> list[str]:
+    """Which of the settings are paths of files or folders."""
+    given = [name for name in ("corpus", "weights") if getattr(settings, name)]
+    return given + ["tokenizer"] * bool(settings.tokenizer and Path(settings.tokenizer).is_file())
+
+
 def read_suite(path: Path) -> Suite:
     """A suite from a TOML file; docs/benchmarks.md says what it holds.
 
@@ -169,25 +182,3 @@ def grid(
     rows.pop(REFERENCE, None)
     columns = {choose(TASKS, task, "task"): {"task": task} for task in tasks}
     return Suite(f"{', '.join(agents)} on {', '.join(tasks)}", seeds, columns, rows, settings)
-
-
-def _digest(path: Path) -> str:
-    """A hash of a file, or of the names and contents of all files below a folder."""
-    files: Iterable[Path] = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    found = hashlib.sha256()
-    try:
-        for file in files:
-            found.update(json.dumps([file.relative_to(path).as_posix(), file.stat().st_size]).encode())
-            found.update(file.read_bytes())
-    except OSError as problem:
-        raise ValueError(f"{path} cannot be read: {problem.strerror}") from problem
-    return found.hexdigest()
-
-
-def _source_of(agent: str) -> str:
-    """A hash of the module of an agent, so that a changed one is another job."""
-    module = sys.modules[load_agent_class(agent).__module__]
-    try:
-        return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
-    except OSError:  # compiled, or typed in
-        return ""
