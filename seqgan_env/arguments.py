@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         return self._actions + [action for parser in self._subparsers_of().values() for action in parser._actions]
 
 
-def add_settings(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+def add_settings(parser: argparse._ActionsContainer, names: Iterable[str]) -> None:
     """A flag for each of these fields of `TrainSettings`; of what is not given, the parsed arguments hold nothing."""
     hints = typing.get_type_hints(TrainSettings)
     by_name = {field.name: field for field in fields(TrainSettings)}

@@ -93,15 +93,26 @@ def build_parser() -> argparse.ArgumentParser:
     sample.add_argument("--temperature", type=float, default=1.0, metavar="X", help="divides the logits (default: 1)")
     sample.add_argument("--out", type=Path, default=None, metavar="DIR", help="of a music run's files (default: RUN/samples)")
     sample.set_defaults(run=_sample)
-    evaluate = commands.add_parser("evaluate", help="measure the trained policy of a run", allow_abbrev=False)
-    evaluate.add_argument("run_path", type=Path, metavar="RUN", help="run directory")
-    evaluate.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
-    evaluate.set_defaults(run=_evaluate)
+    _add_evaluate(commands)
     listing = commands.add_parser("list", help="list tasks, agents, rewards or sources", allow_abbrev=False)
     listing.add_argument("what", metavar="tasks|agents|rewards|sources")
     listing.set_defaults(run=_list)
     bench_commands.add_commands(commands)
     return parser
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure the trained policy of a run, or samples from elsewhere",
+        description="Measures the trained policy of a run; or, with --samples, sequences that any program wrote, and puts them"
+        " as a row into a benchmark.",
+        allow_abbrev=False,
+    )
+    evaluate.add_argument("run_path", type=Path, nargs="?", metavar="RUN", help="run directory")
+    evaluate.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws, or of the row's run (default: 0)")
+    bench_commands.add_samples_arguments(evaluate)
+    evaluate.set_defaults(run=_evaluate)
 
 
 def _add_train(commands: Any) -> None:
@@ -236,6 +247,8 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    if bench_commands.chose_samples(arguments):
+        return bench_commands.evaluate_samples(arguments)
     settings, task, agent = load_run(arguments.run_path)
     table = Table("metric", "value", "95 % interval", title=str(arguments.run_path))
     if isinstance(task, HasEstimates):

@@ -1,8 +1,9 @@
-"""The commands `seqgan bench` and `seqgan report`."""
+"""The commands `seqgan bench`, `seqgan report` and `seqgan evaluate --samples`."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -18,10 +19,13 @@ from seqgan_env.bench.jobs import DECIDED_BY_THE_HARNESS, Job, Suite, grid, read
 from seqgan_env.bench.live_view import LiveView
 from seqgan_env.bench.local import LocalPool
 from seqgan_env.bench.ray_pool import RayPool
+from seqgan_env.bench.results import path_of
 from seqgan_env.bench.runner import Pool, Progress, opened, run_jobs
+from seqgan_env.bench.samples import result_of_samples
+from seqgan_env.names import choose
 from seqgan_env.rewards import FORMS, SOURCES
 from seqgan_env.settings import PRESETS, TrainSettings
-from seqgan_env.tasks import TASKS
+from seqgan_env.tasks import TASKS, setting_names
 
 if TYPE_CHECKING:  # loads scipy
     from seqgan_env.bench.leaderboard import Entry
@@ -72,6 +76,13 @@ def _shard(text: str) -> tuple[int, int]:
     if not slash or not part.isdecimal() or not parts.isdecimal() or not 1 <= int(part) <= int(parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I in 1..N, like 2/8")
     return int(part), int(parts)
+
+
+def _nats(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number of nats from 0")
+    return value
 
 
 def _bench(arguments: argparse.Namespace) -> int:
@@ -164,3 +175,60 @@ def _leaderboard(entries: Sequence[Entry], title: str, unit: str) -> Table:
         score = f"{entry.score.value:.3f} ({entry.score.low:.3f} to {entry.score.high:.3f})" if entry.score else ""
         table.add_row(entry.label, score, str(sum(map(len, entry.runs.values()))), entry.verdict)
     return table
+
+
+def add_samples_arguments(evaluate: argparse.ArgumentParser) -> None:
+    """Adds what `seqgan evaluate --samples` takes."""
+    group = evaluate.add_argument_group("samples from elsewhere")
+    group.add_argument("--samples", type=Path, metavar="FILE", help="a sequence a line, as `seqgan sample` prints it, UTF-8")
+    group.add_argument("--label", metavar="TEXT", help="of the row (default: the file's name)")
+    group.add_argument("--column", metavar="NAME", help="what the benchmark calls the task (default: its name)")
+    group.add_argument("--nll-gen", type=_nats, metavar="X", help="of held-out sequences, in nats per token, if it is known")
+    group.add_argument("--out", type=Path, metavar="DIR", help="folder of a benchmark that gets the row")
+    add_settings(group, ["task", *_settings_of_tasks()])
+
+
+def chose_samples(arguments: argparse.Namespace) -> bool:
+    """Whether --samples was given in place of a run.
+
+    Raises:
+        ValueError: neither or both were, or samples without a task, or a run with what belongs to samples.
+    """
+    if (arguments.samples is None) == (arguments.run_path is None):
+        raise ValueError("seqgan evaluate takes a run, or --samples FILE --task NAME")
+    settings = _given_for_samples(arguments)
+    if arguments.samples is not None and "task" not in settings:
+        raise ValueError(f"--samples needs --task; allowed are {', '.join(TASKS)}")
+    beside = [name for name in ("label", "column", "nll_gen", "out") if getattr(arguments, name) is not None] + list(settings)
+    if arguments.samples is None and beside:
+        raise ValueError(f"--{beside[0].replace('_', '-')} is for --samples; a run has its own settings")
+    return arguments.samples is not None
+
+
+def evaluate_samples(arguments: argparse.Namespace) -> int:
+    """Measures samples, prints the metrics, and writes the row if a benchmark is given."""
+    settings, path = _given_for_samples(arguments), arguments.samples
+    task = choose(TASKS, settings.pop("task"), "task")
+    result = result_of_samples(
+        path, task, settings, arguments.label or path.stem, arguments.column, arguments.seed, arguments.nll_gen
+    )
+    table = Table("metric", "value", title=f"{result.label} on {result.task}")
+    for name, value in result.metrics.items():
+        table.add_row(name, f"{value:.4f}")
+    Console().print(table)
+    print(f"{result.origin['samples']}; runs are measured by {TASKS[task].num_eval}, and some metrics depend on the number")
+    if arguments.out:
+        with opened(arguments.out):
+            result.write(path_of(arguments.out, result.key))
+        print(f"row: {path_of(arguments.out, result.key)}")
+    return 0
+
+
+def _given_for_samples(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The task and the settings of it that were given."""
+    return {name: value for name, value in given_settings(arguments).items() if name in ("task", *_settings_of_tasks())}
+
+
+def _settings_of_tasks() -> list[str]:
+    """The settings of a run that some task takes."""
+    return [f.name for f in fields(TrainSettings) if any(f.name in setting_names(task) for task in TASKS)]

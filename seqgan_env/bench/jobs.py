@@ -14,7 +14,7 @@ from typing import Any
 from seqgan_env import run_directory
 from seqgan_env.bench.fingerprints import code_of_library, code_of_module, fingerprint
 from seqgan_env.names import choose
-from seqgan_env.plugins import control_options, learns_from_reward, load_agent_class, training_settings
+from seqgan_env.plugins import accepts, control_options, learns_from_reward, load_agent_class, training_settings
 from seqgan_env.settings import PRESETS, TrainSettings, settings_from
 from seqgan_env.tasks import TASKS
 
@@ -107,6 +107,7 @@ class Suite:
         Raises:
             ValueError: settings that cannot be.
         """
+        self._check_shared_options()
         rows = {REFERENCE: {"agent": REFERENCE}} | self.rows
         return [
             Job(label, task, self._settings(of_task, of_row, label, seed))
@@ -117,15 +118,24 @@ class Suite:
 
     def _settings(self, of_task: Mapping[str, Any], of_row: Mapping[str, Any], label: str, seed: int) -> TrainSettings:
         """Those of all, then of the task, then of the row; agent options are merged key by key."""
-        groups = (self.settings, of_task, of_row)
-        changes = {name: value for group in groups for name, value in group.items()}
+        changes = {**self.settings, **of_task, **of_row}
         agent = changes.get("agent", TrainSettings.agent)
         options = control_options(agent) if changes.get("source") == "constant" else {}
-        for group in groups:
-            options = options | group.get("agent_options", {})
+        for group in (self.settings, of_task):  # not of this agent alone, which gets those that it takes
+            options = options | {key: value for key, value in group.get("agent_options", {}).items() if accepts(agent, key)}
+        options = options | of_row.get("agent_options", {})
         preset = changes.pop("preset", next(iter(PRESETS)))
         changes |= {"seed": seed, "threads": 1, "control": False, "frontier": label == REFERENCE, "agent_options": options}
         return settings_from(preset, changes)
+
+    def _check_shared_options(self) -> None:
+        """Raises a ValueError for an agent option of [settings] or of a task that no agent of the suite takes."""
+        shared = [self.settings, *self.tasks.values()]
+        rows = [self.settings | of_task | of_row for of_task in self.tasks.values() for of_row in self.rows.values()]
+        agents = sorted({row.get("agent", TrainSettings.agent) for row in rows} | {REFERENCE})
+        for option in (option for group in shared for option in group.get("agent_options", {})):
+            if not any(accepts(agent, option) for agent in agents):
+                raise ValueError(f"suite {self.title!r} has the agent option {option!r}; none of {', '.join(agents)} takes it")
 
 
 def paths_of(settings: TrainSettings) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,10 +34,13 @@ class RayPool:
             ValueError: Ray is missing or the cluster cannot be reached.
         """
         self._ray, self._folder, self._num_workers = _import_ray(), folder, num_workers
-        environment = {"env_vars": ENVIRONMENT, "py_modules": _modules_of(agents)}
-        own: dict[str, Any] = {"num_cpus": num_workers, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+        modules = _modules_of(agents)
+        environment = {"env_vars": ENVIRONMENT} | ({"py_modules": modules} if modules else {})
+        settings: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": logging.ERROR}
+        if address == "local":
+            settings |= {"num_cpus": num_workers, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
         try:
-            self._ray.init(address=address, runtime_env=environment, log_to_driver=False, **(own if address == "local" else {}))
+            self._ray.init(address=address, **settings)
         except (ConnectionError, RuntimeError, ValueError) as problem:
             raise ValueError(f"no Ray cluster at {address!r}: {problem}; allowed are local, auto and an address") from problem
         self._task = self._ray.remote(num_cpus=1, max_calls=1, max_retries=NUM_RETRIES)(run_job)
