@@ -1,19 +1,14 @@
-"""The command line: seqgan train, sample, evaluate, list."""
+"""The command line: seqgan train, sample, evaluate, list, bench, report."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
-import json
 import os
-import re
 import sys
-import types
-import typing
 from collections.abc import Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from gymnasium.error import Error as GymnasiumError
@@ -24,6 +19,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from seqgan_env import run_directory
 from seqgan_env.adversarial import evaluate_task
+from seqgan_env.arguments import Parser, add_settings, given_settings, positive
+from seqgan_env.bench import commands as bench_commands
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.names import choose
 from seqgan_env.plugins import agent_names
@@ -33,7 +30,6 @@ from seqgan_env.tasks import TASKS
 from seqgan_env.train import Run, Trainer, at_temperature, load_run, tensorboard_logger, write_config, write_run
 from seqgan_env.types import HasEstimates, WritesFiles
 
-COMMANDS = ("train", "sample", "evaluate", "list")
 ROWS = {
     "mle": "MLE (best validation)",
     "mle_at_temperature": "MLE at the same nll_gen",
@@ -69,7 +65,8 @@ COLUMNS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code: 0, 2 for what the user can mend, 130 after Ctrl-C."""
     sys.path.append(str(Path.cwd()))  # so that --agent finds a module of the user's own
-    arguments = build_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = build_parser().parse_args(words, argparse.Namespace(words=words))
     try:
         code: int = arguments.run(arguments)
     except (ValueError, TypeError, GymnasiumError) as problem:
@@ -83,44 +80,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-class _Parser(argparse.ArgumentParser):
-    """Errors in one line on stderr, with the nearest valid flag or command for a typo."""
-
-    def error(self, message: str) -> NoReturn:
-        unknown = re.match(r"unrecognized arguments: (--[\w-]+)|argument COMMAND: invalid choice: '(.*?)'", message)
-        if unknown:
-            options = [option for action in self._all_actions() for option in action.option_strings]
-            close = difflib.get_close_matches(unknown[1] or unknown[2], options if unknown[1] else COMMANDS, n=1)
-            message += f". Did you mean {close[0]}?" if close else ""
-        print(f"{self.prog}: {message}", file=sys.stderr)
-        sys.exit(2)
-
-    def _all_actions(self) -> list[argparse.Action]:
-        nested = [a for a in self._actions if isinstance(a, argparse._SubParsersAction)]
-        return self._actions + [b for a in nested for parser in a.choices.values() for b in parser._actions]
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = _Parser(prog="seqgan", description="Sequence generation as reinforcement learning (SeqGAN).", allow_abbrev=False)
+    parser = Parser(prog="seqgan", description="Sequence generation as reinforcement learning (SeqGAN).", allow_abbrev=False)
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     _add_train(commands)
     sample = commands.add_parser("sample", help="write sequences with the trained policy of a run", allow_abbrev=False)
     sample.add_argument("run_path", type=Path, metavar="RUN", help="run directory")
-    sample.add_argument("--num", type=_positive, default=20, metavar="N", help="sequences (default: 20)")
+    sample.add_argument("--num", type=positive, default=20, metavar="N", help="sequences (default: 20)")
     sample.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
     sample.add_argument("--temperature", type=float, default=1.0, metavar="X", help="divides the logits (default: 1)")
     sample.add_argument("--out", type=Path, default=None, metavar="DIR", help="of a music run's files (default: RUN/samples)")
     sample.set_defaults(run=_sample)
-    evaluate = commands.add_parser("evaluate", help="measure the trained policy of a run", allow_abbrev=False)
-    evaluate.add_argument("run_path", type=Path, metavar="RUN", help="run directory")
-    evaluate.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
-    evaluate.set_defaults(run=_evaluate)
+    _add_evaluate(commands)
     listing = commands.add_parser("list", help="list tasks, agents, rewards or sources", allow_abbrev=False)
     listing.add_argument("what", metavar="tasks|agents|rewards|sources")
     listing.set_defaults(run=_list)
+    bench_commands.add_commands(commands)
     return parser
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure the trained policy of a run, or samples from elsewhere",
+        description="Measures the trained policy of a run; or, with --samples, sequences that any program wrote, and puts them"
+        " as a row into a benchmark.",
+        allow_abbrev=False,
+    )
+    evaluate.add_argument("run_path", type=Path, nargs="?", metavar="RUN", help="run directory")
+    evaluate.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws, or of the row's run (default: 0)")
+    bench_commands.add_samples_arguments(evaluate)
+    evaluate.set_defaults(run=_evaluate)
 
 
 def _add_train(commands: Any) -> None:
@@ -128,7 +120,6 @@ def _add_train(commands: Any) -> None:
         "train",
         help="pre-train, adversarial phase, table, plot",
         description="Pre-trains an agent, trains it by Algorithm 1, and measures it beside its controls.",
-        argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
     train.add_argument(
@@ -136,46 +127,12 @@ def _add_train(commands: Any) -> None:
     )
     train.add_argument("--out", type=Path, default=None, metavar="DIR", help="run directory (default: runs/TASK-AGENT-SEED)")
     train.add_argument("--force", action="store_true", default=False, help="overwrite an existing run directory")
-    hints = typing.get_type_hints(TrainSettings)
-    for setting in fields(TrainSettings):
-        _add_setting(train, setting, hints[setting.name])
+    add_settings(train, [field.name for field in fields(TrainSettings)])
     train.set_defaults(run=_train)
 
 
-def _add_setting(parser: argparse.ArgumentParser, setting: Field[Any], hint: Any) -> None:
-    flag = "--" + setting.name.replace("_", "-")
-    text = setting.metadata["help"] + ("" if setting.default in (None, MISSING) else f" (default: {setting.default})")
-    if hint is bool:
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
-    elif setting.name == "agent_options":
-        parser.add_argument("--set", dest=setting.name, type=_option, action="append", metavar="KEY=VALUE", help=text)
-    else:
-        kind = next(t for t in (typing.get_args(hint) or (hint,)) if t is not types.NoneType)
-        parser.add_argument(flag, type=kind, metavar=setting.metadata["metavar"], help=text)
-
-
-def _option(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    try:
-        return key.replace("-", "_"), json.loads(value)
-    except ValueError:
-        return key.replace("-", "_"), value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
-
-
 def _train(arguments: argparse.Namespace) -> int:
-    changes = {f.name: getattr(arguments, f.name) for f in fields(TrainSettings) if hasattr(arguments, f.name)}
-    if "agent_options" in changes:
-        changes["agent_options"] = dict(changes["agent_options"])
-    settings = settings_from(arguments.preset, changes)
+    settings = settings_from(arguments.preset, given_settings(arguments))
     path = arguments.out or Path("runs") / f"{settings.task}-{settings.agent.replace(':', '.')}-{settings.seed}"
     run_directory.check_available(path, arguments.force)
     if settings.threads:
@@ -290,6 +247,8 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    if bench_commands.chose_samples(arguments):
+        return bench_commands.evaluate_samples(arguments)
     settings, task, agent = load_run(arguments.run_path)
     table = Table("metric", "value", "95 % interval", title=str(arguments.run_path))
     if isinstance(task, HasEstimates):

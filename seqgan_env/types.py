@@ -199,6 +199,26 @@ class HasEstimates(Protocol):
 
 
 @runtime_checkable
+class MeasuresSamples(Protocol):
+    """A task that can say something of sequences whose policy it does not know."""
+
+    spec: TokenSpec
+    held_out: Tensor  # (M'', T)
+
+    def encode(self, text: str) -> Tensor:
+        """A sequence (T,) from how `decode` writes it; a ValueError says what is wrong with the text."""
+        ...
+
+    def decode(self, tokens: Tensor) -> str:
+        """One sequence (T,) as a person reads it."""
+        ...
+
+    def measure(self, samples: Tensor) -> Mapping[str, float]:
+        """Metrics of finished sequences (B, T)."""
+        ...
+
+
+@runtime_checkable
 class WritesFiles(Protocol):
     """A task whose sequences are more than text."""
 

@@ -1,21 +1,28 @@
 """The benchmark runner: what determines a job, that nothing is done twice, and that nothing is lost."""
 
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from seqgan_env.bench.compare import differences
 from seqgan_env.bench.jobs import REFERENCE, Job, Suite, grid, read_suite
+from seqgan_env.bench.local import LocalPool
 from seqgan_env.bench.results import Result, path_of, read_all
-from seqgan_env.bench.runner import Progress, run_jobs
+from seqgan_env.bench.runner import Progress, Watch, opened, run_jobs
 
+ROOT = Path(__file__).parents[1]
 TINY: dict[str, Any] = {
     "seq_len": 4,
     "vocab_size": 6,
@@ -41,15 +48,9 @@ def suite(rows: dict[str, dict[str, Any]] | None = None, seeds: int = 1, **setti
     return Suite("test", seeds, {"oracle-tiny": {"task": "oracle-tiny"}}, chosen, TINY | settings)
 
 
-def metrics(folder: Path) -> dict[str, Any]:
-    """All results by file, less their timings."""
-    found = {}
-    for path in sorted((folder / "results").iterdir()):
-        result = json.loads(path.read_text())
-        del result["costs"], result["origin"]
-        result["curve"] = [{k: v for k, v in row.items() if k != "seconds"} for row in result["curve"]]
-        found[path.name] = result
-    return found
+def run(jobs: Sequence[Job], folder: Path, num_workers: int = 2, watch: Watch = lambda progress: None) -> Progress:
+    with opened(folder):
+        return run_jobs(jobs, folder, LocalPool(folder, num_workers), watch)
 
 
 # ---- jobs and suites ----
@@ -84,7 +85,7 @@ def test_a_key_follows_everything_that_determines_the_result(tmp_path: Path) -> 
     moved = replace(text, settings=replace(text.settings, corpus=str(tmp_path / "elsewhere.txt")))
     assert moved.key in keys
     (tmp_path / "elsewhere.txt").write_text("a b\nc e\n")
-    assert moved.key not in keys
+    assert replace(moved).key not in keys
 
 
 def test_a_changed_agent_of_the_users_own_is_another_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +112,7 @@ def test_a_grid_names_what_differs() -> None:
 
 
 def test_the_suites_that_come_along_can_be_run() -> None:
-    paths = sorted((Path(__file__).parents[1] / "benchmarks" / "suites").glob("*.toml"))
+    paths = sorted((ROOT / "benchmarks" / "suites").glob("*.toml"))
     assert paths
     for path in paths:
         jobs = read_suite(path).jobs()
@@ -145,7 +146,7 @@ def test_a_bad_suite_is_refused(tmp_path: Path, text: str, message: str) -> None
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
-    assert len(run_jobs(suite().jobs(), folder, num_workers=2).done) == 2
+    assert len(run(suite().jobs(), folder).done) == 2
     return folder
 
 
@@ -167,7 +168,7 @@ def test_a_result_says_what_was_reached_and_what_it_cost(finished: Path) -> None
 
 def test_what_is_there_is_not_made_again(finished: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "results").iterdir()}
-    progress = run_jobs(suite(seeds=1).jobs(), finished, num_workers=2)
+    progress = run(suite(seeds=1).jobs(), finished)
     assert (len(progress.kept), len(progress.done)) == (2, 0)
     assert {path: path.stat().st_mtime_ns for path in (finished / "results").iterdir()} == before
 
@@ -179,40 +180,62 @@ def test_a_failed_job_keeps_its_traceback_stops_no_other_and_is_tried_again(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     jobs = suite({"faulty": {"agent": "faulty_agent:Faulty"}, "noise": {"agent": "reinforce", "source": "noise"}}).jobs()[1:]
-    seen: list[Progress] = []
+    totals: list[int] = []
     for _ in range(2):
-        progress = run_jobs(jobs, tmp_path / "out", 1, seen.append)
-        assert list(progress.failed) == ["faulty on oracle-tiny, seed 0"]
-        text = progress.failed["faulty on oracle-tiny, seed 0"].read_text()
+        progress = run(jobs, tmp_path / "out", 1, lambda progress: totals.append(progress.total))
+        (job, path) = progress.failed[0]
+        assert job.name == "faulty on oracle-tiny, seed 0"
+        text = path.read_text()
         assert "RuntimeError: no idea what to do" in text
         assert "Traceback" in text
     assert len(progress.kept) == 1
     assert not path_of(tmp_path / "out", jobs[0].key).exists()
-    assert all(state.total == 2 for state in seen)
+    assert set(totals) == {2}
 
 
-def test_a_killed_benchmark_goes_on_and_ends_with_the_same_metrics(finished: Path, tmp_path: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; from tests.test_bench import suite; from seqgan_env.bench.runner import run_jobs\n"
-        "run_jobs(suite().jobs(), Path(sys.argv[1]), 2)"
-    )
-    for seconds in (0.5, 2.5):
-        process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=Path(__file__).parents[1])
-        time.sleep(seconds)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    run_jobs(suite().jobs(), tmp_path, 2)
-    assert metrics(tmp_path) == metrics(finished)
+def test_one_worker_and_two_find_the_same(finished: Path, tmp_path: Path) -> None:
+    run(suite().jobs(), tmp_path, num_workers=1)
+    assert differences(finished, tmp_path) == []
+
+
+def test_results_that_differ_are_told_apart(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "copy")
+    changed, gone = sorted((tmp_path / "copy" / "results").iterdir())
+    content = json.loads(changed.read_text())
+    content["metrics"]["nll_oracle"] = np.nextafter(content["metrics"]["nll_oracle"], 10)
+    content["costs"]["wall_seconds"] += 1
+    changed.write_text(json.dumps(content))
+    gone.unlink()
+    found = differences(finished, tmp_path / "copy")
+    assert len(found) == 2
+    assert "only in" in found[0]
+    assert found[1].endswith("differs in metrics")
+
+
+def test_what_is_not_what_the_benchmark_began_with_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("".join(f"{a} {b}\n" for a in "abcdef" for b in "abcdef"))
+    text = {"text": {"task": "text", "corpus": str(tmp_path / "corpus.txt")}}
+    small = {key: value for key, value in TINY.items() if key not in ("seq_len", "vocab_size")}
+    job = Suite("s", 1, text, {"r": {"agent": "reinforce"}}, small).jobs()[0]
+    assert job.key
+    (tmp_path / "corpus.txt").write_text("other words\n" * 40)
+    ((_, path),) = run([job], tmp_path / "out").failed
+    assert "would be another job here than where the benchmark began" in path.read_text()
+
+
+def test_a_folder_takes_one_benchmark_at_a_time(tmp_path: Path) -> None:
+    with opened(tmp_path), pytest.raises(ValueError, match="another `seqgan bench` writes to"):
+        run([], tmp_path)
+    run([], tmp_path)
 
 
 def test_workers_end_with_the_runner(tmp_path: Path) -> None:
     long = suite({"r": {"agent": "reinforce"}}, rounds=100_000, mle_epochs=1).jobs()[1]
     program = (
-        "import sys; from pathlib import Path\n"
-        "from seqgan_env.bench.jobs import Job; from seqgan_env.bench.runner import run_jobs\n"
-        "run_jobs([Job.from_json(sys.argv[2])], Path(sys.argv[1]), 1)"
+        "import sys; from pathlib import Path; from seqgan_env.bench.jobs import Job; from tests.test_bench import run\n"
+        "run([Job.from_json(sys.argv[2])], Path(sys.argv[1]))"
     )
-    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path), long.to_json()])
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path), long.to_json()], cwd=ROOT)
     workers: list[str] = []
     deadline = time.monotonic() + 60
     while not workers and time.monotonic() < deadline:
@@ -241,10 +264,17 @@ def _processes_with(argument: str) -> list[str]:
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ValueError, match="cannot be written"):
-        run_jobs([], tmp_path / "file", 1)
+        run([], tmp_path / "file")
 
 
 # ---- results ----
+
+
+def test_what_is_not_finite_is_not_a_number_once_read(tmp_path: Path) -> None:
+    Result("a", "t", 0, {"nll_gen": math.inf}, curve=[{"round": 1.0, "task/nll_gen": math.nan}]).write(tmp_path / "r.json")
+    found = Result.read(tmp_path / "r.json")
+    assert math.isnan(found.metrics["nll_gen"])
+    assert math.isnan(found.curve[0]["task/nll_gen"])
 
 
 def test_a_result_survives_its_file(tmp_path: Path) -> None:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
-import sys
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from seqgan_env import run_directory
+from seqgan_env.bench.fingerprints import code_of_library, code_of_module, fingerprint
 from seqgan_env.names import choose
-from seqgan_env.plugins import control_options, learns_from_reward, load_agent_class, training_settings
+from seqgan_env.plugins import accepts, control_options, learns_from_reward, load_agent_class, training_settings
 from seqgan_env.settings import PRESETS, TrainSettings, settings_from
 from seqgan_env.tasks import TASKS
 
 REFERENCE = "mle"  # the row that every other one is compared with; its temperature frontier is the measure
 
 _OF_A_SUITE = ("title", "seeds", "tasks", "rows", "settings")
-_DECIDED = ("task", "seed", "threads", "frontier", "control")  # by the harness
-_CHOSEN = ["preset", *(field.name for field in fields(TrainSettings) if field.name not in _DECIDED)]
-_DECIDING_VERSIONS = ("seqgan-env", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib")
+DECIDED_BY_THE_HARNESS = ("task", "seed", "threads", "frontier", "control")
+_CHOSEN = ["preset", *(field.name for field in fields(TrainSettings) if field.name not in DECIDED_BY_THE_HARNESS)]
+# the built-in English is what this Python's own documentation says
+_DECIDING_VERSIONS = ("python", "seqgan-env", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib")
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,25 @@ class Job:
     task: str
     settings: TrainSettings
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """A hash of everything that determines the result: settings, data, the agent's source, versions. Names its file."""
+        """A hash of everything that determines the result: settings, data, code, versions. Names its file."""
         settings = asdict(self.settings)
-        data = {name: _digest(Path(settings.pop(name))) for name in ("corpus", "weights") if settings[name]}
+        data = {name: fingerprint(Path(settings.pop(name))) for name in paths_of(self.settings)}
         versions = {name: version for name, version in run_directory.versions().items() if name in _DECIDING_VERSIONS}
-        deciding = [self.label, self.task, settings, data, _source_of(self.settings.agent), versions]
+        module = load_agent_class(self.settings.agent).__module__
+        deciding = [self.label, self.task, settings, data, code_of_library(), code_of_module(module), versions]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:20]
 
     @property
     def name(self) -> str:
         """What it is, for a person."""
         return f"{self.label} on {self.task}, seed {self.settings.seed}"
+
+    def with_absolute_paths(self) -> Job:
+        """The same job from any working directory."""
+        absolute: dict[str, Any] = {name: str(Path(getattr(self.settings, name)).absolute()) for name in paths_of(self.settings)}
+        return replace(self, settings=replace(self.settings, **absolute))
 
     def to_json(self) -> str:
         """The job as a line of JSON."""
@@ -100,6 +107,7 @@ class Suite:
         Raises:
             ValueError: settings that cannot be.
         """
+        self._check_shared_options()
         rows = {REFERENCE: {"agent": REFERENCE}} | self.rows
         return [
             Job(label, task, self._settings(of_task, of_row, label, seed))
@@ -110,15 +118,30 @@ class Suite:
 
     def _settings(self, of_task: Mapping[str, Any], of_row: Mapping[str, Any], label: str, seed: int) -> TrainSettings:
         """Those of all, then of the task, then of the row; agent options are merged key by key."""
-        groups = (self.settings, of_task, of_row)
-        changes = {name: value for group in groups for name, value in group.items()}
+        changes = {**self.settings, **of_task, **of_row}
         agent = changes.get("agent", TrainSettings.agent)
         options = control_options(agent) if changes.get("source") == "constant" else {}
-        for group in groups:
-            options = options | group.get("agent_options", {})
+        for group in (self.settings, of_task):  # not of this agent alone, which gets those that it takes
+            options = options | {key: value for key, value in group.get("agent_options", {}).items() if accepts(agent, key)}
+        options = options | of_row.get("agent_options", {})
         preset = changes.pop("preset", next(iter(PRESETS)))
         changes |= {"seed": seed, "threads": 1, "control": False, "frontier": label == REFERENCE, "agent_options": options}
         return settings_from(preset, changes)
+
+    def _check_shared_options(self) -> None:
+        """Raises a ValueError for an agent option of [settings] or of a task that no agent of the suite takes."""
+        shared = [self.settings, *self.tasks.values()]
+        rows = [self.settings | of_task | of_row for of_task in self.tasks.values() for of_row in self.rows.values()]
+        agents = sorted({row.get("agent", TrainSettings.agent) for row in rows} | {REFERENCE})
+        for option in (option for group in shared for option in group.get("agent_options", {})):
+            if not any(accepts(agent, option) for agent in agents):
+                raise ValueError(f"suite {self.title!r} has the agent option {option!r}; none of {', '.join(agents)} takes it")
+
+
+def paths_of(settings: TrainSettings) -> list[str]:
+    """Which of the settings are paths of files or folders."""
+    given = [name for name in ("corpus", "weights") if getattr(settings, name)]
+    return given + ["tokenizer"] * bool(settings.tokenizer and Path(settings.tokenizer).is_file())
 
 
 def read_suite(path: Path) -> Suite:
@@ -169,25 +192,3 @@ def grid(
     rows.pop(REFERENCE, None)
     columns = {choose(TASKS, task, "task"): {"task": task} for task in tasks}
     return Suite(f"{', '.join(agents)} on {', '.join(tasks)}", seeds, columns, rows, settings)
-
-
-def _digest(path: Path) -> str:
-    """A hash of a file, or of the names and contents of all files below a folder."""
-    files: Iterable[Path] = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    found = hashlib.sha256()
-    try:
-        for file in files:
-            found.update(json.dumps([file.relative_to(path).as_posix(), file.stat().st_size]).encode())
-            found.update(file.read_bytes())
-    except OSError as problem:
-        raise ValueError(f"{path} cannot be read: {problem.strerror}") from problem
-    return found.hexdigest()
-
-
-def _source_of(agent: str) -> str:
-    """A hash of the module of an agent, so that a changed one is another job."""
-    module = sys.modules[load_agent_class(agent).__module__]
-    try:
-        return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
-    except OSError:  # compiled, or typed in
-        return ""

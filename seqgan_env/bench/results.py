@@ -5,6 +5,7 @@ docs/benchmarks.md has the schema, for results from elsewhere too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -26,7 +27,7 @@ class Result:
         label: the row of the table.
         task: the column.
         seed: runs of one seed are paired.
-        metrics: of the final policy, as `Task.evaluate` names them.
+        metrics: of the final policy, as `Task.evaluate` names them; what is not finite is not a number once read.
         key: hash of what determined it; names the file.
         frontier: metrics of the pre-trained policy by temperature; of the reference only.
         curve: by round what was measured: `task/...`, `discriminator/...`, `budget/...`, and `seconds` since the run began.
@@ -75,9 +76,10 @@ class Result:
         for name, kind in _KINDS.items():
             if name in content and not isinstance(content[name], kind):
                 raise ValueError(f"{path} is no result: {name} is {type(content[name]).__name__}; expected {kind.__name__}")
-        bad = [name for name, value in content["metrics"].items() if not isinstance(value, (int, float))]
-        if bad:
-            raise ValueError(f"{path} has metrics that are no numbers: {', '.join(bad)}")
+        for name in ("metrics", "budget", "costs", "real"):
+            content[name] = _numbers(content.get(name, {}), f"{path} has {name}")
+        for name in ("frontier", "curve"):
+            content[name] = [_numbers(row, f"{path} has rows of {name}") for row in content.get(name, [])]
         return cls(**content)
 
 
@@ -93,6 +95,16 @@ _KINDS: Mapping[str, type] = {
     "costs": dict,
     "real": dict,
 }
+
+
+def _numbers(row: Any, what: str) -> Row:
+    """A row of numbers, where null, which is how JSON has what is not finite, becomes not a number."""
+    if not isinstance(row, dict):
+        raise ValueError(f"{what} that are {type(row).__name__}; expected names with numbers")
+    bad = [name for name, value in row.items() if value is not None and not isinstance(value, (int, float))]
+    if bad:
+        raise ValueError(f"{what} that are no numbers: {', '.join(bad)}")
+    return {name: math.nan if value is None else value for name, value in row.items()}
 
 
 def path_of(folder: Path, key: str) -> Path:

@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import fcntl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from seqgan_env.bench.jobs import Job
 from seqgan_env.bench.results import FAILURES, RESULTS, Result, path_of
+from seqgan_env.run_directory import write_text
 
-_POLL_SECONDS = 0.05
-_ENV = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # a job is one thread, whatever the machine has
+_POLL_SECONDS = 0.1
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that is over.
+
+    Attributes:
+        job: with its result in the folder, unless it failed.
+        problem: why it failed, with the traceback; None where it did not.
+    """
+
+    job: Job
+    problem: str | None
+
+
+class Pool(Protocol):
+    """Where jobs run."""
+
+    def num_slots(self) -> int:
+        """How many jobs can run at a time; may change."""
+        ...
+
+    def start(self, job: Job) -> None:
+        """Begins a job and does not wait."""
+        ...
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """The jobs that have ended since, after `seconds` or earlier."""
+        ...
+
+    def close(self) -> None:
+        """Ends what still runs."""
+        ...
 
 
 @dataclass
@@ -24,20 +58,53 @@ class Progress:
     Attributes:
         kept: had a result already.
         waiting: not begun.
-        running: at this moment.
+        running: at this moment, with when they began by `time.monotonic`.
         done: made now.
         failed: each with the file that says why.
+        seconds: that jobs of a row took, by its label.
+        num_slots: jobs that can run at a time.
     """
 
     kept: list[Job] = field(default_factory=list)
     waiting: list[Job] = field(default_factory=list)
-    running: list[Job] = field(default_factory=list)
+    running: list[tuple[Job, float]] = field(default_factory=list)
     done: list[Job] = field(default_factory=list)
-    failed: dict[str, Path] = field(default_factory=dict)
+    failed: list[tuple[Job, Path]] = field(default_factory=list)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    num_slots: int = 1
 
     @property
     def total(self) -> int:
-        return len(self.kept) + len(self.waiting) + len(self.running) + len(self.done) + len(self.failed)
+        return len(self.kept) + self.num_left + len(self.done) + len(self.failed)
+
+    @property
+    def num_left(self) -> int:
+        return len(self.waiting) + len(self.running)
+
+    def seconds_left(self) -> float | None:
+        """By what jobs of the same row took, or of any where none of it has ended; None before the first has."""
+        every = [seconds for of_row in self.seconds.values() for seconds in of_row]
+        if not every:
+            return None
+
+        def expected(job: Job) -> float:
+            known = self.seconds.get(job.label, every)
+            return sum(known) / len(known)
+
+        now = time.monotonic()
+        running = [max(0.0, expected(job) - (now - since)) for job, since in self.running]
+        work = sum(map(expected, self.waiting)) + sum(running)
+        return max([work / max(1, min(self.num_slots, self.num_left)), *running])
+
+    def end(self, job: Job, failure: Path | None) -> None:
+        """Notes that a running job is over."""
+        since = next(since for running, since in self.running if running is job)
+        self.running.remove((job, since))
+        if failure is None:
+            self.done.append(job)
+            self.seconds.setdefault(job.label, []).append(time.monotonic() - since)
+        else:
+            self.failed.append((job, failure))
 
 
 Watch = Callable[[Progress], None]
@@ -47,19 +114,16 @@ def begin(jobs: Sequence[Job], folder: Path) -> Progress:
     """The jobs that have a result in `folder` and those that still need one.
 
     Raises:
-        ValueError: the folder cannot be written, or a result in it is damaged.
+        ValueError: a result is damaged.
     """
-    try:
-        for name in (RESULTS, FAILURES):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise ValueError(f"{folder} cannot be written: {problem.strerror}") from problem
     progress = Progress()
     for job in jobs:
         path = path_of(folder, job.key)
         if path.exists():
-            Result.read(path)
+            seconds = Result.read(path).costs.get("wall_seconds")
             progress.kept.append(job)
+            if seconds is not None:
+                progress.seconds.setdefault(job.label, []).append(seconds)
         else:
             progress.waiting.append(job)
     return progress
@@ -70,76 +134,67 @@ def failure_path(folder: Path, job: Job) -> Path:
     return folder / FAILURES / f"{job.key}.txt"
 
 
-class _Worker:
-    """A job in a process of its own, which ends with this one."""
+@contextmanager
+def opened(folder: Path) -> Iterator[None]:
+    """The folder of a benchmark, made if need be, for one process at a time.
 
-    def __init__(self, job: Job, folder: Path) -> None:
-        self.job, self.log, self.result = job, failure_path(folder, job), path_of(folder, job.key)
-        with self.log.open("w", encoding="utf-8") as log:
-            log.write(f"{job.name}\n{job.to_json()}\n\n")
-            log.flush()
-            command = [sys.executable, "-P", "-m", "seqgan_env.bench.worker", str(self.result)]
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True, env=os.environ | _ENV
-            )
-        assert self.process.stdin is not None
+    Raises:
+        ValueError: it cannot be written, or a benchmark that still runs writes there.
+    """
+    try:
+        for name in (RESULTS, FAILURES):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        lock = (folder / _LOCK).open("w")
+    except OSError as problem:
+        raise ValueError(f"{folder} cannot be written: {problem.strerror}") from problem
+    with lock:
         try:
-            self.process.stdin.write(job.to_json() + "\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:  # it died at once; its log says why
-            pass
-
-    def succeeded(self) -> bool | None:
-        """None while it runs. The log of what went well is removed."""
-        if self.process.poll() is None:
-            return None
-        if self.process.returncode == 0 and self.result.exists():
-            self.log.unlink()
-            return True
-        with self.log.open("a", encoding="utf-8") as log:
-            log.write(f"\nended with code {self.process.returncode}\n")
-        return False
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.log.unlink(missing_ok=True)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it however this process ends
+        except OSError as problem:
+            raise ValueError(f"another `seqgan bench` writes to {folder}; wait for it, or choose another folder") from problem
+        yield
 
 
-def run_jobs(jobs: Sequence[Job], folder: Path, num_workers: int, watch: Watch = lambda progress: None) -> Progress:
-    """Runs what has no result yet, `num_workers` processes of one thread at a time.
+def run_jobs(jobs: Sequence[Job], folder: Path, pool: Pool, watch: Watch = lambda progress: None) -> Progress:
+    """Runs what has no result yet.
 
     Args:
         jobs: of a suite.
-        folder: of the benchmark; results go to `results/`, what went wrong to `failures/`.
-        num_workers: K.
-        watch: called whenever something changed.
+        folder: of the benchmark, `opened`; results go to `results/`, what went wrong to `failures/`.
+        pool: where they run; closed at the end.
+        watch: called about ten times a second, and whenever something has changed.
 
     Raises:
         ValueError: as `begin`.
     """
-    progress, workers = begin(jobs, folder), list[_Worker]()
     try:
-        while progress.waiting or workers:
+        progress = begin(jobs, folder)
+        watch(progress)
+        while progress.num_left:
+            _fill(progress, pool, folder)
             watch(progress)
-            while progress.waiting and len(workers) < num_workers:
-                job = progress.waiting.pop(0)
-                workers.append(_Worker(job, folder))
-                progress.running.append(job)
-                watch(progress)
-            time.sleep(_POLL_SECONDS)
-            for worker in list(workers):
-                succeeded = worker.succeeded()
-                if succeeded is None:
-                    continue
-                workers.remove(worker)
-                progress.running.remove(worker.job)
-                if succeeded:
-                    progress.done.append(worker.job)
-                else:
-                    progress.failed[worker.job.name] = worker.log
+            for ended in pool.wait(_POLL_SECONDS):
+                progress.end(ended.job, _failure(ended, folder))
     finally:
-        for worker in workers:
-            worker.kill()
+        pool.close()
     watch(progress)
     return progress
+
+
+def _fill(progress: Progress, pool: Pool, folder: Path) -> None:
+    """Starts as many jobs as there is room for."""
+    progress.num_slots = max(1, pool.num_slots())
+    while progress.waiting and len(progress.running) < progress.num_slots:
+        job = progress.waiting.pop(0)
+        failure_path(folder, job).unlink(missing_ok=True)
+        pool.start(job)
+        progress.running.append((job, time.monotonic()))
+
+
+def _failure(ended: Ended, folder: Path) -> Path | None:
+    """The file that says why a job failed, if it did."""
+    if ended.problem is None:
+        return None
+    path = failure_path(folder, ended.job)
+    write_text(path, f"{ended.job.name}\n{ended.job.to_json()}\n\n{ended.problem}\n")
+    return path

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 
 from seqgan_env import run_directory
-from seqgan_env.bench.jobs import Job
+from seqgan_env.bench.jobs import Job, paths_of
 from seqgan_env.bench.results import Result
 from seqgan_env.metrics.likelihood import unigram_metrics
 from seqgan_env.train import Trainer
@@ -29,9 +30,23 @@ NUM_SAMPLES = 10
 _CURVE = ("task/", "discriminator/", "budget/")
 
 
-def run_job(job: Job) -> Result:
-    """The result of a job, made in this process."""
-    started = time.perf_counter()
+ENVIRONMENT = {"PYTHONHASHSEED": "0"} | dict.fromkeys(  # one thread, whatever the machine has, and sets in one order
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
+
+
+def run_job(job: Job, key: str) -> Result:
+    """The result of a job, made in this process, which must have begun with `ENVIRONMENT`.
+
+    Raises:
+        RuntimeError: the job has another key here than where it was made: code, data or versions are others.
+    """
+    if job.key != key:
+        raise RuntimeError(
+            f"{job.name} would be another job here than where the benchmark began: the code, the data or a version has changed"
+            " since, or is another one on this machine"
+        )
+    started, started_cpu = time.perf_counter(), time.process_time()
     torch.set_num_threads(job.settings.threads)
     trainer = Trainer(job.settings)
     curve: list[dict[str, float]] = []
@@ -58,7 +73,7 @@ def run_job(job: Job) -> Result:
         budget=budget,
         costs={
             "wall_seconds": time.perf_counter() - started,
-            "cpu_seconds": time.process_time(),
+            "cpu_seconds": time.process_time() - started_cpu,
             "peak_bytes": float(_peak_bytes()),
         },
         samples=run.samples["agent"][:NUM_SAMPLES],
@@ -70,7 +85,7 @@ def run_job(job: Job) -> Result:
 def _settings(job: Job) -> dict[str, Any]:
     """Without the paths of this machine."""
     settings = asdict(job.settings)
-    return settings | {name: Path(settings[name]).name for name in ("corpus", "weights") if settings[name]}
+    return settings | {name: Path(settings[name]).name for name in paths_of(job.settings)}
 
 
 def origin() -> dict[str, Any]:
@@ -88,13 +103,16 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """Of the checkout that this package was installed from, if it was."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
+    """Of the checkout that this package lies in, if it does."""
+    folder = str(Path(__file__).parent)
+    for command in (["ls-files", "--error-unmatch", __file__], ["describe", "--always", "--dirty"]):
+        try:
+            done = subprocess.run(["git", "-C", folder, *command], capture_output=True, text=True, check=False)
+        except OSError:
+            return None
+        if done.returncode:
+            return None
+    return done.stdout.strip()
 
 
 def _peak_bytes() -> int:
@@ -115,10 +133,11 @@ def _end_with_parent() -> None:
 
 def main() -> None:
     """Runs the job on stdin."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     sys.path.append(str(Path.cwd()))  # so that an agent can be a module of the user's own
-    job = Job.from_json(sys.stdin.readline())
+    job, path = Job.from_json(sys.stdin.readline()), Path(sys.argv[1])
     _end_with_parent()
-    run_job(job).write(Path(sys.argv[1]))
+    run_job(job, path.stem).write(path)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from seqgan_env.language_model import LSTMLanguageModel
-from seqgan_env.metrics.likelihood import oracle_metrics
+from seqgan_env.metrics.likelihood import nll_per_token, oracle_metrics, unigram_metrics
 from seqgan_env.streams import RowStreams, seed_key
 from seqgan_env.tasks.real_data import draw_without_repeats
 from seqgan_env.types import RolloutPolicy, TokenSpec
@@ -83,6 +83,31 @@ class OracleTask:
     def evaluate(self, policy: RolloutPolicy, rng: torch.Generator) -> dict[str, float]:
         """The likelihood metrics of `seqgan_env.metrics.likelihood`, in nats per token, and those of the unigram."""
         return oracle_metrics(policy, self.oracle, self.spec, self.held_out, self.settings.num_eval, rng)
+
+    def measure(self, samples: Tensor) -> dict[str, float]:
+        """What can be said of sequences (B, T) from anywhere: `nll_oracle`, in nats per token, and the metrics of the unigram.
+
+        Raises:
+            ValueError: they are no finished sequences of this task, or none.
+        """
+        if not len(samples):
+            raise ValueError("samples are empty; one sequence or more is needed")
+        self.spec.check_sequences(samples, "samples")
+        return {"nll_oracle": nll_per_token(self.oracle, self.spec, samples)} | unigram_metrics(self.spec, samples)
+
+    def encode(self, text: str) -> Tensor:
+        """Tokens written as numbers ("3 14 15") as a sequence (T,).
+
+        Raises:
+            ValueError: these are not T numbers of tokens.
+        """
+        words = text.split()
+        bad = [word for word in words if not (word.isascii() and word.isdecimal() and int(word) < self.spec.vocab_size)]
+        if bad:
+            raise ValueError(f"text {text[:40]!r} holds {bad[0]!r}; allowed are tokens 0..{self.spec.vocab_size - 1}")
+        if len(words) != self.spec.seq_len:
+            raise ValueError(f"text {text[:40]!r} has {len(words)} tokens; a sequence of this task has {self.spec.seq_len}")
+        return torch.tensor([int(word) for word in words])
 
     def decode(self, tokens: Tensor) -> str:
         return " ".join(str(token) for token in tokens.tolist() if token != self.spec.pad_token)

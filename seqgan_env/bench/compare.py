@@ -1,0 +1,63 @@
+"""Whether two benchmarks found the same: everything in their results but seconds, memory and machines, bit for bit.
+
+python -m seqgan_env.bench.compare DIR DIR2
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seqgan_env import run_directory
+from seqgan_env.bench.results import RESULTS
+
+_OF_THE_MACHINE = ("costs", "origin")
+
+
+def differences(first: Path, second: Path) -> list[str]:
+    """What differs, a line each; none where both have the same results with the same content.
+
+    Raises:
+        ValueError: a result is damaged, or a folder has none.
+    """
+    ours, theirs = _contents(first), _contents(second)
+    found = [f"{name} is only in {first}" for name in ours if name not in theirs]
+    found += [f"{name} is only in {second}" for name in theirs if name not in ours]
+    for name in sorted(set(ours) & set(theirs)):
+        parts = [part for part in ours[name] if ours[name][part] != theirs[name].get(part)]
+        found += [f"{name} ({ours[name]['label']}, {ours[name]['task']}) differs in {', '.join(parts)}"] * bool(parts)
+    return found
+
+
+def _contents(folder: Path) -> dict[str, dict[str, Any]]:
+    found = {path.name: _content(path) for path in sorted((folder / RESULTS).glob("*.json"))}
+    if not found:
+        raise ValueError(f"{folder} has no results ({RESULTS}/*.json)")
+    return found
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """A result as JSON has it, where a number is as long as it takes to be that number."""
+    content = {name: value for name, value in run_directory.read_json(path).items() if name not in _OF_THE_MACHINE}
+    return content | {"curve": [{k: v for k, v in row.items() if k != "seconds"} for row in content["curve"]]}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints what differs; 0 where nothing does, 2 where they cannot be compared."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folders", type=Path, nargs=2, metavar="DIR", help="folder of a benchmark")
+    first, second = parser.parse_args(argv).folders
+    try:
+        found = differences(first, second)
+    except ValueError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    print("\n".join(found) or f"{len(_contents(first))} results, and all are the same")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

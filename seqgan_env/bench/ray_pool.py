@@ -1,0 +1,87 @@
+"""Jobs as tasks of a Ray cluster: Ray places them, repeats what a lost worker had, and brings the results back as values."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from seqgan_env.bench.jobs import Job
+from seqgan_env.bench.results import Result, path_of
+from seqgan_env.bench.runner import Ended
+from seqgan_env.bench.worker import ENVIRONMENT, run_job
+
+NUM_RETRIES = 3  # of a job whose worker is lost
+
+_STORE_BYTES = 80 * 2**20  # of a cluster on this machine: results are small
+
+
+class RayPool:
+    """A task of one CPU a job, each in a worker process of its own; this process writes the results."""
+
+    def __init__(self, folder: Path, address: str, num_workers: int | None, agents: Iterable[str]) -> None:
+        """Args:
+        folder: of the benchmark.
+        address: "local" for a cluster on this machine that ends with this process, "auto" for the one that this machine is part
+            of, or the address of one.
+        num_workers: jobs at a time; all CPUs of the cluster if None.
+        agents: of the jobs; those given as `package.module:Class` are sent along.
+
+        Raises:
+            ValueError: Ray is missing or the cluster cannot be reached.
+        """
+        self._ray, self._folder, self._num_workers = _import_ray(), folder, num_workers
+        modules = _modules_of(agents)
+        environment = {"env_vars": ENVIRONMENT} | ({"py_modules": modules} if modules else {})
+        settings: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": logging.ERROR}
+        if address == "local":
+            settings |= {"num_cpus": num_workers, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+        try:
+            self._ray.init(address=address, **settings)
+        except (ConnectionError, RuntimeError, ValueError) as problem:
+            raise ValueError(f"no Ray cluster at {address!r}: {problem}; allowed are local, auto and an address") from problem
+        self._task = self._ray.remote(num_cpus=1, max_calls=1, max_retries=NUM_RETRIES)(run_job)
+        self._jobs: dict[Any, Job] = {}
+
+    def num_slots(self) -> int:
+        return self._num_workers or int(self._ray.cluster_resources().get("CPU", 0))
+
+    def start(self, job: Job) -> None:
+        self._jobs[self._task.remote(job.with_absolute_paths(), job.key)] = job
+
+    def wait(self, seconds: float) -> list[Ended]:
+        over, _ = self._ray.wait(list(self._jobs), num_returns=len(self._jobs), timeout=seconds)
+        return [self._ended(reference) for reference in over]
+
+    def close(self) -> None:
+        for reference in self._jobs:
+            self._ray.cancel(reference, force=True)
+        self._ray.shutdown()
+
+    def _ended(self, reference: Any) -> Ended:
+        job = self._jobs.pop(reference)
+        try:
+            result: Result = self._ray.get(reference)
+        except self._ray.exceptions.RayError as problem:
+            return Ended(job, str(problem))
+        result.write(path_of(self._folder, job.key))
+        return Ended(job, None)
+
+
+def _import_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or Ray reports to its makers
+    try:
+        import ray
+    except ImportError as problem:
+        raise ValueError(f"--ray needs the library ray (pip install 'seqgan-env[ray]'): {problem}") from problem
+    return ray
+
+
+def _modules_of(agents: Iterable[str]) -> list[str]:
+    """The folder or file of each package that an agent given as `package.module:Class` is part of."""
+    packages = sorted({name.partition(":")[0].split(".")[0] for name in agents if ":" in name})
+    modules = [importlib.import_module(name) for name in packages]
+    return [next(iter(getattr(module, "__path__", [module.__file__]))) for module in modules]

@@ -1,0 +1,78 @@
+"""Rows from elsewhere: samples of any program, measured as those of a run are, and put beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqgan_env.bench.results import Result
+from seqgan_env.bench.worker import NUM_SAMPLES, origin
+from seqgan_env.metrics.likelihood import unigram_metrics
+from seqgan_env.tasks import make_task
+from seqgan_env.tasks.reading import read_lines
+from seqgan_env.types import MeasuresSamples
+
+
+def result_of_samples(
+    path: Path,
+    task_name: str,
+    task_settings: Mapping[str, Any],
+    label: str,
+    column: str | None = None,
+    seed: int = 0,
+    nll_gen: float | None = None,
+) -> Result:
+    """The result of samples in a file, a sequence a line as `seqgan sample` prints it.
+
+    Args:
+        path: of the file.
+        task_name: of the task that they are samples for.
+        task_settings: of it, where they differ from its defaults.
+        label: the row.
+        column: what the benchmark calls the task, where that is not its name.
+        seed: of the runs that it is paired with.
+        nll_gen: of the held-out sequences under the policy that wrote the samples, in nats per token, if it is known.
+
+    Raises:
+        ValueError: a setting, or the file; the message says in which line.
+    """
+    task, column = make_task(task_name, **task_settings), column or task_name
+    if not isinstance(task, MeasuresSamples):
+        raise ValueError(f"task {task_name} cannot measure samples whose policy it does not know")
+    samples = read_samples(path, task)
+    known = {} if nll_gen is None else {"nll_gen": nll_gen}
+    return Result(
+        label=label,
+        task=column,
+        seed=seed,
+        metrics=dict(task.measure(samples)) | known,
+        key=hashlib.sha256(json.dumps(["samples", label, column, seed]).encode()).hexdigest()[:20],
+        real=unigram_metrics(task.spec, task.held_out),
+        samples=[task.decode(row) for row in samples[:NUM_SAMPLES]],
+        origin=origin() | {"samples": f"{len(samples)} of {path.name}"},
+    )
+
+
+def read_samples(path: Path, task: MeasuresSamples) -> Tensor:
+    """Sequences (B, T) from the lines of a file, B 2 or more.
+
+    Raises:
+        ValueError: it cannot be read, is no UTF-8, has too few lines, or a line is no sequence of the task.
+    """
+    lines = read_lines(str(path), "samples")
+    if len(lines) < 2:
+        raise ValueError(f"samples {path} has {len(lines)} lines; 2 or more are needed, a sequence each")
+    return torch.stack([_encoded(line, f"samples {path}, line {i}", task) for i, line in enumerate(lines, start=1)])
+
+
+def _encoded(line: str, where: str, task: MeasuresSamples) -> Tensor:
+    try:
+        return task.encode(line)
+    except ValueError as problem:
+        raise ValueError(f"{where}: {problem}") from problem
