@@ -133,8 +133,10 @@ def paired(x: np.ndarray, y: np.ndarray) -> Paired:
         return Paired(middle, math.nan, math.nan, math.nan, 1)
     if not difference.any():
         return Paired(0.0, 0.0, 0.0, 1.0, len(x))
-    half = float(stats.t.ppf(QUANTILES[1], len(x) - 1) * difference.std(ddof=1) / math.sqrt(len(x)))
-    return Paired(middle, middle - half, middle + half, float(stats.ttest_rel(x, y).pvalue), len(x))
+    error = float(difference.std(ddof=1)) / math.sqrt(len(x))
+    half = float(stats.t.ppf(QUANTILES[1], len(x) - 1)) * error
+    p_value = 2 * float(stats.t.sf(abs(middle) / error, len(x) - 1)) if error else 0.0
+    return Paired(middle, middle - half, middle + half, p_value, len(x))
 
 
 def _checked(scores: np.ndarray) -> np.ndarray:
