@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.leaderboard import BEGIN, END, main
 from seqgan_env.adversarial import evaluate_task
 from seqgan_env.bench.jobs import REFERENCE, Job, Suite
 from seqgan_env.bench.leaderboard import COLLAPSED, OFF, ORACLE, REAL, Entry, Standings
@@ -261,3 +263,58 @@ def _at_temperatures(job: Job) -> tuple[list[Result], float]:
 
     results = [Result(str(t), job.task, seed, metrics(t, 1000 + seed)) for t in (*SHARPENED, *COLLAPSED_AT)]
     return results, metrics(1.0, 1000 + seed)["nll_oracle"] - metrics(1.0, 2000 + seed)["nll_oracle"]
+
+
+# ---- the leaderboard in the README ----
+
+README = f"# Title\n\nwords before\n\n{BEGIN}\nold\n{END}\n\nwords after\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for place in (tmp_path / "one" / "results", tmp_path / "two" / "results"):
+        place.mkdir(parents=True)
+    for i, result in enumerate([*references(), *row("learner", [0.1] * 5)]):
+        result.write(tmp_path / "one" / "results" / f"{i}.json")
+    for i, result in enumerate(row("an | other", [0.2] * 5)):
+        result.write(tmp_path / "two" / "results" / f"{i}.json")
+    (tmp_path / "README.md").write_text(README)
+    return tmp_path
+
+
+def test_the_readme_is_rewritten_between_its_markers_and_nowhere_else(folder: Path) -> None:
+    arguments = [str(folder / "one"), str(folder / "two"), "--readme", str(folder / "README.md")]
+    assert main([*arguments, "--check"]) == 1
+    assert (folder / "README.md").read_text() == README
+    assert main(arguments) == 0
+    text = (folder / "README.md").read_text()
+    assert text.startswith(f"# Title\n\nwords before\n\n{BEGIN}\n")
+    assert text.endswith(f"{END}\n\nwords after\n")
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| an \\| other", "| learner", "| mle (reference)"]
+    assert "+0.200 (+0.200 to +0.200)" in lines[2]
+    assert "over 5 seeds" in text
+    assert main([*arguments, "--check"]) == 0
+    assert main(arguments) == 0
+    assert (folder / "README.md").read_text() == text
+
+
+def test_a_readme_with_other_numbers_is_stale(folder: Path) -> None:
+    arguments = [str(folder / "one"), "--readme", str(folder / "README.md")]
+    assert main(arguments) == 0
+    text = (folder / "README.md").read_text()
+    (folder / "README.md").write_text(text.replace("+0.100", "+0.101"))
+    assert main([*arguments, "--check"]) == 1
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{END}{BEGIN}", f"{END}{BEGIN}{END}"])
+def test_a_readme_without_the_markers_is_left_alone(folder: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "README.md").write_text(text)
+    assert main([str(folder / "one"), "--readme", str(folder / "README.md")]) == 2
+    assert "expected one <!-- leaderboard:begin -->" in capsys.readouterr().err
+    assert (folder / "README.md").read_text() == text
+
+
+def test_a_benchmark_without_results_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(folder / "three"), "--readme", str(folder / "README.md")]) == 2
+    assert "three has no results" in capsys.readouterr().err

@@ -111,6 +111,14 @@ def write(tmp_path: Path, results: list[Result]) -> Path:
     return tmp_path / "out"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def libraries() -> None:
+    """Without them there is no page."""
+    pytest.importorskip("jinja2", reason="needs the extra bench")
+    pytest.importorskip("vl_convert", reason="needs the extra bench")
+    report._page_libraries()
+
+
 # ---- what is written ----
 
 
@@ -245,7 +253,8 @@ def test_without_the_extra_the_tables_are_written_and_the_command_is_said(
 
 
 def test_every_picture_is_a_specification_with_titled_axes_and_units() -> None:
-    vl_convert = pytest.importorskip("vl_convert")
+    import vl_convert
+
     headings = set()
     for _, figures in figures_of(Standings(everything())):
         for figure in figures:
@@ -301,7 +310,6 @@ FLAGS = (
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A headless Chromium with the page of `everything` open and drawn."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    pytest.importorskip("vl_convert")
     if not CHROMIUM or not DRIVER:
         pytest.skip("needs chromium and chromedriver")
     from selenium.webdriver.support.ui import WebDriverWait

@@ -63,13 +63,15 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
     title = METRICS[KINDS[kind].score]
     row = {"field": "row", "type": "nominal", "sort": [e.label for e in entries], "title": None, "axis": {"labelLimit": 130}}
     colour, hover = _colour(standings), {"row": "row", "x": title, "low": "low", "high": "high"}
-    intervals = {"x": _axis("low", title), "x2": {"field": "high"}, "y": row} | colour
+    ends = [{"x": end} for value in values for end in (0.0, value["x"], value.get("low", 0.0), value.get("high", 0.0))]
+    domain = _domain(ends, "x", 0.05)
+    intervals = {"x": _axis("low", title, domain), "x2": {"field": "high"}, "y": row} | colour
     layers = [
         {"data": {"values": [{}]}, "mark": {"type": "rule", "color": _GREY}, "encoding": {"x": {"datum": 0}}},
         *_where_known(values, {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": intervals}),
         {
             "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
-            "encoding": {"x": _axis("x", title), "y": row} | colour | _tooltip(hover),
+            "encoding": {"x": _axis("x", title, domain), "y": row} | colour | _tooltip(hover),
         },
     ]
     return _chart({"data": {"values": values}, "layer": layers, "height": 26 * len(values)})
@@ -241,13 +243,13 @@ def _axis(field: str, title: str, domain: list[float] | None = None) -> Spec:
     return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": {"tickCount": 6}}
 
 
-def _domain(points: Iterable[dict[str, Any]], name: str) -> list[float] | None:
-    """The ends of the values with a margin; None without any."""
+def _domain(points: Iterable[dict[str, Any]], name: str, margin: float = 0.2) -> list[float] | None:
+    """The ends of the values with a margin, a share of their distance; None without any."""
     values = [point[name] for point in points]
     if not values:
         return None
-    margin = 0.15 * (max(values) - min(values)) or 0.05
-    return [min(values) - margin, max(values) + margin]
+    wider = margin * (max(values) - min(values)) or 0.05
+    return [_short(min(values) - wider), _short(max(values) + wider)]
 
 
 def _tooltip(titles: dict[str, str]) -> Spec:

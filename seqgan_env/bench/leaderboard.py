@@ -132,6 +132,11 @@ class Entry:
         """Whether a run of it collapsed or is off the frontier."""
         return any(run.mark for run in self.all_runs)
 
+    @property
+    def mark(self) -> str:
+        """What is said beside its name: why it cannot rank, or its role."""
+        return self.outcome if self.is_marked else self.role
+
     def mean(self, metric: str, task: str) -> float:
         """Of a task over the runs that have this metric; not a number where none has."""
         values = [run.metrics[metric] for run in self.runs.get(task, []) if metric in run.metrics]
@@ -263,7 +268,7 @@ class Standings:
         real = [r.real["effective_vocabulary"] for r in self._references(result.task) if "effective_vocabulary" in r.real]
         if result.metrics.get("effective_vocabulary", math.inf) < COLLAPSED_BELOW * max(real, default=0.0):
             return COLLAPSED
-        least_diverse = max(row[kind.diversity] for row in self.frontier(result.task))
+        least_diverse = max(row[kind.diversity] for other in self._references(result.task) for row in other.frontier)
         return OFF if result.metrics.get(kind.diversity, -math.inf) > least_diverse else ""
 
     def _frontiers_for(self, result: Result) -> list[Frontiers]:

@@ -218,7 +218,7 @@ def _column(metric: str, task: str) -> Column:
 
 def _table(name: str, title: str, note: str, columns: list[Column], rows: list[list[Cell]], entries: Sequence[Entry]) -> Table:
     kind = title.rpartition(", ")[2].replace(" ", "-")
-    marks = [entry.outcome if entry.is_marked else entry.role for entry in entries]
+    marks = [entry.mark for entry in entries]
     return Table(f"{name}-{kind}", title, note, columns, rows, marks)
 
 
