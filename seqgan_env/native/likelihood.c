@@ -1,4 +1,6 @@
 /* Log-probabilities under softmax(h W + b), and the gradients of their weighted sum, without storing the logits. */
+#include <string.h>
+
 #include "softmax.h"
 
 INLINE float logit(const Layer *layer, const float *hidden, long token) {
@@ -46,11 +48,11 @@ enum { GRADIENT_ROWS = 48 }; /* rows whose probabilities of one tile stay in cac
 /* Rows of a weighted likelihood: -sum of weights * log p(targets), and what of its gradient is written. */
 typedef struct {
     const Layer *layer;
-    const float *by_token; /* the weight once more, (tiles * TILE, width), its rows padded to whole vectors */
-    long width;
+    const float *by_token; /* the weight once more, (vocab, width), its rows padded to whole vectors */
+    long vocab, width;
     const float *hidden, *shift, *scale, *weights; /* scale: weight / total */
     const int64_t *targets;
-    float *grad_weight, *grad_bias, *grad_hidden; /* packed as the weight; (tiles * TILE,); (R, width) */
+    float *grad_weight, *grad_bias, *grad_hidden; /* of one part: packed as the weight; (tiles * TILE,); (R, width) */
 } Likelihood;
 
 /* weight * (probability - one hot) of one tile for the rows first..first + count - 1, (count, TILE). */
@@ -78,10 +80,9 @@ INLINE void add_grad_bias(const float *grad, long count, float *bias) {
     }
 }
 
-INLINE void add_grad_weight(int wide, const Likelihood *l, const float *grad, long first, long count, long tile) {
+INLINE void add_grad_weight(int wide, const Likelihood *l, const float *grad, long first, long count, float *out) {
     enum { UNITS = 4 };
     const long depth = l->layer->depth;
-    float *out = l->grad_weight + tile * depth * TILE;
     for (long unit = 0; unit < depth; unit += UNITS) {
         const float *hidden[UNITS];
         v16 sum[UNITS][4];
@@ -102,7 +103,9 @@ INLINE void add_grad_units(
     v16 sum[ROWS][4];
     UNROLL for (int i = 0; i < ROWS; i++)
         UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = load(out[i] + from + LANES * j);
-    multiply(ROWS, wide < vectors ? wide : vectors, vectors, sum, grad, 1, l->by_token + tile * TILE * l->width + from, l->width, TILE);
+    const float *weight = l->by_token + tile * TILE * l->width + from;
+    const long tokens = at_most(TILE, l->vocab - tile * TILE);
+    multiply(ROWS, wide < vectors ? wide : vectors, vectors, sum, grad, 1, weight, l->width, tokens);
     UNROLL for (int i = 0; i < ROWS; i++)
         UNROLL for (int j = 0; j < vectors; j++) store(out[i] + from + LANES * j, sum[i][j]);
 }
@@ -122,29 +125,49 @@ INLINE void add_grad_hidden(int wide, const Likelihood *l, const float *grad, lo
     }
 }
 
-/* softmax_gradients(begin, end, layer, by_token, width, hidden, shift, scale, weights, targets, num_rows, tiles_per_part, grad_weight,
-   grad_bias, grad_hidden (parts, num_rows, width)) adds the gradients that come from the tokens of the parts begin..end - 1: a part
-   is tiles_per_part tiles, and has a grad_hidden of its own, so that sums have one order however parts are spread. */
-INLINE int softmax_gradients_body(int wide, const Argument *a) {
-    const Layer layer = read_layer(a + 2);
-    const long num_rows = a[15].size, tiles_per_part = a[16].size;
-    Likelihood l = {
-        .layer = &layer, .by_token = a[8].address, .width = a[9].size, .hidden = a[10].address, .shift = a[11].address,
-        .scale = a[12].address, .weights = a[13].address, .targets = a[14].address, .grad_weight = a[17].address,
-        .grad_bias = a[18].address};
+INLINE void add_part(int wide, const Likelihood *l, long num_rows, long begin, long end) {
     float grad[GRADIENT_ROWS * TILE] __attribute__((aligned(64)));
-    for (long part = a[0].size; part < a[1].size; part++) {
-        l.grad_hidden = (float *)a[19].address + part * num_rows * l.width;
-        for (long first = 0; first < num_rows; first += GRADIENT_ROWS) {
-            const long count = at_most(GRADIENT_ROWS, num_rows - first);
-            for (long tile = part * tiles_per_part; tile < at_most((part + 1) * tiles_per_part, layer.tiles); tile++) {
-                grad_logits(wide, &l, first, count, tile, grad);
-                add_grad_bias(grad, count, l.grad_bias + tile * TILE);
-                add_grad_weight(wide, &l, grad, first, count, tile);
-                add_grad_hidden(wide, &l, grad, first, count, tile);
-            }
+    for (long first = 0; first < num_rows; first += GRADIENT_ROWS) {
+        const long count = at_most(GRADIENT_ROWS, num_rows - first);
+        for (long tile = begin; tile < end; tile++) {
+            grad_logits(wide, l, first, count, tile, grad);
+            add_grad_bias(grad, count, l->grad_bias + (tile - begin) * TILE);
+            add_grad_weight(wide, l, grad, first, count, l->grad_weight + (tile - begin) * l->layer->depth * TILE);
+            add_grad_hidden(wide, l, grad, first, count, tile);
         }
     }
+}
+
+/* Adds the packed gradients of a part to those of its tokens, (vocab, depth) and (vocab,). */
+INLINE void unpack(const Likelihood *l, long begin, long end, float *weight, float *bias) {
+    const long depth = l->layer->depth;
+    for (long token = begin * TILE; token < at_most(end * TILE, l->vocab); token++) {
+        const long tile = token / TILE - begin, column = token % TILE;
+        for (long k = 0; k < depth; k++) weight[token * depth + k] += l->grad_weight[(tile * depth + k) * TILE + column];
+        bias[token] += l->grad_bias[tile * TILE + column];
+    }
+}
+
+/* softmax_gradients(begin, end, layer, by_token, vocab, width, hidden, shift, scale, weights, targets, num_rows, tiles_per_part,
+   grad_weight (vocab, depth), grad_bias (vocab,), grad_hidden (parts, num_rows, width)) adds the gradients that come from the tokens
+   of the parts begin..end - 1: a part is tiles_per_part tiles, and writes a grad_hidden of its own, so that sums have one order
+   however parts are spread. */
+INLINE int softmax_gradients_body(int wide, const Argument *a) {
+    const Layer layer = read_layer(a + 2);
+    const long num_rows = a[16].size, tiles_per_part = a[17].size, size = tiles_per_part * TILE * (layer.depth + 1);
+    float *room = malloc(sizeof(float) * size);
+    if (!room) return NO_MEMORY;
+    Likelihood l = {&layer,        a[8].address,  a[9].size,     a[10].size, a[11].address, a[12].address, a[13].address,
+                    a[14].address, a[15].address, .grad_bias = room, .grad_weight = room + tiles_per_part * TILE};
+    for (long part = a[0].size; part < a[1].size; part++) {
+        const long begin = part * tiles_per_part, end = at_most(begin + tiles_per_part, layer.tiles);
+        l.grad_hidden = (float *)a[20].address + part * num_rows * l.width;
+        memset(room, 0, sizeof(float) * size);
+        memset(l.grad_hidden, 0, sizeof(float) * num_rows * l.width);
+        add_part(wide, &l, num_rows, begin, end);
+        unpack(&l, begin, end, a[18].address, a[19].address);
+    }
+    free(room);
     return FINE;
 }
 

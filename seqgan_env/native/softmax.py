@@ -21,9 +21,10 @@ class NativeSoftmax:
         self.vocab_size, self.depth = weight.shape
         self.num_tiles = -(-self.vocab_size // native.TILE)
         self._padding = self.num_tiles * native.TILE - self.vocab_size
-        tiles = F.pad(weight.detach(), (0, 0, 0, self._padding)).view(self.num_tiles, native.TILE, self.depth)
+        self._by_token = weight.detach().contiguous()
+        tiles = F.pad(self._by_token, (0, 0, 0, self._padding)).view(self.num_tiles, native.TILE, self.depth)
         self.weight = tiles.transpose(1, 2).contiguous()  # (tiles, H, TILE)
-        self.norm = float(torch.linalg.vector_norm(weight.detach(), dim=1).max())
+        self.norm = float(torch.linalg.vector_norm(self._by_token, dim=1).max())
         self._set_bias(bias)
 
     def _set_bias(self, bias: Tensor) -> None:
@@ -59,19 +60,19 @@ class NativeSoftmax:
         targets = targets.to(torch.int64).contiguous()
         log_probs, shift, total = self._log_probs(hidden, targets)
         width = -(-self.depth // native.LANES) * native.LANES
-        by_token = F.pad(self.weight.transpose(1, 2), (0, width - self.depth)).contiguous()  # (tiles, TILE, width)
-        grad_weight, grad_bias = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
+        by_token = F.pad(self._by_token, (0, width - self.depth)).contiguous()  # (V, width)
+        grad_weight, grad_bias = torch.zeros_like(self._by_token), torch.zeros(self.vocab_size)
         grad_hidden = torch.empty_like(hidden)
         tiles_per_part = -(-self.num_tiles // _PARTS)
         num_parts = -(-self.num_tiles // tiles_per_part)
         for rows in (slice(i, min(i + _ROWS_AT_ONCE, len(hidden))) for i in range(0, len(hidden), _ROWS_AT_ONCE)):
-            by_part = torch.zeros(num_parts, rows.stop - rows.start, width)
+            by_part = torch.empty(num_parts, rows.stop - rows.start, width)
             given = (hidden[rows], shift[rows], (row_weights / total)[rows], row_weights[rows], targets[rows])
             sizes, results = (rows.stop - rows.start, tiles_per_part), (grad_weight, grad_bias, by_part)
-            native.run("softmax_gradients", num_parts, 1, *self.layer(), by_token, width, *given, *sizes, *results)
+            weights = (*self.layer(), by_token, self.vocab_size, width)
+            native.run("softmax_gradients", num_parts, 1, *weights, *given, *sizes, *results)
             grad_hidden[rows] = by_part.sum(0)[:, : self.depth]
-        grad_weight = grad_weight.transpose(1, 2).reshape(-1, self.depth)[: self.vocab_size]
-        return -(row_weights * log_probs).sum(), grad_hidden, grad_weight, grad_bias[: self.vocab_size]
+        return -(row_weights * log_probs).sum(), grad_hidden, grad_weight, grad_bias
 
     def _log_probs(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities, shift and total, (R,) each: a token's probability is exp(logit - shift) / total."""
