@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from seqgan_env import native
 from seqgan_env.native.lstm import NativeWriter
-from seqgan_env.sampling import NativeInversion, SoftmaxSampler, linear_log_probs, linear_weighted_nll
+from seqgan_env.native.softmax import NativeSoftmax
+from seqgan_env.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
 from seqgan_env.streams import uniforms
 from seqgan_env.types import TokenSpec
 
@@ -175,7 +176,7 @@ class LSTMLanguageModel(LanguageModel):
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator, temperature: float = 1.0) -> Tensor:
         if not self._written_natively() or tokens.device.type != "cpu":
             return super().complete(tokens, lengths, rng, temperature)
-        free = NativeInversion(self.output.weight / temperature, self.output.bias / temperature)
+        free = NativeSoftmax(self.output.weight / temperature, self.output.bias / temperature)
         masked = free.with_bias(self._bias(masked=True) / temperature) if self.spec.min_length else free
         writer = NativeWriter(self.spec, self._input_gates(), self._parameter("weight_hh_l0"), free, masked)
         return writer.complete(tokens, lengths, uniforms(rng, len(tokens), self.spec.seq_len))

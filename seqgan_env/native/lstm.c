@@ -46,7 +46,7 @@ INLINE void advance_units(int wide, const Writer *writer, Rows *rows, const long
         hidden[i] = rows->hidden + row * width;
         UNROLL for (int j = 0; j < 4; j++) gates[i][j] = load(input + LANES * j);
     }
-    multiply(ROWS, wide, gates, hidden, 1, writer->recurrent + chunk * writer->depth * TILE, writer->depth);
+    multiply(ROWS, wide, 4, gates, hidden, 1, writer->recurrent + chunk * writer->depth * TILE, TILE, writer->depth);
     for (int i = 0; i < at_most(ROWS, count); i++) {
         const long place = leaders[i] * width + chunk * LANES;
         const v16 kept = vsigmoid(gates[i][1]) * load(rows->cell + place);

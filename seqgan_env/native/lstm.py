@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqgan_env import native
-from seqgan_env.sampling import NativeInversion
+from seqgan_env.native.softmax import NativeSoftmax
 from seqgan_env.types import TokenSpec
 
 
 class NativeWriter:
     """What the kernel needs of a model: its LSTM and its output layer, packed."""
 
-    def __init__(self, spec: TokenSpec, gates: Tensor, recurrent: Tensor, free: NativeInversion, masked: NativeInversion) -> None:
+    def __init__(self, spec: TokenSpec, gates: Tensor, recurrent: Tensor, free: NativeSoftmax, masked: NativeSoftmax) -> None:
         """Args:
         spec: of the sequences.
         gates: (V, 4H), what every input token contributes to the input, forget, cell and output gates.
@@ -24,14 +24,14 @@ class NativeWriter:
         """
         self.spec, self.free, self.masked = spec, free, masked
         self.depth = recurrent.shape[1]
-        self.num_chunks = -(-self.depth // _LANES)
-        self.gates = self._by_chunks(gates).transpose(1, 2).contiguous()  # (V, chunks, 4, _LANES)
-        self.recurrent = self._by_chunks(recurrent.t()).permute(2, 0, 1, 3).contiguous()  # (chunks, H, 4, _LANES)
+        self.num_chunks = -(-self.depth // native.LANES)
+        self.gates = self._by_chunks(gates).transpose(1, 2).contiguous()  # (V, chunks, 4, native.LANES)
+        self.recurrent = self._by_chunks(recurrent.t()).permute(2, 0, 1, 3).contiguous()  # (chunks, H, 4, native.LANES)
 
     def _by_chunks(self, gates: Tensor) -> Tensor:
-        """(R, 4H) as (R, 4, chunks, _LANES), the last chunk filled up with zeros."""
-        padded = F.pad(gates.reshape(len(gates), 4, self.depth), (0, self.num_chunks * _LANES - self.depth))
-        return padded.view(len(gates), 4, self.num_chunks, _LANES)
+        """(R, 4H) as (R, 4, chunks, native.LANES), the last chunk filled up with zeros."""
+        padded = F.pad(gates.reshape(len(gates), 4, self.depth), (0, self.num_chunks * native.LANES - self.depth))
+        return padded.view(len(gates), 4, self.num_chunks, native.LANES)
 
     def complete(self, tokens: Tensor, lengths: Tensor, uniform: Tensor) -> Tensor:
         """Finished sequences (B, T) that begin with `tokens` (B, T), `lengths` (B,); `uniform` (B, T) is all the randomness."""
@@ -48,6 +48,3 @@ class NativeWriter:
         rows = (tokens, lengths.to(torch.int64).contiguous(), finished.contiguous(), uniform.to(torch.float32).contiguous())
         native.run("lstm_complete", len(tokens), native.BLOCK, *model, *sizes, *layers, *rows)
         return tokens
-
-
-_LANES = 16  # hidden units whose gates stand together, as in vectors.h

@@ -26,7 +26,7 @@ INLINE void tile_logits(int rows, int wide, v16 (*logits)[4], const float *const
         const v16 bias = load(layer->bias + tile * TILE + LANES * j);
         UNROLL for (int i = 0; i < rows; i++) logits[i][j] = bias;
     }
-    multiply(rows, wide, logits, hidden, 1, layer->weight + tile * layer->depth * TILE, layer->depth);
+    multiply(rows, wide, 4, logits, hidden, 1, layer->weight + tile * layer->depth * TILE, TILE, layer->depth);
 }
 
 INLINE float largest(const v16 *x) {
@@ -77,13 +77,18 @@ INLINE void sum_by_tile(int wide, const Layer *layer, States *states) {
         }
 }
 
+INLINE double total_mass(const Layer *layer, const States *states, long row) {
+    double total = 0;
+    for (long tile = 0; tile < layer->tiles; tile++) total += states->sums[row * layer->tiles + tile];
+    return total;
+}
+
 /* The token of one state at which the running sum of the masses exceeds uniform * total: first by tiles, then inside one, whose
    masses are computed again. Rounding never picks a token without mass. Its log-probability too, if asked for. */
 INLINE long pick(int wide, const Layer *layer, const States *states, long row, float uniform, float *log_prob) {
     const float *sums = states->sums + row * layer->tiles;
-    double total = 0, before = 0;
-    for (long tile = 0; tile < layer->tiles; tile++) total += sums[tile];
-    const double target = uniform * total;
+    const double total = total_mass(layer, states, row), target = uniform * total;
+    double before = 0;
     long tile = 0, token = 0;
     for (; tile < layer->tiles - 1 && before + sums[tile] <= target; tile++) before += sums[tile];
     v16 logits[1][4];
