@@ -11,8 +11,12 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 
+from seqgan_env import native
 from seqgan_env.budget import Budget
+from seqgan_env.native.linear import highway, linear
+from seqgan_env.native.pooling import FilterBank, make_tables, pool_tables, pooled_features
 from seqgan_env.types import TokenSpec
 
 _TABLE_BYTES = 2**30  # lookup tables above this size are not built
@@ -82,9 +86,11 @@ class Discriminator(nn.Module):
         num_features = sum(channels for _, channels in sizes)
         self.embedding = nn.Embedding(spec.vocab_size + 1, config.embedding_dim)  # padding is a token like any other
         self.convolutions = nn.ModuleList(nn.Conv1d(config.embedding_dim, channels, width) for width, channels in sizes)
+        self._bank = FilterBank(*(tuple(numbers) for numbers in zip(*sizes, strict=True)))
         self.highway = nn.Linear(num_features, 2 * num_features)  # transform and gate
         self.output = nn.Linear(num_features, 1)
-        self._tables: list[Tensor] = []
+        self._tables: list[Tensor] = []  # by torch, one for each filter
+        self._table: Tensor | None = None  # by the compiled kernels, of all filters
         self._tables_version: tuple[int, ...] = ()
 
     @classmethod
@@ -110,9 +116,7 @@ class Discriminator(nn.Module):
 
     def forward(self, tokens: Tensor, dropout_rng: torch.Generator | None = None) -> Tensor:
         """Logits (B,) of sequences (B, T), with gradient. Features are dropped only if `dropout_rng` is given, in any mode."""
-        embedded = self.embedding(tokens).transpose(1, 2)  # (B, E, T)
-        features = [F.relu(convolution(embedded).amax(2)) for convolution in self.convolutions]
-        return self._head(torch.cat(features, dim=1), dropout_rng)
+        return self._head(self._features(tokens), dropout_rng)
 
     @torch.no_grad()
     def logits(self, tokens: Tensor) -> Tensor:
@@ -125,40 +129,68 @@ class Discriminator(nn.Module):
         logits = self.logits(tokens)
         return logits if self.score_as == "logit" else torch.sigmoid(logits)
 
+    def _features(self, tokens: Tensor) -> Tensor:
+        if native.usable(*self.parameters()):
+            return pooled_features(self._bank, tokens, self.embedding.weight, *self._weights())
+        embedded = self.embedding(tokens).transpose(1, 2)  # (B, E, T)
+        return torch.cat([F.relu(convolution(embedded).amax(2)) for convolution in self.convolutions], dim=1)
+
     def _head(self, features: Tensor, dropout_rng: torch.Generator | None = None, bfloat16: bool = False) -> Tensor:
-        transform, gate = _linear(features, self.highway, bfloat16).chunk(2, dim=1)
-        gate = torch.sigmoid(gate)
-        features = gate * F.relu(transform) + (1 - gate) * features
+        features = self._pass_highway(features, bfloat16)
         if dropout_rng is not None and self.config.dropout:
             features = _drop(features, self.config.dropout, dropout_rng)
-        logits: Tensor = self.output(features).squeeze(1)
-        return logits
+        by_kernel = native.usable(features, *self.output.parameters())
+        logits = (linear if by_kernel else F.linear)(features, self.output.weight, self.output.bias)
+        return logits.squeeze(1)
+
+    def _pass_highway(self, features: Tensor, bfloat16: bool) -> Tensor:
+        layer = self.highway
+        if not bfloat16 and native.usable(features, layer.weight, layer.bias):
+            return highway(features, layer.weight, layer.bias)
+        transform, gate = _linear(features, layer, bfloat16).chunk(2, dim=1)
+        gate = torch.sigmoid(gate)
+        return gate * F.relu(transform) + (1 - gate) * features
 
     # A convolution over embedded tokens is a sum of one table row per tap: conv(Y)[t] = sum_k (E W_k)[y_{t+k}]. The tables of a
     # fixed discriminator are built once; scoring then gathers and adds, six times faster than convolving at the paper's sizes.
 
     def _tables_pay(self, num_sequences: int) -> bool:
         rows = self.spec.vocab_size + 1
-        size = sum(c.kernel_size[0] * c.out_channels for c in self._filters()) * rows * 4
+        size = sum(self._bank.row_sizes) * rows * 4
         fresh = self._tables_version == self._parameters_version()
         return self.device.type == "cpu" and size <= _TABLE_BYTES and (fresh or num_sequences * self.spec.seq_len >= rows)
 
     def _filters(self) -> list[nn.Conv1d]:
         return [module for module in self.convolutions if isinstance(module, nn.Conv1d)]
 
+    def _weights(self) -> tuple[list[Tensor], list[Tensor]]:
+        return [c.weight for c in self._filters()], [c.bias for c in self._filters() if c.bias is not None]
+
     def _parameters_version(self) -> tuple[int, ...]:
-        return tuple(p._version for p in self.parameters()) + tuple(p.data_ptr() for p in self.parameters())
+        parameters = list(self.parameters())
+        versions = [native.usable(*parameters), *(p._version for p in parameters), *(p.data_ptr() for p in parameters)]
+        return tuple(versions)
 
     def _build_tables(self) -> None:
+        self._tables_version = self._parameters_version()
+        if native.usable(*self.parameters()):
+            self._table = make_tables(self._bank, self.embedding.weight, self._weights()[0], self._table)
+            return
         self._tables = []
         for convolution in self._filters():
             taps = convolution.weight.permute(2, 1, 0)  # (width, E, C)
             self._tables.append(torch.matmul(self.embedding.weight, taps).flatten(0, 1).contiguous())  # (width * (V + 1), C)
-        self._tables_version = self._parameters_version()
 
     def _logits_by_table(self, tokens: Tensor) -> Tensor:
         if self._tables_version != self._parameters_version():
             self._build_tables()
+        bfloat16 = self.config.bfloat16_highway and _multiplies_bfloat16()
+        return self._head(self._features_by_table(tokens), bfloat16=bfloat16)
+
+    def _features_by_table(self, tokens: Tensor) -> Tensor:
+        if self._table is not None and native.usable(*self.parameters()):
+            bias, rows = torch.cat(self._weights()[1]), self.spec.vocab_size + 1
+            return pool_tables(self._bank, tokens.contiguous(), self._table, bias, rows)
         features = []
         for convolution, table in zip(self._filters(), self._tables, strict=True):
             width = convolution.kernel_size[0]
@@ -168,7 +200,7 @@ class Discriminator(nn.Module):
             pooled = sums.view(*windows.shape[:2], -1).amax(1)  # max over time
             assert convolution.bias is not None
             features.append(F.relu(pooled + convolution.bias))
-        return self._head(torch.cat(features, dim=1), bfloat16=self.config.bfloat16_highway and _multiplies_bfloat16())
+        return torch.cat(features, dim=1)
 
 
 @functools.cache
@@ -205,7 +237,7 @@ class DiscriminatorTrainer:
     optimizer: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=self.discriminator.config.learning_rate)
+        self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=self.discriminator.config.learning_rate, fused=True)
 
     def fit(self, real: Tensor, generated: Tensor, num_epochs: int, rng: torch.Generator) -> dict[str, float]:
         """`num_epochs` passes over real (M, T) and generated (M', T) sequences, shuffled together.
@@ -232,6 +264,7 @@ class DiscriminatorTrainer:
         self.optimizer.zero_grad(set_to_none=True)
         (loss + penalty).backward()
         self.optimizer.step()
+        increment_version(discriminator.parameters())  # which the fused step does not
         return float(loss.detach())
 
 

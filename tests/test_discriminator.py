@@ -1,6 +1,12 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import Tensor
 
+from seqgan_env import native
 from seqgan_env.discriminator import (
     PAPER_DISCRIMINATOR,
     Discriminator,
@@ -113,3 +119,105 @@ def test_training_is_reproducible_and_counts_its_sequences() -> None:
         assert trainer.budget.sequences_trained == 256
         states.append(trainer.discriminator.output.weight)
     assert torch.equal(*states)
+
+
+@contextmanager
+def kernels(wanted: bool) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQGAN_ENV_NATIVE", str(int(wanted)))
+        yield
+
+
+needs_kernels = pytest.mark.skipif(not native.usable(torch.zeros(1)), reason="the compiled kernels are not built")
+
+
+def gradients(model: Discriminator, tokens: Tensor, wanted: bool) -> list[Tensor]:
+    """Logits, and their gradients weighted by sequence, by the compiled kernels or by torch; with dropout."""
+    with kernels(wanted):
+        logits = model(tokens, rng(3))
+        weighted = (logits * torch.randn(len(tokens), generator=rng(4))).sum()
+        return [logits.detach(), *torch.autograd.grad(weighted, list(model.parameters()))]
+
+
+SHAPES = [  # V, T, E, batch, widths: tables where the batch is large beside V, windows elsewhere
+    (5, 6, 8, 200, (1, 3, 6)),
+    (5, 6, 8, 1, (1, 3, 6)),
+    (300, 7, 20, 33, (2, 7)),
+    (40, 12, 32, 500, (1, 2, 3, 4)),
+    (1000, 20, 64, 70, (1, 4, 10, 20)),
+]
+
+
+@needs_kernels
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_kernels_are_the_convolution_and_its_gradient(shape: tuple[int, int, int, int, tuple[int, ...]]) -> None:
+    vocab_size, steps, embedding_dim, batch, widths = shape
+    config = DiscriminatorConfig(widths, (5, 100, 16, 33)[: len(widths)], embedding_dim, dropout=0.3)
+    model = Discriminator.initialised(TokenSpec(vocab_size, steps), rng(), config)
+    with torch.no_grad():
+        for convolution in model.convolutions:
+            convolution.bias.normal_(0, 0.3, generator=rng(1))
+    tokens = torch.randint(vocab_size + 1, (batch, steps), generator=rng(2))  # padding among them
+    for fast, plain in zip(gradients(model, tokens, True), gradients(model, tokens, False), strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-5 * float(plain.abs().max()))
+
+
+@needs_kernels
+@pytest.mark.parametrize("batch", [1, 2, 100])
+def test_of_equal_maxima_the_first_takes_the_gradient(batch: int) -> None:
+    model = Discriminator.initialised(TokenSpec(4, 3), rng(), DiscriminatorConfig((1,), (1,), 2, dropout=0.0))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(1.0)
+        model.embedding.weight[3] = -5.0
+    tokens = torch.tensor([[3, 0, 1]]).expand(batch, -1)  # tokens 0 and 1 are worth the same
+    of_embedding = gradients(model, tokens, True)[1]
+    shared = gradients(model, tokens, False)[1]
+    assert bool(of_embedding[0].all())
+    assert not of_embedding[1:].any()
+    torch.testing.assert_close(of_embedding[0], shared[0] + shared[1])
+
+
+@needs_kernels
+@pytest.mark.parametrize("vocab_size", [5, 2000])
+def test_training_by_the_kernels_and_by_torch_takes_the_same_way(vocab_size: int) -> None:
+    spec = TokenSpec(vocab_size, 6)
+    real, other = (torch.randint(vocab_size, (320, 6), generator=rng(seed)) for seed in (1, 2))
+    weights = []
+    for wanted in (True, False):
+        with kernels(wanted):
+            trainer = DiscriminatorTrainer(Discriminator.initialised(spec, rng(), replace(SMALL, batch_size=64)))
+            trainer.fit(real, other, 2, rng(3))
+        weights.append([p.detach() for p in trainer.discriminator.parameters()])
+    for fast, plain in zip(*weights, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-4)
+
+
+@needs_kernels
+def test_training_by_the_kernels_does_not_depend_on_the_number_of_threads() -> None:
+    spec, before = TokenSpec(30, 9), torch.get_num_threads()
+    results = []
+    for vocab_size, batch in ((30, 400), (2000, 70)):
+        model = Discriminator.initialised(TokenSpec(vocab_size, spec.seq_len), rng(), SMALL)
+        tokens = torch.randint(vocab_size, (batch, spec.seq_len), generator=rng(1))
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            native_part = model._features(tokens)
+            results.append([native_part, *torch.autograd.grad(native_part.sin().sum(), list(model.embedding.parameters()))])
+        torch.set_num_threads(before)
+        assert all(torch.equal(a, b) for other in results[-2:] for a, b in zip(other, results[-3], strict=True))
+
+
+@needs_kernels
+def test_a_score_is_bit_for_bit_the_same_in_any_batch() -> None:
+    model, tokens = discriminator(), random_model(EOS).sample(1100, rng())
+    together = model.logits(tokens)
+    assert torch.equal(torch.cat([model.logits(part) for part in tokens.split([1, 2, 7, 90, 1000])]), together)
+
+
+@needs_kernels
+def test_tokens_outside_the_vocabulary_are_refused() -> None:
+    model = discriminator()
+    for batch in (1, 100):
+        with pytest.raises(IndexError):
+            model(torch.full((batch, EOS.seq_len), 99))
