@@ -76,7 +76,7 @@ class Round:
 
 
 ROUNDS = (
-    Round("paper's round", 5000, 20, 64, 16, "paper", 10_000, 5, 3, 2_000, 2),
+    Round("paper's round", 5000, 20, 64, 16, "paper", 10_000, 5, 3, 1_000, 2),
     Round("default round", 50, 10, 256, 4, "small", 2_000, 1, 1, 2_000, 10),
 )
 QUICK = (

@@ -4,8 +4,8 @@
 
 A g-step of REINFORCE with the small discriminator, whose parameters have just changed, as after every d-step. Every point is a
 process of its own: one warm-up, then repeats within a few seconds, of which the median counts. One more point is large in both V
-and T; its 4 rollouts of a prefix are 800,000 tokens, and 16 would take minutes at the limit of a core. An exponent is the slope of
-a straight line through the three largest points of an axis on log scales.
+and T; its 4 rollouts of a prefix are 800,000 tokens, and 16 would take minutes at the limit of a core. An exponent is the slope
+of a straight line through the three largest points of an axis on log scales.
 
 Expected: T 2, as T (T - 1) / 2 tokens are written per row and rollout; V 1, once the output layer and the tables of D outweigh
 the rest; N and batch 1, as tokens are proportional to both. Memory grows with V at most linearly, by parameters and tables; with
@@ -205,7 +205,7 @@ def _draw(axes: Axes, axis: Axis, values: list[float], fitted: float, bound: str
     last = sizes[-3:]
     line = values[-1] * (last / last[-1]) ** axis.exponent
     axes.loglog(last, line, "--", color="#8c8c8c", label=f"{bound} {axis.exponent:g}")
-    axes.set_xticks(sizes, [f"{value:,}" for value in axis.values])
+    axes.set_xticks(sizes, [f"{value // 1000}k" if value >= 1000 else str(value) for value in axis.values])
     axes.minorticks_off()
     axes.set_xlabel(axis.letter)
     axes.grid(alpha=0.3)
