@@ -4,38 +4,37 @@ ours    `SequenceVecEnv` over one `TokenVectorEnv`, and `LanguageModelPolicy`.
 stock   `DummyVecEnv` of single environments, `ActorCriticPolicy` with SB3's Categorical, and a features extractor that encodes
         the prefix anew with an LSTM of the same size.
 
-Both have the same hyperparameters, the same reward and the same number of steps; they take turns, after a warm-up each.
+Both have the same hyperparameters, the same reward and the same number of steps; they take turns, after a warm-up each. Two
+ways of training are measured: four epochs of four minibatches, our agent's default, and SB3's ten epochs of minibatches of 64.
 
-    python -m benchmarks.sb3_speed [--source constant oracle] [--repeats 7] [--out FILE]
+    python -m benchmarks.sb3_speed [--quick] [--source constant oracle] [--repeats 5] [--threads N] [--out FILE.json]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-import numpy as np
 import stable_baselines3 as sb3
 import torch
 from gymnasium import spaces
+from rich.console import Console
+from rich.table import Table
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 from torch import Tensor, nn
 
-import seqgan_env
 from agents.sb3.policy import LanguageModelPolicy
 from agents.sb3.vec_env import SequenceVecEnv
+from benchmarks.measuring import machine
 from seqgan_env.env import TokenEnv
 from seqgan_env.rewards import RewardModel, RewardSettings
+from seqgan_env.run_directory import write_json
 from seqgan_env.tasks.oracle import OracleSettings, OracleTask
 from seqgan_env.vector_env import TokenVectorEnv
 
@@ -105,7 +104,7 @@ def cycle(model: sb3.PPO) -> tuple[float, float]:
 
 
 def measure(models: dict[str, sb3.PPO], repeats: int) -> dict[str, Any]:
-    """Medians and spreads of steps per second, and the ratio of ours to stock in each turn."""
+    """Medians and ranges of steps per second, and the ratio of ours to stock in each turn."""
     for model in models.values():
         cycle(model)
     turns = [{name: cycle(model) for name, model in models.items()} for _ in range(repeats)]
@@ -121,45 +120,46 @@ def summary(values: list[float]) -> dict[str, float]:
     return {"median": round(statistics.median(values), 3), "min": round(min(values), 3), "max": round(max(values), 3)}
 
 
-def machine() -> dict[str, str]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": str(os.cpu_count()),
-        "threads": str(torch.get_num_threads()),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "gymnasium": gymnasium.__version__,
-        "stable_baselines3": sb3.__version__,
-        "seqgan_env": seqgan_env.__version__,
-    }
+def show(found: dict[str, dict[str, Any]], about: dict[str, Any]) -> Table:
+    """Medians, and the range of the ratios."""
+    where = f"{about['cpu']}, {about['threads']} thread(s), torch {about['versions']['torch']}, commit {about['commit']}"
+    table = Table("training", "reward", "part", "ours", "stock", "ratio", title=f"PPO, steps per second\n{where}")
+    for name, result in found.items():
+        for what in ("whole", "collecting"):
+            ratio = result[f"ratio_{what}"]
+            rates = (f"{result[f'{whose}_{what}']['median']:,.0f}" for whose in ("ours", "stock"))
+            table.add_row(*name.split(", "), what, *rates, f"{ratio['median']:.2f}x ({ratio['min']:.2f} to {ratio['max']:.2f})")
+    return table
 
 
 def main() -> None:
+    """Measures, prints the table and writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes and few turns, to check that everything runs")
     parser.add_argument("--source", nargs="+", default=["constant", "oracle"])
     parser.add_argument("--num-envs", type=int, default=64)
     parser.add_argument("--vocab-size", type=int, default=5000)
     parser.add_argument("--seq-len", type=int, default=20)
-    parser.add_argument("--batch-size", type=int, default=64, help="of PPO; SB3's default")
-    parser.add_argument("--num-epochs", type=int, default=10, help="of PPO; SB3's default")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="JSON file for the result")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the measurements as JSON")
     args = parser.parse_args()
+    if args.quick:
+        args.source, args.num_envs, args.vocab_size, args.repeats = ["constant"], 16, 200, 2
     torch.set_num_threads(args.threads)
     task = OracleTask(OracleSettings(args.vocab_size, args.seq_len, DIM, DIM, num_real=10, num_held_out=10, num_eval=10))
-    settings = {name: value for name, value in vars(args).items() if name != "out"}
-    report: dict[str, Any] = {"settings": settings, "machine": machine(), "steps_per_second": {}}
-    for source in args.source:
-        models = build(task, source, args.num_envs, args.batch_size, args.num_epochs)
-        report["steps_per_second"][source] = measure(models, args.repeats)
-    text = json.dumps(report, indent=2)
-    print(text)
+    steps = args.num_envs * args.seq_len
+    trainings = {"4 epochs of 4 minibatches": (steps // 4, 4), "10 epochs of minibatches of 64": (64, 10)}  # the agent's, SB3's
+    found = {
+        f"{name}, {source}": measure(build(task, source, args.num_envs, *training), args.repeats)
+        for name, training in trainings.items()
+        for source in args.source
+    }
+    about = machine() | {"threads": args.threads}
+    Console(width=150).print(show(found, about))
     if args.out:
-        args.out.write_text(text + "\n")
+        settings = {name: value for name, value in vars(args).items() if name != "out"}
+        write_json(args.out, {"settings": settings, "machine": about, "steps_per_second": found})
 
 
 if __name__ == "__main__":
