@@ -1,0 +1,85 @@
+"""The leaderboard of the README, from the results of benchmarks.
+
+    python -m benchmarks.leaderboard benchmarks/results/controls benchmarks/results/algorithms
+    python -m benchmarks.leaderboard benchmarks/results/controls --check              (fails if the README says something else)
+
+What stands between the two markers of the README is replaced; the rest of it stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from seqgan_env.bench.leaderboard import KINDS, Entry, Standings
+from seqgan_env.bench.results import read_all
+from seqgan_env.bench.tables import Column, Table
+from seqgan_env.run_directory import write_text
+
+BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
+
+
+def section(standings: Standings) -> str:
+    """A short table for every kind of task, with what the score is."""
+    return "\n".join(_board(standings, kind) for kind in standings.kinds)
+
+
+def replaced(text: str, section: str) -> str:
+    """The text with `section` between the markers.
+
+    Raises:
+        ValueError: it does not have each marker once, the first one first.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    between, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in between + after or END in before + after:
+        raise ValueError(f"expected one {BEGIN} and after it one {END}")
+    return f"{before}{BEGIN}\n{section}{END}{after}"
+
+
+def _board(standings: Standings, kind: str) -> str:
+    of, tasks, entries = KINDS[kind], standings.tasks_of(kind), standings.entries(kind)
+    metrics = [(task, metric) for task in tasks for metric in (of.quality, of.diversity)]
+    columns = [Column("row"), Column("score (95 %)", "+.3f"), *(Column(_title(metric, task, tasks)) for task, metric in metrics)]
+    rows = [[e.label, e.score, *(e.mean(metric, task) for task, metric in metrics), e.verdict] for e in entries]
+    table = Table("", "", "", [*columns, Column("verdict")], rows, [entry.mark for entry in entries])
+    return (
+        f"{', '.join(tasks)}: frontier gain in {of.unit}, the interquartile mean over {_seeds(entries)} seeds; "
+        f"0 is maximum likelihood at its best temperature.\n\n{table.markdown()}"
+    )
+
+
+def _title(metric: str, task: str, tasks: Sequence[str]) -> str:
+    return f"{metric}, {task}" if len(tasks) > 1 else metric
+
+
+def _seeds(entries: Sequence[Entry]) -> int:
+    return max(len(runs) for entry in entries for runs in entry.runs.values())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rewrites or checks the README; 0 if it is as the results have it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="of a benchmark, with results/*.json")
+    parser.add_argument("--readme", type=Path, default=Path("README.md"), metavar="FILE")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the leaderboard is stale")
+    chosen = parser.parse_args(arguments)
+    try:
+        old = chosen.readme.read_text(encoding="utf-8")
+        new = replaced(old, section(Standings(read_all(chosen.folders))))
+    except (OSError, ValueError) as problem:
+        print(f"{chosen.readme}: {problem}", file=sys.stderr)
+        return 2
+    if new == old:
+        return 0
+    if chosen.check:
+        print(f"the leaderboard in {chosen.readme} is stale; python -m benchmarks.leaderboard makes it anew", file=sys.stderr)
+        return 1
+    write_text(chosen.readme, new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

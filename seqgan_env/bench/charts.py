@@ -1,0 +1,287 @@
+"""The pictures of a report, as Vega-Lite specifications: hover for values; the page's legend sets the parameter `hidden`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+
+from seqgan_env.bench.jobs import REFERENCE
+from seqgan_env.bench.leaderboard import COLLAPSED, KINDS, OFF, Run, Standings
+from seqgan_env.bench.results import Row
+from seqgan_env.bench.statistics import performance_profile, sample_efficiency
+from seqgan_env.bench.tables import HEALTH
+
+Spec = dict[str, Any]
+Values = list[dict[str, Any]]
+
+METRICS = {
+    "nll_oracle": "nll_oracle, nats per token (low is good)",
+    "nll_gen": "nll_gen, nats per token (low is diverse)",
+    "bleu4": "BLEU-4, 0 to 1 (high is good)",
+    "self_bleu4": "Self-BLEU-4, 0 to 1 (low is diverse)",
+    "frontier_gain": "frontier gain, nats per token",
+    "bleu_frontier_gain": "frontier gain, BLEU-4",
+    "discriminator/accuracy_real_heldout": "accuracy, share of held-out real",
+    "discriminator/accuracy_generated_heldout": "accuracy, share of generated",
+    "discriminator/log_ratio_correlation": "correlation, -1 to 1",
+}
+BUDGETS = {"budget/env_steps": "environment steps", "seconds": "seconds since the run began"}
+
+VERSION = "6.4"  # of Vega-Lite
+
+_SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+_INK, _GRID, _GREY = "currentColor", "rgba(128, 128, 128, 0.25)", "#8c8c8c"  # text follows the page, light or dark
+_HUES = ("#4c78a8", "#f58518", "#e45756", "#54a24b", "#b279a2", "#2ca5a5", "#c9a227", "#9d755d", "#ff7fa5", "#7a6ff0", "#6b8e23")
+_NAMED = (1.2, 1.0, 0.9, 0.8, 0.6, 0.5, 0.4, 0.3)  # temperatures that have their names on the line
+_SHAPES = {"": "circle", COLLAPSED: "cross", OFF: "diamond"}  # of a run, by its mark
+_HEIGHT = 300
+CONFIG: Spec = {
+    "background": "transparent",
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": _GRID},
+    "axis": {"labelColor": _INK, "titleColor": _INK, "gridColor": _GRID, "domainColor": _GRID, "tickColor": _GRID}
+    | {"titleFontWeight": "normal", "titleFontSize": 12, "labelFontSize": 11, "labelOverlap": True},
+}
+
+
+def colours(standings: Standings) -> dict[str, str]:
+    """Of every row, the same in all pictures; grey is the reference."""
+    hues = cycle(_HUES)
+    return {label: _GREY if label == REFERENCE else next(hues) for label in standings.labels}
+
+
+def ranking(standings: Standings, kind: str) -> Spec | None:
+    """The score of every row with its interval, the best on top; None where nobody has one."""
+    entries = [entry for entry in standings.entries(kind) if entry.score is not None]
+    values = [{"row": e.label, "x": e.score.value} | _ends(e.score.low, e.score.high) for e in entries if e.score is not None]
+    if not values:
+        return None
+    title = METRICS[KINDS[kind].score]
+    row = {"field": "row", "type": "nominal", "sort": [e.label for e in entries], "title": None, "axis": {"labelLimit": 130}}
+    colour, hover = _colour(standings), {"row": "row", "x": title, "low": "low", "high": "high"}
+    ends = [{"x": end} for value in values for end in (0.0, value["x"], value.get("low", 0.0), value.get("high", 0.0))]
+    domain = _domain(ends, "x", 0.05)
+    intervals = {"x": _axis("low", title, domain), "x2": {"field": "high"}, "y": row} | colour
+    layers = [
+        {"data": {"values": [{}]}, "mark": {"type": "rule", "color": _GREY}, "encoding": {"x": {"datum": 0}}},
+        *_where_known(values, {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": intervals}),
+        {
+            "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
+            "encoding": {"x": _axis("x", title, domain), "y": row} | colour | _tooltip(hover),
+        },
+    ]
+    return _chart({"data": {"values": values}, "layer": layers, "height": 26 * len(values)})
+
+
+def plane(standings: Standings, task: str) -> Spec:
+    """Quality against diversity: the reference's temperatures as a line, every run as a point."""
+    kind = KINDS[standings.kind_of[task]]
+    names = (kind.diversity, kind.quality)
+    line, points = _line(standings.frontier(task), *names), _points(standings, task, *names)
+    x, y = (METRICS[name] for name in names)
+    return _line_and_points(standings, line, points, line + points, x, y)
+
+
+def plane_of_differences(standings: Standings, task: str) -> Spec:
+    """The same about the reference: every run, and the line, less the reference at temperature 1 of its seed."""
+    kind = KINDS[standings.kind_of[task]]
+    names = (kind.diversity, kind.quality)
+    line = _line(standings.frontier(task, less_reference=True), *names)
+    points = _points(standings, task, *names, less_reference=True)
+    x, y = (f"{METRICS[name].partition(' (')[0]}, less MLE's" for name in names)
+    return _line_and_points(standings, line, points, [p for p in points if not p["mark"]], x, y)
+
+
+def _line_and_points(standings: Standings, line: Values, points: Values, shown: Values, x: str, y: str) -> Spec:
+    """The axes are titled `x` and `y` and reach over `shown`."""
+    axes = {"x": _axis("x", x, _domain(shown, "x")), "y": _axis("y", y, _domain(shown, "y"))}
+    hover, named = {"x": x, "y": y}, [point for point in line if "name" in point]
+    shapes = {"domain": list(_SHAPES), "range": list(_SHAPES.values())}
+    layers = [
+        {
+            "data": {"values": line},
+            "mark": {"type": "line", "color": _GREY, "clip": True},
+            "encoding": axes | {"order": {"field": "temperature"}} | _tooltip({"temperature": "MLE at temperature"} | hover),
+        },
+        {
+            "data": {"values": named},
+            "mark": {"type": "point", "color": _GREY, "filled": True, "size": 30, "opacity": 1, "clip": True},
+            "encoding": axes,
+        },
+        {
+            "data": {"values": named},
+            "mark": {"type": "text", "color": _INK, "fontSize": 10, "dx": 6, "dy": -6, "align": "left", "clip": True},
+            "encoding": axes | {"text": {"field": "name"}},
+        },
+        {
+            "data": {"values": points},
+            "mark": {"type": "point", "filled": True, "size": 80, "opacity": 0.85, "clip": True},
+            "encoding": axes
+            | _colour(standings)
+            | {"shape": {"field": "mark", "type": "nominal", "legend": None, "scale": shapes}}
+            | _tooltip({"row": "row", "seed": "seed", "mark": "mark"} | hover),
+        },
+    ]
+    return _chart({"layer": layers})
+
+
+def curves(standings: Standings, task: str, metric: str, budget: str) -> Spec | None:
+    """The IQM of a metric over a run, by what it had cost by then; the reference as a level line. None where nobody has it.
+
+    Args:
+        standings: with the runs.
+        task: of them.
+        metric: a score, a quality, or one of `HEALTH`.
+        budget: one of `BUDGETS`.
+    """
+    values = [
+        point
+        for (label, of), runs in standings.runs.items()
+        if of == task
+        for point in _curve(standings, label, runs, metric, budget)
+    ]
+    if not values:
+        return None
+    title = METRICS[metric]
+    layers = [*_band_and_line(standings, values, BUDGETS[budget], title), *_level(standings, task, metric)]
+    return _chart({"data": {"values": values}, "layer": layers})
+
+
+def profile(standings: Standings, kind: str) -> Spec | None:
+    """The share of runs above every score, by row; None where no row has a score on every task."""
+    scores = {entry.label: entry.scores for entry in standings.entries(kind) if entry.scores is not None}
+    if not scores:
+        return None
+    everything = np.concatenate([array.ravel() for array in scores.values()])
+    thresholds = np.linspace(everything.min(), everything.max(), 60)
+    values = [
+        {"x": _short(at), "y": point.value, "row": label} | _ends(point.low, point.high)
+        for label, array in scores.items()
+        for at, point in zip(thresholds.tolist(), performance_profile(array, thresholds), strict=True)
+    ]
+    layers = _band_and_line(standings, values, METRICS[KINDS[kind].score], "share of runs above it", step=True)
+    return _chart({"data": {"values": values}, "layer": layers})
+
+
+def _line(frontier: Sequence[Row], diversity: str, quality: str) -> Values:
+    """Points of a frontier; those next to round temperatures are named."""
+    points: Values = [
+        {"x": _short(row[diversity]), "y": _short(row[quality]), "temperature": _short(row["temperature"])} for row in frontier
+    ]
+    for temperature in _NAMED:
+        nearest = min(points, key=lambda point: abs(point["temperature"] - temperature))
+        if abs(nearest["temperature"] - temperature) < 0.02:
+            nearest["name"] = f"T = {temperature:g}"
+    return points
+
+
+def _points(standings: Standings, task: str, diversity: str, quality: str, less_reference: bool = False) -> Values:
+    found = []
+    for run in (run for (_, of), runs in standings.runs.items() if of == task for run in runs):
+        metrics = standings.less_reference(run.result, run.metrics) if less_reference else run.metrics
+        if {diversity, quality} <= set(metrics):
+            about = {"row": run.result.label, "seed": run.result.seed, "mark": run.mark}
+            found.append({"x": metrics[diversity], "y": metrics[quality]} | about)
+    return found
+
+
+def _curve(standings: Standings, label: str, runs: Sequence[Run], metric: str, budget: str) -> Values:
+    """Points of one row: the IQM over the runs that have a curve, where all of them have been measured."""
+    name = metric if metric in HEALTH else f"task/{metric}"
+    by_round: dict[float, list[tuple[float, float]]] = {}
+    for run in runs:
+        for row in run.result.curve:
+            measured = row | standings.gains(run.result, row, "task/")
+            if name in measured and budget in measured:
+                by_round.setdefault(row.get("round", row[budget]), []).append((measured[budget], measured[name]))
+    most = max(map(len, by_round.values()), default=0)
+    whole = [np.array(by_round[at]) for at in sorted(by_round) if len(by_round[at]) == most]  # (seeds, 2) by round
+    if not whole:
+        return []
+    estimates = sample_efficiency(np.stack([of_round[:, 1:] for of_round in whole], axis=-1))
+    return [
+        {"x": _short(of_round[:, 0].mean()), "y": _short(e.value), "row": label} | _ends(e.low, e.high)
+        for of_round, e in zip(whole, estimates, strict=True)
+    ]
+
+
+def _level(standings: Standings, task: str, metric: str) -> list[Spec]:
+    """The reference, which has no curve: a line at its final value."""
+    found = [run.metrics[metric] for run in standings.runs[REFERENCE, task] if metric in run.metrics]
+    if not found:
+        return []
+    data = [{"row": REFERENCE, "y": _short(float(np.mean(found)))}]
+    encoding = {"y": _axis("y", METRICS[metric])} | _colour(standings) | _tooltip({"row": "row", "y": METRICS[metric]})
+    return [{"data": {"values": data}, "mark": {"type": "rule", "strokeDash": [5, 4], "strokeWidth": 1.5}, "encoding": encoding}]
+
+
+def _band_and_line(standings: Standings, values: Values, x: str, y: str, step: bool = False) -> list[Spec]:
+    across, colour, hover = {"x": _axis("x", x)}, _colour(standings), {"row": "row", "x": x, "y": y, "low": "low", "high": "high"}
+    shape = {"interpolate": "step-after" if step else "linear"}
+    band = {
+        "mark": {"type": "area", "opacity": 0.08 if step else 0.15, "tooltip": None} | shape,
+        "encoding": across | {"y": _axis("low", y), "y2": {"field": "high"}} | colour,
+    }
+    line = {
+        "mark": {"type": "line", "point": not step} | shape,
+        "encoding": across | {"y": _axis("y", y)} | colour | _tooltip(hover),
+    }
+    return [*_where_known(values, band), line]
+
+
+def _where_known(values: Values, layer: Spec) -> list[Spec]:
+    """The layer of intervals, if there are any: over one seed there are none."""
+    return [layer] if any("low" in value for value in values) else []
+
+
+def _axis(field: str, title: str, domain: list[float] | None = None) -> Spec:
+    scale = {"zero": False} | ({"domain": domain, "nice": False} if domain else {})
+    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": {"tickCount": 6}}
+
+
+def _domain(points: Iterable[dict[str, Any]], name: str, margin: float = 0.2) -> list[float] | None:
+    """The ends of the values with a margin, a share of their distance; None without any."""
+    values = [point[name] for point in points]
+    if not values:
+        return None
+    wider = margin * (max(values) - min(values)) or 0.05
+    return [_short(min(values) - wider), _short(max(values) + wider)]
+
+
+def _tooltip(titles: dict[str, str]) -> Spec:
+    words = {"row", "mark", "seed"}
+    return {
+        "tooltip": [
+            {"field": name, "title": title} | ({} if name in words else {"type": "quantitative", "format": ".4~g"})
+            for name, title in titles.items()
+        ]
+    }
+
+
+def _colour(standings: Standings) -> Spec:
+    found = colours(standings)
+    scale = {"domain": list(found), "range": list(found.values())}
+    return {"color": {"field": "row", "type": "nominal", "scale": scale, "legend": None}}
+
+
+def _ends(low: float, high: float) -> dict[str, float]:
+    """Of an interval, where there is one."""
+    return {"low": _short(low), "high": _short(high)} if math.isfinite(low) else {}
+
+
+def _short(value: float) -> float:
+    """Six digits are more than a picture shows, and keep the page small."""
+    return float(f"{value:.6g}")
+
+
+def _chart(content: Spec) -> Spec:
+    """With the rows that the page's legend has switched off left out, of the data of all layers and of one."""
+    shown = {"transform": [{"filter": "indexof(hidden, datum.row) < 0"}]}
+    layers = [layer | shown if "data" in layer else layer for layer in content["layer"]]
+    size = {"width": "container", "height": _HEIGHT, "autosize": {"type": "fit-x", "contains": "padding"}}
+    hidden = {"params": [{"name": "hidden", "value": []}]} | (shown if "data" in content else {})
+    return {"$schema": _SCHEMA} | size | content | hidden | {"layer": layers}

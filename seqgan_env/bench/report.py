@@ -1,0 +1,184 @@
+"""One page that tells what a benchmark found, and the same tables as Markdown and CSV."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqgan_env import run_directory
+from seqgan_env.bench import charts
+from seqgan_env.bench.leaderboard import KINDS, Standings
+from seqgan_env.bench.results import Result, read_all
+from seqgan_env.bench.story import story
+from seqgan_env.bench.tables import HEALTH, Table, all_tables, runs_rows
+from seqgan_env.types import Estimate
+
+PAGE, TABLES, CSV_FOLDER, RUNS = "report.html", "report.md", "tables", "runs.csv"
+NUM_SAMPLES = 5  # shown of a row
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with what is written around it."""
+
+    heading: str
+    caption: str
+    spec: charts.Spec
+
+
+def write_report(folders: Sequence[Path], out: Path, title: str, command: Sequence[str]) -> Standings:
+    """Reads the results of benchmarks and writes `report.html`, `report.md`, `runs.csv` and `tables/*.csv` into `out`.
+
+    Args:
+        folders: of benchmarks.
+        out: made if need be.
+        title: of the page.
+        command: that repeats the benchmark.
+
+    Raises:
+        ValueError: there are no results, one is damaged, they cannot be compared, or `out` cannot be written.
+    """
+    standings = Standings(read_all(folders))
+    boards, others = all_tables(standings)
+    try:
+        (out / CSV_FOLDER).mkdir(parents=True, exist_ok=True)
+        run_directory.write_text(out / TABLES, markdown(standings, [*boards, *others], title, command))
+        for table in (*boards, *others):
+            run_directory.write_csv(out / CSV_FOLDER / f"{table.name}.csv", table.csv_rows())
+        run_directory.write_csv(out / RUNS, runs_rows(standings))
+        run_directory.write_text(out / PAGE, page(standings, boards, others, title, command))
+    except OSError as problem:
+        raise ValueError(f"the report cannot be written to {out}: {problem.strerror or problem}") from problem
+    return standings
+
+
+def markdown(standings: Standings, tables: Sequence[Table], title: str, command: Sequence[str]) -> str:
+    """The story, the tables and where they come from."""
+    parts = [f"# {title}", *story(standings)]
+    parts += [f"## {table.title}\n\n{table.note}\n\n{table.markdown()}" for table in tables]
+    origins = "\n".join(f"- {name}: {value}" for name, value in origins_of(standings.results).items())
+    parts.append(f"## Origin\n\n```console\n$ {shlex.join(command)}\n```\n\n{origins}")
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def page(standings: Standings, boards: Sequence[Table], others: Sequence[Table], title: str, command: Sequence[str]) -> str:
+    """The page: everything it needs is in it."""
+    jinja2, bundle = _page_libraries()
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("seqgan_env.bench", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    groups = figures_of(standings)
+    content = {"specs": [figure.spec for _, figures in groups for figure in figures], "config": charts.CONFIG}
+    html: str = environment.get_template("report.html.j2").render(
+        title=title,
+        story=story(standings),
+        command=shlex.join(command),
+        boards=boards,
+        tables=others,
+        cells=cells_of,
+        colours=charts.colours(standings),
+        groups=groups,
+        content=json.dumps(content).replace("<", "\\u003c"),  # so that no sample ends the script element
+        samples=samples_of(standings),
+        origins=origins_of(standings.results),
+        bundle=bundle,
+    )
+    return html
+
+
+def cells_of(table: Table) -> list[tuple[str, list[tuple[str, float | str]]]]:
+    """Rows as the page needs them: the mark, and of each cell the text and what to sort by."""
+
+    def sort_by(cell: Any, text: str) -> float | str:
+        value = cell.value if isinstance(cell, Estimate) else cell
+        return value if isinstance(value, (int, float)) and value == value else text if isinstance(value, str) else ""
+
+    return [
+        (mark, [(text, sort_by(cell, text)) for cell, text in zip(row, texts, strict=True)])
+        for mark, row, texts in zip(table.marks, table.rows, table.texts(), strict=True)
+    ]
+
+
+def figures_of(standings: Standings) -> list[tuple[str, list[Figure]]]:
+    """The pictures by heading: those over all tasks of a kind, then those of every task."""
+    groups = [(kind[0].upper() + kind[1:], _figures_of_kind(standings, kind)) for kind in standings.kinds]
+    groups += [(task, [*_planes(standings, task), *_curves(standings, task)]) for task in standings.tasks]
+    return [(heading, figures) for heading, figures in groups if figures]
+
+
+def samples_of(standings: Standings) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """By task, by row the samples of the first seed that has some."""
+    found: dict[str, list[tuple[str, list[str]]]] = {}
+    for (label, task), runs in standings.runs.items():
+        samples = next((run.result.samples for run in runs if run.result.samples), [])
+        if samples:
+            found.setdefault(task, []).append((label, samples[:NUM_SAMPLES]))
+    return sorted(found.items())
+
+
+def origins_of(results: Sequence[Result]) -> dict[str, str]:
+    """What made the results: every value that occurs, by name."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        for name, value in result.origin.items():
+            values = found.setdefault(name, [])
+            if value is not None and str(value) not in values:
+                values.append(str(value))
+    return {name: ", ".join(sorted(values)) for name, values in found.items() if values}
+
+
+def _figures_of_kind(standings: Standings, kind: str) -> list[Figure]:
+    found = (
+        ("Scores", "Interquartile mean over runs and tasks with its 95 % interval; at 0 a turn of the temperature does as well.",
+         charts.ranking(standings, kind)),
+        ("Performance profile", "The share of runs whose score is above a threshold, with 95 % intervals; right is better.",
+         charts.profile(standings, kind)),
+    )  # fmt: skip
+    return [Figure(heading, caption, spec) for heading, caption, spec in found if spec is not None]
+
+
+def _planes(standings: Standings, task: str) -> list[Figure]:
+    side = "above" if KINDS[standings.kind_of[task]].quality_high_is_good else "below"
+    whole = (
+        "Every point is a run, the grey line maximum likelihood as its temperature T changes. What lies to the left of the line "
+        f"and {side} it, a turn of the temperature cannot buy. A cross has collapsed, a diamond is off the frontier."
+    )
+    near = "The same near maximum likelihood: every run, and the line, less maximum likelihood at T = 1 on the same seed."
+    return [
+        Figure("Quality and diversity", whole, charts.plane(standings, task)),
+        Figure("Quality and diversity about maximum likelihood", near, charts.plane_of_differences(standings, task)),
+    ]
+
+
+def _curves(standings: Standings, task: str) -> list[Figure]:
+    kind, found = KINDS[standings.kind_of[task]], list[Figure]()
+    for metric in (kind.score, kind.quality, *HEALTH):
+        name = HEALTH.get(metric) or charts.METRICS[metric].partition(",")[0].partition(" (")[0]
+        heading = name if "_" in name else name[0].upper() + name[1:]
+        caption = "Interquartile mean over seeds with its 95 % interval, from the end of pre-training."
+        caption = f"Discriminator, {name}. {caption}" if metric in HEALTH else f"{caption} Dashed: maximum likelihood."
+        for budget, unit in charts.BUDGETS.items():
+            spec = charts.curves(standings, task, metric, budget)
+            if spec is not None and (metric not in HEALTH or budget == next(iter(charts.BUDGETS))):
+                found.append(Figure(f"{heading} by {unit.partition(' since')[0]}", caption, spec))
+    return found
+
+
+@functools.cache
+def _page_libraries() -> tuple[Any, str]:
+    try:
+        import jinja2
+        import vl_convert
+    except ImportError as problem:
+        raise ValueError(f"the page needs {problem.name} (pip install 'seqgan-env[bench]'); the tables are written") from problem
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", charts.VERSION)
+    return jinja2, bundle.replace("</script", "<\\/script")

@@ -1,0 +1,96 @@
+"""What a benchmark found, in a paragraph for each kind of task, and what it does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seqgan_env.bench.leaderboard import COLLAPSED, KINDS, OFF, Entry, Standings
+
+
+def story(standings: Standings) -> list[str]:
+    """Paragraphs: who wins, whether the controls lose, what collapsed, and what does not follow."""
+    return [*(_of_kind(standings, kind) for kind in standings.kinds), _caution(standings)]
+
+
+def _of_kind(standings: Standings, kind: str) -> str:
+    entries, tasks = standings.entries(kind), standings.tasks_of(kind)
+    sentences = [
+        f"On {', '.join(tasks)}: {_winner(entries, KINDS[kind].unit)}",
+        _ceiling(entries),
+        _controls(entries),
+        _marked(entries),
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def _winner(entries: Sequence[Entry], unit: str) -> str:
+    rivals = [e for e in entries if not e.role and e.score is not None and not e.is_marked]
+    if not rivals:
+        return "there is nothing that could win: no row but the reference, controls and ceilings has a score."
+    best, better = rivals[0], [e for e in rivals if e.outcome == "better"]
+    if better:
+        says = f"{_names(better)} {_verb(better, 'is', 'are')} better than maximum likelihood at any temperature"
+        return f"{says}; {better[0].label} leads by {better[0].against.mean:.3f} {unit}."
+    if best.outcome == "one run":
+        return f"{best.label} has the highest score, but from one run; that shows no difference from maximum likelihood."
+    nothing = "nothing is shown to be better than maximum likelihood with a turn of the temperature"
+    return f"{nothing}; {best.label} comes first of the rest."
+
+
+def _ceiling(entries: Sequence[Entry]) -> str:
+    ceilings = [e for e in entries if e.role == "ceiling" and e.score is not None]
+    if not ceilings:
+        return ""
+    better = [e for e in ceilings if e.outcome == "better"]
+    if not better:
+        return (
+            f"Not even a reward that sees the truth ({_names(ceilings)}) is shown to help, so there is little to tell apart here."
+        )
+    return (
+        f"With a reward that sees the truth {_names(better)} {_verb(better, 'is', 'are')} better, so there is something to learn."
+    )
+
+
+def _controls(entries: Sequence[Entry]) -> str:
+    controls = [e for e in entries if e.role == "control"]
+    winners = [e for e in controls if e.outcome == "better"]
+    known = [e for e in controls if e.outcome in ("worse", "same", COLLAPSED, OFF)]
+    if not controls:
+        return "There is no control, a reward that says nothing, beside them."
+    if winners:
+        return f"Beware: {_names(winners)}, whose reward says nothing, {_verb(winners, 'beats', 'beat')} maximum likelihood too."
+    if not known:
+        return f"Whether the controls, whose reward says nothing ({_names(controls)}), are worse, one run cannot show."
+    return f"The controls, whose reward says nothing ({_names(controls)}), are not better, as it should be."
+
+
+def _marked(entries: Sequence[Entry]) -> str:
+    marked = [e for e in entries if e.is_marked]
+    return f"{_names(marked)} collapsed or lost more diversity than the frontier covers, and cannot rank." if marked else ""
+
+
+def _caution(standings: Standings) -> str:
+    seeds = len({result.seed for result in standings.results})
+    over = "1 seed" if seeds == 1 else f"{seeds} seeds"
+    verdicts = sum(e.outcome in ("better", "worse", "same") for kind in standings.kinds for e in standings.entries(kind))
+    few = (
+        " With so few, an interval is itself uncertain."
+        if 1 < seeds < 5
+        else " One seed shows no spread at all."
+        if seeds == 1
+        else ""
+    )
+    return (
+        "What this does not say: anything about other tasks, sizes, budgets or hyperparameters. Intervals are over at most "
+        f"{over} of the policy, not over tasks and data.{few} Each of {verdicts} verdicts errs once in twenty where there is no "
+        "difference."
+    )
+
+
+def _names(entries: Sequence[Entry]) -> str:
+    names = [entry.label for entry in entries]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _verb(entries: Sequence[Entry], one: str, several: str) -> str:
+    return one if len(entries) == 1 else several

@@ -1,0 +1,256 @@
+"""The tables of a report: what is in their cells, and how these read in Markdown and in CSV."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seqgan_env.bench.jobs import REFERENCE
+from seqgan_env.bench.leaderboard import KINDS, Entry, Standings
+from seqgan_env.bench.statistics import Paired, iqm, mean, median, optimality_gap, probability_of_improvement
+from seqgan_env.types import Estimate
+
+Cell = str | float | Estimate | None
+
+HEALTH = {
+    "discriminator/accuracy_real_heldout": "accuracy on held-out real data",
+    "discriminator/accuracy_generated_heldout": "accuracy on generated data",
+    "discriminator/log_ratio_correlation": "correlation with the true log-ratio",
+}
+_COSTS = {
+    "env_steps": "environment steps",
+    "rollout_tokens": "rollout tokens",
+    "sequences_scored": "sequences scored",
+    "sequences_trained": "sequences D trained on",
+    "wall_seconds": "wall seconds",
+    "cpu_seconds": "CPU seconds",
+    "peak_mebibytes": "peak memory, MiB",
+}
+_NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Column:
+    """Of a table.
+
+    Attributes:
+        title: with the unit.
+        digits: format of its numbers.
+        interval: whether intervals are shown; CSV has them always.
+    """
+
+    title: str
+    digits: str = ".3f"
+    interval: bool = True
+
+    def text(self, cell: Cell) -> str:
+        """A cell as a person reads it."""
+        if isinstance(cell, str):
+            return cell
+        if isinstance(cell, Estimate):
+            if not self.interval or math.isnan(cell.low):
+                return self.text(cell.value)
+            return f"{cell.value:{self.digits}} ({cell.low:{self.digits}} to {cell.high:{self.digits}})"
+        return _NOTHING if cell is None or math.isnan(cell) else f"{cell:{self.digits}}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: of its CSV file.
+        title: of it.
+        note: what to know before reading; one paragraph.
+        columns: the first one names the row.
+        rows: of cells, as many as columns.
+        marks: of each row a style: "reference", "control", "ceiling", "collapsed", "off the frontier" or "".
+    """
+
+    name: str
+    title: str
+    note: str
+    columns: list[Column]
+    rows: list[list[Cell]]
+    marks: list[str]
+
+    def texts(self) -> list[list[str]]:
+        """The cells as a person reads them."""
+        return [[column.text(cell) for column, cell in zip(self.columns, row, strict=True)] for row in self.rows]
+
+    def markdown(self) -> str:
+        """The table alone, without title and note."""
+        head = [column.title for column in self.columns]
+        marked = [
+            [f"{row[0]} ({mark})" if mark else row[0], *row[1:]] for row, mark in zip(self.texts(), self.marks, strict=True)
+        ]
+        lines = [head, ["---"] * len(head), *[[cell.replace("|", "\\|") for cell in row] for row in marked]]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+    def csv_rows(self) -> list[dict[str, Any]]:
+        """Rows of plain numbers; an interval takes two columns more."""
+        rows = []
+        for cells, mark in zip(self.rows, self.marks, strict=True):
+            row: dict[str, Any] = {}
+            for column, cell in zip(self.columns, cells, strict=True):
+                row |= _plain(column.title, cell)
+            rows.append(row | {"mark": mark})
+        return rows
+
+
+def all_tables(standings: Standings) -> tuple[list[Table], list[Table]]:
+    """The leaderboards, and what they rest on."""
+    boards = [leaderboard(standings, kind) for kind in standings.kinds]
+    pairs = [improvements(standings, kind) for kind in standings.kinds]
+    summaries = [aggregates(standings, kind) for kind in standings.kinds]
+    return boards, [table for table in [*summaries, *pairs, health(standings), costs(standings)] if table.rows]
+
+
+def leaderboard(standings: Standings, kind: str) -> Table:
+    """The rows of a kind of task, the best first."""
+    of, tasks, entries = KINDS[kind], standings.tasks_of(kind), standings.entries(kind)
+    beside = [(task, metric) for task in tasks for metric in of.beside if any(_has(e.mean(metric, task)) for e in entries)]
+    columns = [Column("row"), Column(f"score, {of.unit}", "+.3f"), Column("verdict"), Column("P(beats MLE)", ".2f")]
+    columns += [_column(m, t if len(tasks) > 1 else "") for t, m in beside]
+    rows: list[list[Cell]] = [
+        [e.label, e.score, e.verdict, e.improvement, *(e.mean(m, t) for t, m in beside), len(e.all_runs)] for e in entries
+    ]
+    note = (
+        f"The score is the frontier gain: how much better {of.quality} is than what maximum likelihood reaches on the same seed "
+        f"at the same {of.diversity} when only its temperature changes. Interquartile mean over runs with a 95 % bootstrap "
+        "interval; the verdict is a t-test of the scores against 0, maximum likelihood at its best temperature. Rows that "
+        "collapse, or are less diverse than anything on the frontier, rank behind the others and get no positive score."
+    )
+    return _table("leaderboard", f"Leaderboard, {kind}", note, [*columns, Column("runs", ".0f")], rows, entries)
+
+
+def improvements(standings: Standings, kind: str) -> Table:
+    """For every pair of rows how probable it is that a run of the one beats one of the other."""
+    entries = [entry for entry in standings.entries(kind) if entry.scores is not None]
+    rows: list[list[Cell]] = [[x.label, *(_beats(x, y) for y in entries)] for x in entries]
+    note = (
+        "How probable it is that a run of the row has a higher score than one of the column on the same task, a tie half. "
+        "The intervals are in the CSV file."
+    )
+    columns = [Column("row beats column"), *(Column(entry.label, ".2f", interval=False) for entry in entries)]
+    return _table("pairs", f"Every pair, {kind}", note, columns, rows, entries)
+
+
+def aggregates(standings: Standings, kind: str) -> Table:
+    """Other summaries of the scores, and what is usually reported, paired with maximum likelihood."""
+    of, entries = KINDS[kind], standings.entries(kind)
+    ceilings = [float(mean(entry.scores)) for entry in entries if entry.role == "ceiling" and entry.scores is not None]
+    gap = optimality_gap(max(ceilings, default=math.nan))
+    titles = (
+        "IQM",
+        "median",
+        "mean",
+        "gap to the ceiling",
+        "mean, Student's interval",
+        "p",
+        f"{of.quality} gained on MLE",
+        "p of it",
+    )
+    digits = ("+.3f", "+.3f", "+.3f", ".3f", "+.3f", ".3f", "+.3f", ".3f", ".0f")
+    rows: list[list[Cell]] = []
+    for e in entries:
+        found: list[Cell] = [None] * 4 if e.scores is None else [float(f(e.scores)) for f in (iqm, median, mean, gap)]
+        gains: list[Cell] = [_estimate(e.against), e.against.p_value, _estimate(e.quality), e.quality.p_value]
+        rows.append([e.label, *found, *gains, e.quality.num_pairs])
+    note = (
+        f"Scores in {of.unit}. The gap is to the best row whose reward sees the truth, where there is one. The first p is of the "
+        f"t-test of all scores against 0. Gained is the paired difference of {of.quality} on shared seeds, positive where "
+        "better: what is usually reported, and what temperature alone can move."
+    )
+    columns = [Column("row"), *map(Column, (*titles, "pairs"), digits)]
+    return _table("summaries", f"Other summaries, {kind}", note, columns, rows, entries)
+
+
+def health(standings: Standings) -> Table:
+    """How good the discriminators are in the end, the mean over seeds."""
+
+    def cells(label: str, task: str) -> list[Cell]:
+        curves = [run.result.curve for run in standings.runs[label, task] if run.result.curve]
+        return [_mean([curve[-1][name] for curve in curves if name in curve[-1]]) for name in HEALTH]
+
+    note = (
+        "At the last evaluation. An even discriminator, which cannot tell the policy from real data, has 0.5 in both accuracies; "
+        "one that has memorised its real data has far less on those held out. The correlation, of oracle tasks alone, is with "
+        "log p_oracle - log p_policy, what the best possible discriminator would say."
+    )
+    return _by_task("discriminators", "Discriminator health", note, [Column(t, ".2f") for t in HEALTH.values()], standings, cells)
+
+
+def costs(standings: Standings) -> Table:
+    """What a run of every row has spent on every task, the mean over seeds."""
+
+    def cells(label: str, task: str) -> list[Cell]:
+        spent = [run.result.budget | run.result.costs for run in standings.runs[label, task] if run.result.costs]
+        spent = [costs | {"peak_mebibytes": costs.get("peak_bytes", math.nan) / 2**20} for costs in spent]
+        return [_mean([costs[name] for costs in spent if name in costs]) for name in _COSTS]
+
+    note = (
+        "The mean of a run. Evaluation counts in seconds and in nothing else; pre-training is part of every run, and measuring "
+        f"the temperature frontier part of those of {REFERENCE}."
+    )
+    return _by_task("budgets", "What it cost", note, [Column(title, ",.0f") for title in _COSTS.values()], standings, cells)
+
+
+def runs_rows(standings: Standings) -> list[dict[str, Any]]:
+    """One row a run, with everything that was measured of it at the end."""
+    return [
+        {"row": label, "task": task, "seed": run.result.seed, "mark": run.mark, "key": run.result.key}
+        | run.metrics
+        | run.result.budget
+        | run.result.costs
+        for (label, task), runs in standings.runs.items()
+        for run in runs
+    ]
+
+
+def _column(metric: str, task: str) -> Column:
+    """Of a metric as a table has it, where there are several tasks with the name of one."""
+    name = "effective vocabulary" if metric == "effective_vocabulary" else metric
+    return Column(f"{name}, {task}" if task else name, ".1f" if metric == "effective_vocabulary" else ".3f")
+
+
+def _table(name: str, title: str, note: str, columns: list[Column], rows: list[list[Cell]], entries: Sequence[Entry]) -> Table:
+    kind = title.rpartition(", ")[2].replace(" ", "-")
+    marks = [entry.mark for entry in entries]
+    return Table(f"{name}-{kind}", title, note, columns, rows, marks)
+
+
+def _by_task(
+    name: str, title: str, note: str, columns: list[Column], standings: Standings, cells: Callable[[str, str], list[Cell]]
+) -> Table:
+    """Rows by label and task; those of which nothing is known are left out."""
+    found = [(label, task, cells(label, task)) for label, task in standings.runs]
+    rows: list[list[Cell]] = [[label, task, *values] for label, task, values in found if any(v is not None for v in values)]
+    marks = ["reference" if row[0] == REFERENCE else "" for row in rows]
+    return Table(name, title, note, [Column("row"), Column("task"), *columns], rows, marks)
+
+
+def _beats(x: Entry, y: Entry) -> Cell:
+    if x is y or x.scores is None or y.scores is None:
+        return None
+    return probability_of_improvement(x.scores, y.scores)
+
+
+def _estimate(difference: Paired) -> Cell:
+    return Estimate(difference.mean, difference.low, difference.high) if difference.num_pairs else None
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _has(value: float) -> bool:
+    return not math.isnan(value)
+
+
+def _plain(title: str, cell: Cell) -> dict[str, Any]:
+    if isinstance(cell, Estimate):
+        return _plain(title, cell.value) | _plain(f"{title}, low", cell.low) | _plain(f"{title}, high", cell.high)
+    return {title: "" if cell is None or (isinstance(cell, float) and math.isnan(cell)) else cell}
