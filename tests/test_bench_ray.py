@@ -1,4 +1,4 @@
-"""Benchmark jobs as tasks of a real Ray cluster of two nodes on this machine: the same results, and nothing lost with a worker."""
+"""Jobs on a real Ray cluster of two nodes, on this machine: the same results, and nothing lost with a worker."""
 
 import os
 import signal
@@ -79,12 +79,12 @@ def test_agents_of_the_users_own_go_along_and_what_fails_keeps_its_traceback(
     assert [job.label for job in progress.done] == ["mle"]
     ((job, path),) = progress.failed
     assert job.label == "faulty"
-    assert "Traceback" in path.read_text()
+    assert 'sent_along.py", line 6, in update' in path.read_text()
     assert "RuntimeError: no idea what to do" in path.read_text()
     sys.modules.pop("sent_along")
 
 
 def test_a_cluster_that_is_not_there_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(ValueError, match="no Ray cluster at '127.0.0.1:1'"):
+    with pytest.raises(ValueError, match=r"no Ray cluster at '127\.0\.0\.1:1'"):
         RayPool(tmp_path, "127.0.0.1:1", None, set())
