@@ -150,6 +150,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_result_says_what_was_reached_and_what_it_cost(finished: Path) -> None:
     mle, noise = sorted(read_all([finished]), key=lambda result: result.label)
     assert (mle.label, noise.label, noise.task, noise.seed) == (REFERENCE, "noise", "oracle-tiny", 0)
@@ -166,6 +167,7 @@ def test_a_result_says_what_was_reached_and_what_it_cost(finished: Path) -> None
     assert not list((finished / "failures").iterdir())
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_made_again(finished: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "results").iterdir()}
     progress = run(suite(seeds=1).jobs(), finished)
@@ -173,6 +175,16 @@ def test_what_is_there_is_not_made_again(finished: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (finished / "results").iterdir()} == before
 
 
+@pytest.mark.slow
+def test_what_other_settings_made_stands_no_longer_beside_what_is_new(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    progress = run(suite(rounds=3).jobs()[1:], tmp_path)
+    assert (progress.num_superseded, len(progress.done)) == (1, 1)
+    assert {result.label: result.settings["rounds"] for result in read_all([tmp_path])} == {REFERENCE: 2, "noise": 3}
+    assert len(list((tmp_path / "superseded").iterdir())) == 1
+
+
+@pytest.mark.slow
 def test_a_failed_job_keeps_its_traceback_stops_no_other_and_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,11 +205,13 @@ def test_a_failed_job_keeps_its_traceback_stops_no_other_and_is_tried_again(
     assert set(totals) == {2}
 
 
+@pytest.mark.slow
 def test_one_worker_and_two_find_the_same(finished: Path, tmp_path: Path) -> None:
     run(suite().jobs(), tmp_path, num_workers=1)
     assert differences(finished, tmp_path) == []
 
 
+@pytest.mark.slow
 def test_results_that_differ_are_told_apart(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "copy")
     changed, gone = sorted((tmp_path / "copy" / "results").iterdir())
@@ -212,6 +226,7 @@ def test_results_that_differ_are_told_apart(finished: Path, tmp_path: Path) -> N
     assert found[1].endswith("differs in metrics")
 
 
+@pytest.mark.slow
 def test_what_is_not_what_the_benchmark_began_with_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text("".join(f"{a} {b}\n" for a in "abcdef" for b in "abcdef"))
     text = {"text": {"task": "text", "corpus": str(tmp_path / "corpus.txt")}}
@@ -229,6 +244,7 @@ def test_a_folder_takes_one_benchmark_at_a_time(tmp_path: Path) -> None:
     run([], tmp_path)
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_runner(tmp_path: Path) -> None:
     long = suite({"r": {"agent": "reinforce"}}, rounds=100_000, mle_epochs=1).jobs()[1]
     program = (

@@ -230,7 +230,7 @@ COLLAPSED_AT = (0.2, 0.001)  # the last one writes one sentence
 def test_controls_and_sharpened_and_collapsed_policies_never_rank_above_maximum_likelihood_by_more_than_noise() -> None:
     sources = ("constant", "random")
     rows: dict[str, dict[str, Any]] = {source: {"agent": "reinforce", "source": source} for source in sources}
-    settings = {"vocab_size": 20, "seq_len": 5, "mle_epochs": 3, "rounds": 20, "eval_every": 20, "batch_size": 64}
+    settings = {"vocab_size": 12, "seq_len": 4, "mle_epochs": 2, "rounds": 20, "eval_every": 20, "batch_size": 64}
     results, noise = [], []
     for job in Suite("s", SEEDS, {"o": {"task": "oracle-tiny"}}, rows, settings | {"num_rollouts": 1}).jobs():
         results.append(run_job(job))

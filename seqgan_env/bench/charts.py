@@ -35,7 +35,11 @@ VERSION = "6.4"  # of Vega-Lite
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 _INK, _GRID, _GREY = "currentColor", "rgba(128, 128, 128, 0.25)", "#8c8c8c"  # text follows the page, light or dark
-_HUES = ("#4c78a8", "#f58518", "#e45756", "#54a24b", "#b279a2", "#2ca5a5", "#c9a227", "#9d755d", "#ff7fa5", "#7a6ff0", "#6b8e23")
+_HUES = (
+    *("#4c78a8", "#f58518", "#e45756", "#54a24b", "#b279a2", "#2ca5a5", "#c9a227", "#9d755d", "#ff7fa5", "#7a6ff0"),
+    *("#6b8e23", "#00a0dc", "#c2410c", "#d6409f", "#1b9e77", "#8d99ae", "#a16207", "#5e548e", "#b5838d", "#84a59d"),
+)
+_MIDDLE_OUT = "length(datum.label) > 26 ? slice(datum.label, 0, 10) + '…' + slice(datum.label, -15) : datum.label"
 _NAMED = (1.2, 1.0, 0.9, 0.8, 0.6, 0.5, 0.4, 0.3)  # temperatures that have their names on the line
 _SHAPES = {"": "circle", COLLAPSED: "cross", OFF: "diamond"}  # of a run, by its mark
 _HEIGHT = 300
@@ -61,7 +65,13 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
     if not values:
         return None
     title = METRICS[KINDS[kind].score]
-    row = {"field": "row", "type": "nominal", "sort": [e.label for e in entries], "title": None, "axis": {"labelLimit": 130}}
+    row = {
+        "field": "row",
+        "type": "nominal",
+        "sort": [e.label for e in entries],
+        "title": None,
+        "axis": {"labelExpr": _MIDDLE_OUT},
+    }
     colour, hover = _colour(standings), {"row": "row", "x": title, "low": "low", "high": "high"}
     ends = [{"x": end} for value in values for end in (0.0, value["x"], value.get("low", 0.0), value.get("high", 0.0))]
     domain = _domain(ends, "x", 0.05)

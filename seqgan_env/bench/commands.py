@@ -20,7 +20,7 @@ from seqgan_env.bench.live_view import LiveView
 from seqgan_env.bench.local import LocalPool
 from seqgan_env.bench.ray_pool import RayPool
 from seqgan_env.bench.results import path_of
-from seqgan_env.bench.runner import Pool, Progress, opened, run_jobs
+from seqgan_env.bench.runner import SUPERSEDED, Pool, Progress, opened, run_jobs
 from seqgan_env.bench.samples import result_of_samples
 from seqgan_env.names import choose
 from seqgan_env.rewards import FORMS, SOURCES
@@ -133,6 +133,10 @@ def _tell(console: Console, progress: Progress) -> None:
     for job, path in progress.failed:
         last = path.read_text(encoding="utf-8").strip().splitlines()
         console.print(f"failed: {job.name}: {_reason(last)}\n  {path}", highlight=False, soft_wrap=True, markup=False)
+    if progress.num_superseded:
+        console.print(
+            f"{progress.num_superseded} results of other settings, code or data were moved to {SUPERSEDED}/", highlight=False
+        )
     counts = f"{len(progress.done)} done, {len(progress.failed)} failed, {len(progress.kept)} kept from before"
     console.print(f"{progress.total} jobs: {counts}", highlight=False)
 
@@ -147,7 +151,7 @@ def _report_if_possible(console: Console, folder: Path) -> None:
     """The report of a finished benchmark; why there is none is said and is no failure."""
     try:
         _write_report([folder], folder, None, console)
-    except (ValueError, ImportError) as problem:
+    except ValueError as problem:
         print(f"seqgan: no report: {problem}", file=sys.stderr)
 
 

@@ -104,7 +104,7 @@ class Entry:
         runs: by task, by seed in order.
         scores: (runs, tasks), of as many runs as the task with the fewest has; None where a task has no score.
         score: IQM over runs and tasks, with its interval; None where `scores` is.
-        improvement: probability that a run has a score above 0, the reference's, likewise; None of the reference.
+        improvement: probability that a run has a score above 0, the reference's; None of the reference and of marked rows.
         against: the scores of all runs, tested against 0.
         quality: what is usually reported minus the reference's, signed so that positive is better.
         outcome: "reference", "collapsed", "off the frontier", "better", "worse", "same", "one run" or "no score".
@@ -194,9 +194,28 @@ class Standings:
         ]
 
     def gains(self, result: Result, metrics: Mapping[str, float], prefix: str = "") -> Row:
-        """Gains of metrics of a run over the reference's frontier of its seed; without one, the mean over those of all seeds."""
-        found = [frontiers.gains(metrics, prefix) for frontiers in self._frontiers_for(result)]
-        return {name: float(np.mean([gains[name] for gains in found])) for name in found[0] if all(name in g for g in found)}
+        """Gains of metrics of a run over the reference's frontier of its seed; without one, the mean over those of all seeds.
+
+        The score is there where diversity is known by both measures, and not positive where they have a mark.
+        """
+        plain = {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+        if "effective_vocabulary" not in plain:
+            return {}
+        found = [frontiers.gains(plain) for frontiers in self._frontiers_for(result)]
+        gains = {name: float(np.mean([of_one[name] for of_one in found])) for name in set.intersection(*map(set, found))}
+        score = KINDS[self.kind_of[result.task]].score
+        if score in gains and self.mark(result.task, plain):
+            gains[score] = min(gains[score], 0.0)
+        return {prefix + name: value for name, value in gains.items()}
+
+    def mark(self, task: str, metrics: Mapping[str, float]) -> str:
+        """`COLLAPSED`, `OFF` or "", by metrics of a policy on a task."""
+        kind, references = KINDS[self.kind_of[task]], self._references(task)
+        real = [other.real["effective_vocabulary"] for other in references if "effective_vocabulary" in other.real]
+        if metrics.get("effective_vocabulary", math.inf) < COLLAPSED_BELOW * max(real, default=0.0):
+            return COLLAPSED
+        least_diverse = max(row[kind.diversity] for other in references for row in other.frontier)
+        return OFF if metrics.get(kind.diversity, -math.inf) > least_diverse else ""
 
     def less_reference(self, result: Result, metrics: Row) -> Row:
         """Metrics of a run less the reference's on its seed; without one, less the reference's mean."""
@@ -224,13 +243,14 @@ class Standings:
         runs = {task: self.runs[label, task] for task in tasks if (label, task) in self.runs}
         own = _matrix(runs, tasks, of.score)
         gained = self._paired(runs, of.quality)
+        marked = any(run.mark for of_task in runs.values() for run in of_task)
         entry = Entry(
             label=label,
             role=_role(label, runs),
             runs=runs,
             scores=own,
             score=None if own is None else _without_interval_of_one(estimate(own), own),
-            improvement=None if own is None or label == REFERENCE else _improvement(own),
+            improvement=None if own is None or label == REFERENCE or marked else _improvement(own),
             against=_against_zero(runs, of.score),
             quality=gained if of.quality_high_is_good else _negated(gained),
             outcome="",
@@ -254,22 +274,10 @@ class Standings:
         return paired(own, others)
 
     def _run(self, result: Result) -> Run:
-        """With gains where its diversity is known by both measures: without, nobody could say that it has not collapsed."""
-        kind = KINDS[self.kind_of[result.task]]
-        gains = self.gains(result, result.metrics) if "effective_vocabulary" in result.metrics else {}
-        mark = self._mark(result, kind)
+        gains = self.gains(result, result.metrics)
         if result.label == REFERENCE:
-            gains[kind.score] = 0.0
-        elif mark and kind.score in gains:
-            gains[kind.score] = min(gains[kind.score], 0.0)
-        return Run(result, result.metrics | gains, mark)
-
-    def _mark(self, result: Result, kind: Kind) -> str:
-        real = [r.real["effective_vocabulary"] for r in self._references(result.task) if "effective_vocabulary" in r.real]
-        if result.metrics.get("effective_vocabulary", math.inf) < COLLAPSED_BELOW * max(real, default=0.0):
-            return COLLAPSED
-        least_diverse = max(row[kind.diversity] for other in self._references(result.task) for row in other.frontier)
-        return OFF if result.metrics.get(kind.diversity, -math.inf) > least_diverse else ""
+            gains[KINDS[self.kind_of[result.task]].score] = 0.0
+        return Run(result, result.metrics | gains, self.mark(result.task, result.metrics))
 
     def _frontiers_for(self, result: Result) -> list[Frontiers]:
         frontiers = self._frontiers[result.task]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from seqgan_env.bench.worker import ENVIRONMENT, run_job
 
 NUM_RETRIES = 3  # of a job whose worker is lost
 
+_CONNECT_SECONDS = 10
 _STORE_BYTES = 80 * 2**20  # of a cluster on this machine: results are small
 
 
@@ -40,8 +42,9 @@ class RayPool:
         if address == "local":
             settings |= {"num_cpus": num_workers, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
         try:
+            _check_reachable(address)
             self._ray.init(address=address, **settings)
-        except (ConnectionError, RuntimeError, ValueError) as problem:
+        except (OSError, RuntimeError, ValueError) as problem:
             raise ValueError(f"no Ray cluster at {address!r}: {problem}; allowed are local, auto and an address") from problem
         self._task = self._ray.remote(num_cpus=1, max_calls=1, max_retries=NUM_RETRIES)(run_job)
         self._jobs: dict[Any, Job] = {}
@@ -78,6 +81,13 @@ def _import_ray() -> Any:
     except ImportError as problem:
         raise ValueError(f"--ray needs the library ray (pip install 'seqgan-env[ray]'): {problem}") from problem
     return ray
+
+
+def _check_reachable(address: str) -> None:
+    """Raises an OSError or ValueError where nothing listens; Ray itself would try for minutes."""
+    if address not in ("local", "auto"):
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
 
 
 def _modules_of(agents: Iterable[str]) -> list[str]:

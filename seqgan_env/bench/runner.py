@@ -16,6 +16,7 @@ from seqgan_env.run_directory import write_text
 
 _POLL_SECONDS = 0.1
 _LOCK = ".lock"
+SUPERSEDED = "superseded"  # folder of results of what a benchmark has now in another form
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Progress:
         failed: each with the file that says why.
         seconds: that jobs of a row took, by its label.
         num_slots: jobs that can run at a time.
+        num_superseded: results that were there and were moved away.
     """
 
     kept: list[Job] = field(default_factory=list)
@@ -72,6 +74,7 @@ class Progress:
     failed: list[tuple[Job, Path]] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     num_slots: int = 1
+    num_superseded: int = 0
 
     @property
     def total(self) -> int:
@@ -113,19 +116,27 @@ Watch = Callable[[Progress], None]
 def begin(jobs: Sequence[Job], folder: Path) -> Progress:
     """The jobs that have a result in `folder` and those that still need one.
 
+    Results of the same row, task and seed that other settings, code or data made go to `superseded/`.
+
     Raises:
         ValueError: a result is damaged.
     """
     progress = Progress()
+    found = {path: Result.read(path) for path in sorted((folder / RESULTS).glob("*.json"))}
     for job in jobs:
         path = path_of(folder, job.key)
-        if path.exists():
-            seconds = Result.read(path).costs.get("wall_seconds")
-            progress.kept.append(job)
-            if seconds is not None:
-                progress.seconds.setdefault(job.label, []).append(seconds)
-        else:
+        if path not in found:
             progress.waiting.append(job)
+            continue
+        progress.kept.append(job)
+        if "wall_seconds" in found[path].costs:
+            progress.seconds.setdefault(job.label, []).append(found[path].costs["wall_seconds"])
+    keys = {(job.label, job.task, job.settings.seed): job.key for job in jobs}
+    for path, result in found.items():
+        if keys.get((result.label, result.task, result.seed), path.stem) != path.stem:
+            progress.num_superseded += 1
+            (folder / SUPERSEDED).mkdir(exist_ok=True)
+            path.replace(folder / SUPERSEDED / path.name)
     return progress
 
 

@@ -30,11 +30,11 @@ def _winner(entries: Sequence[Entry], unit: str) -> str:
     best, better = rivals[0], [e for e in rivals if e.outcome == "better"]
     if better:
         says = f"{_names(better)} {_verb(better, 'is', 'are')} better than maximum likelihood at any temperature"
-        return f"{says}; {better[0].label} leads by {better[0].against.mean:.3f} {unit}."
+        return f"{says}; {_names(better[:1])} leads by {better[0].against.mean:.3f} {unit}."
     if best.outcome == "one run":
-        return f"{best.label} has the highest score, but from one run; that shows no difference from maximum likelihood."
+        return f"{_names([best])} has the highest score, but from one run; that shows no difference from maximum likelihood."
     nothing = "nothing is shown to be better than maximum likelihood with a turn of the temperature"
-    return f"{nothing}; {best.label} comes first of the rest."
+    return f"{nothing}; {_names([best])} comes first of the rest."
 
 
 def _ceiling(entries: Sequence[Entry]) -> str:
@@ -66,11 +66,15 @@ def _controls(entries: Sequence[Entry]) -> str:
 
 def _marked(entries: Sequence[Entry]) -> str:
     marked = [e for e in entries if e.is_marked]
-    return f"{_names(marked)} collapsed or lost more diversity than the frontier covers, and cannot rank." if marked else ""
+    return (
+        f"Out of the ranking, having collapsed or lost more diversity than the frontier covers: {_names(marked)}."
+        if marked
+        else ""
+    )
 
 
 def _caution(standings: Standings) -> str:
-    seeds = len({result.seed for result in standings.results})
+    seeds = max(map(len, standings.runs.values()))
     over = "1 seed" if seeds == 1 else f"{seeds} seeds"
     verdicts = sum(e.outcome in ("better", "worse", "same") for kind in standings.kinds for e in standings.entries(kind))
     few = (
@@ -88,7 +92,10 @@ def _caution(standings: Standings) -> str:
 
 
 def _names(entries: Sequence[Entry]) -> str:
-    names = [entry.label for entry in entries]
+    """In a sentence, the first three of many; what has a comma or a space of its own is quoted."""
+    names = [f"“{entry.label}”" if " " in entry.label else entry.label for entry in entries]
+    if len(names) > 4:
+        names = [*names[:3], f"{len(names) - 3} more"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
