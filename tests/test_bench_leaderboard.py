@@ -14,7 +14,7 @@ from seqgan_env.bench.jobs import REFERENCE, Job, Suite
 from seqgan_env.bench.leaderboard import COLLAPSED, OFF, ORACLE, REAL, Entry, Standings
 from seqgan_env.bench.results import Result
 from seqgan_env.bench.worker import run_job
-from seqgan_env.metrics.frontier import TEMPERATURES, Frontiers
+from seqgan_env.metrics.frontier import PLANES, TEMPERATURES, Frontier
 from seqgan_env.train import HasTemperature, Trainer
 
 SHARP = TEMPERATURES[6]  # about 0.8
@@ -84,8 +84,8 @@ def test_between_two_measured_temperatures_lies_the_curve_and_not_the_line() -> 
         found = board(references(), [Result("between", "o", seed, at(temperature, seed)) for seed in range(3)])
         assert found["between"].score is not None
         assert abs(found["between"].score.value) < 1e-3
-    straight = Frontiers([{"temperature": t} | at(t, 0) for t in TEMPERATURES])
-    assert straight.gains(at(0.98, 0))["frontier_gain"] > 0.01
+    straight = Frontier.from_rows([{"temperature": t} | at(t, 0) for t in TEMPERATURES], PLANES[0])
+    assert straight.gain(at(0.98, 0)["nll_gen"], at(0.98, 0)["nll_oracle"]) > 0.01
 
 
 def test_every_run_is_measured_by_the_frontier_of_its_seed() -> None:

@@ -1,6 +1,8 @@
 """Likelihood metrics and the frontier against exact enumeration of all 27 sequences."""
 
+import math
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqgan_env.metrics.frontier import PLANES, Frontier, Frontiers, planes
+from seqgan_env.metrics.frontier import PLANES, TEMPERATURES, Frontier, Frontiers, planes
 from seqgan_env.metrics.likelihood import oracle_metrics, unigram_metrics
 from seqgan_env.metrics.real_data import RealDataMetrics
 
@@ -156,6 +158,14 @@ def test_a_gain_is_what_is_better_at_the_same_diversity_whichever_way_quality_po
     better = {"nll_gen": 2.5, "bleu4": 0.75 + 0.1, "self_bleu4": 0.75}
     assert frontiers.gains(better) == pytest.approx({"frontier_gain": 0.1, "bleu_frontier_gain": 0.1 - 0.125})
     assert frontiers.matching_temperature(better) == pytest.approx(0.5)
+
+
+def test_temperatures_between_the_measured_ones_gain_nothing_where_straight_lines_would_give_a_gain() -> None:
+    straight, rows = trace(exact, TEMPERATURES)
+    frontiers, between = Frontiers(rows), trace(exact, [math.sqrt(a * b) for a, b in pairwise(TEMPERATURES)])[1]
+    assert max(frontiers.gains(row)["frontier_gain"] for row in between) < 1e-4
+    assert all(abs(frontiers.gains(row)["frontier_gain"]) < 1e-4 for row in between if row["temperature"] < 1)
+    assert max(straight.gain(row["nll_gen"], row["nll_oracle"]) for row in between) > 0.01
 
 
 def test_gains_have_the_prefix_of_the_metrics() -> None:

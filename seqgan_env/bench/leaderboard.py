@@ -13,22 +13,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
 from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.results import Result, Row
 from seqgan_env.bench.statistics import Paired, estimate, paired, probability_of_improvement
-from seqgan_env.metrics.frontier import Frontiers
+from seqgan_env.metrics.frontier import Frontiers, denser
 from seqgan_env.rewards import CONTROLS
 from seqgan_env.types import Estimate
 
 COLLAPSED_BELOW = 0.1  # of the effective vocabulary of real data
 TRUTH = ("optimal", "oracle")  # sources that see what a policy is to learn
 
-_DENSITY = 10  # points of a frontier between two measured ones
 COLLAPSED, OFF = "collapsed", "off the frontier"  # marks of a run
 
 ORACLE, REAL = "oracle tasks", "tasks with real data"  # kinds: scores of one kind have one unit
@@ -291,7 +288,7 @@ class Standings:
         found = {}
         for result in self._references(task):
             if result.frontier and all(needed <= set(row) for row in result.frontier):
-                found[result.seed] = Frontiers(denser(result.frontier))
+                found[result.seed] = Frontiers(result.frontier)
         if not found:
             raise ValueError(
                 f"task {task!r} has no run of the row {REFERENCE!r} with a temperature frontier; nothing can be compared without"
@@ -325,26 +322,6 @@ def _finite_row(row: Row) -> Row:
 
 def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
-
-
-def denser(frontier: Sequence[Row]) -> list[Row]:
-    """A frontier at temperatures between the measured ones too, by cubic splines through every metric.
-
-    Diversity is best near temperature 1. There quality runs like a square root of diversity, and a straight line between two
-    temperatures would be worse than what lies between them by up to a quarter of their distance: a gain for nothing.
-    """
-    rows = sorted(frontier, key=lambda row: row["temperature"])
-    if len(rows) < 2:
-        return list(rows)
-    names = [name for name in rows[0] if name != "temperature" and all(name in row for row in rows)]
-    measured = np.log([row["temperature"] for row in rows])
-    values = np.array([[row[name] for name in names] for row in rows])  # (K, metrics)
-    between = np.unique(np.concatenate([np.linspace(a, b, _DENSITY + 1) for a, b in pairwise(measured)]).round(9))
-    columns = CubicSpline(measured, values)(between)
-    return [
-        {"temperature": float(np.exp(at)), **dict(zip(names, row, strict=True))}
-        for at, row in zip(between, columns.tolist(), strict=True)
-    ]
 
 
 def _matrix(runs: Mapping[str, list[Run]], tasks: Sequence[str], metric: str) -> np.ndarray | None:
