@@ -16,7 +16,7 @@ from torch.autograd.graph import increment_version
 from seqgan_env import native
 from seqgan_env.budget import Budget
 from seqgan_env.native.linear import highway, linear
-from seqgan_env.native.pooling import FilterBank, make_tables, pool_tables, pooled_features
+from seqgan_env.native.pooling import FilterBank, make_tables, pool_tables, pooled_features, weight_taps
 from seqgan_env.types import TokenSpec
 
 _TABLE_BYTES = 2**30  # lookup tables above this size are not built
@@ -53,6 +53,8 @@ class DiscriminatorConfig:
             raise ValueError(
                 f"{len(self.widths)} filter widths and {len(self.channels)} channel counts; expected as many, and at least one"
             )
+        if self.batch_size < 1:
+            raise ValueError(f"the discriminator's batch_size is {self.batch_size}; allowed is 1 or more")
 
 
 PAPER_DISCRIMINATOR = DiscriminatorConfig(
@@ -174,7 +176,8 @@ class Discriminator(nn.Module):
     def _build_tables(self) -> None:
         self._tables_version = self._parameters_version()
         if native.usable(*self.parameters()):
-            self._table = make_tables(self._bank, self.embedding.weight, self._weights()[0], self._table)
+            rows = weight_taps(self._bank, self._weights()[0])
+            self._table = make_tables(self._bank, self.embedding.weight, rows, self._table)
             return
         self._tables = []
         for convolution in self._filters():
