@@ -2,7 +2,7 @@
 
 from setuptools import Extension, setup
 
-SOURCES = [f"seqgan_env/native/{name}.c" for name in ("module", "softmax", "convolution", "linear")]
+SOURCES = [f"seqgan_env/native/{name}.c" for name in ("module", "softmax", "lstm", "likelihood", "convolution", "linear")]
 HEADERS = [f"seqgan_env/native/{name}.h" for name in ("vectors", "softmax")]
 FLAGS = ["-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
 

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqgan_env import native
+from seqgan_env.native.lstm import NativeWriter
+from seqgan_env.native.softmax import NativeSoftmax
 from seqgan_env.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
 from seqgan_env.streams import uniforms
 from seqgan_env.types import TokenSpec
@@ -169,14 +172,27 @@ class LSTMLanguageModel(LanguageModel):
                 parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.1)
         return model
 
+    @torch.no_grad()
+    def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator, temperature: float = 1.0) -> Tensor:
+        if not self._written_natively() or tokens.device.type != "cpu":
+            return super().complete(tokens, lengths, rng, temperature)
+        free = NativeSoftmax(self.output.weight / temperature, self.output.bias / temperature)
+        masked = free.with_bias(self._bias(masked=True) / temperature) if self.spec.min_length else free
+        writer = NativeWriter(self.spec, self._input_gates(), self._parameter("weight_hh_l0"), free, masked)
+        return writer.complete(tokens, lengths, uniforms(rng, len(tokens), self.spec.seq_len))
+
+    def _written_natively(self) -> bool:
+        """Whether the compiled kernels write what this model would: its own methods, its own kind of layers."""
+        kinds = (type(self), type(self.output), type(self.lstm), type(self.embedding))
+        return kinds == (LSTMLanguageModel, nn.Linear, nn.LSTM, nn.Embedding) and native.usable(*self.parameters())
+
     def hidden_states(self, inputs: Tensor) -> Tensor:
         hidden: Tensor = self.lstm(self.embedding(inputs))[0]
         return hidden
 
     def start(self, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
         """The state (h, c), each (B, H), and the gates that every input token contributes (V, 4H)."""
-        bias = self._parameter("bias_ih_l0") + self._parameter("bias_hh_l0")
-        gates = torch.addmm(bias, self.embedding.weight, self._parameter("weight_ih_l0").t())
+        gates = self._input_gates()
         zero = gates.new_zeros(num_rows, self.lstm.hidden_size)
         return zero, zero, gates
 
@@ -187,6 +203,11 @@ class LSTMLanguageModel(LanguageModel):
         cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
         hidden = torch.sigmoid(o) * torch.tanh(cell)
         return hidden, (hidden, cell, input_gates)
+
+    def _input_gates(self) -> Tensor:
+        """What every token contributes to the gates as an input, (V, 4H)."""
+        bias = self._parameter("bias_ih_l0") + self._parameter("bias_hh_l0")
+        return torch.addmm(bias, self.embedding.weight, self._parameter("weight_ih_l0").t())
 
     def _parameter(self, name: str) -> Tensor:
         return self.lstm.get_parameter(name)

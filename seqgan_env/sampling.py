@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqgan_env import native
+from seqgan_env.native.softmax import NativeSoftmax
 
 _LOGITS_PER_CHUNK = {"cpu": 2**20, "cuda": 2**27}
 _BELOW_ONE = 1 - 2**-23  # times a float32 it is a smaller float32
@@ -35,47 +36,19 @@ class SoftmaxSampler:
         weight: (V, H) of the output layer.
         bias: (V,), minus infinity for a token that is never to be drawn.
         """
-        inversion = NativeInversion if native.usable(weight, bias) else _TorchInversion
-        self._inversion = inversion(weight.detach(), bias.detach())
+        softmax = NativeSoftmax if native.usable(weight, bias) else _TorchSoftmax
+        self._softmax = softmax(weight.detach(), bias.detach())
 
     def __call__(self, hidden: Tensor, uniform: Tensor) -> Tensor:
         """Tokens (R,) for the states `hidden` (R, H); `uniform` (R,) in [0, 1) is all the randomness there is."""
-        return self._inversion.draw(hidden.detach(), uniform, with_log_probs=False)[0]
+        return self._softmax.draw(hidden.detach(), uniform, with_log_probs=False)[0]
 
     def draw_with_log_probs(self, hidden: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """The tokens (R,) that a call would draw and their log-probabilities (R,), in nats, without gradient."""
-        return self._inversion.draw(hidden.detach(), uniform, with_log_probs=True)
+        return self._softmax.draw(hidden.detach(), uniform, with_log_probs=True)
 
 
-class NativeInversion:
-    """The compiled route: the layer as the kernels read it."""
-
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        self.num_tiles = -(-len(bias) // native.TILE)
-        padding = self.num_tiles * native.TILE - len(bias)
-        tiles = F.pad(weight, (0, 0, 0, padding)).view(self.num_tiles, native.TILE, -1)
-        self.weight = tiles.transpose(1, 2).contiguous()  # (tiles, H, TILE)
-        self.bias = F.pad(bias, (0, padding), value=-torch.inf).contiguous()
-        self.depth = weight.shape[1]
-        self.norm, self.top = float(weight.norm(dim=1).max()), float(bias.max())
-
-    def layer(self) -> tuple[Tensor | float, ...]:
-        """The arguments that stand for the layer in a kernel's call."""
-        return self.weight, self.bias, self.depth, self.num_tiles, self.norm, self.top
-
-    def draw(self, hidden: Tensor, uniform: Tensor, with_log_probs: bool) -> tuple[Tensor, Tensor]:
-        """Tokens (R,), and their log-probabilities (R,) or an empty tensor."""
-        if hidden.shape != (len(uniform), self.depth):
-            raise ValueError(f"hidden has shape {tuple(hidden.shape)}; expected ({len(uniform)}, {self.depth})")
-        hidden, uniform = hidden.to(torch.float32).contiguous(), uniform.to(torch.float32).contiguous()
-        tokens = torch.empty(len(hidden), dtype=torch.int64)
-        log_probs = torch.empty(len(hidden) if with_log_probs else 0)
-        wanted = log_probs if with_log_probs else None
-        native.run("softmax_draw", len(hidden), native.BLOCK, *self.layer(), hidden, uniform, tokens, wanted)
-        return tokens, log_probs
-
-
-class _TorchInversion:
+class _TorchSoftmax:
     """The plain route, on any device and in any precision."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
@@ -136,6 +109,8 @@ def linear_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tens
     Args:
         hidden: (R, H).  weight: (V, H).  bias: (V,).  targets: (R,) int64.
     """
+    if native.usable(hidden, weight, bias):
+        return NativeSoftmax(weight, bias).log_probs(hidden, targets)
     chunk = rows_per_chunk(len(bias), hidden.device)
     parts = []
     for h, y in zip(hidden.split(chunk), targets.split(chunk), strict=True):
@@ -157,28 +132,38 @@ def linear_weighted_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: T
 class _LinearWeightedNll(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, row_weights: Tensor) -> Tensor:
-        chunk = rows_per_chunk(len(bias), hidden.device)
-        grad_hidden = torch.empty_like(hidden)
-        grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        loss = hidden.new_zeros(())
-        for start in range(0, len(hidden), chunk):
-            rows = slice(start, start + chunk)
-            h, y, w = hidden[rows], targets[rows].unsqueeze(1), row_weights[rows].unsqueeze(1)
-            logits = torch.addmm(bias, h, weight.t())
-            top = logits.amax(1, keepdim=True)
-            chosen = logits.gather(1, y) - top
-            mass = logits.sub_(top).exp_()
-            total = mass.sum(1, keepdim=True)
-            loss += (w * (total.log() - chosen)).sum()
-            grad_logits = mass.mul_(w / total).scatter_add_(1, y, -w)  # w (softmax - one hot)
-            torch.mm(grad_logits, weight, out=grad_hidden[rows])
-            grad_weight.addmm_(grad_logits.t(), h)
-            grad_bias += grad_logits.sum(0)
-        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        if native.usable(hidden, weight, bias, row_weights):
+            loss, *gradients = NativeSoftmax(weight, bias).weighted_nll(hidden, targets, row_weights)
+        else:
+            loss, *gradients = _weighted_nll_in_chunks(hidden, weight, bias, targets, row_weights)
+        ctx.save_for_backward(*gradients)
         return loss
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
         (scale,) = grad_outputs
-        return grad_hidden * scale, grad_weight * scale, grad_bias * scale, None, None
+        return *(gradient * scale for gradient in ctx.saved_tensors), None, None
+
+
+def _weighted_nll_in_chunks(
+    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, row_weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The loss and its gradients for hidden, weight and bias."""
+    chunk = rows_per_chunk(len(bias), hidden.device)
+    grad_hidden = torch.empty_like(hidden)
+    grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+    loss = hidden.new_zeros(())
+    for start in range(0, len(hidden), chunk):
+        rows = slice(start, start + chunk)
+        h, y, w = hidden[rows], targets[rows].unsqueeze(1), row_weights[rows].unsqueeze(1)
+        logits = torch.addmm(bias, h, weight.t())
+        top = logits.amax(1, keepdim=True)
+        chosen = logits.gather(1, y) - top
+        mass = logits.sub_(top).exp_()
+        total = mass.sum(1, keepdim=True)
+        loss += (w * (total.log() - chosen)).sum()
+        grad_logits = mass.mul_(w / total).scatter_add_(1, y, -w)  # w (softmax - one hot)
+        torch.mm(grad_logits, weight, out=grad_hidden[rows])
+        grad_weight.addmm_(grad_logits.t(), h)
+        grad_bias += grad_logits.sum(0)
+    return loss, grad_hidden, grad_weight, grad_bias

@@ -8,9 +8,12 @@ from scipy import stats
 from torch import Tensor
 
 from seqgan_env import native
-from seqgan_env.sampling import SoftmaxSampler
+from seqgan_env.language_model import LSTMLanguageModel
+from seqgan_env.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
+from seqgan_env.streams import RowStreams
+from seqgan_env.types import TokenSpec
 
-from .conftest import rng
+from .conftest import EOS, FIXED, rng
 
 pytestmark = pytest.mark.skipif(not native.usable(torch.zeros(1)), reason="the compiled kernels are not built")
 
@@ -115,3 +118,172 @@ def test_double_precision_takes_the_plain_route() -> None:
     hidden, weight, bias = (t.double() for t in layer(10, 4, 3))
     _, log_probs = SoftmaxSampler(weight, bias).draw_with_log_probs(hidden, torch.rand(3).double())
     assert log_probs.dtype == torch.float64
+
+
+def plain_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """By autograd in double precision."""
+    logits = torch.addmm(bias.double(), hidden.double(), weight.t().double())
+    return logits.log_softmax(1).gather(1, targets.unsqueeze(1)).squeeze(1)
+
+
+@settings(deadline=None)
+@given(sizes, st.sampled_from([0.1, 1.0, 30.0]))
+def test_log_probs_are_those_of_the_plain_softmax(size: tuple[int, int, int], scale: float) -> None:
+    vocab_size, hidden_dim, rows = size
+    hidden, weight, bias = layer(vocab_size, hidden_dim, rows, scale)
+    bias[1] = -torch.inf
+    targets = torch.randint(vocab_size, (rows,), generator=rng(rows)) // 2 * 2
+    plain = plain_log_probs(hidden, weight, bias, targets).float()
+    largest = float(plain.abs().max()) if rows else 0.0
+    torch.testing.assert_close(linear_log_probs(hidden, weight, bias, targets), plain, atol=1e-5 + 1e-6 * largest, rtol=0)
+
+
+@settings(deadline=None)
+@given(sizes, st.sampled_from([0.1, 1.0]))
+def test_the_weighted_loss_and_its_gradients_are_those_of_autograd(size: tuple[int, int, int], scale: float) -> None:
+    vocab_size, hidden_dim, rows = size
+    leaves = [t.requires_grad_() for t in layer(vocab_size, hidden_dim, rows, scale)]
+    targets = torch.randint(vocab_size, (rows,), generator=rng(rows))
+    row_weights = torch.randn(rows, generator=rng(6))
+    fast = linear_weighted_nll(*leaves, targets, row_weights)
+    plain = -(row_weights * plain_log_probs(*leaves, targets)).sum()
+    torch.testing.assert_close(fast, plain.float(), atol=1e-4, rtol=1e-5)
+    pairs = zip(torch.autograd.grad(2 * fast, leaves), torch.autograd.grad(2 * plain, leaves), strict=True)
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_a_constant_on_all_logits_changes_neither_the_loss_nor_its_gradients() -> None:
+    hidden, weight, bias = (t.requires_grad_() for t in layer(300, 16, 50))
+    targets, row_weights = torch.arange(50), torch.randn(50, generator=rng(6))
+    plain = linear_weighted_nll(hidden, weight, bias, targets, row_weights)
+    moved = linear_weighted_nll(hidden, weight, bias + 200.0, targets, row_weights)
+    torch.testing.assert_close(moved, plain, atol=1e-3, rtol=0)
+    leaves = (hidden, weight, bias)
+    for a, b in zip(torch.autograd.grad(moved, leaves), torch.autograd.grad(plain, leaves), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_a_masked_token_has_no_gradient() -> None:
+    hidden, weight, bias = (t.requires_grad_() for t in layer(100, 8, 30))
+    with torch.no_grad():
+        bias[70] = -torch.inf
+    loss = linear_weighted_nll(hidden, weight, bias, torch.arange(30), torch.ones(30))
+    _, grad_weight, grad_bias = torch.autograd.grad(loss, (hidden, weight, bias))
+    assert not grad_weight[70].any()
+    assert float(grad_bias[70]) == 0
+
+
+def test_the_threads_change_no_bit_of_the_loss_and_its_gradients() -> None:
+    leaves = [t.requires_grad_() for t in layer(1000, 24, 300)]
+    targets, row_weights = torch.arange(300), torch.randn(300, generator=rng(6))
+    results = []
+    for num_threads in (1, 2, 3):
+        torch.set_num_threads(num_threads)
+        loss = linear_weighted_nll(*leaves, targets, row_weights)
+        results.append((loss, *torch.autograd.grad(loss, leaves)))
+    torch.set_num_threads(1)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_rows_beyond_one_pass_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    leaves = [t.requires_grad_() for t in layer(150, 8, 70)]
+    given = (*leaves, torch.arange(70), torch.randn(70, generator=rng(6)))
+    whole = torch.autograd.grad(linear_weighted_nll(*given), leaves)
+    monkeypatch.setattr("seqgan_env.native.softmax._ROWS_AT_ONCE", 16)
+    for a, b in zip(torch.autograd.grad(linear_weighted_nll(*given), leaves), whole, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_target_outside_the_vocabulary_is_refused() -> None:
+    hidden, weight, bias = layer(10, 4, 2)
+    for target in (-1, 10):
+        with pytest.raises(IndexError, match="a token is outside the vocabulary"):
+            linear_log_probs(hidden, weight, bias, torch.tensor([0, target]))
+
+
+SPECS = [FIXED, EOS, TokenSpec(2, 1), TokenSpec(130, 12, eos_token=129), TokenSpec(70, 9, eos_token=3, min_length=8)]
+
+
+def model(spec: TokenSpec, hidden_dim: int = 20) -> LSTMLanguageModel:
+    generator, made = rng(spec.vocab_size), LSTMLanguageModel(spec, 7, hidden_dim)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return made
+
+
+def prefixes(spec: TokenSpec, num_rows: int) -> tuple[Tensor, Tensor]:
+    """Ragged prefixes, some of them finished, some of them repeated."""
+    whole = model(spec).sample(num_rows, rng(2))
+    lengths = torch.minimum(torch.randint(0, spec.seq_len + 1, (num_rows,), generator=rng(3)), spec.lengths(whole))
+    tokens = whole.masked_fill(torch.arange(spec.seq_len) >= lengths.unsqueeze(1), spec.pad_token)
+    return tokens.repeat_interleave(3, 0), lengths.repeat_interleave(3)
+
+
+@pytest.mark.parametrize("hidden_dim", [1, 16, 20])
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_both_routes_finish_prefixes_with_the_same_tokens(
+    spec: TokenSpec, temperature: float, hidden_dim: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, lengths = prefixes(spec, 100)
+    before, made = tokens.clone(), model(spec, hidden_dim)
+    fast = spec.check_sequences(made.complete(tokens, lengths, rng(4), temperature))
+    assert torch.equal(tokens, before)
+    monkeypatch.setenv("SEQGAN_ENV_NATIVE", "0")
+    assert torch.equal(fast, made.complete(tokens, lengths, rng(4), temperature))
+
+
+@pytest.mark.slow
+def test_in_a_large_vocabulary_rounding_moves_a_few_draws_in_ten_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = LSTMLanguageModel.initialised(TokenSpec(5000, 2), rng())
+    fast = made.sample(30_000, rng(1))
+    monkeypatch.setenv("SEQGAN_ENV_NATIVE", "0")
+    plain = made.sample(30_000, rng(1))
+    assert float((fast != plain)[:, 0].float().mean()) < 5e-4
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_neither_the_batch_nor_the_threads_change_how_a_row_is_finished(spec: TokenSpec) -> None:
+    made, (tokens, lengths) = model(spec), prefixes(spec, 60)
+    streams = RowStreams(torch.arange(len(tokens)))
+    together = made.complete(tokens, lengths, streams)
+    order = torch.randperm(len(tokens), generator=rng(5))
+    shuffled = made.complete(tokens[order], lengths[order], streams.select(order))
+    alone = [made.complete(tokens[i : i + 1], lengths[i : i + 1], streams.select(torch.tensor([i]))) for i in range(len(tokens))]
+    torch.set_num_threads(2)
+    threaded = made.complete(tokens, lengths, streams)
+    torch.set_num_threads(1)
+    assert torch.equal(shuffled, together[order])
+    assert torch.equal(torch.cat(alone), together)
+    assert torch.equal(threaded, together)
+
+
+def test_no_rows_are_finished_to_no_rows() -> None:
+    assert model(EOS).sample(0, rng()).shape == (0, EOS.seq_len)
+
+
+class Stubborn(LSTMLanguageModel):
+    """Its state says nothing, so that it writes by the output bias alone."""
+
+    def advance(self, state: tuple[Tensor, Tensor, Tensor], inputs: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        hidden, state = super().advance(state, inputs)
+        return torch.zeros_like(hidden), state
+
+
+def test_a_model_with_methods_of_its_own_is_written_by_these() -> None:
+    made = Stubborn(FIXED, 4, 4)
+    with torch.no_grad():
+        made.output.bias.copy_(torch.tensor([-100.0, -100.0, 0.0]))
+        made.output.weight.fill_(1e4)
+    assert bool((made.sample(50, rng()) == 2).all())
+
+
+def test_prefixes_of_another_shape_and_tokens_outside_the_vocabulary_are_refused() -> None:
+    made = model(FIXED)
+    with pytest.raises(ValueError, match=r"shapes \(2, 2\) and \(2,\); expected \(B, 3\)"):
+        made.complete(torch.zeros(2, 2, dtype=torch.int64), torch.ones(2, dtype=torch.int64), rng())
+    with pytest.raises(IndexError, match="a token is outside the vocabulary"):
+        made.complete(torch.full((2, 3), -1), torch.ones(2, dtype=torch.int64), rng())

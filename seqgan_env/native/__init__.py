@@ -17,6 +17,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+LANES = 16  # of a vector, as in vectors.h
 TILE = 64  # columns of a packed weight that stand together, as in vectors.h
 BLOCK = 96  # rows that a kernel works on at once, as in softmax.h
 
@@ -64,6 +65,7 @@ def run(kernel: str, size: int, grain: int, *arguments: Tensor | float | None) -
 def _plain(argument: Tensor | float | None) -> float:
     if isinstance(argument, Tensor):
         assert argument.is_contiguous()
+        assert argument.device.type == "cpu"
         return argument.data_ptr()
     return argument or 0
 

@@ -62,16 +62,17 @@ INLINE v16 vexp(v16 x) {
 INLINE v16 vsigmoid(v16 x) { return 1.0f / (1.0f + vexp(-x)); }
 INLINE v16 vtanh(v16 x) { return 1.0f - 2.0f / (1.0f + vexp(2.0f * x)); }
 
-/* sum[i][j] += sum over k of x[i][k * step] * w[k][16 j ..], for i < rows and j < 4; w is (depth, TILE).
-   `wide` vectors are worked on at once. rows and wide are constants where this is inlined. */
-INLINE void multiply(int rows, int wide, v16 (*sum)[4], const float *const *x, long step, const float *w, long depth) {
-    UNROLL for (int from = 0; from < 4; from += wide) {
+/* sum[i][j] += sum over k of x[i][k * step] * w[k * pitch + 16 j ..], for i < rows, j < vectors and k < depth.
+   `wide` vectors are worked on at once. rows, wide and vectors are constants where this is inlined. */
+INLINE void multiply(
+    int rows, int wide, int vectors, v16 (*sum)[4], const float *const *x, long step, const float *w, long pitch, long depth) {
+    UNROLL for (int from = 0; from < vectors; from += wide) {
         v16 a[ROWS][4];
         UNROLL for (int i = 0; i < rows; i++)
             UNROLL for (int j = 0; j < wide; j++) a[i][j] = sum[i][from + j];
         for (long k = 0; k < depth; k++) {
             v16 column[4];
-            UNROLL for (int j = 0; j < wide; j++) column[j] = load(w + k * TILE + LANES * (from + j));
+            UNROLL for (int j = 0; j < wide; j++) column[j] = load(w + k * pitch + LANES * (from + j));
             UNROLL for (int i = 0; i < rows; i++) {
                 const float value = x[i][k * step];
                 UNROLL for (int j = 0; j < wide; j++) a[i][j] += column[j] * value;

@@ -1,0 +1,174 @@
+/* Log-probabilities under softmax(h W + b), and the gradients of their weighted sum, without storing the logits. */
+#include <string.h>
+
+#include "softmax.h"
+
+INLINE float logit(const Layer *layer, const float *hidden, long token) {
+    const float *column = layer->weight + token / TILE * layer->depth * TILE + token % TILE;
+    float sum = layer->bias[token];
+    for (long k = 0; k < layer->depth; k++) sum += column[k * TILE] * hidden[k];
+    return sum;
+}
+
+/* softmax_log_probs(begin, end, layer, vocab, hidden (R, depth), targets (R,), log_probs (R,), shift (R,), total (R,)): the rows
+   begin..end - 1 of the log-probabilities of the targets; exp(logit - shift) / total are the probabilities of all tokens. */
+INLINE int softmax_log_probs_body(int wide, const Argument *a) {
+    const Layer layer = read_layer(a + 2);
+    const long vocab = a[8].size;
+    const float *hidden = a[9].address;
+    const int64_t *targets = a[10].address;
+    float *log_probs = a[11].address, *shift = a[12].address, *total = a[13].address;
+    States states = {.sums = malloc(sizeof(float) * BLOCK * layer.tiles)};
+    if (!states.sums) return NO_MEMORY;
+    int status = FINE;
+    for (long first = a[0].size; first < a[1].size; first += BLOCK) {
+        states.count = at_most(BLOCK, a[1].size - first);
+        for (long i = 0; i < states.count; i++) states.hidden[i] = hidden + (first + i) * layer.depth;
+        sum_by_tile(wide, &layer, &states);
+        for (long i = 0; i < states.count; i++) {
+            const long row = first + i, target = targets[row];
+            if (target < 0 || target >= vocab) {
+                status = BAD_INDEX;
+                continue;
+            }
+            const double mass = total_mass(&layer, &states, i);
+            shift[row] = states.shift[i];
+            total[row] = (float)mass;
+            log_probs[row] = logit(&layer, states.hidden[i], target) - states.shift[i] - (float)log(mass);
+        }
+    }
+    free(states.sums);
+    return status;
+}
+
+KERNEL(softmax_log_probs)
+
+enum { GRADIENT_ROWS = 48 }; /* rows whose probabilities of one tile stay in cache between the products that need them */
+
+/* Rows of a weighted likelihood: -sum of weights * log p(targets), and what of its gradient is written. */
+typedef struct {
+    const Layer *layer;
+    const float *by_token; /* the weight once more, (vocab, width), its rows padded to whole vectors */
+    long vocab, width;
+    const float *hidden, *shift, *scale, *weights; /* scale: weight / total */
+    const int64_t *targets;
+    float *grad_weight, *grad_bias, *grad_hidden; /* of one part: packed as the weight; (tiles * TILE,); (R, width) */
+} Likelihood;
+
+/* weight * (probability - one hot) of one tile for the rows first..first + count - 1, (count, TILE). */
+INLINE void grad_logits(int wide, const Likelihood *l, long first, long count, long tile, float *out) {
+    for (long from = 0; from < count; from += ROWS) {
+        const float *hidden[ROWS];
+        UNROLL for (int i = 0; i < ROWS; i++) hidden[i] = l->hidden + (first + at_most(from + i, count - 1)) * l->layer->depth;
+        v16 logits[ROWS][4];
+        tile_logits(ROWS, wide, logits, hidden, l->layer, tile);
+        UNROLL for (int i = 0; i < ROWS; i++) {
+            const long place = at_most(from + i, count - 1), row = first + place;
+            UNROLL for (int j = 0; j < 4; j++)
+                store(out + place * TILE + LANES * j, vexp(logits[i][j] - l->shift[row]) * l->scale[row]);
+        }
+    }
+    for (long i = 0; i < count; i++)
+        if (l->targets[first + i] / TILE == tile) out[i * TILE + l->targets[first + i] % TILE] -= l->weights[first + i];
+}
+
+INLINE void add_grad_bias(const float *grad, long count, float *bias) {
+    UNROLL for (int j = 0; j < 4; j++) {
+        v16 sum = load(bias + LANES * j);
+        for (long i = 0; i < count; i++) sum += load(grad + i * TILE + LANES * j);
+        store(bias + LANES * j, sum);
+    }
+}
+
+INLINE void add_grad_weight(int wide, const Likelihood *l, const float *grad, long first, long count, float *out) {
+    enum { UNITS = 4 };
+    const long depth = l->layer->depth;
+    for (long unit = 0; unit < depth; unit += UNITS) {
+        const float *hidden[UNITS];
+        v16 sum[UNITS][4];
+        UNROLL for (int i = 0; i < UNITS; i++) {
+            const long here = at_most(unit + i, depth - 1);
+            hidden[i] = l->hidden + first * depth + here;
+            UNROLL for (int j = 0; j < 4; j++) sum[i][j] = load(out + here * TILE + LANES * j);
+        }
+        multiply(UNITS, wide, 4, sum, hidden, depth, grad, TILE, count);
+        UNROLL for (int i = 0; i < UNITS; i++)
+            UNROLL for (int j = 0; j < 4; j++) store(out + at_most(unit + i, depth - 1) * TILE + LANES * j, sum[i][j]);
+    }
+}
+
+/* The units from..from + 16 vectors - 1 of the gradient of up to ROWS states. */
+INLINE void add_grad_units(
+    int wide, int vectors, const Likelihood *l, const float *const *grad, float *const *out, long from, long tile) {
+    v16 sum[ROWS][4];
+    UNROLL for (int i = 0; i < ROWS; i++)
+        UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = load(out[i] + from + LANES * j);
+    const float *weight = l->by_token + tile * TILE * l->width + from;
+    const long tokens = at_most(TILE, l->vocab - tile * TILE);
+    multiply(ROWS, wide < vectors ? wide : vectors, vectors, sum, grad, 1, weight, l->width, tokens);
+    UNROLL for (int i = 0; i < ROWS; i++)
+        UNROLL for (int j = 0; j < vectors; j++) store(out[i] + from + LANES * j, sum[i][j]);
+}
+
+INLINE void add_grad_hidden(int wide, const Likelihood *l, const float *grad, long first, long count, long tile) {
+    for (long row = 0; row < count; row += ROWS) {
+        const float *here[ROWS];
+        float *out[ROWS];
+        UNROLL for (int i = 0; i < ROWS; i++) {
+            here[i] = grad + at_most(row + i, count - 1) * TILE;
+            out[i] = l->grad_hidden + (first + at_most(row + i, count - 1)) * l->width;
+        }
+        long from = 0;
+        for (; from + 4 * LANES <= l->width; from += 4 * LANES) add_grad_units(wide, 4, l, here, out, from, tile);
+        for (; from + 2 * LANES <= l->width; from += 2 * LANES) add_grad_units(wide, 2, l, here, out, from, tile);
+        for (; from < l->width; from += LANES) add_grad_units(wide, 1, l, here, out, from, tile);
+    }
+}
+
+INLINE void add_part(int wide, const Likelihood *l, long num_rows, long begin, long end) {
+    float grad[GRADIENT_ROWS * TILE] __attribute__((aligned(64)));
+    for (long first = 0; first < num_rows; first += GRADIENT_ROWS) {
+        const long count = at_most(GRADIENT_ROWS, num_rows - first);
+        for (long tile = begin; tile < end; tile++) {
+            grad_logits(wide, l, first, count, tile, grad);
+            add_grad_bias(grad, count, l->grad_bias + (tile - begin) * TILE);
+            add_grad_weight(wide, l, grad, first, count, l->grad_weight + (tile - begin) * l->layer->depth * TILE);
+            add_grad_hidden(wide, l, grad, first, count, tile);
+        }
+    }
+}
+
+/* Adds the packed gradients of a part to those of its tokens, (vocab, depth) and (vocab,). */
+INLINE void unpack(const Likelihood *l, long begin, long end, float *weight, float *bias) {
+    const long depth = l->layer->depth;
+    for (long token = begin * TILE; token < at_most(end * TILE, l->vocab); token++) {
+        const long tile = token / TILE - begin, column = token % TILE;
+        for (long k = 0; k < depth; k++) weight[token * depth + k] += l->grad_weight[(tile * depth + k) * TILE + column];
+        bias[token] += l->grad_bias[tile * TILE + column];
+    }
+}
+
+/* softmax_gradients(begin, end, layer, by_token, vocab, width, hidden, shift, scale, weights, targets, num_rows, tiles_per_part,
+   grad_weight (vocab, depth), grad_bias (vocab,), grad_hidden (parts, num_rows, width)) adds the gradients that come from the tokens
+   of the parts begin..end - 1: a part is tiles_per_part tiles, and writes a grad_hidden of its own, so that sums have one order
+   however parts are spread. */
+INLINE int softmax_gradients_body(int wide, const Argument *a) {
+    const Layer layer = read_layer(a + 2);
+    const long num_rows = a[16].size, tiles_per_part = a[17].size, size = tiles_per_part * TILE * (layer.depth + 1);
+    float *room = malloc(sizeof(float) * size);
+    if (!room) return NO_MEMORY;
+    Likelihood l = {&layer,        a[8].address,  a[9].size,     a[10].size, a[11].address, a[12].address, a[13].address,
+                    a[14].address, a[15].address, .grad_bias = room, .grad_weight = room + tiles_per_part * TILE};
+    for (long part = a[0].size; part < a[1].size; part++) {
+        const long begin = part * tiles_per_part, end = at_most(begin + tiles_per_part, layer.tiles);
+        l.grad_hidden = (float *)a[20].address + part * num_rows * l.width;
+        memset(room, 0, sizeof(float) * size);
+        memset(l.grad_hidden, 0, sizeof(float) * num_rows * l.width);
+        add_part(wide, &l, num_rows, begin, end);
+        unpack(&l, begin, end, a[18].address, a[19].address);
+    }
+    free(room);
+    return FINE;
+}
+
+KERNEL(softmax_gradients)

@@ -1,0 +1,50 @@
+"""Completion by an LSTM language model as one kernel call for all rows and positions."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqgan_env import native
+from seqgan_env.native.softmax import NativeSoftmax
+from seqgan_env.types import TokenSpec
+
+
+class NativeWriter:
+    """What the kernel needs of a model: its LSTM and its output layer, packed."""
+
+    def __init__(self, spec: TokenSpec, gates: Tensor, recurrent: Tensor, free: NativeSoftmax, masked: NativeSoftmax) -> None:
+        """Args:
+        spec: of the sequences.
+        gates: (V, 4H), what every input token contributes to the input, forget, cell and output gates.
+        recurrent: (4H, H), what the state contributes.
+        free: draws next tokens.
+        masked: draws next tokens where the end may not stand.
+        """
+        self.spec, self.free, self.masked = spec, free, masked
+        self.depth = recurrent.shape[1]
+        self.num_chunks = -(-self.depth // native.LANES)
+        self.gates = self._by_chunks(gates).transpose(1, 2).contiguous()  # (V, chunks, 4, native.LANES)
+        self.recurrent = self._by_chunks(recurrent.t()).permute(2, 0, 1, 3).contiguous()  # (chunks, H, 4, native.LANES)
+
+    def _by_chunks(self, gates: Tensor) -> Tensor:
+        """(R, 4H) as (R, 4, chunks, native.LANES), the last chunk filled up with zeros."""
+        padded = F.pad(gates.reshape(len(gates), 4, self.depth), (0, self.num_chunks * native.LANES - self.depth))
+        return padded.view(len(gates), 4, self.num_chunks, native.LANES)
+
+    def complete(self, tokens: Tensor, lengths: Tensor, uniform: Tensor) -> Tensor:
+        """Finished sequences (B, T) that begin with `tokens` (B, T), `lengths` (B,); `uniform` (B, T) is all the randomness."""
+        spec = self.spec
+        if tokens.shape != uniform.shape or tokens.shape[1] != spec.seq_len or lengths.shape != tokens.shape[:1]:
+            shapes = f"{tuple(tokens.shape)} and {tuple(lengths.shape)}"
+            raise ValueError(f"tokens and lengths have shapes {shapes}; expected (B, {spec.seq_len}) and (B,)")
+        finished = spec.is_complete(tokens, lengths)
+        tokens = tokens.to(torch.int64, copy=True, memory_format=torch.contiguous_format)
+        eos = -1 if spec.eos_token is None else spec.eos_token
+        model = (self.gates, self.recurrent, spec.vocab_size, self.depth, self.num_chunks)
+        sizes = (spec.seq_len, spec.start_token, eos, spec.min_length)
+        layers = (*self.free.layer(), *self.masked.layer())
+        rows = (tokens, lengths.to(torch.int64).contiguous(), finished.contiguous(), uniform.to(torch.float32).contiguous())
+        native.run("lstm_complete", len(tokens), native.BLOCK, *model, *sizes, *layers, *rows)
+        return tokens
