@@ -154,7 +154,7 @@ class Discriminator(nn.Module):
         return gate * F.relu(transform) + (1 - gate) * features
 
     # A convolution over embedded tokens is a sum of one table row per tap: conv(Y)[t] = sum_k (E W_k)[y_{t+k}]. The tables of a
-    # fixed discriminator are built once; scoring then gathers and adds, six times faster than convolving at the paper's sizes.
+    # fixed discriminator are built once; scoring then gathers and adds, which is several times faster than convolving.
 
     def _tables_pay(self, num_sequences: int) -> bool:
         rows = self.spec.vocab_size + 1
@@ -193,7 +193,7 @@ class Discriminator(nn.Module):
     def _features_by_table(self, tokens: Tensor) -> Tensor:
         if self._table is not None and native.usable(*self.parameters()):
             bias, rows = torch.cat(self._weights()[1]), self.spec.vocab_size + 1
-            return pool_tables(self._bank, tokens.contiguous(), self._table, bias, rows)
+            return pool_tables(self._bank, tokens, self._table, bias, rows)
         features = []
         for convolution, table in zip(self._filters(), self._tables, strict=True):
             width = convolution.kernel_size[0]

@@ -234,3 +234,12 @@ def test_tokens_outside_the_vocabulary_are_refused() -> None:
     for batch in (1, 100):
         with pytest.raises(IndexError):
             model(torch.full((batch, EOS.seq_len), 99))
+
+
+@needs_kernels
+@pytest.mark.parametrize("batch", [2, 100])
+def test_short_sequences_are_refused_and_short_integers_are_not(batch: int) -> None:
+    model, tokens = discriminator(), random_model(EOS).sample(batch, rng())
+    torch.testing.assert_close(model(tokens.int()), model(tokens))
+    with pytest.raises(ValueError, match="sequences of 3 tokens were given; the widest filter takes 6"):
+        model(tokens[:, :3])

@@ -81,10 +81,19 @@ def pooled_features(
 
     Raises:
         IndexError: a token is outside 0..V.
+        ValueError: the sequences are shorter than a filter.
     """
+    tokens = _checked(bank, tokens)
     route = _ByTables if bank.tables_pay(len(embedding), *tokens.shape) else _ByWindows
-    features: Tensor = route.apply(bank, tokens.contiguous(), embedding, torch.cat(list(biases)), *weights)
+    features: Tensor = route.apply(bank, tokens, embedding, torch.cat(list(biases)), *weights)
     return features
+
+
+def _checked(bank: FilterBank, tokens: Tensor) -> Tensor:
+    """Tokens (B, T) as the kernels read them."""
+    if tokens.shape[1] < max(bank.widths):
+        raise ValueError(f"sequences of {tokens.shape[1]} tokens were given; the widest filter takes {max(bank.widths)}")
+    return tokens.to(torch.int64).contiguous()
 
 
 def make_tables(bank: FilterBank, embedding: Tensor, taps: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
@@ -105,6 +114,7 @@ def make_tables(bank: FilterBank, embedding: Tensor, taps: Sequence[Tensor], out
 
 def pool_tables(bank: FilterBank, tokens: Tensor, tables: Tensor, bias: Tensor, rows: int, where: Tensor | None = None) -> Tensor:
     """Features (B, F) of tokens (B, T) by tables of so many rows; the positions of the maxima go to `where` (B, F) int32."""
+    tokens = _checked(bank, tokens)
     batch, steps = tokens.shape
     features = torch.empty(batch, bank.num_features)
     layout = _layout(bank, tuple(rows * size for size in bank.row_sizes))
