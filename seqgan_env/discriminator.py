@@ -262,8 +262,8 @@ class DiscriminatorTrainer:
     def _step(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> float:
         discriminator = self.discriminator
         loss = F.binary_cross_entropy_with_logits(discriminator(tokens, rng), labels)
-        output = discriminator.output
-        penalty = 0.5 * discriminator.config.l2 * (output.weight.square().sum() + output.bias.square().sum())
+        l2, output = discriminator.config.l2, discriminator.output
+        penalty = 0.5 * l2 * (output.weight.square().sum() + output.bias.square().sum()) if l2 else 0.0
         self.optimizer.zero_grad(set_to_none=True)
         (loss + penalty).backward()
         self.optimizer.step()
