@@ -16,7 +16,7 @@ from torch.autograd.graph import increment_version
 from seqgan_env import native
 from seqgan_env.budget import Budget
 from seqgan_env.native.linear import highway, linear
-from seqgan_env.native.pooling import FilterBank, make_tables, pool_tables, pooled_features
+from seqgan_env.native.pooling import FilterBank, make_tables, pool_tables, pooled_features, weight_taps
 from seqgan_env.types import TokenSpec
 
 _TABLE_BYTES = 2**30  # lookup tables above this size are not built
@@ -53,6 +53,8 @@ class DiscriminatorConfig:
             raise ValueError(
                 f"{len(self.widths)} filter widths and {len(self.channels)} channel counts; expected as many, and at least one"
             )
+        if self.batch_size < 1:
+            raise ValueError(f"the discriminator's batch_size is {self.batch_size}; allowed is 1 or more")
 
 
 PAPER_DISCRIMINATOR = DiscriminatorConfig(
@@ -152,7 +154,7 @@ class Discriminator(nn.Module):
         return gate * F.relu(transform) + (1 - gate) * features
 
     # A convolution over embedded tokens is a sum of one table row per tap: conv(Y)[t] = sum_k (E W_k)[y_{t+k}]. The tables of a
-    # fixed discriminator are built once; scoring then gathers and adds, six times faster than convolving at the paper's sizes.
+    # fixed discriminator are built once; scoring then gathers and adds, which is several times faster than convolving.
 
     def _tables_pay(self, num_sequences: int) -> bool:
         rows = self.spec.vocab_size + 1
@@ -174,7 +176,8 @@ class Discriminator(nn.Module):
     def _build_tables(self) -> None:
         self._tables_version = self._parameters_version()
         if native.usable(*self.parameters()):
-            self._table = make_tables(self._bank, self.embedding.weight, self._weights()[0], self._table)
+            rows = weight_taps(self._bank, self._weights()[0])
+            self._table = make_tables(self._bank, self.embedding.weight, rows, self._table)
             return
         self._tables = []
         for convolution in self._filters():
@@ -190,7 +193,7 @@ class Discriminator(nn.Module):
     def _features_by_table(self, tokens: Tensor) -> Tensor:
         if self._table is not None and native.usable(*self.parameters()):
             bias, rows = torch.cat(self._weights()[1]), self.spec.vocab_size + 1
-            return pool_tables(self._bank, tokens.contiguous(), self._table, bias, rows)
+            return pool_tables(self._bank, tokens, self._table, bias, rows)
         features = []
         for convolution, table in zip(self._filters(), self._tables, strict=True):
             width = convolution.kernel_size[0]
@@ -259,8 +262,8 @@ class DiscriminatorTrainer:
     def _step(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> float:
         discriminator = self.discriminator
         loss = F.binary_cross_entropy_with_logits(discriminator(tokens, rng), labels)
-        output = discriminator.output
-        penalty = 0.5 * discriminator.config.l2 * (output.weight.square().sum() + output.bias.square().sum())
+        l2, output = discriminator.config.l2, discriminator.output
+        penalty = 0.5 * l2 * (output.weight.square().sum() + output.bias.square().sum()) if l2 else 0.0
         self.optimizer.zero_grad(set_to_none=True)
         (loss + penalty).backward()
         self.optimizer.step()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import gymnasium as gym
@@ -22,7 +22,7 @@ from seqgan_env.vector_env import TokenVectorEnv
 DISCRIMINATORS = {"small": DiscriminatorConfig(), "paper": PAPER_DISCRIMINATOR}
 
 _REWARD_SETTINGS = [field.name for field in fields(RewardSettings)]
-_MODEL_SETTINGS = ["policy", "discriminator", "discriminator_size", "model_seed", "device"]
+_MODEL_SETTINGS = ["policy", "discriminator", "discriminator_size", "d_batch_size", "model_seed", "device"]
 _ONLINE_SETTINGS = ["rollout_policy", *(field.name for field in fields(OnlineSettings))]
 
 
@@ -34,6 +34,7 @@ def build_rewards(
     discriminator_size: str = "small",
     model_seed: int = 0,
     device: str = "cpu",
+    d_batch_size: int | None = None,
 ) -> RewardModel:
     """A reward model of a task. A policy or a discriminator that is not given is a new one, seeded by `model_seed`.
 
@@ -45,10 +46,13 @@ def build_rewards(
         discriminator_size: of a new one, "small" or "paper".
         model_seed: of new models.
         device: of new models.
+        d_batch_size: sequences in a step of a new discriminator's training; by default that of its size.
     """
     rng = torch.Generator().manual_seed(model_seed)
     policy = policy or LSTMLanguageModel.initialised(task.spec, rng).to(device)
     config = DISCRIMINATORS[choose(DISCRIMINATORS, discriminator_size, "discriminator size")]
+    if d_batch_size is not None:
+        config = replace(config, batch_size=d_batch_size)
     if discriminator is None and settings.source == "discriminator":
         discriminator = Discriminator.initialised(task.spec, rng, config, settings.score_as).to(device)
     return RewardModel(task, settings, policy, discriminator)

@@ -33,6 +33,7 @@ class TrainSettings:
     num_rollouts: int = _setting(4, "N, Monte Carlo completions of a prefix", "N")
     sync_rate: float = _setting(1.0, "1 rolls out the live policy; below, a copy that moves by this rate each round", "RATE")
     discriminator: str = _setting("small", "size of the CNN: small (256 filters) or paper (1,720)", "SIZE")
+    d_batch_size: int | None = _setting(None, "sequences in a step of its training (default: small 256, paper 64)", "SEQUENCES")
     frontier: bool = _setting(True, "measure what a change of the pre-trained policy's temperature alone reaches")
     control: bool = _setting(True, "train the same agent under a constant reward too")
     mle_epochs: int = _setting(20, "epochs of maximum likelihood before the adversarial phase", "EPOCHS")
@@ -77,6 +78,8 @@ class TrainSettings:
         for name in ("batch_size", "num_rollouts", "eval_every", "num_negatives", "mle_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed is 1 or more")
+        if self.d_batch_size is not None and self.d_batch_size < 1:
+            raise ValueError(f"d_batch_size is {self.d_batch_size}; allowed is 1 or more")
         for name in ("d_pretrain_steps", "d_pretrain_epochs", "rounds", "g_steps", "d_steps", "d_epochs", "threads"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed is 0 or more")

@@ -215,7 +215,8 @@ def build_task(settings: TrainSettings) -> Task:
 def build_agent(settings: TrainSettings, task: Task, source: str) -> tuple[GeneratorAgent, RewardModel]:
     """A new agent in a new environment of `task` that pays by `source`, and what that environment pays."""
     reward = RewardSettings(settings.reward, source, settings.score_as, settings.num_rollouts, settings.sync_rate)
-    rewards = build_rewards(task, reward, None, None, settings.discriminator, settings.seed, settings.device)
+    size, batch_size = settings.discriminator, settings.d_batch_size
+    rewards = build_rewards(task, reward, None, None, size, settings.seed, settings.device, batch_size)
     env = TokenVectorEnv(settings.batch_size, rewards)
     return make_agent(settings.agent, env, settings.seed, settings.agent_options), rewards
 

@@ -14,6 +14,9 @@ from seqgan_env.discriminator import (
     DiscriminatorTrainer,
     discriminator_accuracy,
 )
+from seqgan_env.registration import build_rewards
+from seqgan_env.settings import settings_from
+from seqgan_env.tasks import make_task
 from seqgan_env.types import TokenSpec
 
 from .conftest import EOS, random_model, rng
@@ -215,9 +218,28 @@ def test_a_score_is_bit_for_bit_the_same_in_any_batch() -> None:
     assert torch.equal(torch.cat([model.logits(part) for part in tokens.split([1, 2, 7, 90, 1000])]), together)
 
 
+def test_the_batch_size_is_a_setting_whose_default_is_that_of_the_size() -> None:
+    task = make_task("oracle-tiny")
+    chosen = [build_rewards(task, discriminator_size=size, d_batch_size=n) for size, n in (("small", None), ("paper", 7))]
+    assert [rewards.discriminator.config.batch_size for rewards in chosen if rewards.discriminator] == [256, 7]
+    assert settings_from("tiny", {"d_batch_size": 32}).d_batch_size == 32
+    for make in (lambda: build_rewards(task, d_batch_size=0), lambda: settings_from("tiny", {"d_batch_size": 0})):
+        with pytest.raises(ValueError, match="batch_size is 0; allowed is 1 or more"):
+            make()
+
+
 @needs_kernels
 def test_tokens_outside_the_vocabulary_are_refused() -> None:
     model = discriminator()
     for batch in (1, 100):
         with pytest.raises(IndexError):
             model(torch.full((batch, EOS.seq_len), 99))
+
+
+@needs_kernels
+@pytest.mark.parametrize("batch", [2, 100])
+def test_short_sequences_are_refused_and_short_integers_are_not(batch: int) -> None:
+    model, tokens = discriminator(), random_model(EOS).sample(batch, rng())
+    torch.testing.assert_close(model(tokens.int()), model(tokens))
+    with pytest.raises(ValueError, match="sequences of 3 tokens were given; the widest filter takes 6"):
+        model(tokens[:, :3])

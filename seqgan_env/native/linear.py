@@ -35,7 +35,7 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None, by_rows: bool = Tr
     """a (rows, depth) times b (depth, columns), plus bias (rows,).
 
     Args:
-        a: contiguous.
+        a: contiguous, or the transpose of what is.
         b: contiguous.
         bias: of the rows.
         by_rows: whether the work is split by rows, of which there are many, or by columns.
@@ -43,8 +43,10 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None, by_rows: bool = Tr
     (rows, depth), columns = a.shape, b.shape[1]
     out = torch.empty(rows, columns)
     size, grain, most = (rows, _ROWS, _DEEP) if by_rows else (columns, native.TILE, _SHALLOW)
+    stored = a if a.is_contiguous() else a.t()
+    strides = (depth, 1) if stored is a else (1, rows)
     layout = (b, columns, bias, out, columns, rows, columns, depth, _CHUNK, most)
-    native.run("product", size, grain, by_rows, a, depth, 1, *layout)
+    native.run("product", size, grain, by_rows, stored, *strides, *layout)
     return out
 
 
@@ -82,5 +84,5 @@ class _Highway(torch.autograd.Function):
         of_z, of_x = torch.empty_like(z), torch.empty_like(across)
         given = grad.t().contiguous()
         native.run("highway_gradient", given.numel(), _ELEMENTS, z, across, given, of_z, of_x, given.numel())
-        through = product(of_z.t().contiguous(), weight, by_rows=False)
+        through = product(of_z.t(), weight, by_rows=False)
         return through.add_(of_x.t()), product(of_z, x.contiguous()), of_z.sum(1)

@@ -81,30 +81,40 @@ def pooled_features(
 
     Raises:
         IndexError: a token is outside 0..V.
+        ValueError: the sequences are shorter than a filter.
     """
+    tokens = _checked(bank, tokens)
     route = _ByTables if bank.tables_pay(len(embedding), *tokens.shape) else _ByWindows
-    features: Tensor = route.apply(bank, tokens.contiguous(), embedding, torch.cat(list(biases)), *weights)
+    features: Tensor = route.apply(bank, tokens, embedding, torch.cat(list(biases)), *weights)
     return features
 
 
-def make_tables(bank: FilterBank, embedding: Tensor, weights: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
+def _checked(bank: FilterBank, tokens: Tensor) -> Tensor:
+    """Tokens (B, T) as the kernels read them."""
+    if tokens.shape[1] < max(bank.widths):
+        raise ValueError(f"sequences of {tokens.shape[1]} tokens were given; the widest filter takes {max(bank.widths)}")
+    return tokens.to(torch.int64).contiguous()
+
+
+def make_tables(bank: FilterBank, embedding: Tensor, taps: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
     """What each token adds to every filter at every tap: a flat tensor of a table (V + 1, width, padded channels) a filter.
 
     Args:
         bank: the filters.
         embedding: (V + 1, E).
-        weights: of each width, (C, E, width).
+        taps: of each filter, as `weight_taps` gives them.
         out: earlier tables to overwrite; new memory costs more than the product.
     """
     sizes = [len(embedding) * size for size in bank.row_sizes]
     tables = torch.empty(sum(sizes)) if out is None else out
-    for table, taps in zip(tables.split(sizes), _taps(bank, weights), strict=True):
-        torch.mm(embedding, taps.t(), out=table.view(len(embedding), -1))
+    for table, rows in zip(tables.split(sizes), taps, strict=True):
+        torch.mm(embedding, rows.t(), out=table.view(len(embedding), -1))
     return tables
 
 
 def pool_tables(bank: FilterBank, tokens: Tensor, tables: Tensor, bias: Tensor, rows: int, where: Tensor | None = None) -> Tensor:
     """Features (B, F) of tokens (B, T) by tables of so many rows; the positions of the maxima go to `where` (B, F) int32."""
+    tokens = _checked(bank, tokens)
     batch, steps = tokens.shape
     features = torch.empty(batch, bank.num_features)
     layout = _layout(bank, tuple(rows * size for size in bank.row_sizes))
@@ -113,7 +123,7 @@ def pool_tables(bank: FilterBank, tokens: Tensor, tables: Tensor, bias: Tensor, 
     return features
 
 
-def _taps(bank: FilterBank, weights: Sequence[Tensor]) -> list[Tensor]:
+def weight_taps(bank: FilterBank, weights: Sequence[Tensor]) -> list[Tensor]:
     """Weights (C, E, width) each as rows (width * padded channels, E)."""
     return [F.pad(w.permute(2, 0, 1), (0, 0, 0, p - len(w))).flatten(0, 1) for w, p in zip(weights, bank.padded, strict=True)]
 
@@ -124,26 +134,27 @@ class _ByTables(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, bank: FilterBank, tokens: Tensor, embedding: Tensor, bias: Tensor, *weights: Tensor) -> Tensor:
         where = torch.empty(len(tokens), bank.num_features, dtype=torch.int32)
-        features = pool_tables(bank, tokens, make_tables(bank, embedding, weights), bias, len(embedding), where)
+        taps = weight_taps(bank, weights)
+        features = pool_tables(bank, tokens, make_tables(bank, embedding, taps), bias, len(embedding), where)
         ctx.bank = bank
-        ctx.save_for_backward(tokens, embedding, where, features, *weights)
+        ctx.save_for_backward(tokens, embedding, where, features, *taps)
         return features
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         bank: FilterBank = ctx.bank
-        tokens, embedding, where, features, *weights = ctx.saved_tensors
+        tokens, embedding, where, features, *all_taps = ctx.saved_tensors
         grad = (grad * (features > 0)).contiguous()
         sizes = [len(embedding) * size for size in bank.row_sizes]
         layout, of_tables = _layout(bank, tuple(sizes)), torch.zeros(sum(sizes))
         native.run("scatter_tables", _SLOTS, 1, tokens, grad, where, layout, len(layout), of_tables, *tokens.shape, grad.shape[1])
         of_embedding, of_weights = torch.zeros_like(embedding), []
-        for table, taps, weight in zip(of_tables.split(sizes), _taps(bank, weights), weights, strict=True):
-            rows = table.view(len(embedding), -1)
-            of_embedding.addmm_(rows, taps)
-            of_taps = (rows.t() @ embedding).unflatten(0, (weight.shape[2], -1))  # (width, padded channels, E)
-            of_weights.append(of_taps[:, : len(weight)].permute(1, 2, 0))
+        for part, taps, width, channels in zip(of_tables.split(sizes), all_taps, bank.widths, bank.channels, strict=True):
+            table = part.view(len(embedding), -1)  # (V + 1, width * padded channels)
+            of_embedding.addmm_(table, taps)
+            of_taps = (table.t() @ embedding).view(width, -1, embedding.shape[1])
+            of_weights.append(of_taps[:, :channels].permute(1, 2, 0))
         return None, None, of_embedding, grad.sum(0), *of_weights
 
 
