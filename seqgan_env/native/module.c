@@ -5,7 +5,8 @@
 #include "vectors.h"
 
 /* Every kernel and the number of its arguments; a new one needs its line here and its file in setup.py. */
-#define KERNELS(X) X(softmax_draw, 12) X(lstm_complete, 27) X(softmax_log_probs, 14) X(softmax_gradients, 21)
+#define KERNELS(X) \
+    X(softmax_draw, 12) X(softmax_log_probs, 14) X(softmax_gradients, 21) X(lstm_complete, 27) X(lstm_log_probs, 25)
 
 enum { MOST_ARGUMENTS = 64 };
 
