@@ -6,7 +6,7 @@
 
 /* Every kernel and the number of its arguments; a new one needs its line here and its file in setup.py. */
 #define KERNELS(X) \
-    X(softmax_draw, 12) X(lstm_complete, 27) X(softmax_log_probs, 14) X(softmax_gradients, 21) \
+    X(softmax_draw, 12) X(softmax_log_probs, 14) X(softmax_gradients, 21) X(lstm_complete, 27) X(lstm_log_probs, 25) \
     X(pool_tables, 12) X(scatter_tables, 11) X(pool_windows, 12) X(weight_gradient, 11) X(window_gradient, 11) \
     X(product, 16) X(highway, 6) X(highway_gradient, 8)
 

@@ -83,6 +83,14 @@ INLINE double total_mass(const Layer *layer, const States *states, long row) {
     return total;
 }
 
+/* log softmax(h W + b)[token] of one state, whose mass is `total`. */
+INLINE float log_prob_of(const Layer *layer, const States *states, long row, long token, double total) {
+    const float *column = layer->weight + token / TILE * layer->depth * TILE + token % TILE;
+    float logit = layer->bias[token];
+    for (long k = 0; k < layer->depth; k++) logit += column[k * TILE] * states->hidden[row][k];
+    return logit - states->shift[row] - (float)log(total);
+}
+
 /* The token of one state at which the running sum of the masses exceeds uniform * total: first by tiles, then inside one, whose
    masses are computed again. Rounding never picks a token without mass. Its log-probability too, if asked for. */
 INLINE long pick(int wide, const Layer *layer, const States *states, long row, float uniform, float *log_prob) {
