@@ -198,10 +198,10 @@ def show(profiles: dict[str, dict[str, float]], title: str) -> Table:
 
 def plot(profiles: dict[str, dict[str, float]], path: Path) -> None:
     """Writes the parts as shares of stacked bars, a round a bar, and one more for the g-step of each."""
-    bars = {f"{name}\n{sum(p.values()):.3g} s": p for name, p in profiles.items()}
+    bars = {f"{name}\n{_short(sum(p.values()))} s": p for name, p in profiles.items()}
     for name, parts in profiles.items():
         g_step = {part: parts[part] for part in ("rollout sampling", "table building", "D scoring", "policy gradient")}
-        bars[f"g-step of the {name}\n{sum(g_step.values()):.3g} s"] = g_step
+        bars[f"g-step of the {name}\n{_short(sum(g_step.values()))} s"] = g_step
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes = figure.subplots()
     for row, parts in enumerate(bars.values()):
@@ -214,6 +214,10 @@ def plot(profiles: dict[str, dict[str, float]], path: Path) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     axes.set_title("Where the time of a round goes")
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=110))
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.3g}"
 
 
 def _draw(axes: Any, row: int, parts: dict[str, float]) -> None:
