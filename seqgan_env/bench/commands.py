@@ -173,12 +173,19 @@ def _write_report(folders: Sequence[Path], out: Path, title: str | None, console
 
 
 def _leaderboard(entries: Sequence[Entry], title: str, unit: str) -> Table:
-    """Rows, scores and verdicts, the best first."""
-    table = Table("", f"score, {unit}", "runs", "verdict", title=title)
+    """Rows, scores and outcomes, the best first."""
+    table = Table("", f"score, {unit}", "runs", "against maximum likelihood", title=title)
     for entry in entries:
-        score = f"{entry.score.value:.3f} ({entry.score.low:.3f} to {entry.score.high:.3f})" if entry.score else ""
-        table.add_row(entry.label, score, str(sum(map(len, entry.runs.values()))), entry.verdict)
+        role = f" ({entry.role})" if entry.role in ("control", "ceiling") else ""
+        table.add_row(entry.label + role, _score(entry), str(len(entry.all_runs)), entry.outcome)
     return table
+
+
+def _score(entry: Entry) -> str:
+    if entry.score is None:
+        return ""
+    interval = "" if math.isnan(entry.score.low) else f" ({entry.score.low:+.3f} to {entry.score.high:+.3f})"
+    return f"{entry.score.value:+.3f}{interval}"
 
 
 def add_samples_arguments(evaluate: argparse.ArgumentParser) -> None:
