@@ -231,6 +231,12 @@ def test_the_page_is_whole_whatever_is_missing(tmp_path: Path, results: list[Res
     assert "NaN" not in page.partition('id="content">')[2].partition("</script>")[0]
 
 
+def test_without_a_command_there_is_nothing_to_repeat(tmp_path: Path) -> None:
+    write_report([benchmark(tmp_path / "bench", runs(REFERENCE, 0.0))], tmp_path, "Title", [])
+    assert "To repeat it" not in (tmp_path / "report.html").read_text()
+    assert "console" not in (tmp_path / "report.md").read_text()
+
+
 def test_without_the_reference_there_is_no_report_and_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no run of the row 'mle' with a temperature frontier"):
         write(tmp_path, runs("a", 0.1))

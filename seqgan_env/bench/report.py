@@ -38,7 +38,7 @@ def write_report(folders: Sequence[Path], out: Path, title: str, command: Sequen
         folders: of benchmarks.
         out: made if need be.
         title: of the page.
-        command: that repeats the benchmark.
+        command: that repeats the benchmark; empty where none is known.
 
     Raises:
         ValueError: there are no results, one is damaged, they cannot be compared, or `out` cannot be written.
@@ -62,7 +62,8 @@ def markdown(standings: Standings, tables: Sequence[Table], title: str, command:
     parts = [f"# {title}", *story(standings)]
     parts += [f"## {table.title}\n\n{table.note}\n\n{table.markdown()}" for table in tables]
     origins = "\n".join(f"- {name}: {value}" for name, value in origins_of(standings.results).items())
-    parts.append(f"## Origin\n\n```console\n$ {shlex.join(command)}\n```\n\n{origins}")
+    repeat = f"```console\n$ {shlex.join(command)}\n```\n\n" if command else ""
+    parts.append(f"## Origin\n\n{repeat}{origins}")
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
