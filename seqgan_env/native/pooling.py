@@ -106,7 +106,8 @@ def make_tables(bank: FilterBank, embedding: Tensor, taps: Sequence[Tensor], out
         out: earlier tables to overwrite; new memory costs more than the product.
     """
     sizes = [len(embedding) * size for size in bank.row_sizes]
-    tables = torch.empty(sum(sizes)) if out is None else out
+    with torch.inference_mode(False):  # so that they can be overwritten in any mode
+        tables = torch.empty(sum(sizes)) if out is None else out
     for table, rows in zip(tables.split(sizes), taps, strict=True):
         torch.mm(embedding, rows.t(), out=table.view(len(embedding), -1))
     return tables
