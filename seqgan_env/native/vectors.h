@@ -62,10 +62,14 @@ INLINE v16 vexp(v16 x) {
 INLINE v16 vsigmoid(v16 x) { return 1.0f / (1.0f + vexp(-x)); }
 INLINE v16 vtanh(v16 x) { return 1.0f - 2.0f / (1.0f + vexp(2.0f * x)); }
 
+/* Instruction sets that kernels are compiled for. */
+enum { PLAIN, AVX2, AVX512 };
+
 /* sum[i][j] += sum over k of x[i][k * step] * w[k * pitch + 16 j ..], for i < rows, j < vectors and k < depth.
-   `wide` vectors are worked on at once. rows, wide and vectors are constants where this is inlined. */
+   rows, isa and vectors are constants where this is inlined. */
 INLINE void multiply(
-    int rows, int wide, int vectors, v16 (*sum)[4], const float *const *x, long step, const float *w, long pitch, long depth) {
+    int rows, int isa, int vectors, v16 (*sum)[4], const float *const *x, long step, const float *w, long pitch, long depth) {
+    const int wide = isa == AVX512 ? vectors : 1; /* vectors at once: as many as the registers hold */
     UNROLL for (int from = 0; from < vectors; from += wide) {
         v16 a[ROWS][4];
         UNROLL for (int i = 0; i < rows; i++)
@@ -83,23 +87,34 @@ INLINE void multiply(
     }
 }
 
-/* KERNEL(name) defines `int name(const Argument *)` from `INLINE int name_body(int wide, const Argument *)`, compiled for several
-   instruction sets; the best one that the processor has is called. */
+/* KERNEL(name) defines `int name(const Argument *)` from `INLINE int name_body(int isa, const Argument *)`, compiled for several
+   instruction sets; the best one that the processor has is called. OUT_OF_LINE(name, A, B) defines `void name(int isa, A, B)` from
+   `INLINE void name_body(int isa, A, B)`, a function of its own for each, where registers are so scarce that what it is inlined
+   into would take some. */
 #if defined(__x86_64__)
+#define WITH_AVX512 __attribute__((target("avx2,fma,avx512f,avx512dq,avx512bw,avx512vl")))
+#define WITH_AVX2 __attribute__((target("avx2,fma")))
 #define HAS_AVX512 \
     (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && \
      __builtin_cpu_supports("avx512vl"))
 #define HAS_AVX2 (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-#define KERNEL(name) \
-    __attribute__((target("avx2,fma,avx512f,avx512dq,avx512bw,avx512vl"))) static int name##_avx512(const Argument *a) { \
-        return name##_body(4, a); \
-    } \
-    __attribute__((target("avx2,fma"))) static int name##_avx2(const Argument *a) { return name##_body(1, a); } \
-    static int name##_plain(const Argument *a) { return name##_body(1, a); } \
-    int name(const Argument *a) { return HAS_AVX512 ? name##_avx512(a) : HAS_AVX2 ? name##_avx2(a) : name##_plain(a); }
 #else
-#define KERNEL(name) \
-    int name(const Argument *a) { return name##_body(1, a); }
+#define WITH_AVX512
+#define WITH_AVX2
+#define HAS_AVX512 0
+#define HAS_AVX2 0
 #endif
+#define KERNEL(name) \
+    WITH_AVX512 static int name##_avx512(const Argument *a) { return name##_body(AVX512, a); } \
+    WITH_AVX2 static int name##_avx2(const Argument *a) { return name##_body(AVX2, a); } \
+    static int name##_plain(const Argument *a) { return name##_body(PLAIN, a); } \
+    int name(const Argument *a) { return HAS_AVX512 ? name##_avx512(a) : HAS_AVX2 ? name##_avx2(a) : name##_plain(a); }
+#define OUT_OF_LINE(name, A, B) \
+    WITH_AVX512 __attribute__((noinline)) static void name##_avx512(A a, B b) { name##_body(AVX512, a, b); } \
+    WITH_AVX2 __attribute__((noinline)) static void name##_avx2(A a, B b) { name##_body(AVX2, a, b); } \
+    __attribute__((noinline)) static void name##_plain(A a, B b) { name##_body(PLAIN, a, b); } \
+    INLINE void name(int isa, A a, B b) { \
+        isa == AVX512 ? name##_avx512(a, b) : isa == AVX2 ? name##_avx2(a, b) : name##_plain(a, b); \
+    }
 
 #endif
