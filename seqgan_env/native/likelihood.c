@@ -5,7 +5,7 @@
 
 /* softmax_log_probs(begin, end, layer, vocab, hidden (R, depth), targets (R,), log_probs (R,), shift (R,), total (R,)): the rows
    begin..end - 1 of the log-probabilities of the targets; exp(logit - shift) / total are the probabilities of all tokens. */
-INLINE int softmax_log_probs_body(int isa, const Argument *a) {
+INLINE int softmax_log_probs_body(int wide, const Argument *a) {
     const Layer layer = read_layer(a + 2);
     const long vocab = a[8].size;
     const float *hidden = a[9].address;
@@ -17,7 +17,7 @@ INLINE int softmax_log_probs_body(int isa, const Argument *a) {
     for (long first = a[0].size; first < a[1].size; first += BLOCK) {
         states.count = at_most(BLOCK, a[1].size - first);
         for (long i = 0; i < states.count; i++) states.hidden[i] = hidden + (first + i) * layer.depth;
-        sum_by_tile(isa, &layer, &states);
+        sum_by_tile(wide, &layer, &states);
         for (long i = 0; i < states.count; i++) {
             const long row = first + i, target = targets[row];
             if (target < 0 || target >= vocab) {
@@ -49,12 +49,12 @@ typedef struct {
 } Likelihood;
 
 /* weight * (probability - one hot) of one tile for the rows first..first + count - 1, (count, TILE). */
-INLINE void grad_logits(int isa, const Likelihood *l, long first, long count, long tile, float *out) {
+INLINE void grad_logits(int wide, const Likelihood *l, long first, long count, long tile, float *out) {
     for (long from = 0; from < count; from += ROWS) {
         const float *hidden[ROWS];
         UNROLL for (int i = 0; i < ROWS; i++) hidden[i] = l->hidden + (first + at_most(from + i, count - 1)) * l->layer->depth;
         v16 logits[ROWS][4];
-        tile_logits(ROWS, isa, logits, hidden, l->layer, tile);
+        tile_logits(ROWS, wide, logits, hidden, l->layer, tile);
         UNROLL for (int i = 0; i < ROWS; i++) {
             const long place = at_most(from + i, count - 1), row = first + place;
             UNROLL for (int j = 0; j < 4; j++)
@@ -73,7 +73,7 @@ INLINE void add_grad_bias(const float *grad, long count, float *bias) {
     }
 }
 
-INLINE void add_grad_weight(int isa, const Likelihood *l, const float *grad, long first, long count, float *out) {
+INLINE void add_grad_weight(int wide, const Likelihood *l, const float *grad, long first, long count, float *out) {
     enum { UNITS = 4 };
     const long depth = l->layer->depth;
     for (long unit = 0; unit < depth; unit += UNITS) {
@@ -84,7 +84,7 @@ INLINE void add_grad_weight(int isa, const Likelihood *l, const float *grad, lon
             hidden[i] = l->hidden + first * depth + here;
             UNROLL for (int j = 0; j < 4; j++) sum[i][j] = load(out + here * TILE + LANES * j);
         }
-        multiply(UNITS, isa, 4, sum, hidden, depth, grad, TILE, count);
+        multiply(UNITS, wide, 4, sum, hidden, depth, grad, TILE, count);
         UNROLL for (int i = 0; i < UNITS; i++)
             UNROLL for (int j = 0; j < 4; j++) store(out + at_most(unit + i, depth - 1) * TILE + LANES * j, sum[i][j]);
     }
@@ -92,18 +92,18 @@ INLINE void add_grad_weight(int isa, const Likelihood *l, const float *grad, lon
 
 /* The units from..from + 16 vectors - 1 of the gradient of up to ROWS states. */
 INLINE void add_grad_units(
-    int isa, int vectors, const Likelihood *l, const float *const *grad, float *const *out, long from, long tile) {
+    int wide, int vectors, const Likelihood *l, const float *const *grad, float *const *out, long from, long tile) {
     v16 sum[ROWS][4];
     UNROLL for (int i = 0; i < ROWS; i++)
         UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = load(out[i] + from + LANES * j);
     const float *weight = l->by_token + tile * TILE * l->width + from;
     const long tokens = at_most(TILE, l->vocab - tile * TILE);
-    multiply(ROWS, isa, vectors, sum, grad, 1, weight, l->width, tokens);
+    multiply(ROWS, wide, vectors, sum, grad, 1, weight, l->width, tokens);
     UNROLL for (int i = 0; i < ROWS; i++)
         UNROLL for (int j = 0; j < vectors; j++) store(out[i] + from + LANES * j, sum[i][j]);
 }
 
-INLINE void add_grad_hidden(int isa, const Likelihood *l, const float *grad, long first, long count, long tile) {
+INLINE void add_grad_hidden(int wide, const Likelihood *l, const float *grad, long first, long count, long tile) {
     for (long row = 0; row < count; row += ROWS) {
         const float *here[ROWS];
         float *out[ROWS];
@@ -112,21 +112,21 @@ INLINE void add_grad_hidden(int isa, const Likelihood *l, const float *grad, lon
             out[i] = l->grad_hidden + (first + at_most(row + i, count - 1)) * l->width;
         }
         long from = 0;
-        for (; from + 4 * LANES <= l->width; from += 4 * LANES) add_grad_units(isa, 4, l, here, out, from, tile);
-        for (; from + 2 * LANES <= l->width; from += 2 * LANES) add_grad_units(isa, 2, l, here, out, from, tile);
-        for (; from < l->width; from += LANES) add_grad_units(isa, 1, l, here, out, from, tile);
+        for (; from + 4 * LANES <= l->width; from += 4 * LANES) add_grad_units(wide, 4, l, here, out, from, tile);
+        for (; from + 2 * LANES <= l->width; from += 2 * LANES) add_grad_units(wide, 2, l, here, out, from, tile);
+        for (; from < l->width; from += LANES) add_grad_units(wide, 1, l, here, out, from, tile);
     }
 }
 
-INLINE void add_part(int isa, const Likelihood *l, long num_rows, long begin, long end) {
+INLINE void add_part(int wide, const Likelihood *l, long num_rows, long begin, long end) {
     float grad[GRADIENT_ROWS * TILE] __attribute__((aligned(64)));
     for (long first = 0; first < num_rows; first += GRADIENT_ROWS) {
         const long count = at_most(GRADIENT_ROWS, num_rows - first);
         for (long tile = begin; tile < end; tile++) {
-            grad_logits(isa, l, first, count, tile, grad);
+            grad_logits(wide, l, first, count, tile, grad);
             add_grad_bias(grad, count, l->grad_bias + (tile - begin) * TILE);
-            add_grad_weight(isa, l, grad, first, count, l->grad_weight + (tile - begin) * l->layer->depth * TILE);
-            add_grad_hidden(isa, l, grad, first, count, tile);
+            add_grad_weight(wide, l, grad, first, count, l->grad_weight + (tile - begin) * l->layer->depth * TILE);
+            add_grad_hidden(wide, l, grad, first, count, tile);
         }
     }
 }
@@ -145,7 +145,7 @@ INLINE void unpack(const Likelihood *l, long begin, long end, float *weight, flo
    grad_weight (vocab, depth), grad_bias (vocab,), grad_hidden (parts, num_rows, width)) adds the gradients that come from the tokens
    of the parts begin..end - 1: a part is tiles_per_part tiles, and writes a grad_hidden of its own, so that sums have one order
    however parts are spread. */
-INLINE int softmax_gradients_body(int isa, const Argument *a) {
+INLINE int softmax_gradients_body(int wide, const Argument *a) {
     const Layer layer = read_layer(a + 2);
     const long num_rows = a[16].size, tiles_per_part = a[17].size, size = tiles_per_part * TILE * (layer.depth + 1);
     float *room = malloc(sizeof(float) * size);
@@ -157,7 +157,7 @@ INLINE int softmax_gradients_body(int isa, const Argument *a) {
         l.grad_hidden = (float *)a[20].address + part * num_rows * l.width;
         memset(room, 0, sizeof(float) * size);
         memset(l.grad_hidden, 0, sizeof(float) * num_rows * l.width);
-        add_part(isa, &l, num_rows, begin, end);
+        add_part(wide, &l, num_rows, begin, end);
         unpack(&l, begin, end, a[18].address, a[19].address);
     }
     free(room);

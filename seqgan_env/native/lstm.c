@@ -37,7 +37,7 @@ INLINE const float *input_gates(const Model *model, const Rows *rows, long i, lo
 }
 
 /* 16 units of a few leaders read their next token. */
-INLINE void advance_units(int isa, const Model *model, Rows *rows, const long *leaders, long count, long chunk, long t) {
+INLINE void advance_units(int wide, const Model *model, Rows *rows, const long *leaders, long count, long chunk, long t) {
     const long width = model->chunks * LANES;
     const float *hidden[ROWS];
     v16 gates[ROWS][4];
@@ -47,7 +47,7 @@ INLINE void advance_units(int isa, const Model *model, Rows *rows, const long *l
         hidden[i] = rows->hidden + row * width;
         UNROLL for (int j = 0; j < 4; j++) gates[i][j] = load(input + LANES * j);
     }
-    multiply(ROWS, isa, 4, gates, hidden, 1, model->recurrent + chunk * model->depth * TILE, TILE, model->depth);
+    multiply(ROWS, wide, 4, gates, hidden, 1, model->recurrent + chunk * model->depth * TILE, TILE, model->depth);
     for (int i = 0; i < at_most(ROWS, count); i++) {
         const long place = leaders[i] * width + chunk * LANES;
         const v16 kept = vsigmoid(gates[i][1]) * load(rows->cell + place);
@@ -57,14 +57,14 @@ INLINE void advance_units(int isa, const Model *model, Rows *rows, const long *l
     }
 }
 
-INLINE void advance(int isa, const Model *model, Rows *rows, long t) {
+INLINE void advance(int wide, const Model *model, Rows *rows, long t) {
     const long width = model->chunks * LANES;
     long leaders[BLOCK], count = 0;
     for (long i = 0; i < rows->count; i++)
         if (rows->leader[i] == i) leaders[count++] = i;
     for (long chunk = 0; chunk < model->chunks; chunk++)
         for (long from = 0; from < count; from += ROWS)
-            advance_units(isa, model, rows, leaders + from, count - from, chunk, t);
+            advance_units(wide, model, rows, leaders + from, count - from, chunk, t);
     for (long i = 0; i < rows->count; i++)
         if (rows->leader[i] != i) {
             memcpy(rows->next + i * width, rows->next + rows->leader[i] * width, sizeof(float) * width);
@@ -78,7 +78,7 @@ INLINE void advance(int isa, const Model *model, Rows *rows, long t) {
 INLINE const Layer *layer_at(const Model *model, long t) { return t < model->min_length ? &model->masked : &model->open; }
 
 /* Chooses the states that the rows marked in `wanted` are in, each once, and says which state a row is in. */
-INLINE void gather_states(int isa, const Model *model, const Rows *rows, const char *wanted, long t, States *states, long *state_of) {
+INLINE void gather_states(int wide, const Model *model, const Rows *rows, const char *wanted, long t, States *states, long *state_of) {
     long leader = -1;
     states->count = 0;
     for (long i = 0; i < rows->count; i++) {
@@ -89,28 +89,28 @@ INLINE void gather_states(int isa, const Model *model, const Rows *rows, const c
         }
         state_of[i] = states->count - 1;
     }
-    sum_by_tile(isa, layer_at(model, t), states);
+    sum_by_tile(wide, layer_at(model, t), states);
 }
 
 /* Token t of every row whose prefix ends before it. */
-INLINE void write_tokens(int isa, const Model *model, Rows *rows, States *states, long t) {
+INLINE void write_tokens(int wide, const Model *model, Rows *rows, States *states, long t) {
     long state_of[BLOCK];
     char wanted[BLOCK];
     for (long i = 0; i < rows->count; i++) wanted[i] = rows->length[i] <= t;
-    gather_states(isa, model, rows, wanted, t, states, state_of);
+    gather_states(wide, model, rows, wanted, t, states, state_of);
     for (long i = 0; i < rows->count; i++)
-        if (wanted[i]) rows->tokens[i][t] = pick(isa, layer_at(model, t), states, state_of[i], rows->uniform[i][t], NULL);
+        if (wanted[i]) rows->tokens[i][t] = pick(wide, layer_at(model, t), states, state_of[i], rows->uniform[i][t], NULL);
 }
 
 /* The log-probability of token t of every row that has one. */
-INLINE int read_tokens(int isa, const Model *model, Rows *rows, States *states, long t) {
+INLINE int read_tokens(int wide, const Model *model, Rows *rows, States *states, long t) {
     long state_of[BLOCK];
     char wanted[BLOCK];
     for (long i = 0; i < rows->count; i++) {
         if (rows->tokens[i][t] < 0 || rows->tokens[i][t] > model->vocab) return BAD_INDEX;
         wanted[i] = rows->tokens[i][t] != model->last;
     }
-    gather_states(isa, model, rows, wanted, t, states, state_of);
+    gather_states(wide, model, rows, wanted, t, states, state_of);
     for (long i = 0; i < rows->count; i++)
         if (wanted[i]) {
             const double total = total_mass(layer_at(model, t), states, state_of[i]);
@@ -139,16 +139,16 @@ INLINE void drop_finished(const Model *model, Rows *rows, long t) {
 }
 
 /* Writes the rows of a block, or reads them. */
-INLINE int go_through(int isa, const Model *model, int writes, Rows *rows, States *states) {
+INLINE int go_through(int wide, const Model *model, int writes, Rows *rows, States *states) {
     int status = FINE;
     memset(rows->hidden, 0, sizeof(float) * BLOCK * model->chunks * LANES);
     memset(rows->cell, 0, sizeof(float) * BLOCK * model->chunks * LANES);
     for (long i = 0; i < rows->count; i++) rows->follows[i] = i > 0;
     for (long t = 0; t < model->steps && rows->count && status == FINE; t++) {
         if (find_leaders(rows, t)) return BAD_INDEX;
-        advance(isa, model, rows, t);
-        if (writes) write_tokens(isa, model, rows, states, t);
-        else status = read_tokens(isa, model, rows, states, t);
+        advance(wide, model, rows, t);
+        if (writes) write_tokens(wide, model, rows, states, t);
+        else status = read_tokens(wide, model, rows, states, t);
         if (model->last >= 0) drop_finished(model, rows, t);
     }
     return status;
@@ -172,7 +172,7 @@ INLINE void *make_room(const Model *model, Rows *rows, States *states) {
 
    lstm_complete(begin, end, model, tokens (B, steps), lengths (B,), finished (B,) bytes, uniform (B, steps)) finishes the rows
    begin..end - 1 of tokens in place. */
-INLINE int lstm_complete_body(int isa, const Argument *a) {
+INLINE int lstm_complete_body(int wide, const Argument *a) {
     const Model model = read_model(a + 2);
     int64_t *tokens = a[23].address;
     const int64_t *lengths = a[24].address;
@@ -190,7 +190,7 @@ INLINE int lstm_complete_body(int isa, const Argument *a) {
             rows.uniform[rows.count] = uniform + row * model.steps;
             rows.length[rows.count++] = lengths[row];
         }
-        status = go_through(isa, &model, 1, &rows, &states);
+        status = go_through(wide, &model, 1, &rows, &states);
     }
     free(room);
     return status;
@@ -200,7 +200,7 @@ KERNEL(lstm_complete)
 
 /* lstm_log_probs(begin, end, model, tokens (B, steps), log_probs (B, steps)) writes the log-probabilities of the tokens of the rows
    begin..end - 1 up to the first `last`, which is the padding here. */
-INLINE int lstm_log_probs_body(int isa, const Argument *a) {
+INLINE int lstm_log_probs_body(int wide, const Argument *a) {
     const Model model = read_model(a + 2);
     int64_t *tokens = a[23].address;
     float *log_probs = a[24].address;
@@ -215,7 +215,7 @@ INLINE int lstm_log_probs_body(int isa, const Argument *a) {
             rows.tokens[i] = tokens + (row + i) * model.steps;
             rows.log_probs[i] = log_probs + (row + i) * model.steps;
         }
-        status = go_through(isa, &model, 0, &rows, &states);
+        status = go_through(wide, &model, 0, &rows, &states);
     }
     free(room);
     return status;
