@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_env import native
-from seqgan_env.native.lstm import NativeWriter
+from seqgan_env.native.lstm import NativeLSTM
 from seqgan_env.native.softmax import NativeSoftmax
 from seqgan_env.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
 from seqgan_env.streams import uniforms
@@ -174,17 +174,26 @@ class LSTMLanguageModel(LanguageModel):
 
     @torch.no_grad()
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator, temperature: float = 1.0) -> Tensor:
-        if not self._written_natively() or tokens.device.type != "cpu":
+        if not self._has_kernels(tokens):
             return super().complete(tokens, lengths, rng, temperature)
+        return self._kernels(temperature).complete(tokens, lengths, uniforms(rng, len(tokens), self.spec.seq_len))
+
+    @torch.no_grad()
+    def token_log_probs(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+        if not self._has_kernels(tokens):
+            return super().token_log_probs(tokens, temperature)
+        return self._kernels(temperature).token_log_probs(tokens)
+
+    def _has_kernels(self, tokens: Tensor) -> bool:
+        """Whether the compiled kernels do what this model would: its own methods, its own kinds of layers, all on the CPU."""
+        kinds = (type(self), type(self.output), type(self.lstm), type(self.embedding))
+        own = kinds == (LSTMLanguageModel, nn.Linear, nn.LSTM, nn.Embedding)
+        return own and tokens.device.type == "cpu" and native.usable(*self.parameters())
+
+    def _kernels(self, temperature: float) -> NativeLSTM:
         free = NativeSoftmax(self.output.weight / temperature, self.output.bias / temperature)
         masked = free.with_bias(self._bias(masked=True) / temperature) if self.spec.min_length else free
-        writer = NativeWriter(self.spec, self._input_gates(), self._parameter("weight_hh_l0"), free, masked)
-        return writer.complete(tokens, lengths, uniforms(rng, len(tokens), self.spec.seq_len))
-
-    def _written_natively(self) -> bool:
-        """Whether the compiled kernels write what this model would: its own methods, its own kind of layers."""
-        kinds = (type(self), type(self.output), type(self.lstm), type(self.embedding))
-        return kinds == (LSTMLanguageModel, nn.Linear, nn.LSTM, nn.Embedding) and native.usable(*self.parameters())
+        return NativeLSTM(self.spec, self._input_gates(), self._parameter("weight_hh_l0"), free, masked)
 
     def hidden_states(self, inputs: Tensor) -> Tensor:
         hidden: Tensor = self.lstm(self.embedding(inputs))[0]

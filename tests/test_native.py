@@ -15,7 +15,7 @@ from seqgan_env.types import TokenSpec
 
 from .conftest import EOS, FIXED, rng
 
-pytestmark = pytest.mark.skipif(not native.usable(torch.zeros(1)), reason="the compiled kernels are not built")
+pytestmark = pytest.mark.skipif(not native.usable(torch.zeros(1)), reason="no compiled kernels, or no AVX-512")
 
 
 def layer(vocab_size: int, hidden_dim: int, rows: int, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
@@ -236,6 +236,21 @@ def test_both_routes_finish_prefixes_with_the_same_tokens(
     assert torch.equal(fast, made.complete(tokens, lengths, rng(4), temperature))
 
 
+@pytest.mark.parametrize("hidden_dim", [1, 16, 20])
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_both_routes_give_sequences_the_same_likelihood(
+    spec: TokenSpec, temperature: float, hidden_dim: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = model(spec, hidden_dim)
+    tokens = model(spec, 5).sample(150, rng(4))
+    fast = made.token_log_probs(tokens, temperature)
+    order = torch.randperm(150, generator=rng(5))
+    assert torch.equal(made.token_log_probs(tokens[order], temperature), fast[order])
+    monkeypatch.setenv("SEQGAN_ENV_NATIVE", "0")
+    torch.testing.assert_close(fast, made.token_log_probs(tokens, temperature), atol=2e-5, rtol=0)
+
+
 @pytest.mark.slow
 def test_in_a_large_vocabulary_rounding_moves_a_few_draws_in_ten_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
     made = LSTMLanguageModel.initialised(TokenSpec(5000, 2), rng())
@@ -287,3 +302,8 @@ def test_prefixes_of_another_shape_and_tokens_outside_the_vocabulary_are_refused
         made.complete(torch.zeros(2, 2, dtype=torch.int64), torch.ones(2, dtype=torch.int64), rng())
     with pytest.raises(IndexError, match="a token is outside the vocabulary"):
         made.complete(torch.full((2, 3), -1), torch.ones(2, dtype=torch.int64), rng())
+    with pytest.raises(ValueError, match=r"tokens has shape \(2, 2\); expected \(B, 3\)"):
+        made.token_log_probs(torch.zeros(2, 2, dtype=torch.int64))
+    for token in (-1, 4):
+        with pytest.raises(IndexError, match="a token is outside the vocabulary"):
+            made.token_log_probs(torch.full((2, 3), token))

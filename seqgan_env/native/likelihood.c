@@ -3,13 +3,6 @@
 
 #include "softmax.h"
 
-INLINE float logit(const Layer *layer, const float *hidden, long token) {
-    const float *column = layer->weight + token / TILE * layer->depth * TILE + token % TILE;
-    float sum = layer->bias[token];
-    for (long k = 0; k < layer->depth; k++) sum += column[k * TILE] * hidden[k];
-    return sum;
-}
-
 /* softmax_log_probs(begin, end, layer, vocab, hidden (R, depth), targets (R,), log_probs (R,), shift (R,), total (R,)): the rows
    begin..end - 1 of the log-probabilities of the targets; exp(logit - shift) / total are the probabilities of all tokens. */
 INLINE int softmax_log_probs_body(int wide, const Argument *a) {
@@ -34,7 +27,7 @@ INLINE int softmax_log_probs_body(int wide, const Argument *a) {
             const double mass = total_mass(&layer, &states, i);
             shift[row] = states.shift[i];
             total[row] = (float)mass;
-            log_probs[row] = logit(&layer, states.hidden[i], target) - states.shift[i] - (float)log(mass);
+            log_probs[row] = log_prob_of(&layer, &states, i, target, mass);
         }
     }
     free(states.sums);
@@ -105,7 +98,7 @@ INLINE void add_grad_units(
         UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = load(out[i] + from + LANES * j);
     const float *weight = l->by_token + tile * TILE * l->width + from;
     const long tokens = at_most(TILE, l->vocab - tile * TILE);
-    multiply(ROWS, wide < vectors ? wide : vectors, vectors, sum, grad, 1, weight, l->width, tokens);
+    multiply(ROWS, wide, vectors, sum, grad, 1, weight, l->width, tokens);
     UNROLL for (int i = 0; i < ROWS; i++)
         UNROLL for (int j = 0; j < vectors; j++) store(out[i] + from + LANES * j, sum[i][j]);
 }

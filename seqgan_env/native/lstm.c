@@ -1,4 +1,4 @@
-/* Sequences written by an LSTM with a softmax over tokens. */
+/* Sequences written, and read, by an LSTM with a softmax over tokens. */
 #include <string.h>
 
 #include "softmax.h"
@@ -7,21 +7,22 @@
    gates (vocab, chunks, TILE) is what an input token contributes; recurrent (chunks, depth, TILE) multiplies the state. */
 typedef struct {
     const float *gates, *recurrent;
-    long vocab, depth, chunks, steps, start, eos, min_length;
+    long vocab, depth, chunks, steps, start, last, min_length; /* nothing stands behind a token `last` */
     Layer open, masked; /* the output layer, and the one that never writes the end */
-} Writer;
+} Model;
 
 /* The unfinished rows of a block. A row that has read the same tokens as the row before it is in the same state, which is computed
    once, for the first of them: its leader. */
 typedef struct {
     long count, length[BLOCK], leader[BLOCK];
     int64_t *tokens[BLOCK];
-    const float *uniform[BLOCK];
+    const float *uniform[BLOCK]; /* of the rows that are written */
+    float *log_probs[BLOCK];     /* of the rows that are read */
     char follows[BLOCK];
     float *hidden, *next, *cell; /* (BLOCK, 16 chunks) */
 } Rows;
 
-INLINE int find_leaders(const Writer *writer, Rows *rows, long t) {
+INLINE int find_leaders(Rows *rows, long t) {
     for (long i = 0; i < rows->count; i++) {
         if (t && rows->tokens[i][t - 1] < 0) return BAD_INDEX;
         if (i && t && rows->tokens[i][t - 1] != rows->tokens[i - 1][t - 1]) rows->follows[i] = 0;
@@ -30,23 +31,23 @@ INLINE int find_leaders(const Writer *writer, Rows *rows, long t) {
     return FINE;
 }
 
-INLINE const float *input_gates(const Writer *writer, const Rows *rows, long i, long t) {
-    const long token = t ? at_most(rows->tokens[i][t - 1], writer->vocab - 1) : writer->start;
-    return writer->gates + token * writer->chunks * TILE;
+INLINE const float *input_gates(const Model *model, const Rows *rows, long i, long t) {
+    const long token = t ? at_most(rows->tokens[i][t - 1], model->vocab - 1) : model->start;
+    return model->gates + token * model->chunks * TILE;
 }
 
 /* 16 units of a few leaders read their next token. */
-INLINE void advance_units(int wide, const Writer *writer, Rows *rows, const long *leaders, long count, long chunk, long t) {
-    const long width = writer->chunks * LANES;
+INLINE void advance_units(int wide, const Model *model, Rows *rows, const long *leaders, long count, long chunk, long t) {
+    const long width = model->chunks * LANES;
     const float *hidden[ROWS];
     v16 gates[ROWS][4];
     UNROLL for (int i = 0; i < ROWS; i++) {
         const long row = leaders[at_most(i, count - 1)];
-        const float *input = input_gates(writer, rows, row, t) + chunk * TILE;
+        const float *input = input_gates(model, rows, row, t) + chunk * TILE;
         hidden[i] = rows->hidden + row * width;
         UNROLL for (int j = 0; j < 4; j++) gates[i][j] = load(input + LANES * j);
     }
-    multiply(ROWS, wide, 4, gates, hidden, 1, writer->recurrent + chunk * writer->depth * TILE, TILE, writer->depth);
+    multiply(ROWS, wide, 4, gates, hidden, 1, model->recurrent + chunk * model->depth * TILE, TILE, model->depth);
     for (int i = 0; i < at_most(ROWS, count); i++) {
         const long place = leaders[i] * width + chunk * LANES;
         const v16 kept = vsigmoid(gates[i][1]) * load(rows->cell + place);
@@ -56,14 +57,14 @@ INLINE void advance_units(int wide, const Writer *writer, Rows *rows, const long
     }
 }
 
-INLINE void advance(int wide, const Writer *writer, Rows *rows, long t) {
-    const long width = writer->chunks * LANES;
+INLINE void advance(int wide, const Model *model, Rows *rows, long t) {
+    const long width = model->chunks * LANES;
     long leaders[BLOCK], count = 0;
     for (long i = 0; i < rows->count; i++)
         if (rows->leader[i] == i) leaders[count++] = i;
-    for (long chunk = 0; chunk < writer->chunks; chunk++)
+    for (long chunk = 0; chunk < model->chunks; chunk++)
         for (long from = 0; from < count; from += ROWS)
-            advance_units(wide, writer, rows, leaders + from, count - from, chunk, t);
+            advance_units(wide, model, rows, leaders + from, count - from, chunk, t);
     for (long i = 0; i < rows->count; i++)
         if (rows->leader[i] != i) {
             memcpy(rows->next + i * width, rows->next + rows->leader[i] * width, sizeof(float) * width);
@@ -74,35 +75,61 @@ INLINE void advance(int wide, const Writer *writer, Rows *rows, long t) {
     rows->next = read;
 }
 
-/* Token t of every row whose prefix ends before it. */
-INLINE void write_tokens(int wide, const Writer *writer, Rows *rows, States *states, long t) {
-    const Layer *layer = t < writer->min_length ? &writer->masked : &writer->open;
-    long state_of[BLOCK], leader = -1;
+INLINE const Layer *layer_at(const Model *model, long t) { return t < model->min_length ? &model->masked : &model->open; }
+
+/* Chooses the states that the rows marked in `wanted` are in, each once, and says which state a row is in. */
+INLINE void gather_states(int wide, const Model *model, const Rows *rows, const char *wanted, long t, States *states, long *state_of) {
+    long leader = -1;
     states->count = 0;
     for (long i = 0; i < rows->count; i++) {
-        if (rows->length[i] > t) continue;
+        if (!wanted[i]) continue;
         if (rows->leader[i] != leader) {
             leader = rows->leader[i];
-            states->hidden[states->count++] = rows->hidden + leader * writer->chunks * LANES;
+            states->hidden[states->count++] = rows->hidden + leader * model->chunks * LANES;
         }
         state_of[i] = states->count - 1;
     }
-    if (!states->count) return;
-    sum_by_tile(wide, layer, states);
-    for (long i = 0; i < rows->count; i++)
-        if (rows->length[i] <= t) rows->tokens[i][t] = pick(wide, layer, states, state_of[i], rows->uniform[i][t], NULL);
+    sum_by_tile(wide, layer_at(model, t), states);
 }
 
-/* Leaves out the rows whose token t is the end. */
-INLINE void drop_finished(const Writer *writer, Rows *rows, long t) {
-    const long width = writer->chunks * LANES;
+/* Token t of every row whose prefix ends before it. */
+INLINE void write_tokens(int wide, const Model *model, Rows *rows, States *states, long t) {
+    long state_of[BLOCK];
+    char wanted[BLOCK];
+    for (long i = 0; i < rows->count; i++) wanted[i] = rows->length[i] <= t;
+    gather_states(wide, model, rows, wanted, t, states, state_of);
+    for (long i = 0; i < rows->count; i++)
+        if (wanted[i]) rows->tokens[i][t] = pick(wide, layer_at(model, t), states, state_of[i], rows->uniform[i][t], NULL);
+}
+
+/* The log-probability of token t of every row that has one. */
+INLINE int read_tokens(int wide, const Model *model, Rows *rows, States *states, long t) {
+    long state_of[BLOCK];
+    char wanted[BLOCK];
+    for (long i = 0; i < rows->count; i++) {
+        if (rows->tokens[i][t] < 0 || rows->tokens[i][t] > model->vocab) return BAD_INDEX;
+        wanted[i] = rows->tokens[i][t] != model->last;
+    }
+    gather_states(wide, model, rows, wanted, t, states, state_of);
+    for (long i = 0; i < rows->count; i++)
+        if (wanted[i]) {
+            const double total = total_mass(layer_at(model, t), states, state_of[i]);
+            rows->log_probs[i][t] = log_prob_of(layer_at(model, t), states, state_of[i], rows->tokens[i][t], total);
+        }
+    return FINE;
+}
+
+/* Leaves out the rows whose token t is the last. */
+INLINE void drop_finished(const Model *model, Rows *rows, long t) {
+    const long width = model->chunks * LANES;
     long count = 0;
     for (long i = 0; i < rows->count; i++) {
-        if (rows->tokens[i][t] == writer->eos) continue;
+        if (rows->tokens[i][t] == model->last) continue;
         if (count != i) {
-            rows->follows[count] = rows->follows[i] && rows->tokens[i - 1][t] != writer->eos;
+            rows->follows[count] = rows->follows[i] && rows->tokens[i - 1][t] != model->last;
             rows->length[count] = rows->length[i];
             rows->uniform[count] = rows->uniform[i];
+            rows->log_probs[count] = rows->log_probs[i];
             memcpy(rows->hidden + count * width, rows->hidden + i * width, sizeof(float) * width);
             memcpy(rows->cell + count * width, rows->cell + i * width, sizeof(float) * width);
         }
@@ -111,45 +138,87 @@ INLINE void drop_finished(const Writer *writer, Rows *rows, long t) {
     rows->count = count;
 }
 
-INLINE int write_block(int wide, const Writer *writer, Rows *rows, States *states) {
-    memset(rows->hidden, 0, sizeof(float) * BLOCK * writer->chunks * LANES);
-    memset(rows->cell, 0, sizeof(float) * BLOCK * writer->chunks * LANES);
+/* Writes the rows of a block, or reads them. */
+INLINE int go_through(int wide, const Model *model, int writes, Rows *rows, States *states) {
+    int status = FINE;
+    memset(rows->hidden, 0, sizeof(float) * BLOCK * model->chunks * LANES);
+    memset(rows->cell, 0, sizeof(float) * BLOCK * model->chunks * LANES);
     for (long i = 0; i < rows->count; i++) rows->follows[i] = i > 0;
-    for (long t = 0; t < writer->steps && rows->count; t++) {
-        if (find_leaders(writer, rows, t)) return BAD_INDEX;
-        advance(wide, writer, rows, t);
-        write_tokens(wide, writer, rows, states, t);
-        if (writer->eos >= 0) drop_finished(writer, rows, t);
+    for (long t = 0; t < model->steps && rows->count && status == FINE; t++) {
+        if (find_leaders(rows, t)) return BAD_INDEX;
+        advance(wide, model, rows, t);
+        if (writes) write_tokens(wide, model, rows, states, t);
+        else status = read_tokens(wide, model, rows, states, t);
+        if (model->last >= 0) drop_finished(model, rows, t);
     }
-    return FINE;
+    return status;
 }
 
-/* lstm_complete(begin, end, gates, recurrent, vocab, depth, chunks, steps, start, eos or -1, min_length, open layer, masked layer,
-   tokens (B, steps), lengths (B,), finished (B,) bytes, uniform (B, steps)) finishes the rows begin..end - 1 of tokens in place. */
+INLINE Model read_model(const Argument *a) {
+    return (Model){a[0].address, a[1].address, a[2].size, a[3].size, a[4].size, a[5].size, a[6].size, a[7].size, a[8].size,
+                   read_layer(a + 9), read_layer(a + 15)};
+}
+
+/* Room for a block of rows and their states in one allocation, or NULL. */
+INLINE void *make_room(const Model *model, Rows *rows, States *states) {
+    const long size = BLOCK * model->chunks * LANES;
+    float *room = malloc(sizeof(float) * (3 * size + BLOCK * model->open.tiles));
+    rows->hidden = room;
+    if (room) rows->next = room + size, rows->cell = room + 2 * size, states->sums = room + 3 * size;
+    return room;
+}
+
+/* The model is given as: gates, recurrent, vocab, depth, chunks, steps, start, last or -1, min_length, open layer, masked layer.
+
+   lstm_complete(begin, end, model, tokens (B, steps), lengths (B,), finished (B,) bytes, uniform (B, steps)) finishes the rows
+   begin..end - 1 of tokens in place. */
 INLINE int lstm_complete_body(int wide, const Argument *a) {
-    const Writer writer = {a[2].address, a[3].address, a[4].size, a[5].size, a[6].size, a[7].size, a[8].size, a[9].size, a[10].size,
-                           read_layer(a + 11), read_layer(a + 17)};
+    const Model model = read_model(a + 2);
     int64_t *tokens = a[23].address;
     const int64_t *lengths = a[24].address;
     const char *finished = a[25].address;
     const float *uniform = a[26].address;
-    const long end = a[1].size, width = writer.chunks * LANES;
-    float *room = malloc(sizeof(float) * BLOCK * (3 * width + writer.open.tiles));
-    if (!room) return NO_MEMORY;
-    States states = {.sums = room + 3 * BLOCK * width};
-    Rows rows = {.hidden = room, .next = room + BLOCK * width, .cell = room + 2 * BLOCK * width};
+    States states;
+    Rows rows;
     int status = FINE;
-    for (long row = a[0].size; row < end && status == FINE;) {
-        for (rows.count = 0; row < end && rows.count < BLOCK; row++) {
+    void *room = make_room(&model, &rows, &states);
+    if (!room) return NO_MEMORY;
+    for (long row = a[0].size; row < a[1].size && status == FINE;) {
+        for (rows.count = 0; row < a[1].size && rows.count < BLOCK; row++) {
             if (finished[row]) continue;
-            rows.tokens[rows.count] = tokens + row * writer.steps;
-            rows.uniform[rows.count] = uniform + row * writer.steps;
+            rows.tokens[rows.count] = tokens + row * model.steps;
+            rows.uniform[rows.count] = uniform + row * model.steps;
             rows.length[rows.count++] = lengths[row];
         }
-        status = write_block(wide, &writer, &rows, &states);
+        status = go_through(wide, &model, 1, &rows, &states);
     }
     free(room);
     return status;
 }
 
 KERNEL(lstm_complete)
+
+/* lstm_log_probs(begin, end, model, tokens (B, steps), log_probs (B, steps)) writes the log-probabilities of the tokens of the rows
+   begin..end - 1 up to the first `last`, which is the padding here. */
+INLINE int lstm_log_probs_body(int wide, const Argument *a) {
+    const Model model = read_model(a + 2);
+    int64_t *tokens = a[23].address;
+    float *log_probs = a[24].address;
+    States states;
+    Rows rows;
+    int status = FINE;
+    void *room = make_room(&model, &rows, &states);
+    if (!room) return NO_MEMORY;
+    for (long row = a[0].size; row < a[1].size && status == FINE; row += BLOCK) {
+        rows.count = at_most(BLOCK, a[1].size - row);
+        for (long i = 0; i < rows.count; i++) {
+            rows.tokens[i] = tokens + (row + i) * model.steps;
+            rows.log_probs[i] = log_probs + (row + i) * model.steps;
+        }
+        status = go_through(wide, &model, 0, &rows, &states);
+    }
+    free(room);
+    return status;
+}
+
+KERNEL(lstm_log_probs)

@@ -1,4 +1,4 @@
-"""Completion by an LSTM language model as one kernel call for all rows and positions."""
+"""Completion and likelihoods by an LSTM language model, each as one kernel call for all rows and positions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from seqgan_env.native.softmax import NativeSoftmax
 from seqgan_env.types import TokenSpec
 
 
-class NativeWriter:
+class NativeLSTM:
     """What the kernel needs of a model: its LSTM and its output layer, packed."""
 
     def __init__(self, spec: TokenSpec, gates: Tensor, recurrent: Tensor, free: NativeSoftmax, masked: NativeSoftmax) -> None:
@@ -41,10 +41,21 @@ class NativeWriter:
             raise ValueError(f"tokens and lengths have shapes {shapes}; expected (B, {spec.seq_len}) and (B,)")
         finished = spec.is_complete(tokens, lengths)
         tokens = tokens.to(torch.int64, copy=True, memory_format=torch.contiguous_format)
-        eos = -1 if spec.eos_token is None else spec.eos_token
-        model = (self.gates, self.recurrent, spec.vocab_size, self.depth, self.num_chunks)
-        sizes = (spec.seq_len, spec.start_token, eos, spec.min_length)
-        layers = (*self.free.layer(), *self.masked.layer())
+        last = -1 if spec.eos_token is None else spec.eos_token
         rows = (tokens, lengths.to(torch.int64).contiguous(), finished.contiguous(), uniform.to(torch.float32).contiguous())
-        native.run("lstm_complete", len(tokens), native.BLOCK, *model, *sizes, *layers, *rows)
+        native.run("lstm_complete", len(tokens), native.BLOCK, *self._model(last), *rows)
         return tokens
+
+    def token_log_probs(self, tokens: Tensor) -> Tensor:
+        """log p(y_t | y_1..y_{t-1}), (B, T), of sequences (B, T); 0 behind the end."""
+        if tokens.ndim != 2 or tokens.shape[1] != self.spec.seq_len:
+            raise ValueError(f"tokens has shape {tuple(tokens.shape)}; expected (B, {self.spec.seq_len})")
+        log_probs = torch.zeros(tokens.shape)
+        rows = (tokens.to(torch.int64).contiguous(), log_probs)
+        native.run("lstm_log_probs", len(tokens), native.BLOCK, *self._model(self.spec.pad_token), *rows)
+        return log_probs
+
+    def _model(self, last: int) -> tuple[Tensor | float, ...]:
+        """The arguments that stand for the model in a kernel's call; nothing is read or written behind a token `last`."""
+        sizes = (self.spec.vocab_size, self.depth, self.num_chunks, self.spec.seq_len, self.spec.start_token)
+        return self.gates, self.recurrent, *sizes, last, self.spec.min_length, *self.free.layer(), *self.masked.layer()

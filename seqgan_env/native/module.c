@@ -6,7 +6,7 @@
 
 /* Every kernel and the number of its arguments; a new one needs its line here and its file in setup.py. */
 #define KERNELS(X) \
-    X(softmax_draw, 12) X(lstm_complete, 27) X(softmax_log_probs, 14) X(softmax_gradients, 21) \
+    X(softmax_draw, 12) X(softmax_log_probs, 14) X(softmax_gradients, 21) X(lstm_complete, 27) X(lstm_log_probs, 25) \
     X(pool_tables, 12) X(scatter_tables, 11) X(pool_windows, 12) X(weight_gradient, 11) X(window_gradient, 11) \
     X(product, 16) X(highway, 6) X(highway_gradient, 8)
 
@@ -47,4 +47,7 @@ static PyMethodDef methods[] = {KERNELS(METHOD){NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "_native", .m_size = -1, .m_methods = methods};
 
-PyMODINIT_FUNC PyInit__native(void) { return PyModule_Create(&definition); }
+PyMODINIT_FUNC PyInit__native(void) {
+    if (!HAS_AVX512) return PyErr_Format(PyExc_ImportError, "this processor has no AVX-512");
+    return PyModule_Create(&definition);
+}

@@ -59,7 +59,7 @@ typedef struct {
     float *sums; /* of exp(logit - shift) by tile, (BLOCK, tiles) */
 } States;
 
-INLINE void sum_by_tile(int wide, const Layer *layer, States *states) {
+APART void sum_by_tile(int wide, const Layer *layer, States *states) {
     const long last = states->count - 1;
     for (long row = 0; row <= last; row++) states->shift[row] = safe_shift(wide, states->hidden[row], layer);
     for (long tile = 0; tile < layer->tiles; tile++)
@@ -81,6 +81,14 @@ INLINE double total_mass(const Layer *layer, const States *states, long row) {
     double total = 0;
     for (long tile = 0; tile < layer->tiles; tile++) total += states->sums[row * layer->tiles + tile];
     return total;
+}
+
+/* log softmax(h W + b)[token] of one state, whose mass is `total`. */
+INLINE float log_prob_of(const Layer *layer, const States *states, long row, long token, double total) {
+    const float *column = layer->weight + token / TILE * layer->depth * TILE + token % TILE;
+    float logit = layer->bias[token];
+    for (long k = 0; k < layer->depth; k++) logit += column[k * TILE] * states->hidden[row][k];
+    return logit - states->shift[row] - (float)log(total);
 }
 
 /* The token of one state at which the running sum of the masses exceeds uniform * total: first by tiles, then inside one, whose
