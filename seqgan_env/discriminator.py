@@ -221,8 +221,8 @@ def _linear(features: Tensor, layer: nn.Linear, bfloat16: bool) -> Tensor:
 
 def _drop(features: Tensor, share: float, rng: torch.Generator) -> Tensor:
     """Inverted dropout from an explicit generator, which `torch.nn.Dropout` does not take."""
-    kept = torch.rand(features.shape, generator=rng, device=rng.device) >= share
-    return features * kept.to(features.device) / (1 - share)
+    scales = torch.rand(features.shape, generator=rng, device=rng.device).ge_(share).div_(1 - share).to(features.device)
+    return features * (scales if features.is_contiguous() else scales.t().contiguous().t())  # laid out alike
 
 
 @dataclass

@@ -15,7 +15,7 @@ from seqgan_env.types import TokenSpec
 
 from .conftest import EOS, FIXED, rng
 
-pytestmark = pytest.mark.skipif(not native.usable(torch.zeros(1)), reason="the compiled kernels are not built")
+pytestmark = pytest.mark.skipif(not native.usable(torch.zeros(1)), reason="no compiled kernels, or no AVX-512")
 
 
 def layer(vocab_size: int, hidden_dim: int, rows: int, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:

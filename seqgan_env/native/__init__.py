@@ -1,7 +1,7 @@
 """The compiled CPU kernels: whether they can be used here, and how their work is spread over threads.
 
-They are built at installation where there is a C compiler (GCC or Clang). Without them, and where the environment variable
-SEQGAN_ENV_NATIVE is 0, torch does the same work; that takes more time and nothing else.
+They are built at installation where there is a C compiler (GCC or Clang), and used on processors with AVX-512. Elsewhere, and
+where the environment variable SEQGAN_ENV_NATIVE is 0, torch does the same work; that takes more time and nothing else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LANES = 16  # of a vector, as in vectors.h
 TILE = 64  # columns of a packed weight that stand together, as in vectors.h
 BLOCK = 96  # rows that a kernel works on at once, as in softmax.h
 
-_MISSING = "the compiled kernels are not built (%s); torch does their work, which takes more time and nothing else"
+_MISSING = "the compiled kernels are not used (%s); torch does their work, which takes more time and nothing else"
 
 
 @functools.cache

@@ -98,7 +98,7 @@ INLINE void add_grad_units(
         UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = load(out[i] + from + LANES * j);
     const float *weight = l->by_token + tile * TILE * l->width + from;
     const long tokens = at_most(TILE, l->vocab - tile * TILE);
-    multiply(ROWS, wide < vectors ? wide : vectors, vectors, sum, grad, 1, weight, l->width, tokens);
+    multiply(ROWS, wide, vectors, sum, grad, 1, weight, l->width, tokens);
     UNROLL for (int i = 0; i < ROWS; i++)
         UNROLL for (int j = 0; j < vectors; j++) store(out[i] + from + LANES * j, sum[i][j]);
 }

@@ -51,23 +51,24 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None, by_rows: bool = Tr
 
 
 class _Linear(torch.autograd.Function):
-    """The weight is read where it lies, once in each product: as rows going forward, as columns going back."""
+    """The input stands feature by feature, as `highway` leaves it, and so does its gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return product(weight, x.t().contiguous(), bias).t()
+        across = x.t().contiguous()
+        ctx.save_for_backward(across, weight)
+        return product(weight, across, bias).t()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
+        across, weight = ctx.saved_tensors
         by_output = grad.t().contiguous()
-        return product(grad.contiguous(), weight, by_rows=False), product(by_output, x.contiguous()), by_output.sum(1)
+        return product(weight.t(), by_output).t(), product(across, grad.contiguous()).t(), by_output.sum(1)
 
 
 class _Highway(torch.autograd.Function):
-    """Everything stands feature by feature, (F, B), which is how the products want it and what saves transposing."""
+    """Most stands feature by feature, (F, B), as the products want it. The weight is read where it lies, once in each product."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -85,4 +86,4 @@ class _Highway(torch.autograd.Function):
         given = grad.t().contiguous()
         native.run("highway_gradient", given.numel(), _ELEMENTS, z, across, given, of_z, of_x, given.numel())
         through = product(of_z.t(), weight, by_rows=False)
-        return through.add_(of_x.t()), product(of_z, x.contiguous()), of_z.sum(1)
+        return through.add_(of_x.t().contiguous()), product(of_z, x.contiguous()), of_z.sum(1)

@@ -47,4 +47,7 @@ static PyMethodDef methods[] = {KERNELS(METHOD){NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "_native", .m_size = -1, .m_methods = methods};
 
-PyMODINIT_FUNC PyInit__native(void) { return PyModule_Create(&definition); }
+PyMODINIT_FUNC PyInit__native(void) {
+    if (!HAS_AVX512) return PyErr_Format(PyExc_ImportError, "this processor has no AVX-512");
+    return PyModule_Create(&definition);
+}

@@ -18,7 +18,6 @@ from torch.autograd.function import once_differentiable
 
 from seqgan_env import native
 
-_LANES = 16  # numbers in a vector, as in vectors.h
 _SLOTS = 64  # shares into which work on filters is split, as in convolution.c
 _SEQUENCES = 16  # grain of the work on sequences
 
@@ -62,7 +61,7 @@ def _layout(bank: FilterBank, sizes: tuple[int, ...]) -> Tensor:
     return torch.stack([torch.tensor(bank.widths), torch.tensor(bank.channels), firsts, begins], dim=1)
 
 
-def round_up(size: int, multiple: int = _LANES) -> int:
+def round_up(size: int, multiple: int = native.LANES) -> int:
     """The smallest multiple that is not below `size`."""
     return -(-size // multiple) * multiple
 
@@ -106,7 +105,8 @@ def make_tables(bank: FilterBank, embedding: Tensor, taps: Sequence[Tensor], out
         out: earlier tables to overwrite; new memory costs more than the product.
     """
     sizes = [len(embedding) * size for size in bank.row_sizes]
-    tables = torch.empty(sum(sizes)) if out is None else out
+    with torch.inference_mode(False):  # so that they can be overwritten in any mode
+        tables = torch.empty(sum(sizes)) if out is None else out
     for table, rows in zip(tables.split(sizes), taps, strict=True):
         torch.mm(embedding, rows.t(), out=table.view(len(embedding), -1))
     return tables
@@ -205,4 +205,4 @@ def _pad_last(x: Tensor) -> Tensor:
 def _pack(rows: Tensor) -> Tensor:
     """(C, depth) as (P / 16, depth, 16)."""
     padded = F.pad(rows, (0, 0, 0, round_up(len(rows)) - len(rows)))
-    return padded.view(-1, _LANES, rows.shape[1]).transpose(1, 2).contiguous()
+    return padded.view(-1, native.LANES, rows.shape[1]).transpose(1, 2).contiguous()

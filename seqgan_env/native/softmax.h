@@ -59,7 +59,7 @@ typedef struct {
     float *sums; /* of exp(logit - shift) by tile, (BLOCK, tiles) */
 } States;
 
-INLINE void sum_by_tile(int wide, const Layer *layer, States *states) {
+APART void sum_by_tile(int wide, const Layer *layer, States *states) {
     const long last = states->count - 1;
     for (long row = 0; row <= last; row++) states->shift[row] = safe_shift(wide, states->hidden[row], layer);
     for (long tile = 0; tile < layer->tiles; tile++)

@@ -1,4 +1,4 @@
-/* Vectors of 16 floats, the register-blocked product that all kernels share, and the choice of instructions at run time. */
+/* Vectors of 16 floats, the register-blocked product that all kernels share, and the instructions they are compiled for. */
 #ifndef SEQGAN_ENV_VECTORS_H
 #define SEQGAN_ENV_VECTORS_H
 
@@ -15,7 +15,7 @@ typedef float unaligned16 __attribute__((vector_size(64), aligned(4), may_alias)
 enum {
     LANES = 16,
     TILE = 64, /* columns of a packed weight that stand together: [tile][depth][TILE] */
-    ROWS = 6   /* rows of a register block: 6 x 4 vectors of AVX-512, or 6 x 1 pairs of AVX2, leave room for the operands */
+    ROWS = 6   /* rows of a register block */
 };
 
 /* What a kernel is called with: an address or a size (a Python int), or a number (a Python float). */
@@ -63,9 +63,10 @@ INLINE v16 vsigmoid(v16 x) { return 1.0f / (1.0f + vexp(-x)); }
 INLINE v16 vtanh(v16 x) { return 1.0f - 2.0f / (1.0f + vexp(2.0f * x)); }
 
 /* sum[i][j] += sum over k of x[i][k * step] * w[k * pitch + 16 j ..], for i < rows, j < vectors and k < depth.
-   `wide` vectors are worked on at once. rows, wide and vectors are constants where this is inlined. */
+   At most `wide` vectors are worked on at once. rows, wide and vectors are constants where this is inlined. */
 INLINE void multiply(
     int rows, int wide, int vectors, v16 (*sum)[4], const float *const *x, long step, const float *w, long pitch, long depth) {
+    wide = wide < vectors ? wide : vectors;
     UNROLL for (int from = 0; from < vectors; from += wide) {
         v16 a[ROWS][4];
         UNROLL for (int i = 0; i < rows; i++)
@@ -83,23 +84,23 @@ INLINE void multiply(
     }
 }
 
-/* KERNEL(name) defines `int name(const Argument *)` from `INLINE int name_body(int wide, const Argument *)`, compiled for several
-   instruction sets; the best one that the processor has is called. */
-#if defined(__x86_64__)
+/* Kernels are for processors with AVX-512, of which most of their speed comes: compiled for narrower vectors they are slower than
+   torch. On others the module refuses to be imported. */
+#if !defined(__x86_64__)
+#error "the kernels need x86-64 and AVX-512; without them torch does the work"
+#endif
+#define AVX512 __attribute__((target("avx2,fma,avx512f,avx512dq,avx512bw,avx512vl")))
 #define HAS_AVX512 \
     (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && \
      __builtin_cpu_supports("avx512vl"))
-#define HAS_AVX2 (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+
+enum { WIDE = 4 }; /* vectors of a row that the 32 registers hold for ROWS rows, beside the operands */
+
+/* Defines `int name(const Argument *)` from `INLINE int name_body(int wide, const Argument *)`. */
 #define KERNEL(name) \
-    __attribute__((target("avx2,fma,avx512f,avx512dq,avx512bw,avx512vl"))) static int name##_avx512(const Argument *a) { \
-        return name##_body(4, a); \
-    } \
-    __attribute__((target("avx2,fma"))) static int name##_avx2(const Argument *a) { return name##_body(1, a); } \
-    static int name##_plain(const Argument *a) { return name##_body(1, a); } \
-    int name(const Argument *a) { return HAS_AVX512 ? name##_avx512(a) : HAS_AVX2 ? name##_avx2(a) : name##_plain(a); }
-#else
-#define KERNEL(name) \
-    int name(const Argument *a) { return name##_body(1, a); }
-#endif
+    AVX512 int name(const Argument *a) { return name##_body(WIDE, a); }
+
+/* For a function of its own, where registers are so scarce that what it would be inlined into takes some. */
+#define APART AVX512 __attribute__((noinline)) static
 
 #endif
