@@ -76,9 +76,8 @@ class LanguageModel(nn.Module, ABC):
         inputs = tokens.new_full((len(tokens),), self.spec.start_token)
         for t in range(self.spec.seq_len):
             hidden, state = self.advance(state, inputs)
-            rows = (~ended & (lengths <= t)).nonzero().squeeze(1)
             sampler = masked if t < self.spec.min_length else free
-            tokens[rows, t] = sampler(hidden[rows], draws[rows, t])
+            tokens[:, t] = _draw_where(~ended & (lengths <= t), sampler, hidden, draws[:, t], tokens[:, t])
             inputs = tokens[:, t].clamp(max=self.spec.vocab_size - 1)
             if self.spec.eos_token is not None:
                 ended |= tokens[:, t] == self.spec.eos_token
@@ -149,6 +148,14 @@ class LanguageModel(nn.Module, ABC):
     def sampler(self, temperature: float = 1.0, masked: bool = False) -> SoftmaxSampler:
         """Draws next tokens from hidden states; never the end if `masked`."""
         return SoftmaxSampler(self.output.weight / temperature, self._bias(masked) / temperature)
+
+
+def _draw_where(active: Tensor, sampler: SoftmaxSampler, hidden: Tensor, uniform: Tensor, tokens: Tensor) -> Tensor:
+    """`tokens` (B,) with new ones in the rows that are `active` (B,)."""
+    if active.device.type == "cpu":
+        rows = active.nonzero().squeeze(1)
+        return tokens.index_copy(0, rows, sampler(hidden[rows], uniform[rows]))
+    return torch.where(active, sampler(hidden, uniform), tokens)  # which rows are active is never asked of the device
 
 
 class LSTMLanguageModel(LanguageModel):

@@ -57,8 +57,9 @@ class _TorchSoftmax:
         padding = -self.vocab_size % self.block_size
         self.weight = F.pad(weight, (0, 0, 0, padding)).t().contiguous()  # (H, V padded)
         self.bias = F.pad(bias, (0, padding), value=-torch.inf)
-        self._row_norm = float(self.weight.norm(dim=0).max())
-        self._top_bias = float(self.bias.max())
+        self._bounds: tuple[float, float] | None = None  # of |w| and b; elsewhere than on a CPU asking would be a round trip
+        if weight.device.type == "cpu":
+            self._bounds = float(self.weight.norm(dim=0).max()), abs(float(self.bias.max()))
 
     def draw(self, hidden: Tensor, uniform: Tensor, with_log_probs: bool) -> tuple[Tensor, Tensor]:
         if len(hidden) == 0:
@@ -71,8 +72,10 @@ class _TorchSoftmax:
 
     def _cannot_overflow(self, hidden: Tensor) -> bool:
         """Whether |h| |w| + b, which no logit exceeds (Cauchy-Schwarz), is safe to exponentiate as it is: two passes less."""
-        bound = float(hidden.norm(dim=1).max()) * self._row_norm
-        return bound + abs(self._top_bias) < _SAFE_LOGIT
+        if self._bounds is None:
+            return False
+        norm, top_bias = self._bounds
+        return float(hidden.norm(dim=1).max()) * norm + top_bias < _SAFE_LOGIT
 
     def _pick(self, hidden: Tensor, uniform: Tensor, shift: bool, with_log_probs: bool) -> tuple[Tensor, Tensor]:
         logits = torch.addmm(self.bias, hidden, self.weight)
