@@ -1,9 +1,24 @@
 """The C extension, which is optional: without a compiler the package installs all the same and torch does its work."""
 
+import hashlib
+from pathlib import Path
+
 from setuptools import Extension, setup
 
 SOURCES = [f"seqgan_env/native/{name}.c" for name in ("module", "softmax", "lstm", "likelihood", "convolution", "linear")]
 HEADERS = [f"seqgan_env/native/{name}.h" for name in ("vectors", "softmax")]
 FLAGS = ["-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
+BUILT_FROM = hashlib.sha256(b"".join(Path(name).read_bytes() for name in sorted(SOURCES + HEADERS))).hexdigest()
 
-setup(ext_modules=[Extension("seqgan_env._native", SOURCES, depends=HEADERS, extra_compile_args=FLAGS, optional=True)])
+setup(
+    ext_modules=[
+        Extension(
+            "seqgan_env._native",
+            SOURCES,
+            depends=HEADERS,
+            define_macros=[("BUILT_FROM", f'"{BUILT_FROM}"')],  # a checkout can be newer than what was built in it
+            extra_compile_args=FLAGS,
+            optional=True,
+        )
+    ]
+)

@@ -1,5 +1,7 @@
 """The compiled kernels do what torch does: each law compares the two routes."""
 
+import importlib
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -307,3 +309,21 @@ def test_prefixes_of_another_shape_and_tokens_outside_the_vocabulary_are_refused
     for token in (-1, 4):
         with pytest.raises(IndexError, match="a token is outside the vocabulary"):
             made.token_log_probs(torch.full((2, 3), token))
+
+
+def test_kernels_built_from_other_sources_are_not_used_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not native.available():
+        pytest.skip("the kernels are not built")
+    module = importlib.import_module("seqgan_env._native")
+    assert native.built_from() == module.BUILT_FROM
+    native._module.cache_clear()
+    monkeypatch.setattr(module, "BUILT_FROM", "an older state of the sources")
+    try:
+        with caplog.at_level("WARNING"):
+            assert not native.usable(torch.zeros(3))
+        assert "install the package again" in caplog.text
+        assert native.built_from() == ""
+    finally:
+        native._module.cache_clear()

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from seqgan_env import run_directory
+from seqgan_env import native, run_directory
 from seqgan_env.bench.fingerprints import code_of_library, code_of_module, fingerprint
 from seqgan_env.names import choose
 from seqgan_env.plugins import accepts, control_options, learns_from_reward, load_agent_class, training_settings
@@ -48,7 +48,8 @@ class Job:
         data = {name: fingerprint(Path(settings.pop(name))) for name in paths_of(self.settings)}
         versions = {name: version for name, version in run_directory.versions().items() if name in _DECIDING_VERSIONS}
         module = load_agent_class(self.settings.agent).__module__
-        deciding = [self.label, self.task, settings, data, code_of_library(), code_of_module(module), versions]
+        code = [code_of_library(), native.built_from(), code_of_module(module)]
+        deciding = [self.label, self.task, settings, data, code, versions]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:20]
 
     @property

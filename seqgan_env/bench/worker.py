@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from seqgan_env import run_directory
+from seqgan_env import native, run_directory
 from seqgan_env.bench.jobs import Job, paths_of
 from seqgan_env.bench.results import Result
 from seqgan_env.metrics.likelihood import unigram_metrics
@@ -90,7 +90,12 @@ def _settings(job: Job) -> dict[str, Any]:
 
 def origin() -> dict[str, Any]:
     """What made a result: versions, machine and commit."""
-    machine = {"machine": platform.machine(), "processor": _processor(), "cores": os.cpu_count()}
+    machine = {
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "kernels": "compiled" if native.available() else "torch",
+    }
     return run_directory.versions() | machine | {"commit": _commit()}
 
 

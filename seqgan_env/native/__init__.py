@@ -7,11 +7,13 @@ where the environment variable SEQGAN_ENV_NATIVE is 0, torch does the same work;
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -27,16 +29,35 @@ _MISSING = "the compiled kernels are not used (%s); torch does their work, which
 @functools.cache
 def _module() -> ModuleType | None:
     try:
-        return importlib.import_module("seqgan_env._native")
+        module = importlib.import_module("seqgan_env._native")
+        if _sources() not in ("", module.BUILT_FROM):
+            raise ImportError("from these sources; install the package again")
     except ImportError as problem:
         logging.getLogger(__name__).warning(_MISSING, problem)
         return None
+    return module
+
+
+def _sources() -> str:
+    """A hash of the C sources beside this file, as the installation takes it; "" where none were installed."""
+    files = sorted(Path(__file__).parent.glob("*.[ch]"), key=lambda file: file.name)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest() if files else ""
+
+
+def built_from() -> str:
+    """A hash of the C sources of the kernels in use; "" where torch does their work."""
+    module = _module() if available() else None
+    return module.BUILT_FROM if module else ""
 
 
 def usable(*tensors: Tensor) -> bool:
     """Whether the kernels are there, wanted, and made for these tensors: float32 on the CPU."""
-    wanted = os.environ.get("SEQGAN_ENV_NATIVE", "1") != "0"
-    return wanted and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors) and _module() is not None
+    return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors) and available()
+
+
+def available() -> bool:
+    """Whether the kernels are there and wanted."""
+    return os.environ.get("SEQGAN_ENV_NATIVE", "1") != "0" and _module() is not None
 
 
 def run(kernel: str, size: int, grain: int, *arguments: Tensor | float | None) -> None:

@@ -49,5 +49,7 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "_nativ
 
 PyMODINIT_FUNC PyInit__native(void) {
     if (!HAS_AVX512) return PyErr_Format(PyExc_ImportError, "this processor has no AVX-512");
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition);
+    if (module && PyModule_AddStringConstant(module, "BUILT_FROM", BUILT_FROM)) Py_CLEAR(module);
+    return module;
 }
