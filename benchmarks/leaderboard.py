@@ -3,7 +3,8 @@
     python -m benchmarks.leaderboard benchmarks/results/controls benchmarks/results/algorithms
     python -m benchmarks.leaderboard benchmarks/results/controls --check              (fails if the README says something else)
 
-What stands between the two markers of the README is replaced; the rest of it stays.
+What stands between the two markers of the README is replaced; the rest of it stays. Every folder has a table of its own, since
+what cost differently is not to be ranked together.
 """
 
 from __future__ import annotations
@@ -21,9 +22,14 @@ from seqgan_env.run_directory import write_text
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 
 
-def section(standings: Standings) -> str:
-    """A short table for every kind of task, with what the score is."""
-    return "\n".join(_board(standings, kind) for kind in standings.kinds)
+def section(folders: Sequence[Path]) -> str:
+    """A short table for every folder and kind of task, with what the score is.
+
+    Raises:
+        ValueError: a folder has no results, or one is damaged.
+    """
+    boards = [(folder, Standings(read_all([folder]))) for folder in folders]
+    return "\n".join(_board(folder.resolve().name, standings, kind) for folder, standings in boards for kind in standings.kinds)
 
 
 def replaced(text: str, section: str) -> str:
@@ -39,14 +45,14 @@ def replaced(text: str, section: str) -> str:
     return f"{before}{BEGIN}\n{section}{END}{after}"
 
 
-def _board(standings: Standings, kind: str) -> str:
+def _board(title: str, standings: Standings, kind: str) -> str:
     of, tasks, entries = KINDS[kind], standings.tasks_of(kind), standings.entries(kind)
     metrics = [(task, metric) for task in tasks for metric in (of.quality, of.diversity)]
     columns = [Column("row"), Column("score (95 %)", "+.3f"), *(Column(_title(metric, task, tasks)) for task, metric in metrics)]
     rows = [[e.label, e.score, *(e.mean(metric, task) for task, metric in metrics), e.verdict] for e in entries]
     table = Table("", "", "", [*columns, Column("verdict")], rows, [entry.mark for entry in entries])
     return (
-        f"{', '.join(tasks)}: frontier gain in {of.unit}, the interquartile mean over {_seeds(entries)} seeds; "
+        f"**{title}**, {', '.join(tasks)}: frontier gain in {of.unit}, the interquartile mean over {_seeds(entries)} seeds; "
         f"0 is maximum likelihood at its best temperature.\n\n{table.markdown()}"
     )
 
@@ -68,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         old = chosen.readme.read_text(encoding="utf-8")
-        new = replaced(old, section(Standings(read_all(chosen.folders))))
+        new = replaced(old, section(chosen.folders))
     except (OSError, ValueError) as problem:
         print(f"{chosen.readme}: {problem}", file=sys.stderr)
         return 2

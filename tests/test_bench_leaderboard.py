@@ -276,7 +276,7 @@ def folder(tmp_path: Path) -> Path:
         place.mkdir(parents=True)
     for i, result in enumerate([*references(), *row("learner", [0.1] * 5)]):
         result.write(tmp_path / "one" / "results" / f"{i}.json")
-    for i, result in enumerate(row("an | other", [0.2] * 5)):
+    for i, result in enumerate([*references(), *row("an | other", [0.2] * 5)]):
         result.write(tmp_path / "two" / "results" / f"{i}.json")
     (tmp_path / "README.md").write_text(README)
     return tmp_path
@@ -290,9 +290,10 @@ def test_the_readme_is_rewritten_between_its_markers_and_nowhere_else(folder: Pa
     text = (folder / "README.md").read_text()
     assert text.startswith(f"# Title\n\nwords before\n\n{BEGIN}\n")
     assert text.endswith(f"{END}\n\nwords after\n")
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert [line.split(" | ")[0] for line in lines[2:]] == ["| an \\| other", "| learner", "| mle (reference)"]
-    assert "+0.200 (+0.200 to +0.200)" in lines[2]
+    of_one, of_two = ([line for line in part.splitlines() if line.startswith("|")][2:] for part in text.split("**two**"))
+    assert [line.split(" | ")[0] for line in of_one] == ["| learner", "| mle (reference)"]
+    assert [line.split(" | ")[0] for line in of_two] == ["| an \\| other", "| mle (reference)"]
+    assert "+0.200 (+0.200 to +0.200)" in of_two[0]
     assert "over 5 seeds" in text
     assert main([*arguments, "--check"]) == 0
     assert main(arguments) == 0
