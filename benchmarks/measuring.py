@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import platform
@@ -169,3 +170,16 @@ def commit() -> str:
     except OSError:
         return "unknown"
     return done.stdout.strip() or "unknown"
+
+
+def read_arguments(doc: str | None) -> argparse.Namespace:
+    """The command line of a benchmark with a picture; `doc` is its module's."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0] if doc else "")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to check that everything runs")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the measurements as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write the picture as PNG")
+    arguments = parser.parse_args()
+    if arguments.threads < 1:
+        parser.error(f"--threads {arguments.threads}; allowed is 1 or more")
+    return arguments

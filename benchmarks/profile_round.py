@@ -9,7 +9,6 @@ one kernel, Adam is within it.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from agents.reinforce import Reinforce
-from benchmarks.measuring import in_own_process, machine
+from benchmarks.measuring import in_own_process, machine, read_arguments
 from seqgan_env import DiscriminatorTrainer, RewardSettings, TokenVectorEnv
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.registration import build_rewards
@@ -232,14 +231,7 @@ def _draw(axes: Any, row: int, parts: dict[str, float]) -> None:
 
 def main() -> None:
     """Measures, prints the table, writes the JSON and the picture."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to check that everything runs")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the measurements as JSON")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="write the picture as PNG")
-    arguments = parser.parse_args()
-    if arguments.threads < 1:
-        parser.error(f"--threads {arguments.threads}; allowed is 1 or more")
+    arguments = read_arguments(__doc__)
     rounds = QUICK if arguments.quick else ROUNDS
     with Progress(transient=True, console=Console(stderr=True)) as progress:
         profiles = {

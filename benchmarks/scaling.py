@@ -14,7 +14,6 @@ the others at most as tokens do, and not at all once completions go through in c
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -30,7 +29,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from agents.reinforce import Reinforce
-from benchmarks.measuring import in_own_process, machine, measure, peak_memory
+from benchmarks.measuring import in_own_process, machine, measure, peak_memory, read_arguments
 from seqgan_env import Discriminator, RewardSettings, TokenVectorEnv
 from seqgan_env.registration import build_rewards
 from seqgan_env.run_directory import write_atomically, write_json
@@ -214,14 +213,7 @@ def _draw(axes: Axes, axis: Axis, values: list[float], fitted: float, bound: str
 
 def main() -> None:
     """Measures, prints the table, writes the JSON and the picture; fails if the large point needs too much memory."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to check that everything runs")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the measurements as JSON")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="write the picture as PNG")
-    arguments = parser.parse_args()
-    if arguments.threads < 1:
-        parser.error(f"--threads {arguments.threads}; allowed is 1 or more")
+    arguments = read_arguments(__doc__)
     axes, base, large = (QUICK_AXES, QUICK_BASE, QUICK_LARGE) if arguments.quick else (AXES, BASE, LARGE)
     found = measure_all(axes, base, large, 1 if arguments.quick else 5, arguments.threads)
     about = machine()
