@@ -42,10 +42,10 @@ class MaximumLikelihood:
         Returns:
             `mle_loss`, the mean over the last epoch, in nats per token.
         """
-        total = torch.zeros(())
+        total = zero = torch.zeros((), device=self.policy.device)
         for _ in range(num_epochs):
             order = torch.randperm(len(sequences), generator=self.rng).to(sequences.device)
-            total = sum((self._step(sequences[rows], read) for rows in order.split(self.batch_size)), torch.zeros(()))
+            total = sum((self._step(sequences[rows], read) for rows in order.split(self.batch_size)), zero)
         return {"mle_loss": float(total) / max(1, int((sequences != self.policy.spec.pad_token).sum()))}
 
     def _step(self, tokens: Tensor, read: Callable[[Tensor], Tensor] | None) -> Tensor:
@@ -56,4 +56,4 @@ class MaximumLikelihood:
         (total / written.sum()).backward()
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
         self.optimizer.step()
-        return total.detach().cpu()
+        return total.detach()

@@ -250,16 +250,16 @@ class DiscriminatorTrainer:
         """
         tokens = torch.cat([real, generated])
         labels = torch.cat([torch.ones(len(real)), torch.zeros(len(generated))]).to(tokens.device)
-        loss = float("nan")
+        loss = zero = torch.zeros((), dtype=torch.float64, device=tokens.device)
         for _ in range(num_epochs):
             order = torch.randperm(len(tokens), generator=rng, device=rng.device).to(tokens.device)
             batches = order.split(self.discriminator.config.batch_size)
-            loss = sum(self._step(tokens[rows], labels[rows], rng) * len(rows) for rows in batches)
-            loss /= len(tokens)
+            loss = sum((self._step(tokens[rows], labels[rows], rng) * len(rows) for rows in batches), zero)
         self.budget.sequences_trained += num_epochs * len(tokens)
-        return {"loss": loss}
+        return {"loss": float(loss) / len(tokens) if num_epochs else float("nan")}
 
-    def _step(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> float:
+    def _step(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
+        """One step; the mean loss of the batch before it, in nats, as a number that still lies on the device."""
         discriminator = self.discriminator
         loss = F.binary_cross_entropy_with_logits(discriminator(tokens, rng), labels)
         l2, output = discriminator.config.l2, discriminator.output
@@ -268,7 +268,7 @@ class DiscriminatorTrainer:
         (loss + penalty).backward()
         self.optimizer.step()
         increment_version(discriminator.parameters())  # which the fused step does not
-        return float(loss.detach())
+        return loss.detach().double()
 
 
 def discriminator_accuracy(discriminator: Discriminator, real: Tensor, generated: Tensor) -> dict[str, float]:
