@@ -196,7 +196,7 @@ def markdown(found: Mapping[str, Mapping[str, Any]], table: Table) -> str:
     for label, row in found.items():
         cells = [f"{row[name]['mean']:.3f} ± {row[name]['standard_error']:.3f}" if name in row else "" for name in ours]
         numbers = [f"{value:.3f}" for value in published.get(label, ())] or [""] * len(paper)
-        p_value = f"{row['p_value']:.2g}" if "p_value" in row else ""
+        p_value = "" if math.isnan(row.get("p_value", math.nan)) else f"{row['p_value']:.2g}"
         lines.append("| " + " | ".join([label, *cells, p_value, *numbers]) + " |")
     return "\n".join(lines)
 
