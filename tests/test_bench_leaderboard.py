@@ -233,7 +233,7 @@ def test_controls_and_sharpened_and_collapsed_policies_never_rank_above_maximum_
     settings = {"vocab_size": 12, "seq_len": 4, "mle_epochs": 2, "rounds": 20, "eval_every": 20, "batch_size": 64}
     results, noise = [], []
     for job in Suite("s", SEEDS, {"o": {"task": "oracle-tiny"}}, rows, settings | {"num_rollouts": 1}).jobs():
-        results.append(run_job(job))
+        results.append(run_job(job, job.key))
         if job.label == REFERENCE:
             tempered, spread = _at_temperatures(job)
             results += tempered
