@@ -15,7 +15,6 @@ from gymnasium.error import Error as GymnasiumError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
-from torch.utils.tensorboard import SummaryWriter
 
 from seqgan_env import run_directory
 from seqgan_env.adversarial import evaluate_task
@@ -132,6 +131,8 @@ def _add_train(commands: Any) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from torch.utils.tensorboard import SummaryWriter  # no other command needs it
+
     settings = settings_from(arguments.preset, given_settings(arguments))
     path = arguments.out or Path("runs") / f"{settings.task}-{settings.agent.replace(':', '.')}-{settings.seed}"
     run_directory.check_available(path, arguments.force)

@@ -74,9 +74,8 @@ def _by_round(axes: Any, rounds: Rows, name: str, metrics: Mapping[str, Mapping[
 
 
 def _plane(axes: Any, rounds: Rows, frontier: Rows, metrics: Mapping[str, Mapping[str, float]], plane: Plane) -> None:
-    x, y = plane.diversity, plane.quality
+    x, y, curve = plane.diversity, plane.quality, denser(frontier)
     if frontier:
-        curve = denser(frontier)
         axes.plot([r[x] for r in curve], [r[y] for r in curve], color=_COLOURS["mle"], label="MLE, temperature only")
         for row in frontier[:: max(1, len(frontier) // 6)]:
             axes.annotate(f"{row['temperature']:.2f}", (row[x], row[y]), fontsize=7, color=_COLOURS["mle"], clip_on=True)
@@ -88,7 +87,7 @@ def _plane(axes: Any, rounds: Rows, frontier: Rows, metrics: Mapping[str, Mappin
         if plane.holds(values):
             marker = "*" if who == "agent" else "o"
             axes.plot(values[x], values[y], marker, color=_COLOURS[who], markersize=9, label=_LABELS[who])
-    _zoom(axes, denser(frontier), metrics, plane)
+    _zoom(axes, curve, metrics, plane)
     _legend(axes)
     _decorate(axes, "Quality against diversity (numbers: temperature)", _AXES[x], _AXES[y].split(",")[0])
 

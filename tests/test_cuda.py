@@ -1,5 +1,6 @@
 """The device: a rollout asks nothing of the host, and a GPU, where there is one, gives what the CPU gives."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,6 @@ def test_a_rollout_is_one_piece_of_work_for_a_device_without_a_question_from_the
 
 
 def on_both(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module]:
-    import copy
-
     return model, copy.deepcopy(model).to("cuda")
 
 

@@ -170,8 +170,8 @@ class _TokenActorCritic:
 
     def _act(self, hidden: Tensor, lengths: Tensor, deterministic: bool, action_masks: Any) -> tuple[Tensor, Tensor]:
         """Next tokens (B,) and their log-probabilities (B,)."""
-        forbidden = self._forbidden(lengths, action_masks)
-        if deterministic or (forbidden is not None and action_masks is not None):
+        forbidden = self._forbidden(lengths, action_masks) if deterministic or action_masks is not None else None
+        if deterministic or forbidden is not None:
             distribution = self._distribution(hidden, forbidden)
             actions = distribution.get_actions(deterministic)
             return actions, distribution.log_prob(actions)
