@@ -67,15 +67,21 @@ def _nearest(numerator: np.ndarray, denominator: int) -> np.ndarray:
 
 
 def estimate_key(tokens: np.ndarray) -> tuple[int, bool]:
-    """Pitch class of the tonic, C is 0, and whether the key is minor, of a melody (steps,) with a note."""
+    """Pitch class of the tonic, C is 0, and whether the key is minor, of a melody (steps,) with a note.
+
+    Of keys that fit alike it is a major one, then the one whose tonic is nearest above the first note, so that a melody that is
+    moved takes its key along.
+    """
     pitches = sounding_pitches(tokens)
-    durations = np.bincount(pitches[pitches != SILENCE] % 12, minlength=12)
+    classes = pitches[pitches != SILENCE] % 12
+    durations = np.bincount(classes, minlength=12)
     rotated = np.array([np.roll(profile, tonic) for profile in (_MAJOR, _MINOR) for tonic in range(12)])
     rotated -= rotated.mean(1, keepdims=True)
     fit = (
         rotated / np.linalg.norm(rotated, axis=1, keepdims=True)
     ) @ durations  # the rest of the correlation is the same for all
-    best = int(fit.round(9).argmax())
+    alike = np.flatnonzero(fit.round(9) == fit.round(9).max()).tolist()
+    best = min(alike, key=lambda key: (key >= 12, (key - classes[0]) % 12))
     return best % 12, best >= 12
 
 
