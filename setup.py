@@ -5,9 +5,9 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-SOURCES = [f"seqgan_env/native/{name}.c" for name in ("module", "softmax", "lstm", "likelihood", "convolution", "linear")]
+SOURCES = [f"seqgan_env/native/{name}.c" for name in ("module", "softmax", "lstm", "likelihood", "convolution", "linear", "head")]
 HEADERS = [f"seqgan_env/native/{name}.h" for name in ("vectors", "softmax")]
-FLAGS = ["-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
+FLAGS = ["-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-fopenmp"]
 BUILT_FROM = hashlib.sha256(b"".join(Path(name).read_bytes() for name in sorted(SOURCES + HEADERS))).hexdigest()
 
 setup(
@@ -18,6 +18,7 @@ setup(
             depends=HEADERS,
             define_macros=[("BUILT_FROM", f'"{BUILT_FROM}"')],  # a checkout can be newer than what was built in it
             extra_compile_args=FLAGS,
+            extra_link_args=["-fopenmp"],
             optional=True,
         )
     ]

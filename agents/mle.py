@@ -29,7 +29,7 @@ class MaximumLikelihood:
         max_grad_norm: gradients are scaled down to this norm.
         """
         self.policy, self.rng, self.batch_size, self.max_grad_norm = policy, rng, batch_size, max_grad_norm
-        self.optimizer = torch.optim.Adam([p for p in policy.parameters() if p.requires_grad], lr=learning_rate)
+        self.optimizer = torch.optim.Adam([p for p in policy.parameters() if p.requires_grad], lr=learning_rate, fused=True)
 
     def fit(self, sequences: Tensor, num_epochs: int, read: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
         """`num_epochs` passes over `sequences` (M, T).

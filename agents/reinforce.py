@@ -77,7 +77,7 @@ class Reinforce:
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
         self.parameters = [p for p in (*self.policy.parameters(), *self.value_head.parameters()) if p.requires_grad]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=learning_rate)
+        self.optimizer = torch.optim.Adam(self.parameters, lr=learning_rate, fused=True)
         self.likelihood = MaximumLikelihood(self.policy, cpu_rng, mle_learning_rate, mle_batch_size, max_grad_norm)
         self.reference: LanguageModel | None = None
         self.env.reset(seed=seed)

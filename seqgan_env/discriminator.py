@@ -15,8 +15,8 @@ from torch.autograd.graph import increment_version
 
 from seqgan_env import native
 from seqgan_env.budget import Budget
-from seqgan_env.native.linear import highway, linear
-from seqgan_env.native.pooling import FilterBank, make_tables, pool_tables, pooled_features, weight_taps
+from seqgan_env.native.network import Dropout, Head, half_head_logits, head_logits, network_logits
+from seqgan_env.native.pooling import FilterBank, make_tables, pool_tables, weight_taps
 from seqgan_env.types import TokenSpec
 
 _TABLE_BYTES = 2**30  # lookup tables above this size are not built
@@ -93,6 +93,7 @@ class Discriminator(nn.Module):
         self.output = nn.Linear(num_features, 1)
         self._tables: list[Tensor] = []  # by torch, one for each filter
         self._table: Tensor | None = None  # by the compiled kernels, of all filters
+        self._half_highway: tuple[Tensor, ...] = ()  # its weight and bias in bfloat16, made with the tables
         self._tables_version: tuple[int, ...] = ()
 
     @classmethod
@@ -118,7 +119,17 @@ class Discriminator(nn.Module):
 
     def forward(self, tokens: Tensor, dropout_rng: torch.Generator | None = None) -> Tensor:
         """Logits (B,) of sequences (B, T), with gradient. Features are dropped only if `dropout_rng` is given, in any mode."""
-        return self._head(self._features(tokens), dropout_rng)
+        dropout = self._draw_dropout(len(tokens), dropout_rng)
+        if native.usable(*self.parameters()):
+            return network_logits(self._bank, tokens, self.embedding.weight, *self._weights(), self._native_head(), dropout)
+        embedded = self.embedding(tokens).transpose(1, 2)  # (B, E, T)
+        features = torch.cat([F.relu(convolution(embedded).amax(2)) for convolution in self.convolutions], dim=1)
+        return self._head(features, dropout)
+
+    def _draw_dropout(self, batch: int, rng: torch.Generator | None) -> Dropout | None:
+        if rng is None or not self.config.dropout:
+            return None
+        return Dropout(torch.rand(self._bank.num_features, batch, generator=rng, device=rng.device).to(self.device), self.config.dropout)
 
     @torch.no_grad()
     def logits(self, tokens: Tensor) -> Tensor:
@@ -131,27 +142,16 @@ class Discriminator(nn.Module):
         logits = self.logits(tokens)
         return logits if self.score_as == "logit" else torch.sigmoid(logits)
 
-    def _features(self, tokens: Tensor) -> Tensor:
-        if native.usable(*self.parameters()):
-            return pooled_features(self._bank, tokens, self.embedding.weight, *self._weights())
-        embedded = self.embedding(tokens).transpose(1, 2)  # (B, E, T)
-        return torch.cat([F.relu(convolution(embedded).amax(2)) for convolution in self.convolutions], dim=1)
-
-    def _head(self, features: Tensor, dropout_rng: torch.Generator | None = None, bfloat16: bool = False) -> Tensor:
-        features = self._pass_highway(features, bfloat16)
-        if dropout_rng is not None and self.config.dropout:
-            features = _drop(features, self.config.dropout, dropout_rng)
-        by_kernel = native.usable(features, *self.output.parameters())
-        logits = (linear if by_kernel else F.linear)(features, self.output.weight, self.output.bias)
+    def _head(self, features: Tensor, dropout: Dropout | None = None) -> Tensor:
+        """Logits (B,) of features (B, F)."""
+        features = _pass_highway(self.highway(features), features)
+        if dropout:
+            features = features * (dropout.uniform.t() >= dropout.share) / (1 - dropout.share)
+        logits: Tensor = self.output(features)
         return logits.squeeze(1)
 
-    def _pass_highway(self, features: Tensor, bfloat16: bool) -> Tensor:
-        layer = self.highway
-        if not bfloat16 and native.usable(features, layer.weight, layer.bias):
-            return highway(features, layer.weight, layer.bias)
-        transform, gate = _linear(features, layer, bfloat16).chunk(2, dim=1)
-        gate = torch.sigmoid(gate)
-        return gate * F.relu(transform) + (1 - gate) * features
+    def _native_head(self) -> Head:
+        return Head(self.highway.weight, self.highway.bias, self.output.weight, self.output.bias)
 
     # A convolution over embedded tokens is a sum of one table row per tap: conv(Y)[t] = sum_k (E W_k)[y_{t+k}]. The tables of a
     # fixed discriminator are built once; scoring then gathers and adds, which is several times faster than convolving.
@@ -175,6 +175,8 @@ class Discriminator(nn.Module):
 
     def _build_tables(self) -> None:
         self._tables_version = self._parameters_version()
+        if self.config.bfloat16_highway and _multiplies_bfloat16():
+            self._half_highway = tuple(p.to(torch.bfloat16) for p in self.highway.parameters())
         if native.usable(*self.parameters()):
             rows = weight_taps(self._bank, self._weights()[0])
             self._table = make_tables(self._bank, self.embedding.weight, rows, self._table)
@@ -187,8 +189,15 @@ class Discriminator(nn.Module):
     def _logits_by_table(self, tokens: Tensor) -> Tensor:
         if self._tables_version != self._parameters_version():
             self._build_tables()
-        bfloat16 = self.config.bfloat16_highway and _multiplies_bfloat16()
-        return self._head(self._features_by_table(tokens), bfloat16=bfloat16)
+        features, half = self._features_by_table(tokens), self._half_highway
+        if native.usable(features, *self.parameters()):
+            if half:
+                return half_head_logits(features, *half, self.output.weight, self.output.bias)
+            return head_logits(features, self._native_head())
+        if not half:
+            return self._head(features)
+        z = F.linear(features.to(torch.bfloat16), *half).to(torch.float32)
+        return self.output(_pass_highway(z, features)).squeeze(1)
 
     def _features_by_table(self, tokens: Tensor) -> Tensor:
         if self._table is not None and native.usable(*self.parameters()):
@@ -212,17 +221,11 @@ def _multiplies_bfloat16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _linear(features: Tensor, layer: nn.Linear, bfloat16: bool) -> Tensor:
-    if not bfloat16:
-        return F.linear(features, layer.weight, layer.bias)
-    half = (x.to(torch.bfloat16) for x in (features, layer.weight, layer.bias))
-    return F.linear(*half).to(torch.float32)
-
-
-def _drop(features: Tensor, share: float, rng: torch.Generator) -> Tensor:
-    """Inverted dropout from an explicit generator, which `torch.nn.Dropout` does not take."""
-    scales = torch.rand(features.shape, generator=rng, device=rng.device).ge_(share).div_(1 - share).to(features.device)
-    return features * (scales if features.is_contiguous() else scales.t().contiguous().t())  # laid out alike
+def _pass_highway(z: Tensor, features: Tensor) -> Tensor:
+    """A highway layer behind its product z (B, 2 F), of features (B, F)."""
+    transform, gate = z.chunk(2, dim=1)
+    gate = torch.sigmoid(gate)
+    return gate * F.relu(transform) + (1 - gate) * features
 
 
 @dataclass

@@ -112,7 +112,7 @@ class LanguageModel(nn.Module, ABC):
         `inputs` (B, T) is what the model reads in place of `inputs(tokens)`.
         """
         parts = [
-            linear_weighted_nll(hidden, self.output.weight, bias, tokens[:, positions][written], weights[:, positions][written])
+            linear_weighted_nll(hidden, self.output.weight, bias, *(_at(written, x[:, positions]) for x in (tokens, weights)))
             for positions, written, hidden, bias in self._predictions(tokens, inputs)
         ]
         return torch.stack(parts).sum()
@@ -135,7 +135,7 @@ class LanguageModel(nn.Module, ABC):
         for positions, masked in ((slice(0, cut), True), (slice(cut, self.spec.seq_len), False)):
             if positions.stop > positions.start:
                 written = tokens[:, positions] != self.spec.pad_token
-                yield positions, written, hidden[:, positions][written], self._bias(masked)
+                yield positions, written, _at(written, hidden[:, positions]), self._bias(masked)
 
     def _bias(self, masked: bool) -> Tensor:
         if not masked:
@@ -148,6 +148,11 @@ class LanguageModel(nn.Module, ABC):
     def sampler(self, temperature: float = 1.0, masked: bool = False) -> SoftmaxSampler:
         """Draws next tokens from hidden states; never the end if `masked`."""
         return SoftmaxSampler(self.output.weight / temperature, self._bias(masked) / temperature)
+
+
+def _at(written: Tensor, values: Tensor) -> Tensor:
+    """Those of values (B, P, ...) where `written` (B, P): (R, ...). A view where all are, whose gradient costs nothing."""
+    return values.flatten(0, 1) if bool(written.all()) else values[written]
 
 
 def _draw_where(active: Tensor, sampler: SoftmaxSampler, hidden: Tensor, uniform: Tensor, tokens: Tensor) -> Tensor:

@@ -11,8 +11,6 @@ import hashlib
 import importlib
 import logging
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -72,15 +70,8 @@ def run(kernel: str, size: int, grain: int, *arguments: Tensor | float | None) -
     Raises:
         IndexError: a token is outside the vocabulary.
     """
-    plain = [_plain(argument) for argument in arguments]
-    work: Callable[..., None] = getattr(_module(), kernel)
-    parts = -(-size // grain)
-    threads = max(1, min(torch.get_num_threads(), parts))
-    borders = [min(size, parts * i // threads * grain) for i in range(threads + 1)]
-    others = [_pool(torch.get_num_threads() - 1).submit(work, *borders[i : i + 2], *plain) for i in range(1, threads)]
-    work(*borders[:2], *plain)
-    for other in others:
-        other.result()
+    threads = max(1, min(1 if _forked else torch.get_num_threads(), -(-size // grain)))
+    getattr(_module(), kernel)(size, grain, threads, *map(_plain, arguments))
 
 
 def _plain(argument: Tensor | float | None) -> float:
@@ -91,10 +82,13 @@ def _plain(argument: Tensor | float | None) -> float:
     return argument or 0
 
 
-@functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="seqgan_env")
+_forked = False
+
+
+def _leave_threads() -> None:
+    global _forked
+    _forked = True
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has none of the threads
+    os.register_at_fork(after_in_child=_leave_threads)  # a forked process has none of the threads, and OpenMP does not know it

@@ -91,7 +91,7 @@ INLINE int pool_tables_body(int wide, const Argument *a) {
 }
 KERNEL(pool_tables)
 
-/* Work on features is split by number modulo SLOTS: the wide filters, which cost most, stand together. */
+/* The gradient of tables is split by the number of a channel in its filter, modulo SLOTS: threads write to cache lines of their own. */
 enum { SLOTS = 64 };
 
 /* scatter_tables(begin, end, tokens, grad (B, F), where (B, F), filters, num, tables, B, T, F): adds to the tables the
@@ -190,6 +190,41 @@ INLINE int pool_windows_body(int wide, const Argument *a) {
 }
 KERNEL(pool_windows)
 
+/* Up to LANES channels of weights (C, dim, width), as rows (C, width * depth) and side by side, (width * depth, LANES). */
+INLINE void pack_channels(const float *weight, long count, long width, long dim, long depth, float *rows, float *packed) {
+    const long length = width * depth;
+    memset(rows, 0, sizeof(float) * count * length);
+    for (long c = 0; c < count; c++)
+        for (long k = 0; k < width; k++)
+            for (long e = 0; e < dim; e++) rows[c * length + k * depth + e] = weight[(c * dim + e) * width + k];
+    for (long d = 0; d < length; d++)
+        for (long c = 0; c < LANES; c++) packed[d * LANES + c] = c < count ? rows[c * length + d] : 0.0f;
+}
+
+/* pack_windows(begin, end, addresses (num,), filters, num, rows, packed, dim, E): lays out the weights (C, dim, width) at the addresses,
+   filter after filter, as rows (C, width * E) and as pool_windows reads them. The range is of all P * width; a vector of channels is
+   laid out if it begins there. */
+INLINE int pack_windows_body(int wide, const Argument *a) {
+    const int64_t *addresses = a[2].address;
+    const Filter *filters = a[3].address;
+    float *rows = a[5].address, *packed = a[6].address;
+    const long dim = a[7].size, depth = a[8].size;
+    long at = 0;
+    (void)wide;
+    for (long i = 0; i < a[4].size; i++) {
+        const long width = filters[i].width, channels = filters[i].channels, length = width * depth;
+        for (long first = 0; first < channels; first += LANES, at += LANES * width) {
+            const float *weight = (const float *)(intptr_t)addresses[i] + first * dim * width;
+            if (at < a[0].size || at >= a[1].size) continue;
+            pack_channels(weight, at_most(LANES, channels - first), width, dim, depth, rows + first * length, packed + first * length);
+        }
+        rows += channels * length;
+        packed += round_up(channels, LANES) * length;
+    }
+    return FINE;
+}
+KERNEL(pack_windows)
+
 enum { SPAN = 8 }; /* vectors of a weight's gradient that stay in registers for all sequences */
 
 INLINE void add_windows(
@@ -202,49 +237,77 @@ INLINE void add_windows(
     UNROLL for (int j = 0; j < span; j++) store(weight + LANES * j, sum[j]);
 }
 
-/* weight_gradient(begin, end, embedded, grad (F, B), where (F, B), filters, num, weights, B, T, E): the gradient of the weights,
-   (C, width * E) each, of the channels in the slots begin..end - 1. */
+/* A channel's weights (width, depth) as torch has them, (dim, width); depth is dim in whole vectors. */
+INLINE void unpack_channel(float *out, const float *weight, long width, long dim, long depth) {
+    for (long e = 0; e < dim; e++)
+        for (long k = 0; k < width; k++) out[e * width + k] = weight[k * depth + e];
+}
+
+/* Features (B, F) as they were computed, where, and the gradient that they are given: none where the feature is 0. */
+typedef struct {
+    const float *grad, *out;
+    const int32_t *where;
+    long features;
+} Given;
+
+INLINE float given_gradient(const Given *given, long at) { return given->out[at] > 0 ? given->grad[at] : 0.0f; }
+
+/* weight_gradient(begin, end, embedded, grad (B, F), features (B, F), where (B, F), filters, num, weights, bias (F,), B, T, E, dim, F): the
+   gradients of the weights, (C, dim, width) each, and of the bias. The range is of all C * width; a channel is worked on if it begins
+   there. */
 INLINE int weight_gradient_body(int wide, const Argument *a) {
-    const float *embedded = a[2].address, *grad = a[3].address;
-    const int32_t *where = a[4].address;
-    const Filter *filters = a[5].address;
-    float *weights = a[7].address;
-    const long batch = a[8].size, depth = a[10].size, size = a[9].size * depth;
+    const float *embedded = a[2].address;
+    const Given given = {a[3].address, a[4].address, a[5].address, a[14].size};
+    const Filter *filters = a[6].address;
+    float *weights = a[8].address, *bias = a[9].address;
+    const long batch = a[10].size, depth = a[12].size, size = a[11].size * depth, dim = a[13].size;
+    float *own = malloc(sizeof(float) * (size + batch) + sizeof(int32_t) * batch); /* of one channel, no wider than a sequence */
+    float *grad = own + size;
+    int32_t *where = (int32_t *)(grad + batch);
+    long at = 0;
     (void)wide;
-    for (const Filter *filter = filters; filter < filters + a[6].size; filter++)
-        for (long c = 0; c < filter->channels; c++) {
-            const long from = (filter->feature + c) * batch, length = filter->width * depth, slot = c % SLOTS;
-            float *weight = weights + filter->begin + c * length;
+    if (!own) return NO_MEMORY;
+    for (const Filter *filter = filters; filter < filters + a[7].size; filter++)
+        for (long c = 0; c < filter->channels; c++, at += filter->width) {
+            const long feature = filter->feature + c, length = filter->width * depth;
+            float sum = 0;
             long d = 0;
-            if (slot < a[0].size || slot >= a[1].size) continue;
+            if (at < a[0].size || at >= a[1].size) continue;
+            for (long b = 0; b < batch; b++) {
+                grad[b] = given_gradient(&given, b * given.features + feature);
+                where[b] = given.where[b * given.features + feature];
+                sum += grad[b];
+            }
+            bias[feature] = sum;
             for (; d + SPAN * LANES <= length; d += SPAN * LANES)
-                add_windows(SPAN, weight + d, embedded + d, grad + from, where + from, batch, size, depth);
-            for (; d < length; d += LANES)
-                add_windows(1, weight + d, embedded + d, grad + from, where + from, batch, size, depth);
+                add_windows(SPAN, own + d, embedded + d, grad, where, batch, size, depth);
+            for (; d < length; d += LANES) add_windows(1, own + d, embedded + d, grad, where, batch, size, depth);
+            unpack_channel(weights + filter->begin + c * dim * filter->width, own, filter->width, dim, depth);
         }
+    free(own);
     return FINE;
 }
 KERNEL(weight_gradient)
 
 enum { CHUNK = 1 << 16 }; /* floats of weights that stay in the cache for all sequences */
 
-/* window_gradient(begin, end, weights, grad (B, F), where (B, F), filters, num, embedded, T, E, F): adds to the gradient of the
-   embedded sequences begin..end - 1; weights are (C, width * E). */
+/* window_gradient(begin, end, weights, grad (B, F), features (B, F), where (B, F), filters, num, embedded, T, E, F): adds to the gradient of
+   the embedded sequences begin..end - 1; weights are (C, width * E). */
 INLINE int window_gradient_body(int wide, const Argument *a) {
-    const float *weights = a[2].address, *grad = a[3].address;
-    const int32_t *where = a[4].address;
-    const Filter *filters = a[5].address;
-    float *embedded = a[7].address;
-    const long depth = a[9].size, size = a[8].size * depth, features = a[10].size;
+    const float *weights = a[2].address;
+    const Given given = {a[3].address, a[4].address, a[5].address, a[11].size};
+    const Filter *filters = a[6].address;
+    float *embedded = a[8].address;
+    const long depth = a[10].size, size = a[9].size * depth;
     (void)wide;
-    for (const Filter *filter = filters; filter < filters + a[6].size; filter++) {
+    for (const Filter *filter = filters; filter < filters + a[7].size; filter++) {
         const long length = filter->width * depth, chunk = CHUNK / length + 1;
         for (long first = 0; first < filter->channels; first += chunk)
             for (long b = a[0].size; b < a[1].size; b++)
                 for (long c = first; c < at_most(first + chunk, filter->channels); c++) {
-                    const long at = b * features + filter->feature + c;
-                    const float *weight = weights + filter->begin + c * length, g = grad[at];
-                    float *window = embedded + b * size + where[at] * depth;
+                    const long at = b * given.features + filter->feature + c;
+                    const float *weight = weights + filter->begin + c * length, g = given_gradient(&given, at);
+                    float *window = embedded + b * size + given.where[at] * depth;
                     if (g == 0) continue;
                     for (long d = 0; d < length; d += LANES) store(window + d, load(window + d) + load(weight + d) * g);
                 }

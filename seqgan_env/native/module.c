@@ -1,14 +1,15 @@
 /* The extension module: kernels called with addresses and sizes as Python ints; none holds the interpreter lock while it works. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <string.h>
 
 #include "vectors.h"
 
 /* Every kernel and the number of its arguments; a new one needs its line here and its file in setup.py. */
 #define KERNELS(X) \
     X(softmax_draw, 12) X(softmax_log_probs, 14) X(softmax_gradients, 21) X(lstm_complete, 27) X(lstm_log_probs, 25) \
-    X(pool_tables, 12) X(scatter_tables, 11) X(pool_windows, 12) X(weight_gradient, 11) X(window_gradient, 11) \
-    X(product, 16) X(highway, 6) X(highway_gradient, 8)
+    X(pool_tables, 12) X(scatter_tables, 11) X(pool_windows, 12) X(pack_windows, 9) X(weight_gradient, 15) X(window_gradient, 12) \
+    X(product, 16) X(head, 9) X(head_gradient, 14) X(half_head, 8)
 
 enum { MOST_ARGUMENTS = 64 };
 
@@ -21,13 +22,33 @@ static int read_arguments(PyObject *const *given, Py_ssize_t count, Argument *ar
     return 0;
 }
 
-static PyObject *call(int (*kernel)(const Argument *), Py_ssize_t expected, PyObject *const *given, Py_ssize_t count) {
+typedef int Kernel(const Argument *);
+
+/* The kernel on as many ranges as there are threads, which together are 0..size - 1; borders are multiples of `grain`. The threads
+   are torch's own: two pools would keep each other from the cores. */
+static int spread(Kernel *kernel, const Argument *arguments, long count, long size, long grain, long threads) {
+    const long parts = (size + grain - 1) / grain;
+    int worst = FINE;
+#pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(max : worst) if (threads > 1)
+    for (long i = 0; i < threads; i++) {
+        Argument own[MOST_ARGUMENTS];
+        memcpy(own + 2, arguments, count * sizeof(Argument));
+        own[0].size = parts * i / threads * grain;
+        own[1].size = at_most(size, parts * (i + 1) / threads * grain);
+        const int status = kernel(own);
+        if (status > worst) worst = status;
+    }
+    return worst;
+}
+
+/* A kernel is called from Python with size, grain and threads before its own arguments, which follow begin and end. */
+static PyObject *call(Kernel *kernel, Py_ssize_t expected, PyObject *const *given, Py_ssize_t count) {
     Argument arguments[MOST_ARGUMENTS];
     int status;
-    if (count != expected) return PyErr_Format(PyExc_TypeError, "%zd arguments given; expected %zd", count, expected);
+    if (count != expected + 1) return PyErr_Format(PyExc_TypeError, "%zd arguments given; expected %zd", count, expected + 1);
     if (read_arguments(given, count, arguments)) return NULL;
     Py_BEGIN_ALLOW_THREADS
-    status = kernel(arguments);
+    status = spread(kernel, arguments + 3, count - 3, arguments[0].size, arguments[1].size, arguments[2].size);
     Py_END_ALLOW_THREADS
     if (status == NO_MEMORY) return PyErr_NoMemory();
     if (status == BAD_INDEX) return PyErr_Format(PyExc_IndexError, "a token is outside the vocabulary");

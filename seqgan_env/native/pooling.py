@@ -1,7 +1,6 @@
-"""Convolution over embedded tokens, maximum over time and ReLU as one differentiable function, by the compiled kernels.
+"""Convolution over embedded tokens, maximum over time and ReLU, and their gradients, by the compiled kernels.
 
-Of each sequence and filter only the position of the maximum has a gradient; where maxima are equal the first takes all of it, a
-subgradient like any other (`Tensor.amax` shares it out evenly). All else agrees with autograd but for rounding.
+Of each sequence and filter only the position of the maximum has a gradient; of equal maxima the first takes all of it.
 """
 
 from __future__ import annotations
@@ -9,16 +8,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from seqgan_env import native
 
-_SLOTS = 64  # shares into which work on filters is split, as in convolution.c
+_SLOTS = 64  # shares into which the gradient of tables is split, as in convolution.c
 _SEQUENCES = 16  # grain of the work on sequences
 
 
@@ -48,6 +45,10 @@ class FilterBank:
         """What one token adds to each filter, at every tap: so many numbers."""
         return [w * p for w, p in zip(self.widths, self.padded, strict=True)]
 
+    def weight_sizes(self, depth: int) -> tuple[int, ...]:
+        """Numbers in the weights of each width, if a token has `depth`."""
+        return tuple(w * c * depth for w, c in zip(self.widths, self.channels, strict=True))
+
     def tables_pay(self, rows: int, batch: int, steps: int) -> bool:
         """Whether tables of `rows` tokens are less work than convolving (batch, steps) tokens."""
         sizes = list(zip(self.widths, self.channels, strict=True))
@@ -64,28 +65,6 @@ def _layout(bank: FilterBank, sizes: tuple[int, ...]) -> Tensor:
 def round_up(size: int, multiple: int = native.LANES) -> int:
     """The smallest multiple that is not below `size`."""
     return -(-size // multiple) * multiple
-
-
-def pooled_features(
-    bank: FilterBank, tokens: Tensor, embedding: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]
-) -> Tensor:
-    """max(0, max over time of every convolution of the embedded tokens (B, T)): (B, F), with gradient.
-
-    Args:
-        bank: the filters, none wider than T.
-        tokens: (B, T) int64 in 0..V.
-        embedding: (V + 1, E).
-        weights: of each width, (C, E, width), as `torch.nn.Conv1d` has them.
-        biases: of each width, (C,).
-
-    Raises:
-        IndexError: a token is outside 0..V.
-        ValueError: the sequences are shorter than a filter.
-    """
-    tokens = _checked(bank, tokens)
-    route = _ByTables if bank.tables_pay(len(embedding), *tokens.shape) else _ByWindows
-    features: Tensor = route.apply(bank, tokens, embedding, torch.cat(list(biases)), *weights)
-    return features
 
 
 def _checked(bank: FilterBank, tokens: Tensor) -> Tensor:
@@ -128,81 +107,85 @@ def weight_taps(bank: FilterBank, weights: Sequence[Tensor]) -> list[Tensor]:
     return [F.pad(w.permute(2, 0, 1), (0, 0, 0, p - len(w))).flatten(0, 1) for w, p in zip(weights, bank.padded, strict=True)]
 
 
-class _ByTables(torch.autograd.Function):
-    """conv(Y)[t] = sum_k (E W_k)[y_{t+k}]: for vocabularies that are small beside the batch."""
+class ByTables:
+    """conv(Y)[t] = sum_k (E W_k)[y_{t+k}]: for vocabularies that are small beside the batch.
 
-    @staticmethod
-    def forward(ctx: Any, bank: FilterBank, tokens: Tensor, embedding: Tensor, bias: Tensor, *weights: Tensor) -> Tensor:
-        where = torch.empty(len(tokens), bank.num_features, dtype=torch.int32)
-        taps = weight_taps(bank, weights)
-        features = pool_tables(bank, tokens, make_tables(bank, embedding, taps), bias, len(embedding), where)
-        ctx.bank = bank
-        ctx.save_for_backward(tokens, embedding, where, features, *taps)
-        return features
+    Attributes:
+        features: max(0, max over time of every convolution), (B, F).
+    """
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        bank: FilterBank = ctx.bank
-        tokens, embedding, where, features, *all_taps = ctx.saved_tensors
-        grad = (grad * (features > 0)).contiguous()
+    def __init__(self, bank: FilterBank, tokens: Tensor, embedding: Tensor, weights: Sequence[Tensor], bias: Tensor) -> None:
+        self._bank, self._tokens = bank, _checked(bank, tokens)
+        self._where = torch.empty(len(tokens), bank.num_features, dtype=torch.int32)
+        self._taps = weight_taps(bank, weights)
+        tables = make_tables(bank, embedding, self._taps)
+        self.features = pool_tables(bank, self._tokens, tables, bias, len(embedding), self._where)
+
+    def gradients(self, grad: Tensor, embedding: Tensor) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
+        """Of the embedding, the weights and the biases, for `grad` (B, F) of the features."""
+        bank, grad = self._bank, (grad * (self.features > 0)).contiguous()
         sizes = [len(embedding) * size for size in bank.row_sizes]
         layout, of_tables = _layout(bank, tuple(sizes)), torch.zeros(sum(sizes))
-        native.run("scatter_tables", _SLOTS, 1, tokens, grad, where, layout, len(layout), of_tables, *tokens.shape, grad.shape[1])
+        given = (self._tokens, grad, self._where, layout, len(layout))
+        native.run("scatter_tables", _SLOTS, 1, *given, of_tables, *self._tokens.shape, grad.shape[1])
         of_embedding, of_weights = torch.zeros_like(embedding), []
-        for part, taps, width, channels in zip(of_tables.split(sizes), all_taps, bank.widths, bank.channels, strict=True):
+        for part, taps, width, channels in zip(of_tables.split(sizes), self._taps, bank.widths, bank.channels, strict=True):
             table = part.view(len(embedding), -1)  # (V + 1, width * padded channels)
             of_embedding.addmm_(table, taps)
             of_taps = (table.t() @ embedding).view(width, -1, embedding.shape[1])
             of_weights.append(of_taps[:, :channels].permute(1, 2, 0))
-        return None, None, of_embedding, grad.sum(0), *of_weights
+        return of_embedding, of_weights, grad.sum(0).split(bank.channels)
 
 
-class _ByWindows(torch.autograd.Function):
-    """The convolution by blocked multiplication: for vocabularies too large for tables."""
+class ByWindows:
+    """The convolution by blocked multiplication: for vocabularies too large for tables.
 
-    @staticmethod
-    def forward(ctx: Any, bank: FilterBank, tokens: Tensor, embedding: Tensor, bias: Tensor, *weights: Tensor) -> Tensor:
+    Attributes:
+        features: max(0, max over time of every convolution), (B, F).
+    """
+
+    def __init__(self, bank: FilterBank, tokens: Tensor, embedding: Tensor, weights: Sequence[Tensor], bias: Tensor) -> None:
+        self._bank, self._tokens = bank, _checked(bank, tokens)
         batch, steps = tokens.shape
-        embedded = F.embedding(tokens, _pad_last(embedding))  # (B, T, E)
-        rows = [_pad_last(w.transpose(1, 2)).flatten(1) for w in weights]  # (C, width * E)
-        packed = [_pack(row) for row in rows]
-        features = torch.empty(batch, bank.num_features)
-        where = torch.empty(batch, bank.num_features, dtype=torch.int32)
-        layout = _layout(bank, tuple(p.numel() for p in packed))
-        sizes = (steps, embedded.shape[2], bank.num_features)
-        arguments = (embedded, torch.cat([p.flatten() for p in packed]), layout, len(layout), bias, features, where, *sizes)
-        native.run("pool_windows", batch, 1, *arguments)
-        ctx.bank, ctx.shape = bank, embedding.shape
-        ctx.save_for_backward(tokens, embedded, torch.cat([row.flatten() for row in rows]), where, features)
-        return features
+        self._embedded = F.embedding(self._tokens, _pad_last(embedding))  # (B, T, E)
+        depth = self._embedded.shape[2]
+        self._rows, packed = _pack(bank, weights, depth)
+        self.features = torch.empty(batch, bank.num_features)
+        self._where = torch.empty(batch, bank.num_features, dtype=torch.int32)
+        layout = _layout(bank, tuple(size * depth for size in bank.row_sizes))
+        given, results = (self._embedded, packed, layout, len(layout), bias), (self.features, self._where)
+        native.run("pool_windows", batch, 1, *given, *results, steps, depth, bank.num_features)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        bank: FilterBank = ctx.bank
-        tokens, embedded, rows, where, features = ctx.saved_tensors
-        (batch, steps, depth), num = embedded.shape, bank.num_features
-        grad = (grad * (features > 0)).contiguous()
-        sizes = tuple(c * w * depth for c, w in zip(bank.channels, bank.widths, strict=True))
-        layout, of_rows, of_embedded = _layout(bank, sizes), torch.empty_like(rows), torch.zeros_like(embedded)
-        by_filter = grad.t().contiguous(), where.t().contiguous()
-        native.run("weight_gradient", _SLOTS, 1, embedded, *by_filter, layout, len(layout), of_rows, batch, steps, depth)
-        native.run("window_gradient", batch, 1, rows, grad, where, layout, len(layout), of_embedded, steps, depth, num)
-        of_embedding = torch.zeros(ctx.shape[0], depth).index_add_(0, tokens.flatten(), of_embedded.flatten(0, 1))
-        of_weights = [
-            part.view(c, w, depth)[:, :, : ctx.shape[1]].transpose(1, 2)
-            for part, c, w in zip(of_rows.split(sizes), bank.channels, bank.widths, strict=True)
-        ]
-        return None, None, of_embedding[:, : ctx.shape[1]], grad.sum(0), *of_weights
+    def gradients(self, grad: Tensor, embedding: Tensor) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
+        """Of the embedding, the weights and the biases, for `grad` (B, F) of the features."""
+        bank, (batch, steps, depth) = self._bank, self._embedded.shape
+        rows, dim = embedding.shape
+        given = (grad.contiguous(), self.features, self._where)
+        in_rows, in_weights = (_layout(bank, bank.weight_sizes(numbers)) for numbers in (depth, dim))
+        of_weights, of_bias = torch.empty(sum(bank.weight_sizes(dim))), torch.empty(bank.num_features)
+        of_embedded = torch.zeros_like(self._embedded)
+        results, sizes = (of_weights, of_bias), (batch, steps, depth, dim, bank.num_features)
+        size = sum(bank.weight_sizes(1))
+        native.run("weight_gradient", size, 1, self._embedded, *given, in_weights, len(in_weights), *results, *sizes)
+        sizes = (steps, depth, bank.num_features)
+        native.run("window_gradient", batch, 1, self._rows, *given, in_rows, len(in_rows), of_embedded, *sizes)
+        of_embedding = torch.zeros(rows, depth).index_add_(0, self._tokens.flatten(), of_embedded.flatten(0, 1))
+        shapes = [(c, dim, w) for c, w in zip(bank.channels, bank.widths, strict=True)]
+        parts = [part.view(shape) for part, shape in zip(of_weights.split(bank.weight_sizes(dim)), shapes, strict=True)]
+        return of_embedding[:, :dim], parts, of_bias.split(bank.channels)
 
 
 def _pad_last(x: Tensor) -> Tensor:
     """The last axis in whole vectors."""
-    return F.pad(x, (0, round_up(x.shape[-1]) - x.shape[-1]))
+    missing = -x.shape[-1] % native.LANES
+    return F.pad(x, (0, missing)) if missing else x
 
 
-def _pack(rows: Tensor) -> Tensor:
-    """(C, depth) as (P / 16, depth, 16)."""
-    padded = F.pad(rows, (0, 0, 0, round_up(len(rows)) - len(rows)))
-    return padded.view(-1, native.LANES, rows.shape[1]).transpose(1, 2).contiguous()
+def _pack(bank: FilterBank, weights: Sequence[Tensor], depth: int) -> tuple[Tensor, Tensor]:
+    """Weights (C, E, width), flat and filter after filter: as rows (C, width * depth), and as (P / 16, width * depth, 16)."""
+    weights = [w.contiguous() for w in weights]
+    rows, packed = torch.empty(sum(bank.weight_sizes(depth))), torch.empty(depth * sum(bank.row_sizes))
+    addresses, layout = torch.tensor([w.data_ptr() for w in weights]), _layout(bank, bank.weight_sizes(depth))
+    sizes = (weights[0].shape[1], depth)
+    native.run("pack_windows", sum(bank.row_sizes), 1, addresses, layout, len(layout), rows, packed, *sizes)
+    return rows, packed

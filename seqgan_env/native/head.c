@@ -1,0 +1,117 @@
+/* The discriminator behind its features: a highway layer, g max(0, t) + (1 - g) x with t and the logit of g multiplied before, dropout, and an
+   output layer with one number. F features, B sequences. */
+#include <string.h>
+
+#include "vectors.h"
+
+/* The vector of `left` numbers from p on, of which only the first LANES count. */
+INLINE v16 read_some(const float *p, long left) {
+    v16 x = {};
+    if (left >= LANES) return load(p);
+    memcpy(&x, p, left * sizeof(float));
+    return x;
+}
+
+INLINE void write_some(float *p, v16 x, long left) {
+    if (left >= LANES) store(p, x);
+    else memcpy(p, &x, left * sizeof(float));
+}
+
+/* What is dropped: where `uniform` (F, B) is below the share; nothing if it is 0. */
+typedef struct {
+    const float *uniform;
+    float share;
+} Dropout;
+
+INLINE v16 kept(const Dropout *dropout, long at, long left) {
+    if (!dropout->uniform) return fill(1.0f);
+    return choose(read_some(dropout->uniform + at, left) >= fill(dropout->share), fill(1.0f / (1.0f - dropout->share)), fill(0.0f));
+}
+
+/* head(begin, end, z (2 F, B), x (F, B), uniform (F, B) or 0, share, out (F, B), F, B): the features begin..end - 1 behind the highway layer and
+   dropout. */
+INLINE int head_body(int wide, const Argument *a) {
+    const float *z = a[2].address, *x = a[3].address;
+    const Dropout dropout = {a[4].address, (float)a[5].number};
+    const long features = a[7].size, batch = a[8].size;
+    float *out = a[6].address;
+    const v16 zero = {};
+    (void)wide;
+    for (long f = a[0].size; f < a[1].size; f++)
+        for (long b = 0; b < batch; b += LANES) {
+            const long at = f * batch + b, left = batch - b;
+            const v16 t = read_some(z + at, left), gate = vsigmoid(read_some(z + features * batch + at, left));
+            const v16 value = gate * choose(t > zero, t, zero) + (1.0f - gate) * read_some(x + at, left);
+            write_some(out + at, value * kept(&dropout, at, left), left);
+        }
+    return FINE;
+}
+KERNEL(head)
+
+/* head_gradient(begin, end, z, x, uniform, share, weight (F,), grad (B,), of_z (2 F, B), of_x (F, B), of_bias (2 F,), of_weight (F,), F, B): of the
+   features begin..end - 1, the gradients that `grad`, of the logits, makes; bias is of the highway layer, weight of the output layer. */
+INLINE int head_gradient_body(int wide, const Argument *a) {
+    const float *z = a[2].address, *x = a[3].address, *weight = a[6].address, *grad = a[7].address;
+    const Dropout dropout = {a[4].address, (float)a[5].number};
+    const long features = a[12].size, batch = a[13].size, gates = features * batch;
+    float *of_z = a[8].address, *of_x = a[9].address, *of_bias = a[10].address, *of_weight = a[11].address;
+    const v16 zero = {};
+    (void)wide;
+    for (long f = a[0].size; f < a[1].size; f++) {
+        v16 of_t_sum = {}, of_g_sum = {}, of_w_sum = {};
+        for (long b = 0; b < batch; b += LANES) {
+            const long at = f * batch + b, left = batch - b;
+            const v16 t = read_some(z + at, left), gate = vsigmoid(read_some(z + gates + at, left)), past = read_some(x + at, left);
+            const v16 open = choose(t > zero, t, zero), given = read_some(grad + b, left) * kept(&dropout, at, left);
+            const v16 g = given * weight[f], of_t = choose(t > zero, g * gate, zero), of_g = g * (open - past) * gate * (1.0f - gate);
+            write_some(of_z + at, of_t, left);
+            write_some(of_z + gates + at, of_g, left);
+            write_some(of_x + at, g * (1.0f - gate), left);
+            of_t_sum += of_t;
+            of_g_sum += of_g;
+            of_w_sum += given * (gate * open + (1.0f - gate) * past);
+        }
+        of_bias[f] = sum16(of_t_sum);
+        of_bias[features + f] = sum16(of_g_sum);
+        of_weight[f] = sum16(of_w_sum);
+    }
+    return FINE;
+}
+KERNEL(head_gradient)
+
+typedef uint16_t h16 __attribute__((vector_size(32)));
+typedef uint32_t u16 __attribute__((vector_size(64)));
+
+/* LANES numbers in bfloat16, which are the upper halves of floats. */
+INLINE v16 load_half(const uint16_t *p) {
+    h16 x;
+    memcpy(&x, p, sizeof x);
+    return (v16)(__builtin_convertvector(x, u16) << 16);
+}
+
+/* half_head(begin, end, z (B, 2 F) bfloat16, x (B, F), weight (F,), bias, out (B,), F): the logits of the rows begin..end - 1 behind
+   a highway layer and an output layer. F may be any number: the last vector of a row is read from a copy. */
+INLINE int half_head_body(int wide, const Argument *a) {
+    const uint16_t *z = a[2].address;
+    const float *x = a[3].address, *weight = a[4].address;
+    const long features = a[7].size, whole = features / LANES * LANES, rest = features - whole;
+    float *out = a[6].address;
+    const v16 zero = {};
+    (void)wide;
+    for (long row = a[0].size; row < a[1].size; row++) {
+        const uint16_t *t = z + 2 * row * features, *g = t + features;
+        uint16_t last[2][LANES] = {};
+        v16 sum = zero;
+        memcpy(last[0], t + whole, rest * sizeof(uint16_t));
+        memcpy(last[1], g + whole, rest * sizeof(uint16_t));
+        for (long i = 0; i < features; i += LANES) {
+            const int inside = i < whole;
+            const v16 open = load_half(inside ? t + i : last[0]), gate = vsigmoid(load_half(inside ? g + i : last[1]));
+            const v16 past = read_some(x + row * features + i, features - i), w = read_some(weight + i, features - i);
+            sum += (gate * choose(open > zero, open, zero) + (1.0f - gate) * past) * w;
+        }
+        out[row] = sum16(sum) + (float)a[5].number;
+    }
+    return FINE;
+}
+KERNEL(half_head)
