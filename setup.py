@@ -5,8 +5,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-SOURCES = [f"seqgan_env/native/{name}.c" for name in ("module", "softmax", "lstm", "likelihood", "convolution", "linear", "head")]
-HEADERS = [f"seqgan_env/native/{name}.h" for name in ("vectors", "softmax")]
+SOURCES, HEADERS = (sorted(path.as_posix() for path in Path("seqgan_env/native").glob(f"*.{kind}")) for kind in "ch")
 FLAGS = ["-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-fopenmp"]
 BUILT_FROM = hashlib.sha256(b"".join(Path(name).read_bytes() for name in sorted(SOURCES + HEADERS))).hexdigest()
 

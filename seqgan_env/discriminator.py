@@ -15,6 +15,7 @@ from torch.autograd.graph import increment_version
 
 from seqgan_env import native
 from seqgan_env.budget import Budget
+from seqgan_env.native.adam import Factors, adam_step
 from seqgan_env.native.network import Dropout, Head, half_head_logits, head_logits, network_logits
 from seqgan_env.native.pooling import FilterBank, make_tables, pool_tables, weight_taps
 from seqgan_env.types import TokenSpec
@@ -93,7 +94,7 @@ class Discriminator(nn.Module):
         self.output = nn.Linear(num_features, 1)
         self._tables: list[Tensor] = []  # by torch, one for each filter
         self._table: Tensor | None = None  # by the compiled kernels, of all filters
-        self._half_highway: tuple[Tensor, ...] = ()  # its weight and bias in bfloat16, made with the tables
+        self._half_highway: tuple[Tensor, Tensor] | None = None  # its weight and bias in bfloat16, made with the tables
         self._tables_version: tuple[int, ...] = ()
 
     @classmethod
@@ -117,11 +118,17 @@ class Discriminator(nn.Module):
     def device(self) -> torch.device:
         return self.output.weight.device
 
-    def forward(self, tokens: Tensor, dropout_rng: torch.Generator | None = None) -> Tensor:
-        """Logits (B,) of sequences (B, T), with gradient. Features are dropped only if `dropout_rng` is given, in any mode."""
+    def forward(
+        self, tokens: Tensor, dropout_rng: torch.Generator | None = None, highway_factors: Factors | None = None
+    ) -> Tensor:
+        """Logits (B,) of sequences (B, T), with gradient. Features are dropped only if `dropout_rng` is given, in any mode.
+
+        Where the compiled kernels do the work, `highway_factors` takes the gradient of `highway.weight` in place of its `.grad`.
+        """
         dropout = self._draw_dropout(len(tokens), dropout_rng)
         if native.usable(*self.parameters()):
-            return network_logits(self._bank, tokens, self.embedding.weight, *self._weights(), self._native_head(), dropout)
+            parameters = (self.embedding.weight, *self._weights(), self._native_head())
+            return network_logits(self._bank, tokens, *parameters, dropout, highway_factors)
         embedded = self.embedding(tokens).transpose(1, 2)  # (B, E, T)
         features = torch.cat([F.relu(convolution(embedded).amax(2)) for convolution in self.convolutions], dim=1)
         return self._head(features, dropout)
@@ -129,7 +136,9 @@ class Discriminator(nn.Module):
     def _draw_dropout(self, batch: int, rng: torch.Generator | None) -> Dropout | None:
         if rng is None or not self.config.dropout:
             return None
-        return Dropout(torch.rand(self._bank.num_features, batch, generator=rng, device=rng.device).to(self.device), self.config.dropout)
+        return Dropout(
+            torch.rand(self._bank.num_features, batch, generator=rng, device=rng.device).to(self.device), self.config.dropout
+        )
 
     @torch.no_grad()
     def logits(self, tokens: Tensor) -> Tensor:
@@ -147,8 +156,10 @@ class Discriminator(nn.Module):
         features = _pass_highway(self.highway(features), features)
         if dropout:
             features = features * (dropout.uniform.t() >= dropout.share) / (1 - dropout.share)
-        logits: Tensor = self.output(features)
-        return logits.squeeze(1)
+        return self._output(features)
+
+    def _output(self, features: Tensor) -> Tensor:
+        return F.linear(features, self.output.weight, self.output.bias).squeeze(1)
 
     def _native_head(self) -> Head:
         return Head(self.highway.weight, self.highway.bias, self.output.weight, self.output.bias)
@@ -176,7 +187,7 @@ class Discriminator(nn.Module):
     def _build_tables(self) -> None:
         self._tables_version = self._parameters_version()
         if self.config.bfloat16_highway and _multiplies_bfloat16():
-            self._half_highway = tuple(p.to(torch.bfloat16) for p in self.highway.parameters())
+            self._half_highway = self.highway.weight.to(torch.bfloat16), self.highway.bias.to(torch.bfloat16)
         if native.usable(*self.parameters()):
             rows = weight_taps(self._bank, self._weights()[0])
             self._table = make_tables(self._bank, self.embedding.weight, rows, self._table)
@@ -197,7 +208,7 @@ class Discriminator(nn.Module):
         if not half:
             return self._head(features)
         z = F.linear(features.to(torch.bfloat16), *half).to(torch.float32)
-        return self.output(_pass_highway(z, features)).squeeze(1)
+        return self._output(_pass_highway(z, features))
 
     def _features_by_table(self, tokens: Tensor) -> Tensor:
         if self._table is not None and native.usable(*self.parameters()):
@@ -240,7 +251,7 @@ class DiscriminatorTrainer:
 
     discriminator: Discriminator
     budget: Budget = field(default_factory=Budget)
-    optimizer: torch.optim.Optimizer = field(init=False)
+    optimizer: torch.optim.Adam = field(init=False)
 
     def __post_init__(self) -> None:
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=self.discriminator.config.learning_rate, fused=True)
@@ -264,12 +275,16 @@ class DiscriminatorTrainer:
     def _step(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """One step; the mean loss of the batch before it, in nats, as a number that still lies on the device."""
         discriminator = self.discriminator
-        loss = F.binary_cross_entropy_with_logits(discriminator(tokens, rng), labels)
+        highway = discriminator.highway.weight
+        factors = Factors() if native.usable(*discriminator.parameters()) else None
+        loss = F.binary_cross_entropy_with_logits(discriminator(tokens, rng, factors), labels)
         l2, output = discriminator.config.l2, discriminator.output
         penalty = 0.5 * l2 * (output.weight.square().sum() + output.bias.square().sum()) if l2 else 0.0
         self.optimizer.zero_grad(set_to_none=True)
         (loss + penalty).backward()
         self.optimizer.step()
+        if factors:
+            adam_step(self.optimizer, highway, factors)
         increment_version(discriminator.parameters())  # which the fused step does not
         return loss.detach().double()
 

@@ -1,6 +1,7 @@
 """The compiled kernels do what torch does: each law compares the two routes."""
 
 import importlib
+import multiprocessing
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from seqgan_env import native
 from seqgan_env.language_model import LSTMLanguageModel
+from seqgan_env.native.adam import Factors, adam_step
 from seqgan_env.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
 from seqgan_env.streams import RowStreams
 from seqgan_env.types import TokenSpec
@@ -327,3 +329,34 @@ def test_kernels_built_from_other_sources_are_not_used_and_that_is_said(
         assert native.built_from() == ""
     finally:
         native._module.cache_clear()
+
+
+def three_hundred_sequences() -> list[list[int]]:
+    sequences: list[list[int]] = LSTMLanguageModel.initialised(FIXED, rng()).sample(300, rng(1)).tolist()
+    return sequences
+
+
+def test_a_forked_process_which_has_no_threads_does_the_same() -> None:
+    torch.set_num_threads(2)
+    expected = three_hundred_sequences()
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        forked = pool.apply_async(three_hundred_sequences).get(timeout=20)
+    torch.set_num_threads(1)
+    assert forked == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.integers(1, 30), columns=st.integers(1, 150), depth=st.integers(1, 20), seed=st.integers(0, 99))
+def test_adam_by_factors_is_adam(rows: int, columns: int, depth: int, seed: int) -> None:
+    start = torch.randn(rows, columns, generator=rng(seed))
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    by_factors, plain = (torch.optim.Adam([weight], lr=0.01) for weight in (ours, theirs))
+    for step in range(4):
+        factors = Factors()
+        factors.left, factors.right = (torch.randn(*shape, generator=rng(step)) for shape in ((rows, depth), (depth, columns)))
+        adam_step(by_factors, ours, factors)
+        theirs.grad = factors.left @ factors.right
+        plain.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    for name, value in plain.state[theirs].items():
+        torch.testing.assert_close(by_factors.state[ours][name], value, rtol=1e-5, atol=1e-5)

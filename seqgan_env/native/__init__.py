@@ -70,7 +70,9 @@ def run(kernel: str, size: int, grain: int, *arguments: Tensor | float | None) -
     Raises:
         IndexError: a token is outside the vocabulary.
     """
-    threads = max(1, min(1 if _forked else torch.get_num_threads(), -(-size // grain)))
+    global _has_threads
+    threads = max(1, min(torch.get_num_threads(), -(-size // grain)))
+    _has_threads |= threads > 1
     getattr(_module(), kernel)(size, grain, threads, *map(_plain, arguments))
 
 
@@ -82,13 +84,13 @@ def _plain(argument: Tensor | float | None) -> float:
     return argument or 0
 
 
-_forked = False
+_has_threads = False
 
 
-def _leave_threads() -> None:
-    global _forked
-    _forked = True
+def _stay_alone() -> None:
+    if _has_threads:
+        torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_threads)  # a forked process has none of the threads, and OpenMP does not know it
+    os.register_at_fork(after_in_child=_stay_alone)  # a forked process has none of OpenMP's threads, and would wait for them

@@ -91,7 +91,7 @@ INLINE int pool_tables_body(int wide, const Argument *a) {
 }
 KERNEL(pool_tables)
 
-/* The gradient of tables is split by the number of a channel in its filter, modulo SLOTS: threads write to cache lines of their own. */
+/* The gradient of tables is split by the number of a channel in its filter, modulo SLOTS: threads write to lines of their own. */
 enum { SLOTS = 64 };
 
 /* scatter_tables(begin, end, tokens, grad (B, F), where (B, F), filters, num, tables, B, T, F): adds to the tables the
@@ -201,9 +201,9 @@ INLINE void pack_channels(const float *weight, long count, long width, long dim,
         for (long c = 0; c < LANES; c++) packed[d * LANES + c] = c < count ? rows[c * length + d] : 0.0f;
 }
 
-/* pack_windows(begin, end, addresses (num,), filters, num, rows, packed, dim, E): lays out the weights (C, dim, width) at the addresses,
-   filter after filter, as rows (C, width * E) and as pool_windows reads them. The range is of all P * width; a vector of channels is
-   laid out if it begins there. */
+/* pack_windows(begin, end, addresses (num,), filters, num, rows, packed, dim, E): lays out the weights (C, dim, width) at the
+   addresses, filter after filter, as rows (C, width * E) and as pool_windows reads them. The range is of all P * width; a vector of
+   channels is laid out if it begins there. */
 INLINE int pack_windows_body(int wide, const Argument *a) {
     const int64_t *addresses = a[2].address;
     const Filter *filters = a[3].address;
@@ -216,7 +216,8 @@ INLINE int pack_windows_body(int wide, const Argument *a) {
         for (long first = 0; first < channels; first += LANES, at += LANES * width) {
             const float *weight = (const float *)(intptr_t)addresses[i] + first * dim * width;
             if (at < a[0].size || at >= a[1].size) continue;
-            pack_channels(weight, at_most(LANES, channels - first), width, dim, depth, rows + first * length, packed + first * length);
+            const long count = at_most(LANES, channels - first);
+            pack_channels(weight, count, width, dim, depth, rows + first * length, packed + first * length);
         }
         rows += channels * length;
         packed += round_up(channels, LANES) * length;
@@ -252,9 +253,9 @@ typedef struct {
 
 INLINE float given_gradient(const Given *given, long at) { return given->out[at] > 0 ? given->grad[at] : 0.0f; }
 
-/* weight_gradient(begin, end, embedded, grad (B, F), features (B, F), where (B, F), filters, num, weights, bias (F,), B, T, E, dim, F): the
-   gradients of the weights, (C, dim, width) each, and of the bias. The range is of all C * width; a channel is worked on if it begins
-   there. */
+/* weight_gradient(begin, end, embedded, grad (B, F), features (B, F), where (B, F), filters, num, weights, bias (F,), B, T, E, dim,
+   F): the gradients of the weights, (C, dim, width) each, and of the bias. The range is of all C * width; a channel is worked on if it
+   begins there. */
 INLINE int weight_gradient_body(int wide, const Argument *a) {
     const float *embedded = a[2].address;
     const Given given = {a[3].address, a[4].address, a[5].address, a[14].size};
@@ -291,8 +292,8 @@ KERNEL(weight_gradient)
 
 enum { CHUNK = 1 << 16 }; /* floats of weights that stay in the cache for all sequences */
 
-/* window_gradient(begin, end, weights, grad (B, F), features (B, F), where (B, F), filters, num, embedded, T, E, F): adds to the gradient of
-   the embedded sequences begin..end - 1; weights are (C, width * E). */
+/* window_gradient(begin, end, weights, grad (B, F), features (B, F), where (B, F), filters, num, embedded, T, E, F): adds to the
+   gradient of the embedded sequences begin..end - 1; weights are (C, width * E). */
 INLINE int window_gradient_body(int wide, const Argument *a) {
     const float *weights = a[2].address;
     const Given given = {a[3].address, a[4].address, a[5].address, a[11].size};

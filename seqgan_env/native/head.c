@@ -1,21 +1,8 @@
-/* The discriminator behind its features: a highway layer, g max(0, t) + (1 - g) x with t and the logit of g multiplied before, dropout, and an
-   output layer with one number. F features, B sequences. */
+/* The discriminator behind its features: a highway layer, g max(0, t) + (1 - g) x with t and the logit of g multiplied before,
+   dropout, and an output layer with one number. F features, B sequences. */
 #include <string.h>
 
 #include "vectors.h"
-
-/* The vector of `left` numbers from p on, of which only the first LANES count. */
-INLINE v16 read_some(const float *p, long left) {
-    v16 x = {};
-    if (left >= LANES) return load(p);
-    memcpy(&x, p, left * sizeof(float));
-    return x;
-}
-
-INLINE void write_some(float *p, v16 x, long left) {
-    if (left >= LANES) store(p, x);
-    else memcpy(p, &x, left * sizeof(float));
-}
 
 /* What is dropped: where `uniform` (F, B) is below the share; nothing if it is 0. */
 typedef struct {
@@ -24,12 +11,13 @@ typedef struct {
 } Dropout;
 
 INLINE v16 kept(const Dropout *dropout, long at, long left) {
+    const v16 scale = fill(1.0f / (1.0f - dropout->share));
     if (!dropout->uniform) return fill(1.0f);
-    return choose(read_some(dropout->uniform + at, left) >= fill(dropout->share), fill(1.0f / (1.0f - dropout->share)), fill(0.0f));
+    return choose(read_some(dropout->uniform + at, left) >= fill(dropout->share), scale, fill(0.0f));
 }
 
-/* head(begin, end, z (2 F, B), x (F, B), uniform (F, B) or 0, share, out (F, B), F, B): the features begin..end - 1 behind the highway layer and
-   dropout. */
+/* head(begin, end, z (2 F, B), x (F, B), uniform (F, B) or 0, share, out (F, B), F, B): the features begin..end - 1 behind the
+   highway layer and dropout. */
 INLINE int head_body(int wide, const Argument *a) {
     const float *z = a[2].address, *x = a[3].address;
     const Dropout dropout = {a[4].address, (float)a[5].number};
@@ -48,8 +36,9 @@ INLINE int head_body(int wide, const Argument *a) {
 }
 KERNEL(head)
 
-/* head_gradient(begin, end, z, x, uniform, share, weight (F,), grad (B,), of_z (2 F, B), of_x (F, B), of_bias (2 F,), of_weight (F,), F, B): of the
-   features begin..end - 1, the gradients that `grad`, of the logits, makes; bias is of the highway layer, weight of the output layer. */
+/* head_gradient(begin, end, z, x, uniform, share, weight (F,), grad (B,), of_z (2 F, B), of_x (F, B), of_bias (2 F,), of_weight (F,),
+   F, B): of the features begin..end - 1, the gradients that `grad`, of the logits, makes; bias is of the highway layer, weight of the
+   output layer. */
 INLINE int head_gradient_body(int wide, const Argument *a) {
     const float *z = a[2].address, *x = a[3].address, *weight = a[6].address, *grad = a[7].address;
     const Dropout dropout = {a[4].address, (float)a[5].number};
@@ -61,9 +50,10 @@ INLINE int head_gradient_body(int wide, const Argument *a) {
         v16 of_t_sum = {}, of_g_sum = {}, of_w_sum = {};
         for (long b = 0; b < batch; b += LANES) {
             const long at = f * batch + b, left = batch - b;
-            const v16 t = read_some(z + at, left), gate = vsigmoid(read_some(z + gates + at, left)), past = read_some(x + at, left);
-            const v16 open = choose(t > zero, t, zero), given = read_some(grad + b, left) * kept(&dropout, at, left);
-            const v16 g = given * weight[f], of_t = choose(t > zero, g * gate, zero), of_g = g * (open - past) * gate * (1.0f - gate);
+            const v16 t = read_some(z + at, left), gate = vsigmoid(read_some(z + gates + at, left));
+            const v16 open = choose(t > zero, t, zero), past = read_some(x + at, left);
+            const v16 given = read_some(grad + b, left) * kept(&dropout, at, left), g = given * weight[f];
+            const v16 of_t = choose(t > zero, g * gate, zero), of_g = g * (open - past) * gate * (1.0f - gate);
             write_some(of_z + at, of_t, left);
             write_some(of_z + gates + at, of_g, left);
             write_some(of_x + at, g * (1.0f - gate), left);
@@ -89,8 +79,8 @@ INLINE v16 load_half(const uint16_t *p) {
     return (v16)(__builtin_convertvector(x, u16) << 16);
 }
 
-/* half_head(begin, end, z (B, 2 F) bfloat16, x (B, F), weight (F,), bias, out (B,), F): the logits of the rows begin..end - 1 behind
-   a highway layer and an output layer. F may be any number: the last vector of a row is read from a copy. */
+/* half_head(begin, end, z (B, 2 F) bfloat16, x (B, F), weight (F,), bias, out (B,), F): the logits of the rows begin..end - 1. F may
+   be any number: the last vector of a row is read from a copy. */
 INLINE int half_head_body(int wide, const Argument *a) {
     const uint16_t *z = a[2].address;
     const float *x = a[3].address, *weight = a[4].address;

@@ -164,11 +164,10 @@ class ByWindows:
         in_rows, in_weights = (_layout(bank, bank.weight_sizes(numbers)) for numbers in (depth, dim))
         of_weights, of_bias = torch.empty(sum(bank.weight_sizes(dim))), torch.empty(bank.num_features)
         of_embedded = torch.zeros_like(self._embedded)
-        results, sizes = (of_weights, of_bias), (batch, steps, depth, dim, bank.num_features)
-        size = sum(bank.weight_sizes(1))
-        native.run("weight_gradient", size, 1, self._embedded, *given, in_weights, len(in_weights), *results, *sizes)
-        sizes = (steps, depth, bank.num_features)
-        native.run("window_gradient", batch, 1, self._rows, *given, in_rows, len(in_rows), of_embedded, *sizes)
+        of_filters = (self._embedded, *given, in_weights, len(in_weights), of_weights, of_bias, batch, steps, depth, dim)
+        native.run("weight_gradient", sum(bank.weight_sizes(1)), 1, *of_filters, bank.num_features)
+        of_windows = (self._rows, *given, in_rows, len(in_rows), of_embedded, steps, depth)
+        native.run("window_gradient", batch, 1, *of_windows, bank.num_features)
         of_embedding = torch.zeros(rows, depth).index_add_(0, self._tokens.flatten(), of_embedded.flatten(0, 1))
         shapes = [(c, dim, w) for c, w in zip(bank.channels, bank.widths, strict=True)]
         parts = [part.view(shape) for part, shape in zip(of_weights.split(bank.weight_sizes(dim)), shapes, strict=True)]

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef float v16 __attribute__((vector_size(64)));
 typedef int32_t i16 __attribute__((vector_size(64)));
@@ -34,6 +35,19 @@ INLINE v16 fill(float x) { return (v16){} + x; }
 INLINE v16 choose(i16 mask, v16 yes, v16 no) { return (v16)((mask & (i16)yes) | (~mask & (i16)no)); }
 INLINE long at_most(long a, long b) { return a < b ? a : b; }
 INLINE long round_up(long size, long multiple) { return (size + multiple - 1) / multiple * multiple; }
+
+/* The vector of `left` numbers from p on, of which only the first LANES count. */
+INLINE v16 read_some(const float *p, long left) {
+    v16 x = {};
+    if (left >= LANES) return load(p);
+    memcpy(&x, p, left * sizeof(float));
+    return x;
+}
+
+INLINE void write_some(float *p, v16 x, long left) {
+    if (left >= LANES) store(p, x);
+    else memcpy(p, &x, left * sizeof(float));
+}
 
 INLINE float sum16(v16 x) {
     float part[8], sum = 0;
