@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from gymnasium import error
@@ -44,9 +43,8 @@ class StepValues(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Transition:
-    """What one step did, before any reset. All arrays are new.
+class Transition(NamedTuple):
+    """What one step did, before any reset. No array is written to afterwards.
 
     Attributes:
         tokens: (B, T) int32 after the action.
@@ -57,6 +55,7 @@ class Transition:
         lengths: (B,) int64, tokens written.
         seconds: (B,) float64, since the episodes began.
         metrics: of what the rewards learned from the episodes that ended, if they did now; for the steps to come.
+        any_terminated: whether an episode ended.
     """
 
     tokens: np.ndarray
@@ -67,10 +66,14 @@ class Transition:
     lengths: np.ndarray
     seconds: np.ndarray
     metrics: dict[str, float]
+    any_terminated: bool
 
 
 class SequenceCore:
-    """`num_envs` episodes side by side. Episode k of the env seeded s has a random stream that depends on s and k alone."""
+    """`num_envs` episodes side by side. Episode k of the env seeded s has a random stream that depends on s and k alone.
+
+    But for `tokens` and `episodes` no array is changed in place: a step's are handed out as they are.
+    """
 
     def __init__(self, spec: TokenSpec, rewards: StepValues, num_envs: int, online: bool = True) -> None:
         """Args:
@@ -87,6 +90,7 @@ class SequenceCore:
         self.tokens = np.full((num_envs, spec.seq_len), spec.pad_token, dtype=np.int32)
         self.lengths = np.zeros(num_envs, dtype=np.int64)
         self.finished = np.ones(num_envs, dtype=bool)  # nothing may be written before the first reset
+        self._rows = np.arange(num_envs)
         self._values = np.zeros(num_envs)
         self._returns = np.zeros(num_envs)
         self._started = np.zeros(num_envs)
@@ -103,29 +107,28 @@ class SequenceCore:
     def reset(self, rows: np.ndarray) -> None:
         """Begins a new episode in `rows` (B,) bool."""
         self.tokens[rows] = self.spec.pad_token
-        for array in (self.lengths, self._values, self._returns, self.finished):
-            array[rows] = 0
         self.episodes[rows] += 1
-        self._started[rows] = time.perf_counter()
+        self.lengths, self.finished = np.where(rows, 0, self.lengths), self.finished & ~rows
+        self._values, self._returns = np.where(rows, 0.0, self._values), np.where(rows, 0.0, self._returns)
+        self._started = np.where(rows, time.perf_counter(), self._started)
 
     def step(self, actions: np.ndarray) -> Transition:
         """Appends `actions` (B,), checked, to the episodes."""
         actions = self._check_actions(actions)
-        self.tokens[np.arange(self.num_envs), self.lengths] = actions
-        self.lengths += 1
-        self.finished = self.lengths == self.spec.seq_len
+        self.tokens[self._rows, self.lengths] = actions
+        self.lengths = self.lengths + 1
+        finished = self.lengths == self.spec.seq_len
         if self.spec.eos_token is not None:
-            self.finished |= actions == self.spec.eos_token
-        values = self._new_values()
-        known = np.where(np.isnan(values), 0.0, values)
+            finished |= actions == self.spec.eos_token
+        self.finished, any_finished = finished, _any(finished)
+        values, known = self._new_values(any_finished)
         rewards = self.rewards.reward_fn(self._values, known)
-        self._values = known.copy()  # a reset writes in it, and what was paid may be `known` itself
+        self._values = known  # which may be what was paid, under the forms that do not look back
         self._returns = self._returns + rewards
         seconds = time.perf_counter() - self._started
-        metrics = self.observe(self.tokens[self.finished])
-        return Transition(
-            self.tokens.copy(), rewards, self.finished.copy(), values, self._returns.copy(), self.lengths.copy(), seconds, metrics
-        )
+        metrics = self.observe(self.tokens[finished]) if any_finished else {}
+        lasting = (self._returns, self.lengths, seconds, metrics, any_finished)
+        return Transition(self.tokens.copy(), rewards, finished, values, *lasting)
 
     def observe(self, episodes: np.ndarray) -> dict[str, float]:
         """Tells the rewards of sequences (M, T) that just ended; what they learned, if they did."""
@@ -143,22 +146,26 @@ class SequenceCore:
         """The random streams of the present episodes, (B,) uint64."""
         return fold_keys(self.seed_keys, self.episodes)
 
-    def _new_values(self) -> np.ndarray:
-        values = np.full(self.num_envs, np.nan)
-        rows = slice(None) if self.rewards.needs_prefix_values else self.finished
-        if self.rewards.needs_prefix_values or self.finished.any():
-            values[rows] = self.rewards.values(self.tokens[rows], self.lengths[rows], self.episode_keys()[rows])
-        return values
+    def _new_values(self, any_finished: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Values (B,) of the prefixes, not a number where none is needed, and the same with 0 there."""
+        if self.rewards.needs_prefix_values:
+            values = self.rewards.values(self.tokens, self.lengths, self.episode_keys())
+            return values, values
+        values, known = np.full(self.num_envs, np.nan), np.zeros(self.num_envs)
+        if any_finished:
+            rows = self.finished
+            values[rows] = known[rows] = self.rewards.values(self.tokens[rows], self.lengths[rows], self.episode_keys()[rows])
+        return values, known
 
     def _check_actions(self, actions: np.ndarray) -> np.ndarray:
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,):
             raise error.InvalidAction(f"actions have shape {actions.shape}; expected ({self.num_envs},), one token for each env")
-        if not np.issubdtype(actions.dtype, np.integer):
+        if actions.dtype.kind not in "iu":
             raise error.InvalidAction(
                 f"actions have dtype {actions.dtype}; expected integers, tokens 0..{self.spec.vocab_size - 1}"
             )
-        if self.finished.any():
+        if _any(self.finished):
             raise error.ResetNeeded(f"env {int(self.finished.argmax())} has no episode to write in; call reset() first")
         outside = (actions < 0) | (actions >= self.spec.vocab_size)
         self._refuse(outside, actions, f"the vocabulary is 0..{self.spec.vocab_size - 1}")
@@ -170,7 +177,12 @@ class SequenceCore:
         return actions
 
     def _refuse(self, wrong: np.ndarray, actions: np.ndarray, reason: str) -> None:
-        if wrong.any():
+        if _any(wrong):
             i = int(wrong.argmax())
             written = f"this env has written {self.lengths[i]} of {self.spec.seq_len}"
             raise error.InvalidAction(f"env {i} was given token {actions[i]}; {reason} and {written}")
+
+
+def _any(flags: np.ndarray) -> bool:
+    """`flags.any()`, at a fifth of its time for few flags."""
+    return bool(np.count_nonzero(flags))

@@ -101,15 +101,12 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray
         step = self.core.step(actions)
         self.rewards.budget.env_steps += self.num_envs
         self._last = step
-        infos = self._infos(step)
-        self.core.reset(step.terminated)
-        return (
-            self.core.tokens.copy(),
-            step.rewards,
-            step.terminated,
-            np.zeros(self.num_envs, dtype=bool),
-            infos | self._mask_info(),
-        )
+        infos, observations = self._infos(step), step.tokens
+        if step.any_terminated:
+            self.core.reset(step.terminated)
+            observations = self.core.tokens.copy()
+        infos |= self._mask_info()
+        return observations, step.rewards, step.terminated.copy(), np.zeros(self.num_envs, dtype=bool), infos
 
     def play(self, tokens: Tensor) -> Tensor:
         """Writes a whole sequence in every env at once: the rewards (B, T) that stepping would pay, from one batched rollout.
@@ -160,9 +157,10 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray
 
     def _infos(self, step: Transition) -> dict[str, Any]:
         infos: dict[str, Any] = {}
-        _add(infos, "action_value", step.values, ~step.terminated & ~np.isnan(step.values))
         done = step.terminated
-        if done.any():
+        if self.rewards.needs_prefix_values:
+            _add(infos, "action_value", step.values, ~done)
+        if step.any_terminated:
             final_obs = np.full(self.num_envs, None, dtype=object)
             for i in done.nonzero()[0]:
                 final_obs[i] = step.tokens[i]

@@ -52,6 +52,31 @@ def test_every_id_passes_gymnasiums_checker(env_id: str, render_mode: str | None
     check_env(env.unwrapped)
 
 
+def overwrite(returned: Any) -> None:
+    """Writes into every array of what a step returned."""
+    if isinstance(returned, np.ndarray) and returned.dtype == bool:
+        returned |= True
+    elif isinstance(returned, np.ndarray) and returned.dtype != object:
+        returned += 7
+    elif isinstance(returned, dict | tuple | np.ndarray):
+        for item in returned.values() if isinstance(returned, dict) else returned:
+            overwrite(item)
+
+
+@pytest.mark.parametrize("form", ["rollout", "difference", "terminal"])
+def test_who_writes_into_what_a_step_returned_changes_no_later_step(spec: TokenSpec, form: str) -> None:
+    plain, written = (TokenVectorEnv(3, reward_model(spec, reward=form)) for _ in range(2))
+    for env in (plain, written):
+        env.reset(seed=5)
+    for actions in np.random.default_rng(1).integers(1, spec.vocab_size, size=(3 * spec.seq_len, 3)):
+        expected, returned = (env.step(actions) for env in (plain, written))
+        for a, b in zip(expected[:4], returned[:4], strict=True):
+            np.testing.assert_array_equal(a, b)
+        for key in set(expected[4]) - {"final_info", "final_obs"}:
+            np.testing.assert_array_equal(expected[4][key], returned[4][key])
+        overwrite(returned)
+
+
 @pytest.mark.parametrize("form", ["rollout", "difference", "terminal"])
 def test_offline_single_and_vector_rewards_agree_with_stochastic_rollouts_too(spec: TokenSpec, form: str) -> None:
     model = reward_model(spec, reward=form)
