@@ -11,7 +11,7 @@ training D on one     convolutions 2 e sum w c (T - w + 1) forward; backward 4 e
                       highway layer 12 F^2
 
 Bytes are those that no cache can save: rows gathered from D's tables, 4 sum w c (T - w + 1) per sequence, and the tables once, if
-they are larger than the last cache; Adam's reads and writes, 28 P per step (parameter, two moments, gradient).
+they are larger than the last cache; Adam's reads and writes, 24 P per step (parameter, two moments; a gradient can do without).
 """
 
 from __future__ import annotations
@@ -110,4 +110,4 @@ class Costs:
 
 
 def _adam(parameters: int, steps: float) -> Cost:
-    return Cost(bytes=28 * parameters * steps if 16 * parameters > _CACHE_BYTES else 0.0)
+    return Cost(bytes=24 * parameters * steps if 16 * parameters > _CACHE_BYTES else 0.0)

@@ -83,9 +83,9 @@ def test_costs_at_the_papers_sizes_are_those_by_hand() -> None:
 def test_adams_traffic_is_that_of_the_parameters_there_are() -> None:
     spec = TokenSpec(5000, 20)
     num = sum(p.numel() for p in Discriminator(spec, PAPER_DISCRIMINATOR).parameters())
-    assert Costs(5000, 20, PAPER_DISCRIMINATOR).discriminator_epoch(64).bytes == 28 * num
+    assert Costs(5000, 20, PAPER_DISCRIMINATOR).discriminator_epoch(64).bytes == 24 * num
     num = sum(p.numel() for p in LSTMLanguageModel(TokenSpec(50_000, 20)).parameters() if p.requires_grad)
-    assert Costs(50_000, 20, PAPER_DISCRIMINATOR).likelihood_epoch(64, 64).bytes == 28 * num
+    assert Costs(50_000, 20, PAPER_DISCRIMINATOR).likelihood_epoch(64, 64).bytes == 24 * num
 
 
 def test_the_plain_policy_has_the_probabilities_of_ours() -> None:
