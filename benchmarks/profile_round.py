@@ -3,8 +3,8 @@
     python -m benchmarks.profile_round [--quick] [--threads N] [--out FILE.json] [--plot FILE.png]
 
 Timers around public functions, each counting what is not in one inside it. Of the paper's round the g-step is whole; a part of a
-d-step is measured and multiplied. What a fused route does in one call counts for the part that calls it: with the kernels Adam of D
-holds the gradient of the highway weight, which is never stored.
+d-step is measured and multiplied. What a fused route does in one call counts for the part that calls it: with the kernels Adam
+of D holds the gradient of the highway weight, which is never stored.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
    stored: the weight and its moments come from memory while the product is computed. */
 #include "vectors.h"
 
+enum { TALL = 96 }; /* rows for which a tile of b stays in the nearest cache */
+
 typedef struct {
     float *weight, *mean, *square; /* (rows, columns) */
     float beta1, beta2, size, correction, eps;
@@ -59,11 +61,12 @@ INLINE int adam_product_body(int wide, const Argument *a) {
             const long count = at_most(TILE, columns - column);
             memcpy(blocks + column * depth + d * TILE, b + d * columns + column, count * sizeof(float));
         }
-    for (long row = a[0].size; row < a[1].size; row += ROWS)
-        for (long column = 0; column < columns; column += TILE) {
-            const long count = at_most(ROWS, a[1].size - row);
-            adam_rows(wide, &adam, a[2].address, row, count, blocks + column * depth, column, columns, depth);
-        }
+    for (long from = a[0].size; from < a[1].size; from += TALL)
+        for (long column = 0; column < columns; column += TILE)
+            for (long row = from; row < at_most(from + TALL, a[1].size); row += ROWS) {
+                const long count = at_most(ROWS, a[1].size - row);
+                adam_rows(wide, &adam, a[2].address, row, count, blocks + column * depth, column, columns, depth);
+            }
     free(blocks);
     return FINE;
 }
