@@ -3,6 +3,7 @@
 They are built at installation where there is GCC, and used on processors with AVX-512. Elsewhere, and where the environment
 variable SEQGAN_ENV_NATIVE is 0, torch does the same work; that takes more time and nothing else. Their threads are torch's own,
 those of OpenMP: with a second pool, torch's idle threads, which spin, would keep the kernels' from the cores.
+"""
 
 from __future__ import annotations
 
