@@ -155,7 +155,7 @@ def main() -> None:
     sizes = QUICK if arguments.quick else Sizes()
     runs, about = train_all(sizes, arguments.threads), machine()
     title = f"{sizes.seeds} seeds; {about['cpu']}, {arguments.threads} thread(s), commit {about['commit']}"
-    Console(width=110).print(show(runs, title))
+    Console(width=140).print(show(runs, title))
     if arguments.plot:
         plot(runs, arguments.plot)
     if arguments.out:

@@ -126,9 +126,10 @@ class Discriminator(nn.Module):
         Where the compiled kernels do the work, `highway_factors` takes the gradient of `highway.weight` in place of its `.grad`.
         """
         dropout = self._draw_dropout(len(tokens), dropout_rng)
-        if native.usable(*self.parameters()):
-            parameters = (self.embedding.weight, *self._weights(), self._native_head())
-            return network_logits(self._bank, tokens, *parameters, dropout, highway_factors)
+        weights, biases = self._weights()
+        embedding, head = self.embedding.weight, self._native_head()
+        if native.usable(embedding, *weights, *biases, *head):
+            return network_logits(self._bank, tokens, embedding, weights, biases, head, dropout, highway_factors)
         embedded = self.embedding(tokens).transpose(1, 2)  # (B, E, T)
         features = torch.cat([F.relu(convolution(embedded).amax(2)) for convolution in self.convolutions], dim=1)
         return self._head(features, dropout)
@@ -177,7 +178,8 @@ class Discriminator(nn.Module):
         return [module for module in self.convolutions if isinstance(module, nn.Conv1d)]
 
     def _weights(self) -> tuple[list[Tensor], list[Tensor]]:
-        return [c.weight for c in self._filters()], [c.bias for c in self._filters() if c.bias is not None]
+        filters = self._filters()
+        return [c.weight for c in filters], [c.bias for c in filters if c.bias is not None]
 
     def _parameters_version(self) -> tuple[int, ...]:
         parameters = list(self.parameters())
@@ -274,18 +276,15 @@ class DiscriminatorTrainer:
 
     def _step(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """One step; the mean loss of the batch before it, in nats, as a number that still lies on the device."""
-        discriminator = self.discriminator
-        highway = discriminator.highway.weight
-        factors = Factors() if native.usable(*discriminator.parameters()) else None
+        discriminator, factors = self.discriminator, Factors()
         loss = F.binary_cross_entropy_with_logits(discriminator(tokens, rng, factors), labels)
         l2, output = discriminator.config.l2, discriminator.output
         penalty = 0.5 * l2 * (output.weight.square().sum() + output.bias.square().sum()) if l2 else 0.0
         self.optimizer.zero_grad(set_to_none=True)
         (loss + penalty).backward()
         self.optimizer.step()
-        if factors:
-            adam_step(self.optimizer, highway, factors)
-        increment_version(discriminator.parameters())  # which the fused step does not
+        adam_step(self.optimizer, discriminator.highway.weight, factors)
+        increment_version(self.optimizer.param_groups[0]["params"])  # which the fused step does not
         return loss.detach().double()
 
 

@@ -352,10 +352,9 @@ def test_adam_by_factors_is_adam(rows: int, columns: int, depth: int, seed: int)
     ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
     by_factors, plain = (torch.optim.Adam([weight], lr=0.01) for weight in (ours, theirs))
     for step in range(4):
-        factors = Factors()
-        factors.left, factors.right = (torch.randn(*shape, generator=rng(step)) for shape in ((rows, depth), (depth, columns)))
-        adam_step(by_factors, ours, factors)
-        theirs.grad = factors.left @ factors.right
+        left, right = (torch.randn(*shape, generator=rng(step)) for shape in ((rows, depth), (depth, columns)))
+        adam_step(by_factors, ours, Factors(left, right))
+        theirs.grad = left @ right
         plain.step()
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     for name, value in plain.state[theirs].items():

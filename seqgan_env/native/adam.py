@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,20 +14,20 @@ _ROWS = 6  # rows of a register block, as in vectors.h
 
 @dataclass
 class Factors:
-    """The gradient of a weight (R, C) as `left` (R, B) times `right` (B, C); a backward pass sets them in place of `.grad`."""
+    """The gradient of a weight (R, C), `left` (R, B) times `right` (B, C), if a backward pass has set them in place of `.grad`."""
 
-    left: Tensor = field(init=False)
-    right: Tensor = field(init=False)
-
-    def product(self) -> Tensor:
-        return self.left @ self.right
+    left: Tensor | None = None
+    right: Tensor | None = None
 
 
 def adam_step(optimizer: torch.optim.Adam, weight: Tensor, factors: Factors) -> None:
     """A step of `optimizer` for one of its parameters, (R, C), whose `.grad` is None: what its own step does with the product.
 
-    The optimizer's state is that of `torch.optim.Adam`. It has no weight decay and does not maximise.
+    The optimizer's state is that of `torch.optim.Adam`. It has no weight decay and does not maximise. Nothing is done where the
+    factors were not set.
     """
+    if factors.left is None or factors.right is None:
+        return
     (group,) = optimizer.param_groups
     state = optimizer.state[weight]
     if not state:
