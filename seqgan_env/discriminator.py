@@ -278,10 +278,11 @@ class DiscriminatorTrainer:
         """One step; the mean loss of the batch before it, in nats, as a number that still lies on the device."""
         discriminator, factors = self.discriminator, Factors()
         loss = F.binary_cross_entropy_with_logits(discriminator(tokens, rng, factors), labels)
-        l2, output = discriminator.config.l2, discriminator.output
-        penalty = 0.5 * l2 * (output.weight.square().sum() + output.bias.square().sum()) if l2 else 0.0
         self.optimizer.zero_grad(set_to_none=True)
-        (loss + penalty).backward()
+        loss.backward()
+        for parameter in discriminator.output.parameters():
+            if discriminator.config.l2 and parameter.grad is not None:
+                parameter.grad.add_(parameter.detach(), alpha=discriminator.config.l2)  # of l2 / 2 |w|^2
         self.optimizer.step()
         adam_step(self.optimizer, discriminator.highway.weight, factors)
         increment_version(self.optimizer.param_groups[0]["params"])  # which the fused step does not

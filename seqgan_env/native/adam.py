@@ -14,7 +14,7 @@ _ROWS = 6  # rows of a register block, as in vectors.h
 
 @dataclass
 class Factors:
-    """The gradient of a weight (R, C), `left` (R, B) times `right` (B, C), if a backward pass has set them in place of `.grad`."""
+    """The gradient of a weight (R, C), `left` (R, B) times `right` (B, C), if a backward pass set them in place of `.grad`."""
 
     left: Tensor | None = None
     right: Tensor | None = None
