@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -185,3 +186,12 @@ def test_threads_that_cannot_be_are_refused_in_one_line(module: str) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
     assert re.search("--threads 0; allowed is 1 or more", done.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["scaling", "profile_round", "env_speed", "sb3_speed", "d_training"])
+def test_the_quick_benchmarks_run_and_write_what_they_measured(module: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", f"benchmarks.{module}", "--quick", "--out", str(tmp_path / "out.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["machine"]["commit"]
