@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -291,17 +292,21 @@ def _name(key: str, sizes: Sizes) -> str:
     return ITEMS[key].name.format(**asdict(sizes))
 
 
-def measure_all(sizes: Sizes, threads: int, whole_round: bool, advance: Callable[[], object]) -> list[Measurement]:
-    """Every item with `threads` threads, each in its own process."""
-    found: dict[str, Measurement] = {}
-    for key in (key for key, item in ITEMS.items() if item.work):
-        found[key] = in_own_process(measure_item, key, sizes, threads=threads)
+def measure_all(sizes: Sizes, threads: Sequence[int], whole_round: bool, advance: Callable[[], object]) -> list[Measurement]:
+    """Every item with every number of threads, each in its own process.
+
+    An item's thread counts follow each other at once, so that a gain is not what the machine did in the meantime.
+    """
+    found: dict[int, dict[str, Measurement]] = {count: {} for count in threads}
+    for key, count in product((key for key, item in ITEMS.items() if item.work), threads):
+        found[count][key] = in_own_process(measure_item, key, sizes, threads=count)
         advance()
-    found["round"] = estimate_round(found, sizes)
-    if whole_round:
-        found["round"] = in_own_process(measure_round, sizes, found["round"], threads=threads)
-        advance()
-    return list(found.values())
+    for count, parts in found.items():
+        parts["round"] = estimate_round(parts, sizes)
+        if whole_round:
+            parts["round"] = in_own_process(measure_round, sizes, parts["round"], threads=count)
+            advance()
+    return [item for parts in found.values() for item in parts.values()]
 
 
 def measure_limits(threads: Sequence[int], advance: Callable[[], object]) -> dict[int, Limits]:
@@ -321,7 +326,7 @@ def run(sizes: Sizes, threads: Sequence[int], whole_round: bool) -> tuple[list[M
         advance = partial(progress.advance, bar)
         checks = exactness.routes(advance)
         before = measure_limits(threads, advance)
-        items = [item for count in threads for item in measure_all(sizes, count, whole_round, advance)]
+        items = measure_all(sizes, threads, whole_round, advance)
         after = measure_limits(threads, advance)
     return items, {count: before[count].best_with(after[count]) for count in threads}, checks
 
