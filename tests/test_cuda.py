@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from seqgan_env.cli import main
 from seqgan_env.discriminator import Discriminator, DiscriminatorTrainer
@@ -31,6 +32,16 @@ def test_a_rollout_is_one_piece_of_work_for_a_device_without_a_question_from_the
     assert completions.shape == prefixes.shape
     with pytest.raises((NotImplementedError, RuntimeError)):
         completions.nonzero()
+
+
+def test_the_gradient_of_d_asks_nothing_of_the_host_either() -> None:
+    model = Discriminator(SPEC).to("meta")
+    tokens = torch.empty(9, SPEC.seq_len, dtype=torch.int64, device="meta")
+    loss = F.binary_cross_entropy_with_logits(model(tokens, rng()), torch.empty(9, device="meta"))
+    loss.backward()
+    assert all(p.grad is not None and p.grad.shape == p.shape for p in model.parameters())
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        loss.item()
 
 
 def on_both(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module]:
