@@ -25,8 +25,9 @@ from rich.table import Table
 
 from agents.reinforce import Reinforce
 from benchmarks.measuring import in_own_process, machine, read_arguments
-from seqgan_env import DiscriminatorTrainer, RewardSettings, TokenVectorEnv, discriminator
+from seqgan_env import DiscriminatorTrainer, RewardSettings, TokenVectorEnv
 from seqgan_env.metrics.likelihood import sample_sequences
+from seqgan_env.native import network
 from seqgan_env.registration import build_rewards
 from seqgan_env.run_directory import write_atomically, write_json
 from seqgan_env.tasks.oracle import OracleSettings, OracleTask
@@ -134,7 +135,7 @@ class Profiler:
         self.clock.watch(self.agent.policy, "complete", lambda: self._writing)
         self.clock.watch(self.discriminator, "score", lambda: "D scoring")
         self.clock.watch(self.trainer.optimizer, "step", lambda: "Adam of D")
-        self.clock.watch(discriminator, "adam_step", lambda: "Adam of D")
+        self.clock.watch(network, "adam_step", lambda: "Adam of D")
 
     def __call__(self) -> dict[str, float]:
         """Seconds by part of one round, after a round that warms up."""

@@ -15,8 +15,7 @@ from torch.autograd.graph import increment_version
 
 from seqgan_env import native
 from seqgan_env.budget import Budget
-from seqgan_env.native.adam import Factors, adam_step
-from seqgan_env.native.network import Dropout, Head, half_head_logits, head_logits, network_logits
+from seqgan_env.native.network import Dropout, Network, half_head_logits, head_logits, network_logits, train_step
 from seqgan_env.native.pooling import FilterBank, make_tables, pool_tables, weight_taps
 from seqgan_env.types import TokenSpec
 
@@ -118,28 +117,25 @@ class Discriminator(nn.Module):
     def device(self) -> torch.device:
         return self.output.weight.device
 
-    def forward(
-        self, tokens: Tensor, dropout_rng: torch.Generator | None = None, highway_factors: Factors | None = None
-    ) -> Tensor:
-        """Logits (B,) of sequences (B, T), with gradient. Features are dropped only if `dropout_rng` is given, in any mode.
-
-        Where the compiled kernels do the work, `highway_factors` takes the gradient of `highway.weight` in place of its `.grad`.
-        """
-        dropout = self._draw_dropout(len(tokens), dropout_rng)
-        weights, biases = self._weights()
-        embedding, head = self.embedding.weight, self._native_head()
-        if native.usable(embedding, *weights, *biases, *head):
-            return network_logits(self._bank, tokens, embedding, weights, biases, head, dropout, highway_factors)
+    def forward(self, tokens: Tensor, dropout_rng: torch.Generator | None = None) -> Tensor:
+        """Logits (B,) of sequences (B, T), with gradient. Features are dropped only if `dropout_rng` is given, in any mode."""
+        dropout, network = self._draw_dropout(dropout_rng), self._network()
+        if native.usable(*network.parameters):
+            return network_logits(self._bank, network, tokens, dropout)
         embedded = self.embedding(tokens).transpose(1, 2)  # (B, E, T)
         features = torch.cat([F.relu(convolution(embedded).amax(2)) for convolution in self.convolutions], dim=1)
         return self._head(features, dropout)
 
-    def _draw_dropout(self, batch: int, rng: torch.Generator | None) -> Dropout | None:
+    def _draw_dropout(self, rng: torch.Generator | None) -> Dropout | None:
         if rng is None or not self.config.dropout:
             return None
-        return Dropout(
-            torch.rand(self._bank.num_features, batch, generator=rng, device=rng.device).to(self.device), self.config.dropout
-        )
+        keys = torch.randint(-(2**63), 2**63 - 1, (self._bank.num_features,), generator=rng, device=rng.device)
+        return Dropout(keys.to(self.device), self.config.dropout)
+
+    def _network(self) -> Network:
+        output, (weights, biases) = self.output, self._weights()
+        head = (self.highway.bias, output.weight, output.bias)
+        return Network(self.highway.weight, self.embedding.weight, *head, tuple(weights), tuple(biases))
 
     @torch.no_grad()
     def logits(self, tokens: Tensor) -> Tensor:
@@ -156,14 +152,11 @@ class Discriminator(nn.Module):
         """Logits (B,) of features (B, F)."""
         features = _pass_highway(self.highway(features), features)
         if dropout:
-            features = features * (dropout.uniform.t() >= dropout.share) / (1 - dropout.share)
+            features = features * dropout.scales(len(features))
         return self._output(features)
 
     def _output(self, features: Tensor) -> Tensor:
         return F.linear(features, self.output.weight, self.output.bias).squeeze(1)
-
-    def _native_head(self) -> Head:
-        return Head(self.highway.weight, self.highway.bias, self.output.weight, self.output.bias)
 
     # A convolution over embedded tokens is a sum of one table row per tap: conv(Y)[t] = sum_k (E W_k)[y_{t+k}]. The tables of a
     # fixed discriminator are built once; scoring then gathers and adds, which is several times faster than convolving.
@@ -206,7 +199,7 @@ class Discriminator(nn.Module):
         if native.usable(features, *self.parameters()):
             if half:
                 return half_head_logits(features, *half, self.output.weight, self.output.bias)
-            return head_logits(features, self._native_head())
+            return head_logits(features, self._network())
         if not half:
             return self._head(features)
         z = F.linear(features.to(torch.bfloat16), *half).to(torch.float32)
@@ -276,17 +269,24 @@ class DiscriminatorTrainer:
 
     def _step(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """One step; the mean loss of the batch before it, in nats, as a number that still lies on the device."""
-        discriminator, factors = self.discriminator, Factors()
-        loss = F.binary_cross_entropy_with_logits(discriminator(tokens, rng, factors), labels)
+        discriminator, l2 = self.discriminator, self.discriminator.config.l2
+        network = discriminator._network()
+        if type(discriminator) is Discriminator and native.usable(*network.parameters):
+            dropout = discriminator._draw_dropout(rng)
+            loss = train_step(discriminator._bank, network, self.optimizer, tokens, labels, dropout, l2)
+        else:
+            loss = self._step_by_torch(tokens, labels, rng)
+        increment_version(self.optimizer.param_groups[0]["params"])  # which neither route does
+        return loss.double()
+
+    def _step_by_torch(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
+        output, l2 = self.discriminator.output, self.discriminator.config.l2
+        loss = F.binary_cross_entropy_with_logits(self.discriminator(tokens, rng), labels)
+        penalty = 0.5 * l2 * (output.weight.square().sum() + output.bias.square().sum()) if l2 else 0.0
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        for parameter in discriminator.output.parameters():
-            if discriminator.config.l2 and parameter.grad is not None:
-                parameter.grad.add_(parameter.detach(), alpha=discriminator.config.l2)  # of l2 / 2 |w|^2
+        (loss + penalty).backward()
         self.optimizer.step()
-        adam_step(self.optimizer, discriminator.highway.weight, factors)
-        increment_version(self.optimizer.param_groups[0]["params"])  # which the fused step does not
-        return loss.detach().double()
+        return loss.detach()
 
 
 def discriminator_accuracy(discriminator: Discriminator, real: Tensor, generated: Tensor) -> dict[str, float]:

@@ -60,9 +60,17 @@ class RowStreams(torch.Generator):
 
     def uniform(self, num_columns: int) -> Tensor:
         """Uniform float32 draws in [0, 1), (B, num_columns); the same call gives the same draws."""
-        counters = torch.arange(1, num_columns + 1, device=self.keys.device) * _signed(_DRAW)
-        bits = _mix(self.keys.unsqueeze(1) ^ _mix(counters).unsqueeze(0))
-        return _shift_right(bits, 40).to(torch.float32) * 2.0**-24
+        return draws_of(self.keys, num_columns)
+
+
+def draws_of(keys: Tensor, num: int) -> Tensor:
+    """Uniform float32 draws in [0, 1) of keys (B,) int64, (B, num): the upper 24 bits of a hash."""
+    return _shift_right(_mix(keys.unsqueeze(1) ^ draw_counters(num, keys.device)), 40).to(torch.float32) * 2.0**-24
+
+
+def draw_counters(num: int, device: torch.device) -> Tensor:
+    """What a key is joined with, by exclusive or, before it is hashed to each of its draws: (num,) int64."""
+    return _mix(torch.arange(1, num + 1, device=device) * _signed(_DRAW))
 
 
 def uniforms(rng: torch.Generator, num_rows: int, num_columns: int) -> Tensor:

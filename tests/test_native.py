@@ -346,16 +346,19 @@ def test_a_forked_process_which_has_no_threads_does_the_same() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=st.integers(1, 30), columns=st.integers(1, 150), depth=st.integers(1, 20), seed=st.integers(0, 99))
-def test_adam_by_factors_is_adam(rows: int, columns: int, depth: int, seed: int) -> None:
-    start = torch.randn(rows, columns, generator=rng(seed))
-    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
-    by_factors, plain = (torch.optim.Adam([weight], lr=0.01) for weight in (ours, theirs))
+@given(rows=st.integers(1, 130), columns=st.integers(1, 150), depth=st.integers(1, 20), seed=st.integers(0, 99))
+def test_a_step_of_adam_is_that_of_torch(rows: int, columns: int, depth: int, seed: int) -> None:
+    starts = [torch.randn(*shape, generator=rng(seed)) for shape in ((rows, columns), (rows, columns), (columns,), (3, 2, rows))]
+    ours, theirs = ([torch.nn.Parameter(start.clone()) for start in starts] for _ in range(2))
+    by_kernels, plain = (torch.optim.Adam(parameters, lr=0.01) for parameters in (ours, theirs))
     for step in range(4):
         left, right = (torch.randn(*shape, generator=rng(step)) for shape in ((rows, depth), (depth, columns)))
-        adam_step(by_factors, ours, Factors(left, right))
-        theirs.grad = left @ right
+        gradients = [torch.randn(start.shape, generator=rng(step)) for start in starts[1:]]
+        adam_step(by_kernels, zip(ours[1:], gradients, strict=True), ours[0], Factors(left, right))
+        for parameter, gradient in zip(theirs, [left @ right, *gradients], strict=True):
+            parameter.grad = gradient
         plain.step()
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
-    for name, value in plain.state[theirs].items():
-        torch.testing.assert_close(by_factors.state[ours][name], value, rtol=1e-5, atol=1e-5)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+        for name, value in plain.state[b].items():
+            torch.testing.assert_close(by_kernels.state[a][name], value, rtol=1e-5, atol=1e-5)

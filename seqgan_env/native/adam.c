@@ -1,4 +1,4 @@
-/* Adam (Kingma and Ba 2015) for a weight whose gradient is a product, a (rows, depth) times b (depth, columns), that is never
+/* Adam (Kingma and Ba 2015). Of a weight whose gradient is a product, a (rows, depth) times b (depth, columns), the gradient is never
    stored: the weight and its moments come from memory while the product is computed. */
 #include "vectors.h"
 
@@ -71,3 +71,31 @@ INLINE int adam_product_body(int wide, const Argument *a) {
     return FINE;
 }
 KERNEL(adam_product)
+
+enum { BLOCK_SIZE = 4096 };
+
+/* A parameter of `size` numbers, its gradient and its moments. */
+typedef struct {
+    float *weight, *mean, *square;
+    const float *grad;
+    int64_t size;
+} Parameter;
+
+/* adam(begin, end, parameters, num, beta1, beta2, size, correction, eps): a step for the blocks begin..end - 1 of BLOCK_SIZE numbers, or
+   what is left of a parameter. */
+INLINE int adam_body(int wide, const Argument *a) {
+    const Parameter *parameters = a[2].address;
+    long first = 0; /* block of a parameter */
+    (void)wide;
+    for (const Parameter *p = parameters; p < parameters + a[3].size; p++) {
+        const long blocks = (p->size + BLOCK_SIZE - 1) / BLOCK_SIZE;
+        const long from = a[0].size > first ? a[0].size - first : 0, to = at_most(blocks, a[1].size - first);
+        const Adam adam = {p->weight,           p->mean,             p->square,           (float)a[4].number,
+                           (float)a[5].number, (float)a[6].number, (float)a[7].number, (float)a[8].number};
+        for (long i = from * BLOCK_SIZE; i < at_most(to * BLOCK_SIZE, p->size); i += LANES)
+            adam_step(&adam, i, read_some(p->grad + i, p->size - i), p->size - i);
+        first += blocks;
+    }
+    return FINE;
+}
+KERNEL(adam)

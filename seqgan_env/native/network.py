@@ -1,48 +1,76 @@
-"""The discriminator as one differentiable function of the compiled kernels, and its head behind features from tables."""
+"""The discriminator by the compiled kernels: a differentiable function, a step of its training, and its head behind tables."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from seqgan_env import native
-from seqgan_env.native.adam import Factors
+from seqgan_env.native.adam import Factors, adam_step
 from seqgan_env.native.linear import product
-from seqgan_env.native.pooling import ByTables, ByWindows, FilterBank
+from seqgan_env.native.pooling import ByTables, ByWindows, FilterBank, round_up
+from seqgan_env.streams import draw_counters, draws_of
 
 _FEATURES, _SEQUENCES = 16, 16  # grains
 
 
-class Head(NamedTuple):
-    """What stands behind the features: a highway layer, weight (2 F, F) of transform and gate, and an output layer, (1, F)."""
+class Network(NamedTuple):
+    """The parameters of a discriminator.
+
+    Attributes:
+        highway: weight of the highway layer, (2 F, F), transform and gate.
+        embedding: (V + 1, E).
+        highway_bias: (2 F,).
+        output: weight of the output layer, (1, F).
+        output_bias: (1,).
+        weights: of each width, (C, E, width), as `torch.nn.Conv1d` has them.
+        biases: of each width, (C,).
+    """
 
     highway: Tensor
+    embedding: Tensor
     highway_bias: Tensor
     output: Tensor
     output_bias: Tensor
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor, ...]
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        return *self[:5], *self.weights, *self.biases
+
+    @classmethod
+    def of(cls, parameters: Sequence[Tensor]) -> Network:
+        """From `parameters` of another."""
+        highway, embedding, highway_bias, output, output_bias, *others = parameters
+        weights, biases = others[: len(others) // 2], others[len(others) // 2 :]
+        return cls(highway, embedding, highway_bias, output, output_bias, tuple(weights), tuple(biases))
 
 
 class Dropout(NamedTuple):
-    """Drops the features, behind the highway layer, whose `uniform` (F, B) is below `share`, and scales the others up."""
+    """Drops, behind the highway layer, what draws below `share`, and scales all else up.
 
-    uniform: Tensor
+    Attributes:
+        keys: of the features, (F,) int64; the draw for sequence j is that of counter j.
+        share: in 0..1.
+    """
+
+    keys: Tensor
     share: float
 
+    def scales(self, num: int) -> Tensor:
+        """What the features of `num` sequences are multiplied with, (num, F)."""
+        return (draws_of(self.keys, num).t() >= self.share) / (1 - self.share)
 
-def network_logits(
-    bank: FilterBank,
-    tokens: Tensor,
-    embedding: Tensor,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    head: Head,
-    dropout: Dropout | None = None,
-    factors: Factors | None = None,
-) -> Tensor:
+
+def network_logits(bank: FilterBank, network: Network, tokens: Tensor, dropout: Dropout | None = None) -> Tensor:
     """Logits (B,) of tokens (B, T), with gradient for every parameter.
 
     Of equal maxima over time the first takes all of the gradient, a subgradient like any other (`Tensor.amax` shares it out).
@@ -50,87 +78,122 @@ def network_logits(
 
     Args:
         bank: the filters, none wider than T.
+        network: the parameters.
         tokens: (B, T) int64 in 0..V.
-        embedding: (V + 1, E).
-        weights: of each width, (C, E, width), as `torch.nn.Conv1d` has them.
-        biases: of each width, (C,).
-        head: of the features.
         dropout: what is dropped.
-        factors: takes the gradient of the highway weight, most of all parameters, and its `.grad` stays None.
 
     Raises:
         IndexError: a token is outside 0..V.
         ValueError: the sequences are shorter than a filter.
     """
-    logits: Tensor = _Network.apply(bank, tokens, dropout, factors, embedding, *head, *weights, *biases)
+    logits: Tensor = _Network.apply(bank, tokens, dropout, *network.parameters)
     return logits
 
 
-def head_logits(features: Tensor, head: Head) -> Tensor:
+@torch.no_grad()
+def train_step(
+    bank: FilterBank,
+    network: Network,
+    optimizer: torch.optim.Adam,
+    tokens: Tensor,
+    labels: Tensor,
+    dropout: Dropout | None = None,
+    l2: float = 0.0,
+) -> Tensor:
+    """A step of `optimizer` down the mean logistic loss and l2 / 2 times the squared norm of the output layer, without a graph.
+
+    Args:
+        bank: the filters, none wider than T.
+        network: the parameters, all that the optimizer has.
+        optimizer: see `adam_step`.
+        tokens: (B, T) int64 in 0..V.
+        labels: (B,), 1 for real sequences and 0 for others.
+        dropout: what is dropped.
+        l2: weight of the penalty.
+
+    Returns:
+        The mean logistic loss before the step, in nats.
+    """
+    logits, state = _forward(bank, network, tokens, dropout)
+    factors, gradients = _gradients(network, state, (torch.sigmoid(logits) - labels) / len(labels))
+    _, _, of_output, of_output_bias, *_ = gradients
+    of_output.add_(network.output, alpha=l2)
+    of_output_bias.add_(network.output_bias, alpha=l2)
+    adam_step(optimizer, zip(network.parameters[1:], gradients, strict=True), network.highway, factors)
+    return F.binary_cross_entropy_with_logits(logits, labels)
+
+
+def head_logits(features: Tensor, network: Network) -> Tensor:
     """Logits (B,) of features (B, F), without gradient."""
-    return _pass(features.t().contiguous(), head, None)[1]
+    return _pass_head(features.t().contiguous(), network, None)[1]
 
 
 def half_head_logits(features: Tensor, highway: Tensor, highway_bias: Tensor, output: Tensor, output_bias: Tensor) -> Tensor:
     """Logits (B,) of features (B, F), without gradient; the highway layer is given in bfloat16, and is multiplied so."""
-    z = torch.nn.functional.linear(features.to(torch.bfloat16), highway, highway_bias)
+    z = F.linear(features.to(torch.bfloat16), highway, highway_bias)
     logits, weight = torch.empty(len(features)), output.detach().contiguous()
     given = (z, features.contiguous(), weight, float(output_bias))
     native.run("half_head", len(features), _SEQUENCES, *given, logits, features.shape[1])
     return logits
 
 
-def _pass(across: Tensor, head: Head, dropout: Dropout | None) -> tuple[Tensor, Tensor]:
+def _pass_head(across: Tensor, network: Network, dropout: Dropout | None) -> tuple[Tensor, Tensor]:
     """The product of the highway layer (2 F, B), and the logits (B,), of features that stand feature by feature, (F, B)."""
-    z, out = product(head.highway, across, head.highway_bias), torch.empty_like(across)
-    native.run("head", len(across), _FEATURES, z, across, *_dropped(dropout), out, *across.shape)
-    return z, product(head.output, out, head.output_bias).squeeze(0)
+    z, out = product(network.highway, across, network.highway_bias), torch.empty_like(across)
+    native.run("head", len(across), _FEATURES, z, across, *_dropped(dropout, across.shape[1]), out, *across.shape)
+    return z, product(network.output, out, network.output_bias).squeeze(0)
 
 
-def _dropped(dropout: Dropout | None) -> tuple[Tensor | None, float]:
-    return (dropout.uniform.contiguous(), float(dropout.share)) if dropout else (None, 0.0)
+def _dropped(dropout: Dropout | None, num: int) -> tuple[Tensor | None, Tensor | None, float]:
+    """Keys, counters and share as the kernels take them."""
+    return (dropout.keys.contiguous(), _counters(round_up(num)), float(dropout.share)) if dropout else (None, None, 0.0)
+
+
+@functools.lru_cache(maxsize=16)
+def _counters(num: int) -> Tensor:
+    return draw_counters(num, torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a forward pass leaves for the gradient: features in both layouts, (F, B) `across`, and `z` (2 F, B)."""
+
+    pooled: ByTables | ByWindows
+    across: Tensor
+    z: Tensor
+    dropout: Dropout | None
+
+
+def _forward(bank: FilterBank, network: Network, tokens: Tensor, dropout: Dropout | None) -> tuple[Tensor, _State]:
+    """Logits (B,)."""
+    route = ByTables if bank.tables_pay(len(network.embedding), *tokens.shape) else ByWindows
+    pooled = route(bank, tokens, network.embedding, network.weights, torch.cat(network.biases))
+    across = pooled.features.t().contiguous()
+    z, logits = _pass_head(across, network, dropout)
+    return logits, _State(pooled, across, z, dropout)
+
+
+def _gradients(network: Network, state: _State, grad: Tensor) -> tuple[Factors, tuple[Tensor, ...]]:
+    """Of the highway weight, and of the other parameters in their order, for `grad` (B,) of the logits."""
+    of_z, of_x = torch.empty_like(state.z), torch.empty_like(state.across)
+    of_bias, of_output = torch.empty(len(state.z)), torch.empty_like(network.output)
+    given = (state.z, state.across, *_dropped(state.dropout, len(grad)), network.output.detach(), grad.contiguous())
+    native.run("head_gradient", len(of_x), _FEATURES, *given, of_z, of_x, of_bias, of_output, *of_x.shape)
+    of_features = product(of_z.t(), network.highway, by_rows=False).add_(of_x.t())
+    of_embedding, of_weights, of_biases = state.pooled.gradients(of_features, network.embedding)
+    of_head = (of_bias, of_output, grad.sum(0, keepdim=True))
+    return Factors(of_z, state.pooled.features), (of_embedding, *of_head, *of_weights, *of_biases)
 
 
 class _Network(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        bank: FilterBank,
-        tokens: Tensor,
-        dropout: Dropout | None,
-        factors: Factors | None,
-        embedding: Tensor,
-        *parameters: Tensor,
-    ) -> Tensor:
-        head, others = Head(*parameters[:4]), parameters[4:]
-        weights, biases = others[: len(bank.widths)], others[len(bank.widths) :]
-        route = ByTables if bank.tables_pay(len(embedding), *tokens.shape) else ByWindows
-        ctx.pooled = route(bank, tokens, embedding, weights, torch.cat(biases))
-        across = ctx.pooled.features.t().contiguous()
-        z, logits = _pass(across, head, dropout)
-        ctx.dropout, ctx.factors = dropout, factors
-        ctx.save_for_backward(embedding, head.highway, head.output, across, z)
+    def forward(ctx: Any, bank: FilterBank, tokens: Tensor, dropout: Dropout | None, *parameters: Tensor) -> Tensor:
+        logits, ctx.state = _forward(bank, Network.of(parameters), tokens, dropout)
+        ctx.save_for_backward(*parameters)
         return logits
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        embedding, highway, output, across, z = ctx.saved_tensors
-        of_z, of_x, of_bias, of_output = (
-            torch.empty_like(z),
-            torch.empty_like(across),
-            torch.empty(len(z)),
-            torch.empty_like(output),
-        )
-        results = (of_z, of_x, of_bias, of_output)
-        given = (z, across, *_dropped(ctx.dropout), output, grad.contiguous())
-        native.run("head_gradient", len(across), _FEATURES, *given, *results, *across.shape)
-        of_features = product(of_z.t(), highway, by_rows=False).add_(of_x.t())
-        of_embedding, of_weights, of_biases = ctx.pooled.gradients(of_features, embedding)
-        of_highway = None
-        if ctx.factors:
-            ctx.factors.left, ctx.factors.right = of_z, ctx.pooled.features
-        else:
-            of_highway = product(of_z, ctx.pooled.features)
-        of_head = (of_highway, of_bias, of_output, grad.sum(0, keepdim=True))
-        return None, None, None, None, of_embedding, *of_head, *of_weights, *of_biases
+        factors, others = _gradients(Network.of(ctx.saved_tensors), ctx.state, grad)
+        return None, None, None, product(*factors), *others
