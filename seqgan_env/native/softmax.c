@@ -22,3 +22,30 @@ INLINE int softmax_draw_body(int wide, const Argument *a) {
 }
 
 KERNEL(softmax_draw)
+
+/* softmax_pack(begin, end, by_token (vocab, depth), vocab, depth, weight (tiles, depth, TILE), norms (tiles,)) lays out the weights of
+   the tiles begin..end - 1, with zeros where there is no token, and finds the largest squared norm in each. */
+INLINE int softmax_pack_body(int wide, const Argument *a) {
+    const float *by_token = a[2].address;
+    const long vocab = a[3].size, depth = a[4].size;
+    float *weight = a[5].address, *norms = a[6].address;
+    (void)wide;
+    for (long tile = a[0].size; tile < a[1].size; tile++) {
+        float *out = weight + tile * depth * TILE;
+        norms[tile] = 0;
+        for (long column = 0; column < TILE; column++) {
+            const long token = tile * TILE + column;
+            const float *from = by_token + token * depth;
+            float square = 0;
+            for (long k = 0; k < depth; k++) {
+                const float x = token < vocab ? from[k] : 0.0f;
+                out[k * TILE + column] = x;
+                square += x * x;
+            }
+            if (square > norms[tile]) norms[tile] = square;
+        }
+    }
+    return FINE;
+}
+
+KERNEL(softmax_pack)

@@ -21,10 +21,11 @@ class NativeSoftmax:
         self.vocab_size, self.depth = weight.shape
         self.num_tiles = -(-self.vocab_size // native.TILE)
         self._padding = self.num_tiles * native.TILE - self.vocab_size
-        self._by_token = weight.detach().contiguous()
-        tiles = F.pad(self._by_token, (0, 0, 0, self._padding)).view(self.num_tiles, native.TILE, self.depth)
-        self.weight = tiles.transpose(1, 2).contiguous()  # (tiles, H, TILE)
-        self.norm = float(torch.linalg.vector_norm(self._by_token, dim=1).max())
+        self._by_token, norms = weight.detach().contiguous(), torch.empty(self.num_tiles)
+        self.weight = torch.empty(self.num_tiles, self.depth, native.TILE)
+        given = (self._by_token, self.vocab_size, self.depth)
+        native.run("softmax_pack", self.num_tiles, 1, *given, self.weight, norms)
+        self.norm = float(norms.max()) ** 0.5
         self._set_bias(bias)
 
     def _set_bias(self, bias: Tensor) -> None:
@@ -60,7 +61,8 @@ class NativeSoftmax:
         targets = targets.to(torch.int64).contiguous()
         log_probs, shift, total = self._log_probs(hidden, targets)
         width = -(-self.depth // native.LANES) * native.LANES
-        by_token = F.pad(self._by_token, (0, width - self.depth)).contiguous()  # (V, width)
+        missing = width - self.depth
+        by_token = F.pad(self._by_token, (0, missing)).contiguous() if missing else self._by_token  # (V, width)
         grad_weight, grad_bias = torch.zeros_like(self._by_token), torch.zeros(self.vocab_size)
         grad_hidden = torch.empty_like(hidden)
         tiles_per_part = -(-self.num_tiles // _PARTS)
