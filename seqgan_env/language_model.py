@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seqgan_env import native
 from seqgan_env.native.lstm import NativeLSTM
+from seqgan_env.native.recurrence import lstm_states
 from seqgan_env.native.softmax import NativeSoftmax
 from seqgan_env.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
 from seqgan_env.streams import uniforms
@@ -208,7 +209,11 @@ class LSTMLanguageModel(LanguageModel):
         return NativeLSTM(self.spec, self._input_gates(), self._parameter("weight_hh_l0"), free, masked)
 
     def hidden_states(self, inputs: Tensor) -> Tensor:
-        hidden: Tensor = self.lstm(self.embedding(inputs))[0]
+        embedded = self.embedding(inputs)
+        if self._has_kernels(inputs):
+            bias = self._parameter("bias_ih_l0") + self._parameter("bias_hh_l0")
+            return lstm_states(embedded, self._parameter("weight_ih_l0"), self._parameter("weight_hh_l0"), bias)
+        hidden: Tensor = self.lstm(embedded)[0]
         return hidden
 
     def start(self, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:

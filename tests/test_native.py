@@ -13,6 +13,7 @@ from torch import Tensor
 from seqgan_env import native
 from seqgan_env.language_model import LSTMLanguageModel
 from seqgan_env.native.adam import Factors, adam_step
+from seqgan_env.native.recurrence import lstm_states
 from seqgan_env.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
 from seqgan_env.streams import RowStreams
 from seqgan_env.types import TokenSpec
@@ -362,3 +363,70 @@ def test_a_step_of_adam_is_that_of_torch(rows: int, columns: int, depth: int, se
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
         for name, value in plain.state[b].items():
             torch.testing.assert_close(by_kernels.state[a][name], value, rtol=1e-5, atol=1e-5)
+
+
+def recurrence(batch: int, steps: int, num_inputs: int, num_units: int) -> tuple[torch.nn.LSTM, Tensor, Tensor]:
+    """A layer, inputs of it, and a gradient of its hidden states."""
+    generator, made = rng(num_units), torch.nn.LSTM(num_inputs, num_units, batch_first=True)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    inputs, grad = (torch.randn(batch, steps, width, generator=generator) for width in (num_inputs, num_units))
+    return made, inputs.requires_grad_(), grad
+
+
+def states_and_gradients(made: torch.nn.LSTM, inputs: Tensor, grad: Tensor) -> list[Tensor]:
+    """The hidden states, and the gradients of the inputs, both weights and the bias."""
+    weights = (made.weight_ih_l0, made.weight_hh_l0, made.bias_ih_l0)
+    hidden = lstm_states(inputs, *weights[:2], weights[2] + made.bias_hh_l0)
+    return [hidden, *torch.autograd.grad(hidden, (inputs, *weights), grad)]
+
+
+@settings(deadline=None)
+@given(st.tuples(st.integers(0, 20), st.integers(1, 9), st.integers(1, 40), st.integers(1, 40)))
+def test_an_lstm_layer_and_its_gradients_are_those_of_torch(shape: tuple[int, int, int, int]) -> None:
+    made, inputs, grad = recurrence(*shape)
+    ours = states_and_gradients(made, inputs, grad)
+    made = made.double()
+    exact = inputs.detach().double().requires_grad_()
+    hidden = made(exact)[0]
+    leaves = (exact, made.weight_ih_l0, made.weight_hh_l0, made.bias_ih_l0)
+    theirs = [hidden, *torch.autograd.grad(hidden, leaves, grad.double())]
+    for a, b in zip(ours, theirs, strict=True):
+        largest = float(b.detach().abs().max()) if b.numel() else 0.0
+        torch.testing.assert_close(a.double(), b, atol=1e-6 + 1e-5 * largest, rtol=0)
+
+
+@pytest.mark.parametrize("num_threads", [2, 3])
+@pytest.mark.parametrize("widths", [(32, 32), (7, 20), (40, 1)])
+def test_neither_the_batch_nor_the_threads_change_the_states_of_a_row(widths: tuple[int, int], num_threads: int) -> None:
+    made, inputs, grad = recurrence(64, 5, *widths)
+    together = states_and_gradients(made, inputs, grad)
+    for row in range(64):
+        alone = states_and_gradients(made, inputs[row : row + 1], grad[row : row + 1])
+        assert all(torch.equal(a, b[row : row + 1]) for a, b in zip(alone[:2], together[:2], strict=True))
+    torch.set_num_threads(num_threads)
+    threaded = states_and_gradients(made, inputs, grad)
+    torch.set_num_threads(1)
+    assert all(torch.equal(a, b) for a, b in zip(threaded, together, strict=True))
+
+
+def test_a_language_model_has_the_same_states_and_gradients_on_both_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = LSTMLanguageModel.initialised(EOS, rng(), 7, 20)
+    inputs = made.inputs(made.sample(50, rng(1)))
+    trained = [made.embedding.weight, *(p for p in made.lstm.parameters() if p.requires_grad)]
+    routes = []
+    for wanted in ("1", "0"):
+        monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
+        hidden = made.hidden_states(inputs)
+        routes.append([hidden, *torch.autograd.grad(hidden.square().sum(), trained)])
+        with torch.no_grad():
+            assert torch.equal(made.hidden_states(inputs), hidden)
+    for fast, plain in zip(*routes, strict=True):
+        torch.testing.assert_close(fast, plain, atol=1e-6, rtol=1e-5)
+
+
+def test_weights_of_another_shape_than_the_inputs_need_are_refused() -> None:
+    made, inputs, _ = recurrence(2, 3, 4, 5)
+    with pytest.raises(ValueError, match=r"have shapes \[\(20, 4\), \(20, 5\), \(20,\)\]; expected \[\(20, 3\)"):
+        lstm_states(inputs[:, :, :3], made.weight_ih_l0, made.weight_hh_l0, made.bias_ih_l0)

@@ -53,7 +53,7 @@ INLINE void copy_block(const Product *p, float *block, long column, long first, 
 
 /* Rows begin..end - 1 by columns from..to - 1, in blocks of `most` of the depth. */
 INLINE void product_part(int wide, const Product *p, long begin, long end, long from, long to, long most, float *block) {
-    for (long first = 0; first < p->depth; first += most)
+    for (long first = 0; !first || first < p->depth; first += most) /* a sum of nothing is the bias */
         for (long column = from; column < to; column += TILE) {
             const long depth = at_most(most, p->depth - first);
             copy_block(p, block, column, first, depth);

@@ -1,0 +1,65 @@
+"""The hidden states of an LSTM layer over a batch of sequences as one differentiable function of the compiled kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from seqgan_env import native
+from seqgan_env.native.linear import product
+from seqgan_env.native.lstm import by_chunks
+
+
+def lstm_states(inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
+    """Hidden states (B, T, H) behind inputs (B, T, E), from a zero state on, with gradient for all arguments.
+
+    What a row becomes, and the gradient of its inputs, do not depend on the other rows, bit by bit.
+
+    Args:
+        inputs: (B, T, E).
+        weight_ih: (4H, E), of the input, forget, cell and output gates, as `torch.nn.LSTM` has them.
+        weight_hh: (4H, H).
+        bias: (4H,), the sum of both that `torch.nn.LSTM` has.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+    """
+    shapes, width = [(*weight.shape,) for weight in (weight_ih, weight_hh, bias)], 4 * weight_hh.shape[1]
+    expected = [(width, inputs.shape[2]), (width, width // 4), (width,)]
+    if shapes != expected:
+        raise ValueError(f"weights and bias have shapes {shapes}; expected {expected}")
+    hidden: Tensor = _States.apply(torch.is_grad_enabled(), inputs, weight_ih, weight_hh, bias)
+    return hidden
+
+
+class _States(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, has_gradient: bool, inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
+        (batch, steps, num_inputs), num_units = inputs.shape, weight_hh.shape[1]
+        weight = torch.cat([weight_ih, weight_hh], 1)
+        packed = by_chunks(weight.t()).permute(2, 0, 1, 3).contiguous()  # (chunks, E + H, 4, native.LANES)
+        widths = (num_inputs + num_units, num_units, len(packed) * native.LANES)
+        read, hidden, cells = (torch.empty(batch, steps, width) for width in widths)
+        gates = torch.empty(batch, steps, len(packed) * native.TILE) if has_gradient else None
+        given, results = (inputs.contiguous(), packed, bias.contiguous()), (read, hidden, cells, gates)
+        native.run("lstm_states", batch, native.ROWS, *given, *results, steps, num_inputs, num_units)
+        ctx.save_for_backward(weight, read, cells, gates)
+        return hidden
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weight, read, cells, gates = ctx.saved_tensors
+        batch, steps, num_units = grad.shape
+        num_inputs = weight.shape[1] - num_units
+        whole = F.pad(weight, (0, -weight.shape[1] % native.LANES))  # its rows are read by vectors
+        of_inputs, of_sums = torch.empty(batch, steps, num_inputs), torch.empty(batch, steps, len(weight))
+        given, results = (whole, cells, gates, grad.contiguous()), (of_inputs, of_sums)
+        native.run("lstm_states_gradient", batch, native.ROWS, *given, *results, steps, num_inputs, num_units)
+        of_sums = of_sums.flatten(0, 1)
+        of_weight = product(of_sums.t(), read.flatten(0, 1))
+        return None, of_inputs, *of_weight.split([num_inputs, num_units], 1), of_sums.sum(0)
