@@ -9,6 +9,8 @@ from torch import Tensor
 
 from seqgan_env import native
 
+_ROWS = 6  # rows of a register block, as in vectors.h
+
 
 @dataclass
 class Factors:
@@ -35,4 +37,4 @@ def adam_step(optimizer: torch.optim.Adam, weight: Tensor, factors: Factors) -> 
     numbers = (beta1, beta2, group["lr"] / (1 - beta1**step), (1 - beta2**step) ** -0.5, float(group["eps"]))
     (rows, depth), columns = factors.left.shape, weight.shape[1]
     given = (factors.left, factors.right, weight.detach(), state["exp_avg"], state["exp_avg_sq"], columns, depth)
-    native.run("adam_product", rows, native.ROWS, *given, *numbers)
+    native.run("adam_product", rows, _ROWS, *given, *numbers)
