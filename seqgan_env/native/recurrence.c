@@ -4,7 +4,10 @@
 
 #include "vectors.h"
 
-enum { FEW = ROWS / 2 }; /* rows of the register block for what may be left over */
+enum {
+    FEW = ROWS / 2,      /* rows of the register block for what may be left over */
+    TOGETHER = 16 * ROWS /* rows that take a step together, so that a tile of weights serves all of them */
+};
 
 typedef struct {
     long steps, inputs, units; /* T, E, H */
@@ -44,6 +47,14 @@ INLINE void advance_units(
     }
 }
 
+INLINE void advance_all(int wide, const Layer *layer, Sizes sizes, long first, long count, long chunk, long t) {
+    for (long i = 0; i < count; i += ROWS) {
+        const long left = at_most(ROWS, count - i);
+        if (left > FEW) advance_units(wide, ROWS, layer, sizes, first + i, left, chunk, t);
+        else advance_units(wide, FEW, layer, sizes, first + i, left, chunk, t);
+    }
+}
+
 /* Packs weights (4 H, width) of what begins at `from` where a step reads it; where there is no unit they are 0. */
 INLINE void pack_weights(const float *weight, long width, long from, Sizes sizes, float *packed) {
     for (long chunk = 0; chunk < chunks_of(sizes); chunk++)
@@ -74,13 +85,11 @@ INLINE int lstm_states_body(int wide, const Argument *a) {
     if (!packed) return NO_MEMORY;
     pack_weights(a[3].address, sizes.inputs, 0, sizes, packed);
     pack_weights(a[4].address, sizes.units, sizes.inputs, sizes, packed);
-    for (long first = a[0].size; first < a[1].size; first += ROWS) {
-        const long count = at_most(ROWS, a[1].size - first);
+    for (long first = a[0].size; first < a[1].size; first += TOGETHER) {
+        const long count = at_most(TOGETHER, a[1].size - first);
         for (long i = 0; i < count; i++) lay_inputs(&layer, sizes, a[2].address, first + i);
         for (long t = 0; t < sizes.steps; t++)
-            for (long chunk = 0; chunk < chunks_of(sizes); chunk++)
-                if (count > FEW) advance_units(wide, ROWS, &layer, sizes, first, count, chunk, t);
-                else advance_units(wide, FEW, &layer, sizes, first, count, chunk, t);
+            for (long chunk = 0; chunk < chunks_of(sizes); chunk++) advance_all(wide, &layer, sizes, first, count, chunk, t);
     }
     free(packed);
     return FINE;
@@ -91,7 +100,7 @@ KERNEL(lstm_states)
 typedef struct {
     const float *weight, *cells, *gates, *of_hidden; /* weight (4 H, E + H), its rows `pitch` apart, whole vectors */
     float *of_inputs, *of_sums;                      /* (B, T, E), (B, T, 4 H) */
-    float *of_read, *of_cells;                       /* of ROWS rows at one step: (ROWS, room), (ROWS, 16 chunks) */
+    float *of_read, *of_cells;                       /* of one step: (TOGETHER, room), (TOGETHER, 16 chunks) */
     long pitch, room;
 } Gradient;
 
@@ -113,27 +122,38 @@ INLINE void gate_gradient(const Gradient *g, Sizes sizes, long first, long i, lo
     store(carried, of_cell * forget);
 }
 
-/* `vectors` vectors, from `column` on, of the gradient of what step t of the rows has read. */
+/* `vectors` vectors, from `column` on, of the gradient of what step t of the rows from `first` + i on has read. */
 INLINE void read_gradient(
-    int wide, const int rows, const int vectors, const Gradient *g, Sizes sizes, long first, long count, long column, long t) {
+    int wide, const int rows, const int vectors, const Gradient *g, Sizes sizes, long first, long i, long count, long column,
+    long t) {
     const long width = 4 * sizes.units;
     const float *sums[ROWS];
     v16 of_read[ROWS][4] = {};
-    UNROLL for (int i = 0; i < rows; i++) sums[i] = g->of_sums + ((first + at_most(i, count - 1)) * sizes.steps + t) * width;
+    UNROLL for (int k = 0; k < rows; k++)
+        sums[k] = g->of_sums + ((first + i + at_most(k, count - 1)) * sizes.steps + t) * width;
     multiply(rows, wide, vectors, of_read, sums, 1, g->weight + column, g->pitch, width);
-    UNROLL for (int i = 0; i < rows; i++)
-        UNROLL for (int j = 0; j < vectors; j++) store(g->of_read + i * g->room + column + LANES * j, of_read[i][j]);
+    for (long k = 0; k < count; k++)
+        UNROLL for (int j = 0; j < vectors; j++) store(g->of_read + (i + k) * g->room + column + LANES * j, of_read[k][j]);
 }
 
-INLINE void step_back(int wide, const int rows, const Gradient *g, Sizes sizes, long first, long count, long t) {
+INLINE void read_gradients(
+    int wide, const int vectors, const Gradient *g, Sizes sizes, long first, long count, long column, long t) {
+    for (long i = 0; i < count; i += ROWS) {
+        const long left = at_most(ROWS, count - i);
+        if (left > FEW) read_gradient(wide, ROWS, vectors, g, sizes, first, i, left, column, t);
+        else read_gradient(wide, FEW, vectors, g, sizes, first, i, left, column, t);
+    }
+}
+
+INLINE void step_back(int wide, const Gradient *g, Sizes sizes, long first, long count, long t) {
     for (long i = 0; i < count; i++)
         for (long chunk = 0; chunk < chunks_of(sizes); chunk++) gate_gradient(g, sizes, first, i, chunk, t);
     for (long column = 0; column < depth_of(sizes); column += TILE) {
         const long vectors = (depth_of(sizes) - column + LANES - 1) / LANES;
-        if (vectors == 1) read_gradient(wide, rows, 1, g, sizes, first, count, column, t);
-        else if (vectors == 2) read_gradient(wide, rows, 2, g, sizes, first, count, column, t);
-        else if (vectors == 3) read_gradient(wide, rows, 3, g, sizes, first, count, column, t);
-        else read_gradient(wide, rows, 4, g, sizes, first, count, column, t);
+        if (vectors == 1) read_gradients(wide, 1, g, sizes, first, count, column, t);
+        else if (vectors == 2) read_gradients(wide, 2, g, sizes, first, count, column, t);
+        else if (vectors == 3) read_gradients(wide, 3, g, sizes, first, count, column, t);
+        else read_gradients(wide, 4, g, sizes, first, count, column, t);
     }
     for (long i = 0; i < count; i++) {
         float *out = g->of_inputs + ((first + i) * sizes.steps + t) * sizes.inputs;
@@ -153,18 +173,16 @@ INLINE void join_weights(const float *weight_ih, const float *weight_hh, Sizes s
    the rows begin..end - 1. */
 INLINE int lstm_states_gradient_body(int wide, const Argument *a) {
     const Sizes sizes = {a[9].size, a[10].size, a[11].size};
-    const long pitch = round_up(depth_of(sizes), LANES), room = pitch + LANES, size = ROWS * (room + chunks_of(sizes) * LANES);
+    const long pitch = round_up(depth_of(sizes), LANES), room = pitch + LANES;
+    const long size = TOGETHER * (room + chunks_of(sizes) * LANES);
     float *carried = calloc(size + 4 * sizes.units * pitch, sizeof(float)), *weight = carried + size;
-    const Gradient g = {weight,       a[4].address, a[5].address,          a[6].address, a[7].address,
-                        a[8].address, carried,      carried + ROWS * room, pitch,        room};
+    const Gradient g = {weight,       a[4].address, a[5].address,              a[6].address, a[7].address,
+                        a[8].address, carried,      carried + TOGETHER * room, pitch,        room};
     if (!carried) return NO_MEMORY;
     join_weights(a[2].address, a[3].address, sizes, weight, pitch);
-    for (long first = a[0].size; first < a[1].size; first += ROWS) {
-        const long count = at_most(ROWS, a[1].size - first);
+    for (long first = a[0].size; first < a[1].size; first += TOGETHER) {
         memset(carried, 0, sizeof(float) * size);
-        for (long t = sizes.steps; t-- > 0;)
-            if (count > FEW) step_back(wide, ROWS, &g, sizes, first, count, t);
-            else step_back(wide, FEW, &g, sizes, first, count, t);
+        for (long t = sizes.steps; t-- > 0;) step_back(wide, &g, sizes, first, at_most(TOGETHER, a[1].size - first), t);
     }
     free(carried);
     return FINE;
