@@ -20,7 +20,6 @@ from torch import Tensor
 
 LANES = 16  # of a vector, as in vectors.h
 TILE = 64  # columns of a packed weight that stand together, as in vectors.h
-ROWS = 6  # rows of a register block, as in vectors.h
 BLOCK = 96  # rows that a kernel works on at once, as in softmax.h
 
 _MISSING = "the compiled kernels are not used (%s); torch does their work, which takes more time and nothing else"

@@ -25,8 +25,13 @@ class NativeLSTM:
         self.spec, self.free, self.masked = spec, free, masked
         self.depth = recurrent.shape[1]
         self.num_chunks = -(-self.depth // native.LANES)
-        self.gates = by_chunks(gates).transpose(1, 2).contiguous()  # (V, chunks, 4, native.LANES)
-        self.recurrent = by_chunks(recurrent.t()).permute(2, 0, 1, 3).contiguous()  # (chunks, H, 4, native.LANES)
+        self.gates = self._by_chunks(gates).transpose(1, 2).contiguous()  # (V, chunks, 4, native.LANES)
+        self.recurrent = self._by_chunks(recurrent.t()).permute(2, 0, 1, 3).contiguous()  # (chunks, H, 4, native.LANES)
+
+    def _by_chunks(self, gates: Tensor) -> Tensor:
+        """(R, 4H) as (R, 4, chunks, native.LANES), the last chunk filled up with zeros."""
+        padded = F.pad(gates.reshape(len(gates), 4, self.depth), (0, self.num_chunks * native.LANES - self.depth))
+        return padded.view(len(gates), 4, self.num_chunks, native.LANES)
 
     def complete(self, tokens: Tensor, lengths: Tensor, uniform: Tensor) -> Tensor:
         """Finished sequences (B, T) that begin with `tokens` (B, T), `lengths` (B,); `uniform` (B, T) is all the randomness."""
@@ -54,11 +59,3 @@ class NativeLSTM:
         """The arguments that stand for the model in a kernel's call; nothing is read or written behind a token `last`."""
         sizes = (self.spec.vocab_size, self.depth, self.num_chunks, self.spec.seq_len, self.spec.start_token)
         return self.gates, self.recurrent, *sizes, last, self.spec.min_length, *self.free.layer(), *self.masked.layer()
-
-
-def by_chunks(gates: Tensor) -> Tensor:
-    """(R, 4H) as (R, 4, chunks, native.LANES), the last chunk filled up with zeros."""
-    split, missing = gates.unflatten(1, (4, -1)), -(gates.shape[1] // 4) % native.LANES
-    padded = F.pad(split, (0, missing)) if missing else split  # which copies even where nothing is missing
-    chunks: Tensor = padded.unflatten(2, (-1, native.LANES))
-    return chunks

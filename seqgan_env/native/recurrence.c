@@ -4,6 +4,11 @@
 
 #include "vectors.h"
 
+enum {
+    FEW = ROWS / 2,      /* rows of the register block for what may be left over */
+    TOGETHER = 16 * ROWS /* rows that take a step together, so that a tile of weights serves all of them */
+};
+
 typedef struct {
     long steps, inputs, units; /* T, E, H */
 } Sizes;
@@ -18,16 +23,17 @@ typedef struct {
 } Layer;
 
 /* 16 units of `count` rows from `first` on read what step t reads. */
-INLINE void advance_units(int wide, const Layer *layer, Sizes sizes, long first, long count, long chunk, long t) {
+INLINE void advance_units(
+    int wide, const int rows, const Layer *layer, Sizes sizes, long first, long count, long chunk, long t) {
     const long depth = depth_of(sizes), chunks = chunks_of(sizes), left = sizes.units - chunk * LANES;
     const float *read[ROWS];
     v16 bias[4], sums[ROWS][4];
     UNROLL for (int j = 0; j < 4; j++) bias[j] = read_some(layer->bias + j * sizes.units + chunk * LANES, left);
-    UNROLL for (int i = 0; i < ROWS; i++) {
+    UNROLL for (int i = 0; i < rows; i++) {
         read[i] = layer->read + ((first + at_most(i, count - 1)) * sizes.steps + t) * depth;
         UNROLL for (int j = 0; j < 4; j++) sums[i][j] = bias[j];
     }
-    multiply(ROWS, wide, 4, sums, read, 1, layer->weight + chunk * depth * TILE, TILE, depth);
+    multiply(rows, wide, 4, sums, read, 1, layer->weight + chunk * depth * TILE, TILE, depth);
     for (long i = 0; i < count; i++) {
         const long place = (first + i) * sizes.steps + t, at = place * chunks + chunk;
         const v16 gates[4] = {vsigmoid(sums[i][0]), vsigmoid(sums[i][1]), vtanh(sums[i][2]), vsigmoid(sums[i][3])};
@@ -41,6 +47,26 @@ INLINE void advance_units(int wide, const Layer *layer, Sizes sizes, long first,
     }
 }
 
+INLINE void advance_all(int wide, const Layer *layer, Sizes sizes, long first, long count, long chunk, long t) {
+    for (long i = 0; i < count; i += ROWS) {
+        const long left = at_most(ROWS, count - i);
+        if (left > FEW) advance_units(wide, ROWS, layer, sizes, first + i, left, chunk, t);
+        else advance_units(wide, FEW, layer, sizes, first + i, left, chunk, t);
+    }
+}
+
+/* Packs weights (4 H, width) of what begins at `from` where a step reads it; where there is no unit they are 0. */
+INLINE void pack_weights(const float *weight, long width, long from, Sizes sizes, float *packed) {
+    for (long chunk = 0; chunk < chunks_of(sizes); chunk++)
+        for (int j = 0; j < 4; j++) {
+            const long unit = chunk * LANES, count = at_most(LANES, sizes.units - unit);
+            const float *rows = weight + (j * sizes.units + unit) * width;
+            float *out = packed + (chunk * depth_of(sizes) + from) * TILE + j * LANES;
+            for (long d = 0; d < width; d++)
+                for (long lane = 0; lane < LANES; lane++) out[d * TILE + lane] = lane < count ? rows[lane * width + d] : 0.0f;
+        }
+}
+
 /* Lays the inputs (B, T, E) of a row where its steps read them, and the zero state where the first does. */
 INLINE void lay_inputs(const Layer *layer, Sizes sizes, const float *inputs, long row) {
     const long depth = depth_of(sizes);
@@ -50,28 +76,32 @@ INLINE void lay_inputs(const Layer *layer, Sizes sizes, const float *inputs, lon
     if (sizes.steps) memset(read + sizes.inputs, 0, sizes.units * sizeof(float));
 }
 
-/* lstm_states(begin, end, inputs (B, T, E), weight, bias, read, hidden, cells, gates, T, E, H): the hidden states of the rows
-   begin..end - 1, and what their gradient needs. */
+/* lstm_states(begin, end, inputs (B, T, E), weight_ih (4 H, E), weight_hh (4 H, H), bias, read, hidden, cells, gates, T, E, H):
+   the hidden states of the rows begin..end - 1, and what their gradient needs. */
 INLINE int lstm_states_body(int wide, const Argument *a) {
-    const Layer layer = {a[3].address, a[4].address, a[5].address, a[6].address, a[7].address, a[8].address};
-    const Sizes sizes = {a[9].size, a[10].size, a[11].size};
-    for (long first = a[0].size; first < a[1].size; first += ROWS) {
-        const long count = at_most(ROWS, a[1].size - first);
+    const Sizes sizes = {a[10].size, a[11].size, a[12].size};
+    float *packed = malloc(sizeof(float) * chunks_of(sizes) * depth_of(sizes) * TILE);
+    const Layer layer = {packed, a[5].address, a[6].address, a[7].address, a[8].address, a[9].address};
+    if (!packed) return NO_MEMORY;
+    pack_weights(a[3].address, sizes.inputs, 0, sizes, packed);
+    pack_weights(a[4].address, sizes.units, sizes.inputs, sizes, packed);
+    for (long first = a[0].size; first < a[1].size; first += TOGETHER) {
+        const long count = at_most(TOGETHER, a[1].size - first);
         for (long i = 0; i < count; i++) lay_inputs(&layer, sizes, a[2].address, first + i);
         for (long t = 0; t < sizes.steps; t++)
-            for (long chunk = 0; chunk < chunks_of(sizes); chunk++)
-                advance_units(wide, &layer, sizes, first, count, chunk, t);
+            for (long chunk = 0; chunk < chunks_of(sizes); chunk++) advance_all(wide, &layer, sizes, first, count, chunk, t);
     }
+    free(packed);
     return FINE;
 }
 KERNEL(lstm_states)
 
-/* Given the gradients of the hidden states, those of the inputs and, for the weights', of the sums that the gates are made from. */
+/* Given the gradients of the hidden states, those of the inputs and, for the weights', of the sums that the gates come from. */
 typedef struct {
-    const float *weight, *cells, *gates, *of_hidden; /* weight (4 H, E + H), its rows filled up to whole vectors */
+    const float *weight, *cells, *gates, *of_hidden; /* weight (4 H, E + H), its rows `pitch` apart, whole vectors */
     float *of_inputs, *of_sums;                      /* (B, T, E), (B, T, 4 H) */
-    float *of_read, *of_cells;                       /* of ROWS rows at one step: (ROWS, room), (ROWS, 16 chunks) */
-    long room;
+    float *of_read, *of_cells;                       /* of one step: (TOGETHER, room), (TOGETHER, 16 chunks) */
+    long pitch, room;
 } Gradient;
 
 /* Of 16 units of the row `first` + i at step t: the gradients of the sums for their gates, and of their cells a step before. */
@@ -92,16 +122,27 @@ INLINE void gate_gradient(const Gradient *g, Sizes sizes, long first, long i, lo
     store(carried, of_cell * forget);
 }
 
-/* `vectors` vectors, from `column` on, of the gradient of what step t of the rows has read. */
+/* `vectors` vectors, from `column` on, of the gradient of what step t of the rows from `first` + i on has read. */
 INLINE void read_gradient(
-    int wide, const int vectors, const Gradient *g, Sizes sizes, long first, long count, long column, long t) {
+    int wide, const int rows, const int vectors, const Gradient *g, Sizes sizes, long first, long i, long count, long column,
+    long t) {
     const long width = 4 * sizes.units;
     const float *sums[ROWS];
     v16 of_read[ROWS][4] = {};
-    UNROLL for (int i = 0; i < ROWS; i++) sums[i] = g->of_sums + ((first + at_most(i, count - 1)) * sizes.steps + t) * width;
-    multiply(ROWS, wide, vectors, of_read, sums, 1, g->weight + column, round_up(depth_of(sizes), LANES), width);
-    UNROLL for (int i = 0; i < ROWS; i++)
-        UNROLL for (int j = 0; j < vectors; j++) store(g->of_read + i * g->room + column + LANES * j, of_read[i][j]);
+    UNROLL for (int k = 0; k < rows; k++)
+        sums[k] = g->of_sums + ((first + i + at_most(k, count - 1)) * sizes.steps + t) * width;
+    multiply(rows, wide, vectors, of_read, sums, 1, g->weight + column, g->pitch, width);
+    for (long k = 0; k < count; k++)
+        UNROLL for (int j = 0; j < vectors; j++) store(g->of_read + (i + k) * g->room + column + LANES * j, of_read[k][j]);
+}
+
+INLINE void read_gradients(
+    int wide, const int vectors, const Gradient *g, Sizes sizes, long first, long count, long column, long t) {
+    for (long i = 0; i < count; i += ROWS) {
+        const long left = at_most(ROWS, count - i);
+        if (left > FEW) read_gradient(wide, ROWS, vectors, g, sizes, first, i, left, column, t);
+        else read_gradient(wide, FEW, vectors, g, sizes, first, i, left, column, t);
+    }
 }
 
 INLINE void step_back(int wide, const Gradient *g, Sizes sizes, long first, long count, long t) {
@@ -109,10 +150,10 @@ INLINE void step_back(int wide, const Gradient *g, Sizes sizes, long first, long
         for (long chunk = 0; chunk < chunks_of(sizes); chunk++) gate_gradient(g, sizes, first, i, chunk, t);
     for (long column = 0; column < depth_of(sizes); column += TILE) {
         const long vectors = (depth_of(sizes) - column + LANES - 1) / LANES;
-        if (vectors == 1) read_gradient(wide, 1, g, sizes, first, count, column, t);
-        else if (vectors == 2) read_gradient(wide, 2, g, sizes, first, count, column, t);
-        else if (vectors == 3) read_gradient(wide, 3, g, sizes, first, count, column, t);
-        else read_gradient(wide, 4, g, sizes, first, count, column, t);
+        if (vectors == 1) read_gradients(wide, 1, g, sizes, first, count, column, t);
+        else if (vectors == 2) read_gradients(wide, 2, g, sizes, first, count, column, t);
+        else if (vectors == 3) read_gradients(wide, 3, g, sizes, first, count, column, t);
+        else read_gradients(wide, 4, g, sizes, first, count, column, t);
     }
     for (long i = 0; i < count; i++) {
         float *out = g->of_inputs + ((first + i) * sizes.steps + t) * sizes.inputs;
@@ -120,18 +161,28 @@ INLINE void step_back(int wide, const Gradient *g, Sizes sizes, long first, long
     }
 }
 
-/* lstm_states_gradient(begin, end, weight, cells, gates, of_hidden, of_inputs, of_sums, T, E, H): the gradients of the rows
-   begin..end - 1. */
+/* Both weights side by side, (4 H, E + H), in rows `pitch` apart. */
+INLINE void join_weights(const float *weight_ih, const float *weight_hh, Sizes sizes, float *out, long pitch) {
+    for (long row = 0; row < 4 * sizes.units; row++) {
+        memcpy(out + row * pitch, weight_ih + row * sizes.inputs, sizes.inputs * sizeof(float));
+        memcpy(out + row * pitch + sizes.inputs, weight_hh + row * sizes.units, sizes.units * sizeof(float));
+    }
+}
+
+/* lstm_states_gradient(begin, end, weight_ih, weight_hh, cells, gates, of_hidden, of_inputs, of_sums, T, E, H): the gradients of
+   the rows begin..end - 1. */
 INLINE int lstm_states_gradient_body(int wide, const Argument *a) {
-    const Sizes sizes = {a[8].size, a[9].size, a[10].size};
-    const long room = round_up(depth_of(sizes), LANES) + LANES, size = ROWS * (room + chunks_of(sizes) * LANES);
-    float *carried = malloc(sizeof(float) * size);
-    const Gradient g = {a[2].address, a[3].address, a[4].address, a[5].address, a[6].address,
-                        a[7].address, carried,      carried + ROWS * room,      room};
+    const Sizes sizes = {a[9].size, a[10].size, a[11].size};
+    const long pitch = round_up(depth_of(sizes), LANES), room = pitch + LANES;
+    const long size = TOGETHER * (room + chunks_of(sizes) * LANES);
+    float *carried = calloc(size + 4 * sizes.units * pitch, sizeof(float)), *weight = carried + size;
+    const Gradient g = {weight,       a[4].address, a[5].address,              a[6].address, a[7].address,
+                        a[8].address, carried,      carried + TOGETHER * room, pitch,        room};
     if (!carried) return NO_MEMORY;
-    for (long first = a[0].size; first < a[1].size; first += ROWS) {
+    join_weights(a[2].address, a[3].address, sizes, weight, pitch);
+    for (long first = a[0].size; first < a[1].size; first += TOGETHER) {
         memset(carried, 0, sizeof(float) * size);
-        for (long t = sizes.steps; t-- > 0;) step_back(wide, &g, sizes, first, at_most(ROWS, a[1].size - first), t);
+        for (long t = sizes.steps; t-- > 0;) step_back(wide, &g, sizes, first, at_most(TOGETHER, a[1].size - first), t);
     }
     free(carried);
     return FINE;

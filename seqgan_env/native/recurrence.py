@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from seqgan_env import native
 from seqgan_env.native.linear import product
-from seqgan_env.native.lstm import by_chunks
+
+_SEQUENCES = 8  # grain
 
 
 def lstm_states(inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
@@ -40,26 +40,23 @@ class _States(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, has_gradient: bool, inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
         (batch, steps, num_inputs), num_units = inputs.shape, weight_hh.shape[1]
-        weight = torch.cat([weight_ih, weight_hh], 1)
-        packed = by_chunks(weight.t()).permute(2, 0, 1, 3).contiguous()  # (chunks, E + H, 4, native.LANES)
-        widths = (num_inputs + num_units, num_units, len(packed) * native.LANES)
+        num_chunks = -(-num_units // native.LANES)
+        widths = (num_inputs + num_units, num_units, num_chunks * native.LANES)
         read, hidden, cells = (torch.empty(batch, steps, width) for width in widths)
-        gates = torch.empty(batch, steps, len(packed) * native.TILE) if has_gradient else None
-        given, results = (inputs.contiguous(), packed, bias.contiguous()), (read, hidden, cells, gates)
-        native.run("lstm_states", batch, native.ROWS, *given, *results, steps, num_inputs, num_units)
-        ctx.save_for_backward(weight, read, cells, gates)
+        gates = torch.empty(batch, steps, num_chunks * native.TILE) if has_gradient else None
+        given, results = [x.contiguous() for x in (inputs, weight_ih, weight_hh, bias)], (read, hidden, cells, gates)
+        native.run("lstm_states", batch, _SEQUENCES, *given, *results, steps, num_inputs, num_units)
+        ctx.save_for_backward(weight_ih, weight_hh, read, cells, gates)
         return hidden
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weight, read, cells, gates = ctx.saved_tensors
-        batch, steps, num_units = grad.shape
-        num_inputs = weight.shape[1] - num_units
-        whole = F.pad(weight, (0, -weight.shape[1] % native.LANES))  # its rows are read by vectors
-        of_inputs, of_sums = torch.empty(batch, steps, num_inputs), torch.empty(batch, steps, len(weight))
-        given, results = (whole, cells, gates, grad.contiguous()), (of_inputs, of_sums)
-        native.run("lstm_states_gradient", batch, native.ROWS, *given, *results, steps, num_inputs, num_units)
+        weight_ih, weight_hh, read, cells, gates = ctx.saved_tensors
+        (batch, steps, num_units), num_inputs = grad.shape, weight_ih.shape[1]
+        of_inputs, of_sums = torch.empty(batch, steps, num_inputs), torch.empty(batch, steps, 4 * num_units)
+        given = [x.contiguous() for x in (weight_ih, weight_hh, cells, gates, grad)]
+        native.run("lstm_states_gradient", batch, _SEQUENCES, *given, of_inputs, of_sums, steps, num_inputs, num_units)
         of_sums = of_sums.flatten(0, 1)
         of_weight = product(of_sums.t(), read.flatten(0, 1))
         return None, of_inputs, *of_weight.split([num_inputs, num_units], 1), of_sums.sum(0)
