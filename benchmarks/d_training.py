@@ -134,7 +134,6 @@ def plot(runs: Sequence[Run], path: Path) -> None:
     left.set_ylabel("held-out accuracy")
     left.set_xlabel("epochs")
     right.set_xlabel("seconds of training")
-    right.set_xscale("log")
     left.legend(loc="lower right", fontsize=9)
     figure.suptitle("Training the paper's discriminator: mean and range over seeds")
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=110))
