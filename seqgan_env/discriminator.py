@@ -271,13 +271,20 @@ class DiscriminatorTrainer:
         """One step; the mean loss of the batch before it, in nats, as a number that still lies on the device."""
         discriminator, l2 = self.discriminator, self.discriminator.config.l2
         network = discriminator._network()
-        if type(discriminator) is Discriminator and native.usable(*network.parameters):
+        if self._is_for_kernels(network):
             dropout = discriminator._draw_dropout(rng)
             loss = train_step(discriminator._bank, network, self.optimizer, tokens, labels, dropout, l2)
         else:
             loss = self._step_by_torch(tokens, labels, rng)
         increment_version(self.optimizer.param_groups[0]["params"])  # which neither route does
         return loss.double()
+
+    def _is_for_kernels(self, network: Network) -> bool:
+        """Whether the kernels can do it, and nothing is otherwise than they know it: the network, what is trained, and how."""
+        group, *others = self.optimizer.param_groups
+        known = (type(self.discriminator), type(self.optimizer), others) == (Discriminator, torch.optim.Adam, [])
+        plain = not any(group.get(variant) for variant in ("weight_decay", "amsgrad", "maximize"))
+        return known and plain and all(p.requires_grad for p in network.parameters) and native.usable(*network.parameters)
 
     def _step_by_torch(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         output, l2 = self.discriminator.output, self.discriminator.config.l2

@@ -216,6 +216,19 @@ def test_a_score_is_bit_for_bit_the_same_in_any_batch() -> None:
     assert torch.equal(torch.cat([model.logits(part) for part in tokens.split([1, 2, 7, 90, 1000])]), together)
 
 
+def test_a_frozen_parameter_stays_and_another_optimizer_is_used() -> None:
+    tokens = random_model(EOS).sample(64, rng())
+    trainer = DiscriminatorTrainer(discriminator())
+    model, before = trainer.discriminator, trainer.discriminator.embedding.weight.clone()
+    model.embedding.weight.requires_grad_(False)
+    trainer.fit(tokens, tokens.flip(0), 1, rng(1))
+    assert torch.equal(model.embedding.weight, before)
+    trainer.optimizer = torch.optim.SGD(model.parameters(), lr=0.0)  # type: ignore[assignment]
+    others = [parameter.clone() for parameter in model.parameters()]
+    trainer.fit(tokens, tokens.flip(0), 1, rng(2))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), others, strict=True))
+
+
 def test_the_batch_size_is_a_setting_whose_default_is_that_of_the_size() -> None:
     task = make_task("oracle-tiny")
     chosen = [build_rewards(task, discriminator_size=size, d_batch_size=n) for size, n in (("small", None), ("paper", 7))]
