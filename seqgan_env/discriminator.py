@@ -6,6 +6,7 @@ D(Y) = sigmoid(w . highway(max over time of relu(convolutions of the embedded se
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -140,7 +141,7 @@ class Discriminator(nn.Module):
     @torch.no_grad()
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits (B,) of sequences (B, T), by the fastest exact route; no dropout, no gradient."""
-        route = self._logits_by_table if self._tables_pay(len(tokens)) else self.forward
+        route = self._route_by_tables() if self._tables_pay(len(tokens)) else self.forward
         return torch.cat([route(part) for part in tokens.split(_SEQUENCES_PER_CHUNK)])
 
     def score(self, tokens: Tensor) -> Tensor:
@@ -192,23 +193,28 @@ class Discriminator(nn.Module):
             taps = convolution.weight.permute(2, 1, 0)  # (width, E, C)
             self._tables.append(torch.matmul(self.embedding.weight, taps).flatten(0, 1).contiguous())  # (width * (V + 1), C)
 
-    def _logits_by_table(self, tokens: Tensor) -> Tensor:
+    def _route_by_tables(self) -> Callable[[Tensor], Tensor]:
+        """Logits (B,) of sequences (B, T) by tables of the present parameters."""
         if self._tables_version != self._parameters_version():
             self._build_tables()
-        features, half = self._features_by_table(tokens), self._half_highway
-        if native.usable(features, *self.parameters()):
-            if half:
-                return half_head_logits(features, *half, self.output.weight, self.output.bias)
-            return head_logits(features, self._network())
-        if not half:
+        return self._logits_by_kernels if native.usable(*self.parameters()) else self._logits_by_torch
+
+    def _logits_by_kernels(self, tokens: Tensor) -> Tensor:
+        assert self._table is not None
+        network = self._network()
+        features = pool_tables(self._bank, tokens, self._table, torch.cat(network.biases), len(network.embedding))
+        if self._half_highway is None:
+            return head_logits(features, network)
+        return half_head_logits(features, *self._half_highway, network.output, network.output_bias)
+
+    def _logits_by_torch(self, tokens: Tensor) -> Tensor:
+        features = self._features_by_tables(tokens)
+        if self._half_highway is None:
             return self._head(features)
-        z = F.linear(features.to(torch.bfloat16), *half).to(torch.float32)
+        z = F.linear(features.to(torch.bfloat16), *self._half_highway).to(torch.float32)
         return self._output(_pass_highway(z, features))
 
-    def _features_by_table(self, tokens: Tensor) -> Tensor:
-        if self._table is not None and native.usable(*self.parameters()):
-            bias, rows = torch.cat(self._weights()[1]), self.spec.vocab_size + 1
-            return pool_tables(self._bank, tokens, self._table, bias, rows)
+    def _features_by_tables(self, tokens: Tensor) -> Tensor:
         features = []
         for convolution, table in zip(self._filters(), self._tables, strict=True):
             width = convolution.kernel_size[0]

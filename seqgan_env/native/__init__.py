@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 LANES = 16  # of a vector, as in vectors.h
+ROWS = 6  # of a register block, as in vectors.h
 TILE = 64  # columns of a packed weight that stand together, as in vectors.h
 BLOCK = 96  # rows that a kernel works on at once, as in softmax.h
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from seqgan_env import native
 
-_ROWS = 6  # rows of a register block, as in vectors.h
 _BLOCK = 4096  # numbers that are worked on at once, as in adam.c
 
 
@@ -38,7 +37,7 @@ def adam_step(optimizer: torch.optim.Adam, gradients: Iterable[tuple[Tensor, Ten
     table = torch.tensor([[*_addresses(p, s), g.data_ptr(), p.numel()] for p, g, s in parameters])
     native.run("adam", sum(-(-p.numel() // _BLOCK) for p, _, _ in parameters), 1, table, len(table), *numbers)
     given = (factors.left, factors.right, weight.detach(), state["exp_avg"], state["exp_avg_sq"])
-    native.run("adam_product", len(weight), _ROWS, *given, weight.shape[1], factors.left.shape[1], *numbers)
+    native.run("adam_product", len(weight), native.ROWS, *given, weight.shape[1], factors.left.shape[1], *numbers)
 
 
 def _advance(optimizer: torch.optim.Adam, parameter: Tensor) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from seqgan_env import native
 
-_ROWS = 6  # rows of a register block, as in vectors.h
 _DEEP, _SHALLOW = 2048, 512  # depth of the blocks of b: deep where few blocks are copied, shallow where many are
 _CHUNK = 960  # rows between two visits of a block
 
@@ -26,7 +25,7 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None, by_rows: bool = Tr
     """
     (rows, depth), columns = a.shape, b.shape[1]
     out = torch.empty(rows, columns)
-    size, grain, most = (rows, _ROWS, _DEEP) if by_rows else (columns, native.TILE, _SHALLOW)
+    size, grain, most = (rows, native.ROWS, _DEEP) if by_rows else (columns, native.TILE, _SHALLOW)
     stored = a if a.is_contiguous() else a.t()
     strides = (depth, 1) if stored is a else (1, rows)
     layout = (b, columns, bias, out, columns, rows, columns, depth, _CHUNK, most)
