@@ -1,0 +1,145 @@
+"""How far a policy G is from an oracle O when both densities are known, each number with its standard error.
+
+With r(Y) = log p_G(Y) - log p_O(Y), all of these are means over sequences of G and of O:
+
+- KL(G||O) = E_G r and KL(O||G) = -E_O r.
+- Jensen-Shannon: (E_G log 2g/(g+o) + E_O log 2o/(g+o)) / 2, as a share of its maximum ln 2.
+- Total variation: E_G (1 - o/g)+, which is E_O (1 - g/o)+; its maximum is 1.
+- Precision and recall (Sajjadi et al. 2018, "Assessing generative models via precision and recall"): the
+  largest F_1/8 and F_8 on the curve alpha(s) = E_G min(1, s o/g), beta(s) = alpha(s) / s.
+
+A divergence that is proper, such as these, is lowest for the oracle itself and for nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+SATURATED = 0.99  # above this share of their maximum, `js` and `tv` no longer tell policies apart
+
+_F_WEIGHT = 8.0  # of recall against precision, as Sajjadi et al. have it
+_LOG_SLOPES = np.linspace(-8.0, 8.0, 129)  # of the precision-recall curve
+
+
+@dataclass(frozen=True)
+class LogRatios:
+    """log p_G(Y) - log p_O(Y), in nats, of sequences of both sides.
+
+    A mixture can be measured by the sequences of its parts: every part is a stratum, and the mean of a
+    mixture is the weighted mean of its strata. Draws of the same number share their randomness across strata
+    and policies, so that differences of policies have small errors.
+
+    Attributes:
+        generated: (K, n) at draws of G, by stratum; finite.
+        weights: (K,) of the strata; they sum to 1.
+        real: (m,) at draws of O; minus infinity where G cannot write the sequence.
+    """
+
+    generated: np.ndarray
+    weights: np.ndarray
+    real: np.ndarray
+
+    @classmethod
+    def of(cls, generated: Sequence[Tensor], weights: Sequence[float], real: Tensor) -> LogRatios:
+        """From tensors: `generated` holds one (n,) for each of the `weights`, `real` is (m,)."""
+        strata = np.stack([values.double().cpu().numpy() for values in generated])
+        return cls(strata, np.asarray(weights, dtype=float), real.double().cpu().numpy())
+
+
+def divergences(ratios: LogRatios, num_tokens: float) -> dict[str, float]:
+    """Every divergence and its standard error, `NAME_error`.
+
+    Args:
+        ratios: of the policy and the oracle.
+        num_tokens: of a real sequence, the mean; what the KL divergences are divided by, whoever is
+            measured. All others are of whole sequences.
+
+    Returns:
+        `kl_reverse` KL(G||O), `kl_forward` KL(O||G) and their mean `kl_mean`, in nats per token; `js` and `tv`
+        as shares of their maximum; `precision` and `recall`, 0 to 1.
+    """
+    reverse = _Mean.over(_by_draw(ratios, ratios.generated) / num_tokens)
+    forward = _Mean.over(-ratios.real / num_tokens)
+    found = {
+        "kl_reverse": reverse,
+        "kl_forward": forward,
+        "kl_mean": _average(reverse, forward),
+        "js": _jensen_shannon(ratios),
+        "tv": _total_variation(ratios),
+    }
+    found |= _precision_and_recall(ratios)
+    values = {name: mean.value for name, mean in found.items()}
+    errors = {f"{name}_error": mean.error for name, mean in found.items()}
+    return values | errors
+
+
+def difference_error(a: LogRatios, b: LogRatios, num_tokens: float) -> float:
+    """Standard error of the difference of two policies' `kl_mean`, paired by the number of the draw.
+
+    Both must have been measured with the same real sequences and the same randomness.
+    """
+    reverse = _Mean.over((_by_draw(a, a.generated) - _by_draw(b, b.generated)) / num_tokens)
+    forward = _Mean.over((b.real - a.real) / num_tokens)
+    return _average(reverse, forward).error
+
+
+@dataclass(frozen=True)
+class _Mean:
+    """A mean and its standard error."""
+
+    value: float
+    error: float
+
+    @classmethod
+    def over(cls, values: np.ndarray) -> _Mean:
+        """The mean of `values` (n,); infinite, with no error, where one of them is."""
+        if not np.isfinite(values).all():
+            return cls(float(values.mean()), math.nan)
+        return cls(float(values.mean()), float(values.std()) / math.sqrt(len(values)))
+
+
+def _average(a: _Mean, b: _Mean) -> _Mean:
+    """Half the sum of two independent means."""
+    return _Mean((a.value + b.value) / 2, math.hypot(a.error, b.error) / 2)
+
+
+def _by_draw(ratios: LogRatios, values: np.ndarray) -> np.ndarray:
+    """Values (K, n) of the strata as one (n,): the weighted sum of the draws of the same number."""
+    combined: np.ndarray = ratios.weights @ values
+    return combined
+
+
+def _jensen_shannon(ratios: LogRatios) -> _Mean:
+    at_generated = 1 - np.logaddexp(0, -ratios.generated) / math.log(2)
+    at_real = 1 - np.logaddexp(0, ratios.real) / math.log(2)
+    return _average(_Mean.over(_by_draw(ratios, at_generated)), _Mean.over(at_real))
+
+
+def _total_variation(ratios: LogRatios) -> _Mean:
+    at_generated = -np.expm1(np.minimum(-ratios.generated, 0))
+    at_real = -np.expm1(np.minimum(ratios.real, 0))
+    return _average(_Mean.over(_by_draw(ratios, at_generated)), _Mean.over(at_real))
+
+
+def _precision_and_recall(ratios: LogRatios) -> dict[str, _Mean]:
+    """The largest F_1/8 and F_8 over the slopes of the curve; the error is that at the best slope."""
+    curve = [_alpha(ratios, log_slope) for log_slope in _LOG_SLOPES]
+    found = {}
+    for name, weight in (("precision", 1 / _F_WEIGHT), ("recall", _F_WEIGHT)):
+        # F = (1 + w^2) p r / (w^2 p + r) with p = alpha and r = alpha / slope
+        factors = (1 + weight**2) / (weight**2 * np.exp(_LOG_SLOPES) + 1)
+        best = int(np.argmax([factor * alpha.value for factor, alpha in zip(factors, curve, strict=True)]))
+        found[name] = _Mean(factors[best] * curve[best].value, factors[best] * curve[best].error)
+    return found
+
+
+def _alpha(ratios: LogRatios, log_slope: float) -> _Mean:
+    """E_G min(1, s o/g), which is E_O min(s, g/o): the mean of both estimates."""
+    at_generated = np.exp(np.minimum(0, log_slope - ratios.generated))
+    at_real = np.exp(np.minimum(log_slope, ratios.real))
+    return _average(_Mean.over(_by_draw(ratios, at_generated)), _Mean.over(at_real))
