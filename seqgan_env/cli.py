@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from seqgan_env import run_directory
 from seqgan_env.adversarial import evaluate_task
 from seqgan_env.arguments import Parser, add_settings, given_settings, positive
 from seqgan_env.bench import commands as bench_commands
+from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.likelihood import sample_sequences
+from seqgan_env.metrics.score import RANKING, REFEREED, SCORES
 from seqgan_env.names import choose
 from seqgan_env.plugins import agent_names
 from seqgan_env.rewards import FORMS, SOURCES
@@ -30,22 +33,32 @@ from seqgan_env.train import Run, Trainer, at_temperature, load_run, tensorboard
 from seqgan_env.types import HasEstimates, WritesFiles
 
 ROWS = {
-    "mle": "MLE (best validation)",
-    "mle_at_temperature": "MLE at the same nll_gen",
+    "mle": "MLE",
+    "best_knob": "best knob",
     "constant": "constant reward",
     "agent": "agent",
 }
 COLUMNS = {
-    "nll_oracle": "nll_oracle ↓",
-    "nll_gen": "nll_gen ↓",
-    "entropy": "entropy",
+    "score": "score ↑",
+    "score_reverse": "  in KL(G||O) alone ↑",
+    "score_forward": "  in KL(O||G) alone ↑",
+    "referee_score": "referee's score ↑",
+    "kl_mean": "mean of both KLs ↓",
     "kl_reverse": "KL(G||O) ↓",
     "kl_forward": "KL(O||G) ↓",
+    "js": "JS / ln 2 ↓",
+    "tv": "total variation ↓",
+    "precision": "precision ↑",
+    "recall": "recall ↑",
+    "referee_js": "referee's JS / ln 2 ↓",
+    "nll_oracle": "nll_oracle",
+    "nll_gen": "nll_gen ↓",
+    "entropy": "entropy",
     "perplexity_heldout": "perplexity ↓",
-    "bleu2": "BLEU-2 ↑",
-    "bleu3": "BLEU-3 ↑",
-    "bleu4": "BLEU-4 ↑",
-    "bleu5": "BLEU-5 ↑",
+    "bleu2": "BLEU-2",
+    "bleu3": "BLEU-3",
+    "bleu4": "BLEU-4",
+    "bleu5": "BLEU-5",
     "self_bleu4": "Self-BLEU-4 ↓",
     "distinct2": "distinct-2 ↑",
     "perplexity_samples": "perplexity of samples",
@@ -56,8 +69,6 @@ COLUMNS = {
     "pitch_class_divergence": "pitch-class divergence ↓",
     "interval_divergence": "interval divergence ↓",
     "effective_vocabulary": "eff. vocab.",
-    "frontier_gain": "frontier gain ↑",
-    "bleu_frontier_gain": "BLEU frontier gain ↑",
 }
 
 
@@ -160,9 +171,9 @@ class LiveProgress:
         "nll_validation",
         "task/nll_oracle",
         "task/nll_gen",
-        "task/frontier_gain",
+        "task/score",
         "discriminator/accuracy_heldout",
-        "temperature",
+        "kl_mean",
         "agent/reward",
     )
 
@@ -199,35 +210,63 @@ def _print_table(console: Console, run: Run) -> None:
     table = Table(title=f"{settings.task}, {settings.agent}, source {settings.source}, seed {settings.seed}")
     table.add_column("")
     for name in who:
-        temperature = run.metrics[name].get("temperature")
-        table.add_column(
-            ROWS[name] + (f" (T {temperature:.2f})" if temperature else ""),
-            justify="right",
-            style="bold" if name == "agent" else "",
-        )
+        turned = f"\n{run.best_knob}" if name == "best_knob" else ""
+        table.add_column(ROWS[name] + turned, justify="right", style="bold" if name == "agent" else "")
     for name, label in COLUMNS.items():
         if any(name in run.metrics[policy] for policy in who):
-            table.add_row(label, *[f"{run.metrics[policy][name]:.3f}" if name in run.metrics[policy] else "" for policy in who])
+            table.add_row(label, *[_cell(run.metrics[policy], name) for policy in who])
+    table.caption = _errors(run)
     console.print(table)
     console.print(_verdict(run), highlight=False)
 
 
+def _cell(metrics: Mapping[str, float], name: str) -> str:
+    """A metric as it stands in the table; a divergence that no longer tells policies apart says so."""
+    if name not in metrics:
+        return ""
+    saturated = name in ("js", "tv") and metrics[name] > SATURATED
+    digits = 4 if name in _FINE else 3
+    return f"{metrics[name]:.{digits}f}" + " saturated" * saturated
+
+
+def _errors(run: Run) -> str:
+    """The standard errors of what ranks, the largest of all policies."""
+    found = {}
+    for score in (RANKING, REFEREED):
+        errors = [row.get(f"{score.divergence}_error", math.nan) for row in run.metrics.values()]
+        known = [error for error in errors if math.isfinite(error)]
+        if known:
+            found[COLUMNS[score.divergence].removesuffix(" ↓")] = max(known)
+    return "; ".join(f"standard error of {label}: {error:.4f}" for label, error in found.items())
+
+
+_FINE = {"kl_mean", *(score.name for score in SCORES)}  # differences in the third digit count
+
+
 def _verdict(run: Run) -> str:
-    """One sentence on what the adversarial phase did, from this one seed."""
+    """Two sentences on what the adversarial phase did, from this one seed."""
     if run.interrupted:
         return "Interrupted: the table shows what there was."
-    mle, agent, constant = (run.metrics.get(name, {}) for name in ("mle", "agent", "constant"))
-    quality, sign = ("nll_oracle", 1.0) if "nll_oracle" in agent else ("bleu4", -1.0)
-    if quality not in mle or quality not in agent:
-        return ""
-    against = [
-        f"{sign * (other[quality] - agent[quality]):+.3f} against {label}"
-        for label, other in (("MLE", mle), ("the constant reward", constant))
-        if other
-    ]
-    gain = agent.get("frontier_gain")
-    knob = "" if gain is None else f"; against what temperature alone reaches at the same diversity: {gain:+.3f}"
-    return f"Gain in {quality} (positive is better; one seed): {', '.join(against)}{knob}."
+    agent = run.metrics.get("agent", {})
+    score = next((score for score in (RANKING, REFEREED) if score.name in agent), None)
+    if score is None:
+        return "No score: without a policy whose temperature can be turned there is no knob to beat."
+    value = agent[score.name]
+    error = "" if run.score_error is None else f" ± {run.score_error:.4f}"
+    says = _meaning(value, run.score_error)
+    return (
+        f"Score {value:+.4f}{error} {score.unit} against the best knob of maximum likelihood ({run.best_knob}): {says}. "
+        "The error is that of the draws; one seed says nothing about another."
+    )
+
+
+def _meaning(value: float, error: float | None) -> str:
+    """What a score says, at two standard errors."""
+    if not math.isfinite(value):
+        return "the agent gives some real sequences no probability at all"
+    if error is not None and abs(value) <= 2 * error:
+        return "no difference; a knob does as well"
+    return "nearer to the truth than any knob" if value > 0 else "further from the truth than a knob reaches without training"
 
 
 def _sample(arguments: argparse.Namespace) -> int:

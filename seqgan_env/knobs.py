@@ -8,7 +8,7 @@ temperatures does better, and beats any score that temperature alone defines).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -22,6 +22,7 @@ from seqgan_env.types import RolloutPolicy
 
 _CHOICE = 0x6B6E6F62  # separates the draw of a mixture's part from the draws of its tokens
 _LOGITS_AT_ONCE = 2**24
+_BELOW_ONE = 1 - 2**-23  # times a float32 it is a smaller float32
 
 
 class LikelihoodPolicy(RolloutPolicy, HasLogProb, Protocol):
@@ -52,6 +53,23 @@ class Knob(Protocol):
 
     def __call__(self, policy: RolloutPolicy) -> LikelihoodPolicy:
         """The turned policy; the given one stays as it is."""
+        ...
+
+
+@runtime_checkable
+class MeasuresKnobs(Protocol):
+    """A task that can say what the knobs of a policy reach."""
+
+    def knobs_of(self, policy: RolloutPolicy, more: Sequence[Knob]) -> list[Knob]:
+        """The knobs of this task that fit a policy, and `more`; `UNTURNED` is among them."""
+        ...
+
+    def measure_knobs(self, policy: RolloutPolicy, knobs: Sequence[Knob], seed: int) -> Iterator[dict[str, float]]:
+        """The metrics of every knob, those of `evaluate` for this seed, beside the divergences by which the best is chosen."""
+        ...
+
+    def paired_error(self, policy: RolloutPolicy, other: RolloutPolicy, seed: int) -> float | None:
+        """The standard error of the difference of two policies' ranking divergence; None where the task cannot tell."""
         ...
 
 
@@ -227,7 +245,9 @@ class TruncatedPolicy:
             if t < spec.min_length:
                 logits[:, spec.eos_token] = -torch.inf
             cumulative = self._truncated(logits).exp().cumsum(1)
-            drawn = (draws[:, t : t + 1] * cumulative[:, -1:] >= cumulative).sum(1)
+            total = cumulative[:, -1:]
+            threshold = torch.minimum(draws[:, t : t + 1] * total, total * _BELOW_ONE)  # a product may round up
+            drawn = (threshold >= cumulative).sum(1)
             tokens[:, t] = torch.where(~ended & (lengths <= t), drawn, tokens[:, t])
             inputs = tokens[:, t].clamp(max=spec.vocab_size - 1)
             if spec.eos_token is not None:
@@ -260,10 +280,10 @@ def _language_model(policy: RolloutPolicy, knob: str) -> LanguageModel:
 
 UNTURNED = Temperature(1.0)
 
-_TEMPERATURES = (1.2, 1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3)
+_TEMPERATURES = (1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5, 0.3)
 _LOW, _HIGH = (0.9, 0.8, 0.7, 0.5, 0.3), (1.0, 1.1)
 _WEIGHTS = (0.1, 0.25, 0.5, 0.75, 0.9)
-_TRUNCATIONS: tuple[Knob, ...] = (TopP(0.95), TopP(0.9), TopK(10))
+_TRUNCATIONS: tuple[Knob, ...] = (TopP(0.9), TopK(10))
 
 
 def _mixtures(low: Sequence[Knob], high: Sequence[Knob], weights: Sequence[float]) -> tuple[Knob, ...]:
@@ -283,6 +303,17 @@ KNOBS: tuple[Knob, ...] = (
     *_TRUNCATIONS,
     *_mixtures(_TRUNCATIONS, [UNTURNED], (0.5, 0.9)),
 )
+
+_SORTABLE = 1_000  # a larger vocabulary takes too long to be sorted at every step
+
+
+def knobs_for(policy: object, vocab_size: int, knobs: Sequence[Knob]) -> list[Knob]:
+    """The knobs that fit a policy; without truncations where the vocabulary is large."""
+    fitting = [knob for knob in knobs if knob.fits(policy)]
+    if vocab_size <= _SORTABLE:
+        return fitting
+    return [knob for knob in fitting if all(isinstance(part, Temperature) for part, _ in parts_of(knob))]
+
 
 # On real data every knob needs samples and classifiers of its own.
 FEW_KNOBS: tuple[Knob, ...] = (

@@ -1,53 +1,93 @@
-"""The picture of a run: learning curves with the references beside them, and the quality-diversity plane."""
+"""The picture of a run: learning curves with the rivals beside them, and the planes in which knobs trade."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqgan_env.metrics.frontier import Plane, denser, planes
 from seqgan_env.run_directory import write_atomically
 
-Rows = Sequence[Mapping[str, float]]
+Row = Mapping[str, float]
+Rows = Sequence[Row]
+Named = Mapping[str, Row]  # metrics by policy or by knob
 
-_COLOURS = {"mle": "#4c72b0", "mle_at_temperature": "#8c8c8c", "agent": "#c44e52", "constant": "#dd8452"}
+_COLOURS = {"mle": "#4c72b0", "best_knob": "#8c8c8c", "agent": "#c44e52", "constant": "#dd8452"}
 _LABELS = {
     "mle": "MLE (best validation)",
-    "mle_at_temperature": "MLE at a temperature",
+    "best_knob": "best knob of MLE",
     "agent": "agent",
     "constant": "constant reward",
 }
 _AXES = {
-    "nll_oracle": "nll_oracle (nats per token), lower is better",
-    "nll_gen": "nll_gen on held-out data (nats per token), lower is better",
-    "bleu4": "BLEU-4 against held-out data, higher is better",
-    "self_bleu4": "Self-BLEU-4, lower is more diverse",
+    "kl_mean": "mean of both KL divergences (nats per token)",
+    "kl_reverse": "KL(G||O) (nats per token)",
+    "kl_forward": "KL(O||G) (nats per token)",
+    "nll_oracle": "nll_oracle (nats per token)",
+    "nll_gen": "nll_gen on held-out data (nats per token)",
+    "bleu4": "BLEU-4 against held-out data",
+    "self_bleu4": "Self-BLEU-4",
+    "referee_js": "JS divergence, lower bound (share of ln 2)",
 }
 
 
-def plot_curves(history: Rows, frontier: Rows, metrics: Mapping[str, Mapping[str, float]], path: Path) -> None:
-    """Writes the run as a PNG: pre-training, quality, diversity, the quality-diversity planes, discriminator and reward.
+@dataclass(frozen=True)
+class Plane:
+    """Two metrics between which knobs trade.
+
+    Attributes:
+        x: a metric; low is good.
+        y: a metric.
+        title: of the picture.
+    """
+
+    x: str
+    y: str
+    title: str
+
+    def holds(self, metrics: Row) -> bool:
+        """Whether a policy with these metrics has a finite place in the plane."""
+        return all(math.isfinite(metrics.get(name, math.nan)) for name in (self.x, self.y))
+
+
+# What is shown of a run, by the metric that it must have.
+_BY_ROUND = {"kl_mean": ("kl_mean", "nll_oracle", "nll_gen"), "bleu4": ("bleu4", "self_bleu4", "nll_gen")}
+_PLANES = (
+    Plane("kl_forward", "kl_reverse", "Both divergences: towards the lower left is better"),
+    Plane("nll_gen", "nll_oracle", "Likelihoods: a mixture wins here, so nothing is ranked"),
+    Plane("self_bleu4", "bleu4", "Quality against variety: nothing is ranked here"),
+)
+
+
+def plot_curves(history: Rows, knobs: Named, metrics: Named, path: Path) -> None:
+    """Writes the run as a PNG: pre-training, metrics by round, the planes, the referee, discriminator and reward.
 
     Args:
         history: rows of MLE epochs (`phase` 0) and rounds (`phase` 1).
-        frontier: metrics of the pre-trained policy by temperature.
+        knobs: by name what the knobs of the pre-trained policy reach.
         metrics: final metrics by policy.
         path: of the PNG.
     """
     from matplotlib.figure import Figure  # loaded only where something is drawn
 
-    found = planes(next(iter(metrics.values()), {}))
-    by_round = list(dict.fromkeys(name for plane in found for name in (plane.quality, plane.diversity)))
-    columns = -(-(3 + len(by_round) + len(found)) // 2)
+    anyone = next(iter(metrics.values()), {})
+    by_round = next((names for needed, names in _BY_ROUND.items() if needed in anyone), ())
+    planes = [plane for plane in _PLANES if plane.holds(anyone)]
+    judged = {who: row for who, row in metrics.items() if "referee_js" in row}
+    num_panels = 3 + len(by_round) + len(planes) + bool(judged)
+    columns = -(-num_panels // 2)
     figure = Figure(figsize=(4.7 * columns, 7.5), layout="constrained")
     panels = iter(figure.subplots(2, columns, squeeze=False).ravel())
     epochs, rounds = [row for row in history if not row["phase"]], [row for row in history if row["phase"]]
     _pretraining(next(panels), epochs)
     for name in by_round:
         _by_round(next(panels), rounds, name, metrics)
-    for plane in found:
-        _plane(next(panels), rounds, frontier, metrics, plane)
+    for plane in planes:
+        _plane(next(panels), rounds, knobs, metrics, plane)
+    if judged:
+        _referee(next(panels), judged)
     _discriminator(next(panels), rounds)
     _reward(next(panels), rounds)
     for unused in panels:
@@ -64,46 +104,59 @@ def _pretraining(axes: Any, epochs: Rows) -> None:
     _decorate(axes, "Pre-training by maximum likelihood", "epoch", "-log p (nats per token)")
 
 
-def _by_round(axes: Any, rounds: Rows, name: str, metrics: Mapping[str, Mapping[str, float]]) -> None:
+def _by_round(axes: Any, rounds: Rows, name: str, metrics: Named) -> None:
     _line(axes, rounds, f"task/{name}", _LABELS["agent"], _COLOURS["agent"])
-    for who in _COLOURS if not rounds else ("mle", "mle_at_temperature", "constant"):
-        if name in metrics.get(who, {}):
+    for who in _COLOURS if not rounds else ("mle", "best_knob", "constant"):
+        if math.isfinite(metrics.get(who, {}).get(name, math.nan)):
             axes.axhline(metrics[who][name], label=_LABELS[who], color=_COLOURS[who], linestyle="--", linewidth=1.2)
     _legend(axes)
-    _decorate(axes, f"{name} by round", "round", _AXES[name].split(",")[0])
+    _decorate(axes, f"{name} by round", "round", _AXES[name])
 
 
-def _plane(axes: Any, rounds: Rows, frontier: Rows, metrics: Mapping[str, Mapping[str, float]], plane: Plane) -> None:
-    x, y, curve = plane.diversity, plane.quality, denser(frontier)
-    if frontier:
-        axes.plot([r[x] for r in curve], [r[y] for r in curve], color=_COLOURS["mle"], label="MLE, temperature only")
-        for row in frontier[:: max(1, len(frontier) // 6)]:
-            axes.annotate(f"{row['temperature']:.2f}", (row[x], row[y]), fontsize=7, color=_COLOURS["mle"], clip_on=True)
-    path = [r for r in rounds if f"task/{x}" in r]
+def _plane(axes: Any, rounds: Rows, knobs: Named, metrics: Named, plane: Plane) -> None:
+    """Knobs as points, temperatures as a curve, the agent's way and where everybody ended."""
+    x, y = plane.x, plane.y
+    places = {name: row for name, row in knobs.items() if plane.holds(row)}
+    mixed = [row for row in places.values() if "temperature" not in row]
+    axes.plot([row[x] for row in mixed], [row[y] for row in mixed], ".", color="#bbbbbb", label="mixtures, truncations")
+    curve = sorted((row for row in places.values() if "temperature" in row), key=lambda row: row["temperature"])
+    axes.plot([row[x] for row in curve], [row[y] for row in curve], ".-", color=_COLOURS["mle"], label="temperatures")
+    for row in curve:
+        axes.annotate(f"{row['temperature']:g}", (row[x], row[y]), fontsize=7, color=_COLOURS["mle"], clip_on=True)
+    path = [row for row in rounds if f"task/{x}" in row]
     if path:
         line = {"color": _COLOURS["agent"], "linewidth": 0.8, "label": "agent by round"}
-        axes.plot([r[f"task/{x}"] for r in path], [r[f"task/{y}"] for r in path], ".-", **line)
+        axes.plot([row[f"task/{x}"] for row in path], [row[f"task/{y}"] for row in path], ".-", **line)
     for who, values in metrics.items():
         if plane.holds(values):
             marker = "*" if who == "agent" else "o"
             axes.plot(values[x], values[y], marker, color=_COLOURS[who], markersize=9, label=_LABELS[who])
-    _zoom(axes, curve, metrics, plane)
+    _zoom(axes, [(row[x], row[y]) for row in places.values()], metrics, plane)
     _legend(axes)
-    _decorate(axes, "Quality against diversity (numbers: temperature)", _AXES[x], _AXES[y].split(",")[0])
+    _decorate(axes, plane.title, _AXES[x], _AXES[y])
 
 
-def _zoom(axes: Any, frontier: Rows, metrics: Mapping[str, Mapping[str, float]], plane: Plane) -> None:
-    """Shows what is near the policies; the coldest temperatures would squeeze everything else into a corner."""
-    found = [(m[plane.diversity], m[plane.quality]) for m in metrics.values() if plane.holds(m)]
+def _zoom(axes: Any, knobs: Sequence[tuple[float, float]], metrics: Named, plane: Plane) -> None:
+    """Shows what is near the policies; the coldest knobs would squeeze everything else into a corner."""
+    found = [(row[plane.x], row[plane.y]) for row in metrics.values() if plane.holds(row)]
     if not found:
         return
     low, high = min(x for x, _ in found), max(x for x, _ in found)
     margin = max(0.03, 0.6 * (high - low))
-    near = [row for row in frontier if low - margin <= row[plane.diversity] <= high + margin]
-    seen = found + [(row[plane.diversity], row[plane.quality]) for row in near]
+    seen = found + [point for point in knobs if low - margin <= point[0] <= high + margin]
     bottom, top = min(y for _, y in seen), max(y for _, y in seen)
     axes.set_xlim(low - margin, high + margin)
     axes.set_ylim(bottom - 0.08 * (top - bottom + 0.01), top + 0.08 * (top - bottom + 0.01))
+
+
+def _referee(axes: Any, judged: Named) -> None:
+    """The referee's bound for every policy with its standard error."""
+    for place, (who, row) in enumerate(judged.items()):
+        error = row.get("referee_js_error", 0.0)
+        axes.errorbar(row["referee_js"], -place, xerr=error, fmt="o", color=_COLOURS[who], capsize=3)
+    axes.set_yticks([-place for place in range(len(judged))], [_LABELS[who] for who in judged])
+    axes.margins(y=0.3)
+    _decorate(axes, "Referee: how far from real data (lower is better)", _AXES["referee_js"], "")
 
 
 def _discriminator(axes: Any, rounds: Rows) -> None:

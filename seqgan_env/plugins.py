@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
+from seqgan_env.knobs import Knob
 from seqgan_env.names import choose
 from seqgan_env.types import GeneratorAgent
 from seqgan_env.vector_env import TokenVectorEnv
@@ -43,6 +45,26 @@ def load_agent_class(name: str) -> type:
     if missing:
         raise ValueError(f"agent {name!r} has no {' and no '.join(missing)}; an agent needs {', '.join(_NEEDED)}")
     return cls
+
+
+def load_knobs(name: str | None) -> list[Knob]:
+    """The knobs that `package.module:NAME` is, one or a sequence of them; none for None.
+
+    Raises:
+        ValueError: there is no such object, or it is no knob.
+    """
+    if name is None:
+        return []
+    module_name, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute, None)
+    except (ImportError, ValueError) as problem:
+        raise ValueError(f"knob {name!r} cannot be imported: {problem}") from problem
+    knobs: list[Any] = list(found) if isinstance(found, Sequence) else [found]
+    for knob in knobs:
+        if not isinstance(knob, Knob):
+            raise ValueError(f"knob {name!r} is {knob!r}; a knob has a name, fits(policy) and can be called with a policy")
+    return knobs
 
 
 def accepts(name: str, option: str) -> bool:

@@ -106,7 +106,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"weights file {path} is missing or damaged: {problem}") from problem
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes rows that may have different keys as one table, atomically; what a row lacks stays empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
 

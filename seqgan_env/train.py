@@ -1,29 +1,31 @@
-"""A whole run: pre-training, the temperature frontier, Algorithm 1, the constant-reward control, and what is written of them."""
+"""A whole run: pre-training, its knobs, Algorithm 1, the constant-reward control, and what is written of them."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from seqgan_env import run_directory
 from seqgan_env.adversarial import Progress, evaluate_task, pretrain_policy, silent, train_adversarial
-from seqgan_env.metrics.frontier import TEMPERATURES, Frontiers
+from seqgan_env.knobs import UNTURNED, MeasuresKnobs, Temperature
 from seqgan_env.metrics.likelihood import sample_sequences
+from seqgan_env.metrics.score import RANKING, REFEREED, SELECT, best_knob, scores
 from seqgan_env.plots import plot_curves
-from seqgan_env.plugins import control_options, learns_from_reward, make_agent
+from seqgan_env.plugins import control_options, learns_from_reward, load_knobs, make_agent
 from seqgan_env.registration import build_rewards
 from seqgan_env.rewards import RewardModel, RewardSettings
 from seqgan_env.settings import TrainSettings
 from seqgan_env.tasks import make_task
-from seqgan_env.types import GeneratorAgent, RolloutPolicy, Task
+from seqgan_env.types import GeneratorAgent, HasReferee, RolloutPolicy, Task
 from seqgan_env.vector_env import TokenVectorEnv
 
 if TYPE_CHECKING:
@@ -41,8 +43,10 @@ class Run:
     Attributes:
         settings: of the run.
         history: one row an MLE epoch (`phase` 0) and a round (`phase` 1).
-        frontier_rows: metrics of the pre-trained policy by temperature.
-        metrics: by policy (`mle`, `mle_at_temperature`, `agent`, `constant`) the task's metrics.
+        knobs: by name what each knob of the pre-trained policy reaches.
+        best_knob: the name of the one that is to be beaten; None where none was measured.
+        metrics: by policy (`mle`, `best_knob`, `agent`, `constant`) the task's metrics and the scores.
+        score_error: standard error of the agent's score over draws, not over seeds; None where it has none.
         seconds: by phase.
         samples: by policy, sequences as a person reads them.
         weights: by file name.
@@ -51,11 +55,13 @@ class Run:
 
     settings: TrainSettings
     history: list[dict[str, float]] = field(default_factory=list)
-    frontier_rows: list[dict[str, float]] = field(default_factory=list)
+    knobs: dict[str, dict[str, float]] = field(default_factory=dict)
+    best_knob: str | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     samples: dict[str, list[str]] = field(default_factory=dict)
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    score_error: float | None = None
     interrupted: bool = False
 
     @contextmanager
@@ -84,15 +90,15 @@ class Trainer:
             self.task = build_task(settings)
         progress("read data", 1, 1, {})
         self.agent, self.rewards = build_agent(settings, self.task, settings.source)
-        self.frontiers = Frontiers([])
+        self.rival: RolloutPolicy | None = None  # the best knob of the pre-trained policy
         self.learns = learns_from_reward(settings.agent)
 
     def __call__(self) -> Run:
         """Everything, or what there is when a KeyboardInterrupt comes."""
         try:
             self._pretrain()
-            if self.settings.frontier:
-                self._trace_frontier()
+            if self.settings.knobs:
+                self._measure_knobs()
             if self.learns:
                 self._train()
                 if self.settings.control:
@@ -108,24 +114,41 @@ class Trainer:
             rows = pretrain_policy(self.agent, self.task, settings.mle_epochs, settings.keep_best, self.progress)
         for row in rows:
             self._log({"phase": 0.0} | row)
-        self._record("mle" if self.learns else "agent", self.agent.policy)
+        self._record(self.pretrained, self.agent.policy)
 
-    def _trace_frontier(self) -> None:
-        policy = self.agent.policy
-        if not isinstance(policy, HasTemperature):
+    def _measure_knobs(self) -> None:
+        """What turning the pre-trained policy reaches, and which knob is to be beaten."""
+        policy, task, run = self.agent.policy, self.task, self.run
+        if not isinstance(task, MeasuresKnobs) or not UNTURNED.fits(policy):
             return
 
-        with self.run.timed("frontier"):
-            for done, temperature in enumerate(TEMPERATURES, start=1):
-                metrics = {"temperature": temperature} | dict(self._evaluate(policy.with_temperature(temperature)))
-                self.run.frontier_rows.append(metrics)
-                self.progress("temperature frontier", done, len(TEMPERATURES), metrics)
-        self.frontiers = Frontiers(self.run.frontier_rows)
+        knobs = task.knobs_of(policy, load_knobs(self.settings.more_knobs))
+        with run.timed("knobs"):
+            measured = task.measure_knobs(policy, knobs, self.settings.seed + 1)
+            for done, (knob, metrics) in enumerate(zip(knobs, measured, strict=True), start=1):
+                run.knobs[knob.name] = metrics
+                self.progress("knobs of MLE", done, len(knobs), metrics)
+        run.best_knob = best_knob(run.knobs, RANKING) or best_knob(run.knobs, REFEREED)
+        if run.best_knob is None:
+            return
+        self.rival = next(knob for knob in knobs if knob.name == run.best_knob)(policy)
+        self._judge_knobs(policy, self.rival)
+        run.metrics[self.pretrained] |= _of_the_referee(run.knobs[UNTURNED.name])
+        run.metrics["best_knob"] = dict(run.knobs[run.best_knob])
+        self._write("best_knob", self.rival)
+
+    def _judge_knobs(self, policy: RolloutPolicy, rival: RolloutPolicy) -> None:
+        """The referee on the policy as it is and on its best knob, where the task has not asked it already."""
+        for name, turned in ((UNTURNED.name, policy), (self.run.best_knob, rival)):
+            row = self.run.knobs[str(name)]
+            if self._needs_referee(row):
+                row |= self._judge(turned)
+                row[SELECT + REFEREED.divergence] = row[f"{REFEREED.divergence}_validation"]
 
     def _train(self) -> None:
         with self.run.timed("adversarial"):
             for row in train_adversarial(self.agent, self.rewards, self.settings.schedule(), self.settings.seed, self.progress):
-                self._log({"phase": 1.0} | row | self.frontiers.gains(row, "task/"))
+                self._log({"phase": 1.0} | row | scores(self.run.knobs, row, "task/"))
         if self.rewards.discriminator is not None:
             self.run.weights["discriminator.safetensors"] = self.rewards.discriminator.state_dict()
 
@@ -153,42 +176,68 @@ class Trainer:
         self._record("constant", control.policy)
 
     def _compare(self) -> None:
-        """The agent's row, the temperature that matches its diversity, and everybody's frontier gain."""
+        """The agent's row, and everybody's scores against the best knob."""
         if "mle" in self.run.metrics:
             self._record("agent", self.agent.policy)
-            temperature = self.frontiers.matching_temperature(self.run.metrics["agent"])
-            if temperature is not None:
-                self._record("mle_at_temperature", self.agent_at_temperature(temperature))
-                self.run.metrics["mle_at_temperature"]["temperature"] = temperature
         for metrics in self.run.metrics.values():
-            metrics |= self.frontiers.gains(metrics)
+            metrics |= scores(self.run.knobs, metrics)
+        if "agent" in self.run.metrics and self.rival is not None:
+            self.run.score_error = self._score_error(self.rival)
 
-    def agent_at_temperature(self, temperature: float) -> RolloutPolicy:
-        """The pre-trained policy at another temperature."""
-        pretrained = build_agent(self.settings, self.task, "constant")[0].policy
-        _load(pretrained, self.run.weights["mle.safetensors"])
-        return at_temperature(pretrained, temperature)
+    def _score_error(self, rival: RolloutPolicy) -> float | None:
+        """The standard error of the agent's score, from draws that it and its rival share where the task has them."""
+        if isinstance(self.task, MeasuresKnobs):
+            paired = self.task.paired_error(self.agent.policy, rival, self.settings.seed + 1)
+            if paired is not None:
+                return paired
+        error = f"{REFEREED.divergence}_error"
+        agent, best = (self.run.metrics[name].get(error) for name in ("agent", "best_knob"))
+        return None if agent is None or best is None else math.hypot(agent, best)
 
     def _record(self, name: str, policy: RolloutPolicy) -> None:
         with self.run.timed("evaluate"):
-            self.run.metrics[name] = dict(self._evaluate(policy))
-        rng = torch.Generator(device=self.settings.device).manual_seed(self.settings.seed)
-        self.run.samples[name] = [self.task.decode(row) for row in sample_sequences(policy, self.task.spec, NUM_SAMPLES, rng)]
+            metrics = dict(self._evaluate(policy))
+        judged_among_knobs = name == self.pretrained and self.settings.knobs and UNTURNED.fits(policy)
+        if self._needs_referee(metrics) and not judged_among_knobs:
+            metrics |= self._judge(policy)
+        self.run.metrics[name] = metrics
+        self._write(name, policy)
         if isinstance(policy, nn.Module) and name in ("mle", "agent", "constant"):
             file = "policy" if name == "agent" else name
             self.run.weights[f"{file}.safetensors"] = {k: v.clone() for k, v in policy.state_dict().items()}
+
+    @property
+    def pretrained(self) -> str:
+        """What the pre-trained policy is called: `agent` where it is all that the agent learns."""
+        return "mle" if self.learns else "agent"
+
+    def _needs_referee(self, metrics: Mapping[str, float]) -> bool:
+        """Whether the referee is asked for, or is the only judge; and has not judged yet."""
+        wanted = self.settings.referee or RANKING.divergence not in metrics
+        return wanted and REFEREED.divergence not in metrics and isinstance(self.task, HasReferee)
+
+    def _judge(self, policy: RolloutPolicy) -> dict[str, float]:
+        assert isinstance(self.task, HasReferee)
+        self.progress("referee", 0, 1, {})
+        with self.run.timed("referee"):
+            rng = torch.Generator(device=self.settings.device).manual_seed(self.settings.seed + 1)
+            found = dict(self.task.referee.of_policy(policy, rng))
+        self.progress("referee", 1, 1, {})
+        return found
+
+    def _write(self, name: str, policy: RolloutPolicy) -> None:
+        """Samples of a policy as a person reads them."""
+        rng = torch.Generator(device=self.settings.device).manual_seed(self.settings.seed)
+        samples = sample_sequences(policy, self.task.spec, NUM_SAMPLES, rng)
+        self.run.samples[name] = [self.task.decode(row) for row in samples]
 
     def _evaluate(self, policy: RolloutPolicy) -> Mapping[str, float]:
         return evaluate_task(policy, self.task, self.settings.seed, self.settings.device)
 
 
-@runtime_checkable
-class HasTemperature(Protocol):
-    """A policy whose sampling temperature can be changed."""
-
-    def with_temperature(self, temperature: float) -> RolloutPolicy:
-        """A copy whose logits are divided by `temperature`."""
-        ...
+def _of_the_referee(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The referee's metrics among others."""
+    return {name: value for name, value in metrics.items() if name.startswith(REFEREED.divergence)}
 
 
 def at_temperature(policy: RolloutPolicy, temperature: float) -> RolloutPolicy:
@@ -197,11 +246,7 @@ def at_temperature(policy: RolloutPolicy, temperature: float) -> RolloutPolicy:
     Raises:
         ValueError: it has no temperature.
     """
-    if temperature == 1.0:
-        return policy
-    if not isinstance(policy, HasTemperature):
-        raise ValueError(f"temperature {temperature} was asked for; {type(policy).__name__} has no with_temperature")
-    return policy.with_temperature(temperature)
+    return policy if temperature == 1.0 else Temperature(temperature)(policy)
 
 
 def build_task(settings: TrainSettings) -> Task:
@@ -224,13 +269,18 @@ def build_agent(settings: TrainSettings, task: Task, source: str) -> tuple[Gener
 def write_run(run: Run, path: Path) -> None:
     """Everything there is of a run, into its directory."""
     run_directory.write_csv(path / run_directory.METRICS, run.history)
-    if run.frontier_rows:
-        run_directory.write_csv(path / "frontier.csv", run.frontier_rows)
+    if run.knobs:
+        run_directory.write_csv(path / "knobs.csv", [{"knob": name} | row for name, row in run.knobs.items()])
     run_directory.write_text(path / "samples.txt", _samples_text(run.samples))
     for name, state in run.weights.items():
         run_directory.write_weights(path / name, state)
-    plot_curves(run.history, run.frontier_rows, run.metrics, path / "curves.png")
-    result: dict[str, Any] = dict(run.metrics) | {"seconds": run.seconds, "interrupted": run.interrupted}
+    plot_curves(run.history, run.knobs, run.metrics, path / "curves.png")
+    result: dict[str, Any] = dict(run.metrics) | {
+        "best_knob_name": run.best_knob,
+        "score_error": run.score_error,
+        "seconds": run.seconds,
+        "interrupted": run.interrupted,
+    }
     run_directory.write_json(path / run_directory.RESULT, result)
 
 

@@ -189,6 +189,33 @@ class Task(Protocol):
         ...
 
 
+class Judge(Protocol):
+    """Says from samples alone how far a policy is from real data; `seqgan_env.metrics.referee` has one."""
+
+    @property
+    def num_samples(self) -> int:
+        """How many sequences it needs."""
+        ...
+
+    def metrics(self, samples: Tensor) -> Mapping[str, float]:
+        """`referee_js`, `referee_js_error` and `referee_js_validation` of sequences (num_samples, T)."""
+        ...
+
+    def of_policy(self, policy: RolloutPolicy, rng: torch.Generator) -> Mapping[str, float]:
+        """The same of fresh draws of a policy."""
+        ...
+
+
+@runtime_checkable
+class HasReferee(Protocol):
+    """A task with a referee."""
+
+    @property
+    def referee(self) -> Judge:
+        """Made when it is first asked for."""
+        ...
+
+
 @runtime_checkable
 class HasEstimates(Protocol):
     """A task that says how sure its metrics are."""

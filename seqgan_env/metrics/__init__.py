@@ -1,1 +1,1 @@
-"""Metrics: likelihoods under an oracle, n-grams of text, and the temperature frontier."""
+"""Metrics: likelihoods and divergences under an oracle, n-grams of text, the referee of real data, and the score."""

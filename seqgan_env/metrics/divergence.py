@@ -23,7 +23,8 @@ from torch import Tensor
 SATURATED = 0.99  # above this share of their maximum, `js` and `tv` no longer tell policies apart
 
 _F_WEIGHT = 8.0  # of recall against precision, as Sajjadi et al. have it
-_LOG_SLOPES = np.linspace(-8.0, 8.0, 129)  # of the precision-recall curve
+_LARGEST_LOG = 30.0  # of a ratio that is exponentiated; no slope reaches it
+_LOG_SLOPES = np.linspace(-8.0, 8.0, 65)  # of the precision-recall curve
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,15 @@ def divergences(ratios: LogRatios, num_tokens: float) -> dict[str, float]:
         `kl_reverse` KL(G||O), `kl_forward` KL(O||G) and their mean `kl_mean`, in nats per token; `js` and `tv`
         as shares of their maximum; `precision` and `recall`, 0 to 1.
     """
+    found = {"js": _jensen_shannon(ratios), "tv": _total_variation(ratios)}
+    return kl_divergences(ratios, num_tokens) | _flat(found | _precision_and_recall(ratios))
+
+
+def kl_divergences(ratios: LogRatios, num_tokens: float) -> dict[str, float]:
+    """Those of `divergences` that the scores are made of: `kl_reverse`, `kl_forward`, `kl_mean` and their errors."""
     reverse = _Mean.over(_by_draw(ratios, ratios.generated) / num_tokens)
     forward = _Mean.over(-ratios.real / num_tokens)
-    found = {
-        "kl_reverse": reverse,
-        "kl_forward": forward,
-        "kl_mean": _average(reverse, forward),
-        "js": _jensen_shannon(ratios),
-        "tv": _total_variation(ratios),
-    }
-    found |= _precision_and_recall(ratios)
-    values = {name: mean.value for name, mean in found.items()}
-    errors = {f"{name}_error": mean.error for name, mean in found.items()}
-    return values | errors
+    return _flat({"kl_reverse": reverse, "kl_forward": forward, "kl_mean": _average(reverse, forward)})
 
 
 def difference_error(a: LogRatios, b: LogRatios, num_tokens: float) -> float:
@@ -103,6 +100,13 @@ class _Mean:
         return cls(float(values.mean()), float(values.std()) / math.sqrt(len(values)))
 
 
+def _flat(found: dict[str, _Mean]) -> dict[str, float]:
+    """Values and errors under their names."""
+    values = {name: float(mean.value) for name, mean in found.items()}
+    errors = {f"{name}_error": float(mean.error) for name, mean in found.items()}
+    return values | errors
+
+
 def _average(a: _Mean, b: _Mean) -> _Mean:
     """Half the sum of two independent means."""
     return _Mean((a.value + b.value) / 2, math.hypot(a.error, b.error) / 2)
@@ -128,7 +132,9 @@ def _total_variation(ratios: LogRatios) -> _Mean:
 
 def _precision_and_recall(ratios: LogRatios) -> dict[str, _Mean]:
     """The largest F_1/8 and F_8 over the slopes of the curve; the error is that at the best slope."""
-    curve = [_alpha(ratios, log_slope) for log_slope in _LOG_SLOPES]
+    oracle_share = np.exp(np.minimum(-ratios.generated, _LARGEST_LOG))  # o/g at draws of G
+    policy_share = np.exp(np.minimum(ratios.real, _LARGEST_LOG))  # g/o at draws of O
+    curve = [_alpha(ratios, oracle_share, policy_share, slope) for slope in np.exp(_LOG_SLOPES)]
     found = {}
     for name, weight in (("precision", 1 / _F_WEIGHT), ("recall", _F_WEIGHT)):
         # F = (1 + w^2) p r / (w^2 p + r) with p = alpha and r = alpha / slope
@@ -138,8 +144,8 @@ def _precision_and_recall(ratios: LogRatios) -> dict[str, _Mean]:
     return found
 
 
-def _alpha(ratios: LogRatios, log_slope: float) -> _Mean:
+def _alpha(ratios: LogRatios, oracle_share: np.ndarray, policy_share: np.ndarray, slope: float) -> _Mean:
     """E_G min(1, s o/g), which is E_O min(s, g/o): the mean of both estimates."""
-    at_generated = np.exp(np.minimum(0, log_slope - ratios.generated))
-    at_real = np.exp(np.minimum(log_slope, ratios.real))
+    at_generated = np.minimum(1, slope * oracle_share)
+    at_real = np.minimum(slope, policy_share)
     return _average(_Mean.over(_by_draw(ratios, at_generated)), _Mean.over(at_real))

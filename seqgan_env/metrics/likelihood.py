@@ -1,8 +1,4 @@
-"""Likelihood metrics of an oracle task, all in nats per token.
-
-With p the policy and o the oracle: `nll_oracle` = -E_p log o, `nll_gen` = -E_o log p on held-out data, `entropy` = -E_p log p,
-KL(p||o) = nll_oracle - entropy, KL(o||p) = nll_gen + E_o log o.
-"""
+"""Likelihoods in nats per token, samples of a policy, and the unigram of sequences."""
 
 from __future__ import annotations
 
@@ -29,26 +25,3 @@ def unigram_metrics(spec: TokenSpec, tokens: Tensor) -> dict[str, float]:
     counts = torch.bincount(tokens[tokens != spec.pad_token], minlength=spec.vocab_size).double()
     share = counts[counts > 0] / counts.sum()
     return {"effective_vocabulary": float((-(share * share.log()).sum()).exp()), "unique_tokens": float((counts > 0).sum())}
-
-
-def oracle_metrics(
-    policy: RolloutPolicy, oracle: HasLogProb, spec: TokenSpec, held_out: Tensor, num_samples: int, rng: torch.Generator
-) -> dict[str, float]:
-    """Every likelihood metric; those that need the policy's own likelihoods are left out where it has no `log_prob`.
-
-    Args:
-        policy: sampled, and asked for `log_prob(tokens)` if it has it.
-        oracle: the true distribution.
-        spec: of the sequences.
-        held_out: (M, T) samples of the oracle that the policy was never trained on.
-        num_samples: sequences drawn from the policy.
-        rng: for these.
-    """
-    samples = sample_sequences(policy, spec, num_samples, rng)
-    metrics = {"nll_oracle": nll_per_token(oracle, spec, samples)}
-    if isinstance(policy, HasLogProb):
-        metrics["nll_gen"] = nll_per_token(policy, spec, held_out)
-        metrics["entropy"] = nll_per_token(policy, spec, samples)
-        metrics["kl_reverse"] = metrics["nll_oracle"] - metrics["entropy"]
-        metrics["kl_forward"] = metrics["nll_gen"] - nll_per_token(oracle, spec, held_out)
-    return metrics | unigram_metrics(spec, samples)

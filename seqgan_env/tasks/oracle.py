@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pickle
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,14 +16,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from seqgan_env.knobs import KNOBS, Knob, knobs_for
 from seqgan_env.language_model import LSTMLanguageModel
-from seqgan_env.metrics.likelihood import nll_per_token, oracle_metrics, unigram_metrics
+from seqgan_env.metrics.oracle import Metrics, OracleMetrics
 from seqgan_env.streams import RowStreams, seed_key
 from seqgan_env.tasks.real_data import draw_without_repeats
-from seqgan_env.types import RolloutPolicy, TokenSpec
+from seqgan_env.types import Judge, RolloutPolicy, TokenSpec
 
 # streams of an oracle's seed: each set of data has its own, so that changing one size changes no other set
 _REAL, _VALIDATION, _HELD_OUT = 1, 2, 3
+_SELECTION = 1_000_003  # added to a seed: draws that choose a knob and measure nothing
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class OracleSettings:
         oracle_seed: of the oracle's parameters and of all data.
         weights: file of the oracle's parameters (the authors' released pickle, or safetensors) in place of random ones.
         num_real: sequences to train on.
-        num_held_out: sequences to report on, and as many to select on.
+        num_validation: sequences to select on.
+        num_held_out: sequences to report on. The error of a divergence falls with the square root of their number.
         fresh: every draw of real data is new, an endless supply; pre-training still uses `num_real` fixed ones.
         num_eval: sequences drawn from a policy to evaluate it.
     """
@@ -48,15 +53,16 @@ class OracleSettings:
     oracle_seed: int = 0
     weights: str | None = None
     num_real: int = 10_000
-    num_held_out: int = 5_000
+    num_validation: int = 5_000
+    num_held_out: int = 20_000
     fresh: bool = False
-    num_eval: int = 5_000
+    num_eval: int = 20_000
 
 
 ORACLE_PRESETS = {
     "oracle-tiny": OracleSettings(vocab_size=50, seq_len=10),
     "oracle-small": OracleSettings(vocab_size=500, seq_len=20),
-    "oracle-paper": OracleSettings(vocab_size=5000, seq_len=20),
+    "oracle-paper": OracleSettings(vocab_size=5000, seq_len=20, num_held_out=5_000, num_eval=5_000),
 }
 
 
@@ -64,14 +70,14 @@ class OracleTask:
     """Writing what a random LSTM would write; the truth is known, so that every divergence can be measured."""
 
     def __init__(self, settings: OracleSettings = OracleSettings(), name: str = "oracle") -> None:
-        for field in ("num_real", "num_held_out", "num_eval"):
+        for field in ("num_real", "num_validation", "num_held_out", "num_eval"):
             if getattr(settings, field) < 1:
                 raise ValueError(f"{field} is {getattr(settings, field)}; allowed is 1 or more")
         self.name, self.settings = name, settings
         self.spec = TokenSpec(settings.vocab_size, settings.seq_len)
         self.oracle = build_oracle(settings, self.spec)
         self.real_sequences = self._draw(settings.num_real, _REAL)
-        self.validation = self._draw(settings.num_held_out, _VALIDATION)
+        self.validation = self._draw(settings.num_validation, _VALIDATION)
         self.held_out = self._draw(settings.num_held_out, _HELD_OUT)
 
     def draw_real(self, num: int, rng: torch.Generator) -> Tensor:
@@ -81,8 +87,32 @@ class OracleTask:
         return draw_without_repeats(self.real_sequences, num, rng)
 
     def evaluate(self, policy: RolloutPolicy, rng: torch.Generator) -> dict[str, float]:
-        """The likelihood metrics of `seqgan_env.metrics.likelihood`, in nats per token, and those of the unigram."""
-        return oracle_metrics(policy, self.oracle, self.spec, self.held_out, self.settings.num_eval, rng)
+        """The metrics of `seqgan_env.metrics.oracle`: likelihoods, divergences with their errors, the unigram."""
+        return self._metrics.of_policy(policy, self.settings.num_eval, rng)
+
+    def knobs_of(self, policy: RolloutPolicy, more: Sequence[Knob] = ()) -> list[Knob]:
+        """The knobs of `seqgan_env.knobs` that fit a policy, and `more`."""
+        return knobs_for(policy, self.spec.vocab_size, [*KNOBS, *more])
+
+    def measure_knobs(self, policy: RolloutPolicy, knobs: Sequence[Knob], seed: int) -> Iterator[Metrics]:
+        """The metrics of every knob; those that choose come from validation data and other draws of the policy."""
+        num, select_seed = self.settings.num_eval, seed + _SELECTION
+        yield from self._metrics.of_knobs(policy, knobs, num, seed, self.validation, select_seed)
+
+    def paired_error(self, policy: RolloutPolicy, other: RolloutPolicy, seed: int) -> float | None:
+        """The standard error of the difference of two policies' `kl_mean`; None where one has no likelihoods."""
+        return self._metrics.paired_error(policy, other, self.settings.num_eval, seed)
+
+    @cached_property
+    def referee(self) -> Judge:
+        """Judges policies by samples alone, as on real data; for those without likelihoods there is nothing else."""
+        from seqgan_env.metrics.referee import Referee  # loads scipy: where it is used
+
+        return Referee(self.spec, self.real_sequences, self.validation, self.held_out)
+
+    @cached_property
+    def _metrics(self) -> OracleMetrics:
+        return OracleMetrics(self.oracle, self.spec, self.held_out)
 
     def measure(self, samples: Tensor) -> dict[str, float]:
         """What can be said of sequences (B, T) from anywhere: `nll_oracle`, in nats per token, and the metrics of the unigram.
@@ -93,7 +123,7 @@ class OracleTask:
         if not len(samples):
             raise ValueError("samples are empty; one sequence or more is needed")
         self.spec.check_sequences(samples, "samples")
-        return {"nll_oracle": nll_per_token(self.oracle, self.spec, samples)} | unigram_metrics(self.spec, samples)
+        return self._metrics.of_samples(samples)
 
     def encode(self, text: str) -> Tensor:
         """Tokens written as numbers ("3 14 15") as a sequence (T,).
@@ -117,6 +147,7 @@ class OracleTask:
         self.oracle.to(device)
         for name in ("real_sequences", "validation", "held_out"):
             setattr(self, name, getattr(self, name).to(device))
+        self.__dict__.pop("_metrics", None)  # made anew from what was moved
         return self
 
     def _draw(self, num: int, which: int) -> Tensor:

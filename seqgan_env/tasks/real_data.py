@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
+from seqgan_env.knobs import FEW_KNOBS, Knob, Temperature, knobs_for
 from seqgan_env.metrics.real_data import RealDataMetrics
-from seqgan_env.types import Estimate, RolloutPolicy, TokenSpec
+from seqgan_env.metrics.score import REFEREED, SELECT
+from seqgan_env.types import Estimate, Judge, RolloutPolicy, TokenSpec
 
 Words = tuple[str, ...]  # of a line of text or a melody
 
@@ -56,6 +59,34 @@ class RealDataTask:
             ValueError: they are no finished sequences of this task, or fewer than 2.
         """
         return self._metrics.of_samples(self.spec.check_sequences(samples, "samples"))
+
+    @cached_property
+    def referee(self) -> Judge:
+        """Classifiers that say how far a policy's sequences are from these."""
+        from seqgan_env.metrics.referee import Referee  # loads scipy: where it is used
+
+        return Referee(self.spec, self.real_sequences, self.validation, self.held_out)
+
+    def knobs_of(self, policy: RolloutPolicy, more: Sequence[Knob] = ()) -> list[Knob]:
+        """The knobs that fit a policy, fewer than where densities are known, and `more`."""
+        return knobs_for(policy, self.spec.vocab_size, [*FEW_KNOBS, *more])
+
+    def measure_knobs(self, policy: RolloutPolicy, knobs: Sequence[Knob], seed: int) -> Iterator[dict[str, float]]:
+        """The metrics of every knob and the referee's, of which that on validation data chooses the best."""
+        for knob in knobs:
+            turned = knob(policy)
+            row = self.evaluate(turned, self._rng(seed)) | dict(self.referee.of_policy(turned, self._rng(seed)))
+            row[SELECT + REFEREED.divergence] = row[f"{REFEREED.divergence}_validation"]
+            if isinstance(knob, Temperature):
+                row["temperature"] = knob.value
+            yield row
+
+    def paired_error(self, policy: RolloutPolicy, other: RolloutPolicy, seed: int) -> float | None:
+        """None: the referee judges one policy at a time."""
+        return None
+
+    def _rng(self, seed: int) -> torch.Generator:
+        return torch.Generator(device=self.real_sequences.device).manual_seed(seed)
 
     def to(self, device: str) -> Self:
         """Moves the data to `device`, in place."""
