@@ -124,7 +124,7 @@ def main() -> None:
     (title, settings), (size, num_seeds, num_updates) = FIGURES[arguments.figure], SIZES[arguments.size]
     num_seeds = arguments.seeds or num_seeds
     runs = arguments.runs or Path(f"runs/paper-{arguments.figure}-{arguments.size}")
-    common = [*size.split(), *(["--weights", arguments.weights] if arguments.weights else []), "--no-frontier"]
+    common = [*size.split(), *(["--weights", arguments.weights] if arguments.weights else []), "--no-knobs"]
     folders = {setting.label: [runs / f"{setting.folder}-{seed}" for seed in range(num_seeds)] for setting in settings}
     jobs: dict[Path, list[str]] = {}
     for setting in settings:

@@ -24,7 +24,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.runs import add_arguments, read_rows, train_all
-from seqgan_env.metrics.frontier import Frontiers
+from seqgan_env.metrics.score import SELECT, scores
 from seqgan_env.run_directory import RESULT, read_json, versions, write_json
 
 Metrics = Mapping[str, float]
@@ -69,12 +69,12 @@ class Table:
 
 
 RUNS = {
-    "random": "--agent random --no-frontier",
+    "random": "--agent random --no-knobs",
     "mle-best": "--agent mle --keep-best",
-    "mle": "--agent mle --no-frontier",
-    "scheduled_sampling": "--agent scheduled_sampling --no-frontier",
-    "pg_bleu": "--agent pg_bleu --no-frontier --no-control",
-    "seqgan": "--agent seqgan --no-frontier",
+    "mle": "--agent mle --no-knobs",
+    "scheduled_sampling": "--agent scheduled_sampling --no-knobs",
+    "pg_bleu": "--agent pg_bleu --no-knobs --no-control",
+    "seqgan": "--agent seqgan --no-knobs",
 }
 ROWS = (
     Row("random", "random", "agent", "random"),
@@ -87,8 +87,8 @@ ROWS = (
 )
 BASELINE = "MLE, last epoch (the paper's)"
 
-LIKELIHOODS = ("nll_oracle", "nll_gen", "frontier_gain", "effective_vocabulary")
-_TEXT = ("nll_gen", "self_bleu4", "frontier_gain", "bleu_frontier_gain")
+LIKELIHOODS = ("nll_oracle", "nll_gen", "kl_mean", "score", "js", "effective_vocabulary")
+_TEXT = ("nll_gen", "self_bleu4", "referee_js", "referee_score")
 _PAPER = "--preset paper"
 _ORACLE_QUICK = (
     f"{_PAPER} --discriminator small --mle-epochs 20 --d-pretrain-steps 5 --rounds 100 --d-steps 1 --num-negatives 2000"
@@ -146,24 +146,20 @@ def directory(runs: Path, name: str, seed: int) -> Path:
 
 
 def rows_of_seed(runs: Path, seed: int) -> dict[str, dict[str, float]]:
-    """Metrics by row label; every frontier gain is against the temperature curve of the best-validation MLE of the same seed."""
-    curve = read_rows(directory(runs, "mle-best", seed) / "frontier.csv")
-    frontiers = Frontiers(curve)
+    """Metrics by row label; every score is against the best knob of the best-validation MLE of the same seed."""
+    best = directory(runs, "mle-best", seed)
+    knobs = {str(row.pop("knob")): row for row in read_rows(best / "knobs.csv", text=("knob",))}
     found: dict[str, dict[str, float]] = {}
     for row in ROWS:
         metrics = read_json(directory(runs, row.run, seed) / RESULT)[row.policy]
-        found[row.label] = metrics | frontiers.gains(metrics)
-    return found | _tempered(curve)
+        found[row.label] = metrics | scores(knobs, metrics)
+    best_knob = read_json(best / RESULT)["best_knob_name"]
+    shown = {f"its best knob ({best_knob})": knobs[best_knob], "its temperature 0.8": knobs["T 0.8"]}
+    return found | {name: _without_choice(row) | scores(knobs, row) for name, row in shown.items()}
 
 
-def _tempered(frontier: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Rows of the best-validation MLE at fixed temperatures near 0.9 and 0.8, as they were measured."""
-    frontiers = Frontiers(frontier)
-    found: dict[str, dict[str, float]] = {}
-    for wanted in (0.9, 0.8):
-        row = min(frontier, key=lambda row: abs(row["temperature"] - wanted))
-        found[f"MLE, best validation epoch, temperature {row['temperature']:.2f}"] = row | frontiers.gains(row)
-    return found
+def _without_choice(row: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if not name.startswith(SELECT)}
 
 
 def summary(seeds: Sequence[Mapping[str, Metrics]], table: Table) -> dict[str, dict[str, Any]]:

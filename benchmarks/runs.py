@@ -42,10 +42,11 @@ def train_all(jobs: Mapping[Path, Sequence[str]], workers: int, title: str) -> d
         return {path: job.result() for path, job in track(running.items(), title)}
 
 
-def read_rows(path: Path) -> list[dict[str, float]]:
-    """The rows of a CSV file of a run; what a row lacks is left out."""
+def read_rows(path: Path, text: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The rows of a CSV file of a run, numbers but for the columns `text`; what a row lacks is left out."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    return [{key: value if key in text else float(value) for key, value in row.items() if value} for row in rows]
 
 
 def add_arguments(parser: argparse.ArgumentParser, runs: str) -> None:

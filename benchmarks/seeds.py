@@ -28,16 +28,26 @@ from seqgan_env.types import Estimate, HasEstimates
 
 POLICIES = {
     "mle": "MLE (best validation)",
-    "mle_at_temperature": "MLE at the agent's nll_gen",
+    "best_knob": "best knob of MLE",
     "constant": "constant reward",
     "agent": "agent",
 }
 METRICS = (
+    "score",
+    "score_reverse",
+    "score_forward",
+    "referee_score",
+    "kl_mean",
+    "kl_reverse",
+    "kl_forward",
+    "js",
+    "tv",
+    "precision",
+    "recall",
+    "referee_js",
     "nll_oracle",
     "nll_gen",
     "entropy",
-    "kl_reverse",
-    "kl_forward",
     "bleu2",
     "bleu3",
     "bleu4",
@@ -51,8 +61,6 @@ METRICS = (
     "interval_divergence",
     "copied_share",
     "effective_vocabulary",
-    "frontier_gain",
-    "bleu_frontier_gain",
 )
 NUM_SAMPLES = 10
 
@@ -106,7 +114,7 @@ def markdown(table: dict[str, dict[str, Cell]]) -> str:
     """The table, one row a metric."""
     lines = ["| | " + " | ".join(POLICIES[policy] for policy in table) + " |", "|---" * (len(table) + 1) + "|"]
     for name in next(iter(table.values())):
-        cells = [f"{mean:.3f} ± {error:.3f}" for mean, error in (table[policy][name] for policy in table)]
+        cells = [f"{mean:.4f} ± {error:.4f}" for mean, error in (table[policy][name] for policy in table)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -141,15 +149,15 @@ def main() -> None:
     results = list(train_all(jobs, arguments.workers, "seeds").values())
     table = summarise(results)
     print(markdown(table))
-    quality = "nll_oracle" if "nll_oracle" in table["agent"] else "bleu4"
+    divergence = "kl_mean" if "kl_mean" in table["agent"] else "referee_js"
     differences = {
         f"{m}, agent - {other}": paired(results, other, m)
-        for m in (quality, "nll_gen")
-        for other in ("mle", "constant")
+        for m in (divergence, "nll_gen")
+        for other in ("mle", "best_knob", "constant")
         if other in table
     }
     for name, d in differences.items():
-        print(f"{name}: {d['mean']:+.3f} (SE {d['standard_error']:.3f}, 95 % [{d['low']:+.3f}, {d['high']:+.3f}])")
+        print(f"{name}: {d['mean']:+.4f} (SE {d['standard_error']:.4f}, 95 % [{d['low']:+.4f}, {d['high']:+.4f}])")
     seconds = [sum(r["seconds"].values()) for r in results]
     print(f"seconds a seed on one thread: {statistics.median(seconds):.0f} (range {min(seconds):.0f}..{max(seconds):.0f})")
     estimates, samples = estimates_of(runs / "seed-0"), samples_of(runs / "seed-0")

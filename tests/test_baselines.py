@@ -29,7 +29,7 @@ from .conftest import EOS, FIXED, all_sequences, random_model, reward_model, rng
 NAMES = ("random", "mle", "scheduled_sampling", "pg_bleu", "seqgan")
 SMALL: dict[str, Any] = {"embedding_dim": 4, "hidden_dim": 4}
 SMALL_RUN = ["--batch-size", "8", "--mle-epochs", "1", "--rounds", "2", "--num-negatives", "20", "--d-pretrain-epochs", "1"]
-SMALL_RUN += ["--num-rollouts", "1", "--no-frontier"]
+SMALL_RUN += ["--num-rollouts", "1", "--no-knobs"]
 
 
 def env_of(spec: TokenSpec, num_envs: int = 4) -> TokenVectorEnv:

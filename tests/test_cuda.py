@@ -104,5 +104,5 @@ def test_a_run_of_every_agent_on_the_device(agent: str, tmp_path: Path) -> None:
     if agent not in ("reinforce", "scheduled_sampling"):
         pytest.importorskip("sb3_contrib")
     out = tmp_path / "run"
-    assert main(["train", "--device", "cuda", "--agent", agent, *SMALL_RUN, "--no-frontier", "--out", str(out)]) == 0
+    assert main(["train", "--device", "cuda", "--agent", agent, *SMALL_RUN, "--no-knobs", "--out", str(out)]) == 0
     assert read_json(out / "result.json")["agent"]["nll_oracle"] > 0

@@ -254,7 +254,7 @@ def test_a_run_on_music_from_the_command_line(folder: Path, tmp_path: Path, caps
     (folder / "broken.mid").write_bytes(b"MThd")
     run, files = tmp_path / "run", tmp_path / "files"
     small = ["--batch-size", "8", "--rounds", "1", "--mle-epochs", "1", "--num-negatives", "20", "--d-pretrain-epochs", "1"]
-    small += ["--max-length", "16", "--no-frontier", "--set", "embedding_dim=8", "--set", "hidden_dim=8"]
+    small += ["--max-length", "16", "--no-knobs", "--set", "embedding_dim=8", "--set", "hidden_dim=8"]
     assert main(["train", "--task", "music", "--corpus", str(folder), "--out", str(run), *small]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "broken.mid: damaged" in shown

@@ -24,8 +24,8 @@ def test_an_oracle_seed_means_the_same_oracle_on_every_machine() -> None:
 
 
 def test_data_sets_are_disjoint_draws_and_changing_one_size_changes_no_other() -> None:
-    small = make_task("oracle-tiny", num_real=100, num_held_out=50)
-    large = make_task("oracle-tiny", num_real=200, num_held_out=50)
+    small = make_task("oracle-tiny", num_real=100, num_validation=50, num_held_out=50)
+    large = make_task("oracle-tiny", num_real=200, num_validation=50, num_held_out=50)
     assert torch.equal(large.real_sequences[:100], small.real_sequences)
     assert torch.equal(large.held_out, small.held_out)
     rows = [set(map(tuple, data.tolist())) for data in (small.real_sequences, small.validation, small.held_out)]
