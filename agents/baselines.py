@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from agents.mle import MaximumLikelihood
 from agents.reinforce import Reinforce
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
 from seqgan_env.vector_env import TokenVectorEnv
 
@@ -56,6 +56,8 @@ class MLE:
         seed: int = 0,
         mle_learning_rate: float = 1e-2,
         mle_batch_size: int = 64,
+        mle_learning_rate_decay: float = 0.95,
+        mle_weight_decay: float = 0.02,
         max_grad_norm: float = 5.0,
         embedding_dim: int = 32,
         hidden_dim: int = 32,
@@ -64,8 +66,10 @@ class MLE:
         env: says what is written, and where the policy lives.
         policy: language model to train; a new LSTM if not given.
         seed: of the new LSTM and of the order of sequences.
-        mle_learning_rate: of Adam.
+        mle_learning_rate: of the first epoch.
         mle_batch_size: sequences per step.
+        mle_learning_rate_decay: what that rate is multiplied by after every epoch; 1 is the paper's.
+        mle_weight_decay: of AdamW; 0 is the paper's Adam.
         max_grad_norm: gradients are scaled down to this norm.
         embedding_dim: of a new LSTM.
         hidden_dim: of a new LSTM.
@@ -74,7 +78,9 @@ class MLE:
         spec, device = unwrapped.task.spec, unwrapped.rewards.device
         rng = torch.Generator().manual_seed(seed)
         self.policy = policy or LSTMLanguageModel.initialised(spec, rng, embedding_dim, hidden_dim).to(device)
-        self.likelihood = MaximumLikelihood(self.policy, rng, mle_learning_rate, mle_batch_size, max_grad_norm)
+        self.likelihood = MaximumLikelihood(
+            self.policy, rng, mle_learning_rate, mle_batch_size, max_grad_norm, mle_learning_rate_decay, mle_weight_decay
+        )
 
     def pretrain(self, sequences: Tensor, num_epochs: int) -> dict[str, float]:
         """Maximum likelihood on `sequences` (M, T)."""
@@ -120,6 +126,8 @@ class ScheduledSampling(MLE):
         least_real: float = 0.0,
         mle_learning_rate: float = 1e-2,
         mle_batch_size: int = 64,
+        mle_learning_rate_decay: float = 0.95,
+        mle_weight_decay: float = 0.02,
         max_grad_norm: float = 5.0,
         embedding_dim: int = 32,
         hidden_dim: int = 32,
@@ -132,8 +140,10 @@ class ScheduledSampling(MLE):
         steepness: of the schedule: k of the first (default 10), the multiple of the slope of the second (default 1).
         schedule_epochs: over which the schedule runs; then it stays at its end. In a run it is `mle_epochs` unless given.
         least_real: below which the share of real words never falls.
-        mle_learning_rate: of Adam.
+        mle_learning_rate: of the first epoch.
         mle_batch_size: sequences per step.
+        mle_learning_rate_decay: what that rate is multiplied by after every epoch; 1 is the paper's.
+        mle_weight_decay: of AdamW; 0 is the paper's Adam.
         max_grad_norm: gradients are scaled down to this norm.
         embedding_dim: of a new LSTM.
         hidden_dim: of a new LSTM.
@@ -149,7 +159,18 @@ class ScheduledSampling(MLE):
             raise ValueError(f"schedule_epochs is {schedule_epochs}; allowed is 1 or more")
         if not 0 <= least_real <= 1:
             raise ValueError(f"least_real is {least_real}; allowed is 0..1")
-        super().__init__(env, policy, seed, mle_learning_rate, mle_batch_size, max_grad_norm, embedding_dim, hidden_dim)
+        super().__init__(
+            env,
+            policy,
+            seed,
+            mle_learning_rate,
+            mle_batch_size,
+            mle_learning_rate_decay,
+            mle_weight_decay,
+            max_grad_norm,
+            embedding_dim,
+            hidden_dim,
+        )
         self.schedule, self.steepness = schedule, steepness
         self.schedule_epochs, self.least_real = schedule_epochs, least_real
         self.rng = torch.Generator(device=self.policy.device).manual_seed(seed)

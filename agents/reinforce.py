@@ -11,8 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from agents.mle import MaximumLikelihood
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
 from seqgan_env.streams import RowStreams
 from seqgan_env.vector_env import TokenVectorEnv
@@ -42,6 +42,8 @@ class Reinforce:
         max_grad_norm: float = 5.0,
         mle_learning_rate: float = 1e-2,
         mle_batch_size: int = 64,
+        mle_learning_rate_decay: float = 0.95,
+        mle_weight_decay: float = 0.02,
         embedding_dim: int = 32,
         hidden_dim: int = 32,
     ) -> None:
@@ -55,8 +57,10 @@ class Reinforce:
         entropy_weight: of the entropy bonus, per token.
         kl_weight: of the penalty KL(policy || pre-trained policy), per token.
         max_grad_norm: gradients are scaled down to this norm.
-        mle_learning_rate: of Adam in pre-training.
+        mle_learning_rate: of the first epoch of pre-training.
         mle_batch_size: sequences per step of pre-training.
+        mle_learning_rate_decay: what that rate is multiplied by after every epoch; 1 is the paper's.
+        mle_weight_decay: of AdamW in pre-training; 0 is the paper's Adam.
         embedding_dim: of a new LSTM.
         hidden_dim: of a new LSTM.
         """
@@ -78,7 +82,9 @@ class Reinforce:
         nn.init.zeros_(self.value_head.bias)
         self.parameters = [p for p in (*self.policy.parameters(), *self.value_head.parameters()) if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, lr=learning_rate, fused=True)
-        self.likelihood = MaximumLikelihood(self.policy, cpu_rng, mle_learning_rate, mle_batch_size, max_grad_norm)
+        self.likelihood = MaximumLikelihood(
+            self.policy, cpu_rng, mle_learning_rate, mle_batch_size, max_grad_norm, mle_learning_rate_decay, mle_weight_decay
+        )
         self.reference: LanguageModel | None = None
         self.env.reset(seed=seed)
 

@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from agents.mle import MaximumLikelihood
 from benchmarks.measuring import in_own_process, machine, read_arguments
 from seqgan_env import Discriminator, DiscriminatorTrainer, LSTMLanguageModel
 from seqgan_env.discriminator import PAPER_DISCRIMINATOR, discriminator_accuracy
+from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.run_directory import write_atomically, write_json
 from seqgan_env.tasks.oracle import OracleSettings, OracleTask
 

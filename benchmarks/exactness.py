@@ -18,11 +18,11 @@ from rich.table import Table
 from scipy.special import chdtrc
 from torch import Tensor
 
-from agents.mle import MaximumLikelihood
 from benchmarks import plain
 from benchmarks.measuring import in_own_process
 from seqgan_env import Discriminator, DiscriminatorTrainer, LSTMLanguageModel, RewardSettings, TokenSpec
 from seqgan_env.discriminator import PAPER_DISCRIMINATOR, DiscriminatorConfig
+from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.registration import build_rewards
 from seqgan_env.tasks.oracle import OracleSettings, OracleTask
 

@@ -27,7 +27,6 @@ from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
-from agents.mle import MaximumLikelihood
 from agents.reinforce import Reinforce
 from benchmarks import exactness, plain
 from benchmarks.costs import Cost, Costs
@@ -35,6 +34,7 @@ from benchmarks.measuring import Limits, in_own_process, machine, measure_in_tur
 from seqgan_env import Discriminator, DiscriminatorTrainer, LSTMLanguageModel, RewardSettings, TokenVectorEnv
 from seqgan_env.adversarial import Schedule, train_adversarial
 from seqgan_env.discriminator import PAPER_DISCRIMINATOR
+from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.registration import build_rewards
 from seqgan_env.run_directory import write_json
 from seqgan_env.tasks.oracle import OracleSettings, OracleTask

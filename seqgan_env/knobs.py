@@ -317,7 +317,7 @@ def knobs_for(policy: object, vocab_size: int, knobs: Sequence[Knob]) -> list[Kn
 
 # On real data every knob needs samples and classifiers of its own.
 FEW_KNOBS: tuple[Knob, ...] = (
-    *_temperatures((1.1, 1.0, 0.95, 0.9, 0.85, 0.8, 0.7)),
-    *_mixtures(_temperatures((0.8, 0.5)), [UNTURNED], (0.25, 0.5)),
+    *_temperatures((1.1, 1.0, 0.9, 0.8, 0.7)),
+    *_mixtures(_temperatures((0.8, 0.5)), [UNTURNED], (0.5,)),
     TopP(0.95),
 )

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from agents.baselines import MLE, SCHEDULES, PolicyGradientBLEU, ScheduledSampling, SeqGAN, Uniform
-from agents.mle import MaximumLikelihood
 from seqgan_env.cli import main
+from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.metrics.ngram import BleuReferences
 from seqgan_env.plugins import load_agent_class
 from seqgan_env.registration import build_rewards

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from seqgan_env.metrics.frontier import PLANES, TEMPERATURES, Frontier
 
 from benchmarks.leaderboard import BEGIN, END, main
 from seqgan_env.adversarial import evaluate_task
@@ -14,7 +15,6 @@ from seqgan_env.bench.jobs import REFERENCE, Job, Suite
 from seqgan_env.bench.leaderboard import COLLAPSED, OFF, ORACLE, REAL, Entry, Standings
 from seqgan_env.bench.results import Result
 from seqgan_env.bench.worker import run_job
-from seqgan_env.metrics.frontier import PLANES, TEMPERATURES, Frontier
 from seqgan_env.train import HasTemperature, Trainer
 
 SHARP = TEMPERATURES[6]  # about 0.8

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from seqgan_env.metrics.frontier import TEMPERATURES
 
 from seqgan_env.bench import report
 from seqgan_env.bench.jobs import REFERENCE
@@ -20,7 +21,6 @@ from seqgan_env.bench.report import figures_of, write_report
 from seqgan_env.bench.results import Result, path_of
 from seqgan_env.bench.story import story
 from seqgan_env.bench.tables import Column, all_tables, leaderboard
-from seqgan_env.metrics.frontier import TEMPERATURES
 from seqgan_env.types import Estimate
 
 COMMAND = ["seqgan", "bench", "my suite.toml"]

@@ -154,7 +154,7 @@ BAD = [
     (["train", "--task", "oracle-tinny"], "Did you mean 'oracle-tiny'"),
     (["train", "--agent", "reinforc"], "Did you mean 'reinforce'"),
     (["train", "--agent", "no.such:Agent"], "cannot be imported"),
-    (["train", "--agent", "agents.mle:MaximumLikelihood"], "has no pretrain and no update"),
+    (["train", "--agent", "seqgan_env.maximum_likelihood:MaximumLikelihood"], "has no pretrain and no update"),
     (["train", "--reward", "rolout"], "Did you mean 'rollout'"),
     (["train", "--source", "oracel"], "Did you mean 'oracle'"),
     (["train", "--preset", "papre"], "Did you mean 'paper'"),

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.mle import MaximumLikelihood
 from agents.reinforce import Reinforce, returns_to_go
+from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.metrics.likelihood import nll_per_token
 from seqgan_env.types import TokenSpec
 from seqgan_env.vector_env import TokenVectorEnv

@@ -27,7 +27,6 @@ from stable_baselines3.common.utils import configure_logger
 from stable_baselines3.common.vec_env import VecMonitor
 from torch import Tensor
 
-from agents.mle import MaximumLikelihood
 from agents.sb3.encoding import weight_versions
 from agents.sb3.policy import (
     LanguageModelPolicy,
@@ -38,10 +37,19 @@ from agents.sb3.policy import (
 from agents.sb3.q_policy import LanguageModelDQNPolicy, LanguageModelQRDQNPolicy
 from agents.sb3.vec_env import SequenceVecEnv
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
 from seqgan_env.vector_env import TokenVectorEnv
 
-_OURS = {"embedding_dim": 32, "hidden_dim": 32, "mle_learning_rate": 1e-2, "mle_batch_size": 64, "max_mle_grad_norm": 5.0}
+_OURS = {
+    "embedding_dim": 32,
+    "hidden_dim": 32,
+    "mle_learning_rate": 1e-2,
+    "mle_batch_size": 64,
+    "mle_learning_rate_decay": 0.95,
+    "mle_weight_decay": 0.02,
+    "max_mle_grad_norm": 5.0,
+}
 _OF_POLICY = ("language_model_class", "language_model_kwargs", "value_dims", "value_rate", "temperature", "n_quantiles")
 _NOT_FOR_USERS = ("self", "policy", "env", "seed", "device", "_init_setup_model", "use_sde", "sde_sample_freq")
 _SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
@@ -88,7 +96,13 @@ class SB3Agent(ABC):
                 dims = (self.policy.embedding.embedding_dim, self.policy.lstm.hidden_size)
                 self.policy.load_state_dict(LSTMLanguageModel.initialised(self.env.task.spec, cpu_rng, *dims).state_dict())
         self._likelihood = MaximumLikelihood(
-            self.policy, cpu_rng, ours["mle_learning_rate"], ours["mle_batch_size"], ours["max_mle_grad_norm"]
+            self.policy,
+            cpu_rng,
+            ours["mle_learning_rate"],
+            ours["mle_batch_size"],
+            ours["max_mle_grad_norm"],
+            ours["mle_learning_rate_decay"],
+            ours["mle_weight_decay"],
         )
 
     @classmethod

@@ -1,0 +1,218 @@
+"""The referee: how far a policy is from real data, from samples alone.
+
+For every classifier with logit l, the Jensen-Shannon divergence of real and generated sequences is at least ln 2 - CE,
+where CE = (mean over real of softplus(-l) + mean over generated of softplus(l)) / 2 (Goodfellow et al. 2014, eq. 4). So
+classifiers that are trained for the purpose, and judged on sequences by which nothing was chosen, give a lower bound.
+Several families are trained, and joined; the bound is that of the one that did best on validation data. A policy cannot
+win it by writing less, by repeating itself or by copying what it was trained on: the families see all of that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqgan_env.language_model import LSTMLanguageModel
+from seqgan_env.metrics.classifiers import (
+    BidirectionalLSTM,
+    Classifier,
+    KneserNeyRatio,
+    LSTMRatio,
+    Memory,
+    NGramRegression,
+    cross_entropy,
+    fitted_language_model,
+    logistic_regression,
+)
+from seqgan_env.metrics.kneser_ney import KneserNey
+from seqgan_env.metrics.likelihood import sample_sequences
+from seqgan_env.types import RolloutPolicy, TokenSpec
+
+CONSTANT, JOINED = "constant", "joined"  # the classifier that says nothing, and that of all families together
+_PENALTY = 1e-3  # of the regression that calibrates a family, or joins them all
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the referee found.
+
+    Attributes:
+        js: lower bound of the Jensen-Shannon divergence on held-out data, as a share of ln 2; below 0 only by chance.
+        error: its standard error over the sequences judged.
+        validation_js: the same on validation data and other samples, by which the family was chosen.
+        family: that was chosen.
+        by_family: the bound on held-out data of every family alone.
+    """
+
+    js: float
+    error: float
+    validation_js: float
+    family: str
+    by_family: dict[str, float]
+
+
+class Referee:
+    """Judges sets of samples against the real sequences of a task; the same real sequences for every set."""
+
+    def __init__(
+        self,
+        spec: TokenSpec,
+        real_sequences: Tensor,
+        validation: Tensor,
+        held_out: Tensor,
+        seed: int = 0,
+        num_train: int = 8_000,
+        num_validation: int = 4_000,
+        num_judged: int = 5_000,
+    ) -> None:
+        """Args:
+        spec: of the sequences.
+        real_sequences: (M, T) that policies are trained on, and classifiers too.
+        validation: (M', T) that choose among classifiers.
+        held_out: (M'', T) on which they are judged.
+        seed: of the classifiers.
+        num_train: sequences of each side that classifiers are trained on, at most.
+        num_validation: sequences of each side that choose, at most.
+        num_judged: sequences of each side that are judged, at most.
+
+        Raises:
+            ValueError: there are too few real sequences to judge by.
+        """
+        self.spec, self.seed = spec, seed
+        self._all_real = _array(real_sequences)
+        self._train, self._validation = self._all_real[:num_train], _array(validation)[:num_validation]
+        self._held_out = _array(held_out)[:num_judged]
+        if min(len(self._train), len(self._validation), len(self._held_out)) < 4:
+            sizes = (len(self._train), len(self._validation), len(self._held_out))
+            raise ValueError(f"the referee has {sizes} sequences to train, choose and judge by; it needs 4 or more of each")
+
+    @property
+    def num_samples(self) -> int:
+        """Sequences that a judgement needs: as many as the real ones of all parts."""
+        return len(self._train) + len(self._validation) + len(self._held_out)
+
+    def of_policy(self, policy: RolloutPolicy, rng: torch.Generator) -> dict[str, float]:
+        """`metrics` of fresh draws of a policy."""
+        return self.metrics(sample_sequences(policy, self.spec, self.num_samples, rng))
+
+    def metrics(self, samples: Tensor) -> dict[str, float]:
+        """`referee_js`, `referee_js_error` and `referee_js_validation` of sequences (num_samples, T)."""
+        verdict = self.judge(samples)
+        return {
+            "referee_js": verdict.js,
+            "referee_js_error": verdict.error,
+            "referee_js_validation": verdict.validation_js,
+        }
+
+    def judge(self, samples: Tensor) -> Verdict:
+        """Trains classifiers against these samples (num_samples, T), in random order, and judges by the best of them.
+
+        Raises:
+            ValueError: there are fewer or more samples than needed, or they are no finished sequences.
+        """
+        if len(samples) != self.num_samples:
+            raise ValueError(f"the referee was given {len(samples)} samples; it needs {self.num_samples}")
+        array = _array(self.spec.check_sequences(samples, "samples"))
+        ends = np.cumsum([len(self._train), len(self._validation)])
+        train, validation, judged = np.split(array, ends)
+        fit, choose = self._halves(self._validation), self._halves(validation)
+        families = self._families(train, fit[0], choose[0])
+        # the first half of validation fits and stops, the second one chooses
+        sides = {
+            "fit": (families(fit[0]), families(choose[0])),
+            "choose": (families(fit[1]), families(choose[1])),
+            "judge": (families(self._held_out), families(judged)),
+        }
+        return _verdict(sides)
+
+    def _families(self, generated: np.ndarray, check_real: np.ndarray, check_generated: np.ndarray) -> _Families:
+        real = self._train
+        of_generated = fitted_language_model(self.spec, generated, check_generated, self.seed)
+        classifiers: dict[str, Classifier] = {
+            "n-grams": NGramRegression(self.spec, real, generated, check_real, check_generated),
+            "n-gram models": KneserNeyRatio(self.spec, self._ngram_model, generated),
+            "LSTM models": LSTMRatio(self._lstm_model, of_generated),
+            "recurrent": BidirectionalLSTM(self.spec, real, generated, check_real, check_generated, self.seed),
+        }
+        memories = [self._memory_of_real, Memory(self.spec, generated)]
+        return _Families({name: classifier.logits for name, classifier in classifiers.items()}, memories)
+
+    @cached_property
+    def _ngram_model(self) -> KneserNey:
+        return KneserNey(self._train, self.spec)
+
+    @cached_property
+    def _lstm_model(self) -> LSTMLanguageModel:
+        return fitted_language_model(self.spec, self._train, self._halves(self._validation)[0], self.seed)
+
+    @cached_property
+    def _memory_of_real(self) -> Memory:
+        return Memory(self.spec, self._all_real)
+
+    @staticmethod
+    def _halves(sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return sequences[::2], sequences[1::2]
+
+
+class _Families:
+    """Trained classifiers: what each says of sequences, as columns."""
+
+    def __init__(self, logits: dict[str, Callable[[np.ndarray], np.ndarray]], memories: Sequence[Memory]) -> None:
+        self._logits, self._memories = logits, memories
+
+    def __call__(self, tokens: np.ndarray) -> dict[str, np.ndarray]:
+        """By family features (B, K) of sequences (B, T); all of them together under `JOINED`."""
+        found = {name: logits(tokens)[:, None] for name, logits in self._logits.items()}
+        found["memory"] = np.concatenate([memory.features(tokens) for memory in self._memories], axis=1)
+        return found | {JOINED: np.concatenate(list(found.values()), axis=1)}
+
+
+Side = dict[str, np.ndarray]
+
+
+def _verdict(sides: dict[str, tuple[Side, Side]]) -> Verdict:
+    """Calibrates every family on one part, chooses by the next and judges by the last; parts are (real, generated)."""
+    logits = {name: _calibrated(name, sides) for name in sides["fit"][0]}
+    logits[CONSTANT] = {part: tuple(np.zeros(len(side[JOINED])) for side in both) for part, both in sides.items()}
+    bounds = {name: {part: _bound(*of_part[part]) for part in sides} for name, of_part in logits.items()}
+    best = max(bounds, key=lambda name: bounds[name]["choose"])
+    real, generated = logits[best]["judge"]
+    variance = sum(losses.var() / len(losses) for losses in (np.logaddexp(0, -real), np.logaddexp(0, generated)))
+    return Verdict(
+        js=bounds[best]["judge"],
+        error=math.sqrt(variance) / 2 / math.log(2),
+        validation_js=bounds[best]["choose"],
+        family=best,
+        by_family={name: bound["judge"] for name, bound in bounds.items() if name != CONSTANT},
+    )
+
+
+def _calibrated(name: str, sides: dict[str, tuple[Side, Side]]) -> dict[str, tuple[np.ndarray, ...]]:
+    """Logits of a family on every part and side, by a regression on the part that fits."""
+    real, generated = (side[name] for side in sides["fit"])
+    both = np.concatenate([real, generated])
+    middle, width = both.mean(0), both.std(0) + 1e-9
+    is_real = np.repeat([1.0, 0.0], [len(real), len(generated)])
+    weights = logistic_regression((both - middle) / width, is_real, _PENALTY)
+
+    def logits(features: np.ndarray) -> np.ndarray:
+        found: np.ndarray = (features - middle) / width @ weights[:-1] + weights[-1]
+        return found
+
+    return {part: tuple(logits(side[name]) for side in both) for part, both in sides.items()}
+
+
+def _bound(real: np.ndarray, generated: np.ndarray) -> float:
+    """The bound that logits of both sides give, as a share of ln 2."""
+    return 1 - cross_entropy(real, generated) / math.log(2)
+
+
+def _array(tokens: Tensor) -> np.ndarray:
+    array: np.ndarray = np.ascontiguousarray(tokens.cpu().numpy(), dtype=np.int64)
+    return array
