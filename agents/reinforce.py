@@ -43,7 +43,7 @@ class Reinforce:
         mle_learning_rate: float = 1e-2,
         mle_batch_size: int = 64,
         mle_learning_rate_decay: float = 0.95,
-        mle_weight_decay: float = 0.02,
+        mle_weight_decay: float = 0.1,
         embedding_dim: int = 32,
         hidden_dim: int = 32,
     ) -> None:

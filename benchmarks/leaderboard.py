@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seqgan_env.bench.leaderboard import KINDS, Entry, Standings
+from seqgan_env.bench.leaderboard import JUDGED, KINDS, ORACLE, REAL, Entry, Standings
 from seqgan_env.bench.results import read_all
 from seqgan_env.bench.tables import Column, Table
 from seqgan_env.run_directory import write_text
@@ -47,14 +47,26 @@ def replaced(text: str, section: str) -> str:
 
 def _board(title: str, standings: Standings, kind: str) -> str:
     of, tasks, entries = KINDS[kind], standings.tasks_of(kind), standings.entries(kind)
-    metrics = [(task, metric) for task in tasks for metric in (of.quality, of.diversity)]
-    columns = [Column("row"), Column("score (95 %)", "+.3f"), *(Column(_title(metric, task, tasks)) for task, metric in metrics)]
+    metrics = [(task, metric) for task in tasks for metric in _SHOWN[kind]]
+    columns = [
+        Column("row"),
+        Column("score (interval)", "+.4f"),
+        *(Column(_title(metric, task, tasks)) for task, metric in metrics),
+    ]
     rows = [[e.label, e.score, *(e.mean(metric, task) for task, metric in metrics), e.verdict] for e in entries]
     table = Table("", "", "", [*columns, Column("verdict")], rows, [entry.mark for entry in entries])
     return (
-        f"**{title}**, {', '.join(tasks)}: frontier gain in {of.unit}, the interquartile mean over {_seeds(entries)} seeds; "
-        f"0 is maximum likelihood at its best temperature.\n\n{table.markdown()}"
+        f"**{title}**, {', '.join(tasks)}: the {of.score.divergence} of the best knob of maximum likelihood less "
+        "that of the row, in "
+        f"{of.score.unit}, the mean over {_seeds(entries)} seeds; positive is nearer to the truth.\n\n{table.markdown()}"
     )
+
+
+_SHOWN = {
+    ORACLE: ("kl_mean", "kl_reverse", "kl_forward", "js", "nll_oracle", "nll_gen"),
+    JUDGED: ("referee_js", "js"),
+    REAL: ("referee_js", "bleu4", "self_bleu4", "nll_gen"),
+}
 
 
 def _title(metric: str, task: str, tasks: Sequence[str]) -> str:

@@ -38,7 +38,7 @@ class TrainSettings:
     more_knobs: str | None = _setting(None, "knobs of your own beside them: package.module:NAME", "NAME")
     referee: bool = _setting(False, "judge final policies by the referee on oracle tasks too; on real data it always does")
     control: bool = _setting(True, "train the same agent under a constant reward too")
-    mle_epochs: int = _setting(20, "epochs of maximum likelihood before the adversarial phase", "EPOCHS")
+    mle_epochs: int = _setting(40, "epochs of maximum likelihood before the adversarial phase", "EPOCHS")
     keep_best: bool = _setting(True, "keep the epoch with the best validation likelihood (no: the last one, as the paper)")
     d_pretrain_steps: int = _setting(1, "d-steps before the first round", "STEPS")
     d_pretrain_epochs: int = _setting(6, "epochs of each of them", "EPOCHS")
@@ -123,7 +123,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "d_epochs": 3,
         "num_negatives": 10_000,
         "eval_every": 5,
-        "agent_options": {"learning_rate": 1e-2, "baseline": "none"},
+        "agent_options": {
+            "learning_rate": 1e-2,
+            "baseline": "none",
+            "mle_learning_rate_decay": 1.0,  # the paper's Adam at a constant rate
+            "mle_weight_decay": 0.0,
+        },
     },
 }
 

@@ -47,7 +47,7 @@ _OURS = {
     "mle_learning_rate": 1e-2,
     "mle_batch_size": 64,
     "mle_learning_rate_decay": 0.95,
-    "mle_weight_decay": 0.02,
+    "mle_weight_decay": 0.1,
     "max_mle_grad_norm": 5.0,
 }
 _OF_POLICY = ("language_model_class", "language_model_kwargs", "value_dims", "value_rate", "temperature", "n_quantiles")

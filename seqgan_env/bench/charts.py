@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from seqgan_env.bench.jobs import REFERENCE
-from seqgan_env.bench.leaderboard import COLLAPSED, KINDS, OFF, Run, Standings
-from seqgan_env.bench.results import Row
+from seqgan_env.bench.leaderboard import BEST_KNOB, INFINITE, KINDS, Run, Standings
 from seqgan_env.bench.statistics import performance_profile, sample_efficiency
 from seqgan_env.bench.tables import HEALTH
 
@@ -23,8 +22,10 @@ METRICS = {
     "nll_gen": "nll_gen, nats per token (low is diverse)",
     "bleu4": "BLEU-4, 0 to 1 (high is good)",
     "self_bleu4": "Self-BLEU-4, 0 to 1 (low is diverse)",
-    "frontier_gain": "frontier gain, nats per token",
-    "bleu_frontier_gain": "frontier gain, BLEU-4",
+    "kl_reverse": "KL(G||O), nats per token (low is good)",
+    "kl_forward": "KL(O||G), nats per token (low is good)",
+    "score": "score, nats per token",
+    "referee_score": "score by the referee, share of ln 2",
     "discriminator/accuracy_real_heldout": "accuracy, share of held-out real",
     "discriminator/accuracy_generated_heldout": "accuracy, share of generated",
     "discriminator/log_ratio_correlation": "correlation, -1 to 1",
@@ -39,9 +40,10 @@ _HUES = (
     *("#4c78a8", "#f58518", "#e45756", "#54a24b", "#b279a2", "#2ca5a5", "#c9a227", "#9d755d", "#ff7fa5", "#7a6ff0"),
     *("#6b8e23", "#00a0dc", "#c2410c", "#d6409f", "#1b9e77", "#8d99ae", "#a16207", "#5e548e", "#b5838d", "#84a59d"),
 )
+_GREYS = {REFERENCE: "#b0b0b0", BEST_KNOB: "#606060"}
 _MIDDLE_OUT = "length(datum.label) > 26 ? slice(datum.label, 0, 10) + '…' + slice(datum.label, -15) : datum.label"
-_NAMED = (1.2, 1.0, 0.9, 0.8, 0.6, 0.5, 0.4, 0.3)  # temperatures that have their names on the line
-_SHAPES = {"": "circle", COLLAPSED: "cross", OFF: "diamond"}  # of a run, by its mark
+_SHAPES = {"": "circle", INFINITE: "cross"}  # of a run, by its mark
+_NEAR = 1.3  # times the best knob's divergences are the ends of the picture near it
 _HEIGHT = 300
 CONFIG: Spec = {
     "background": "transparent",
@@ -53,9 +55,9 @@ CONFIG: Spec = {
 
 
 def colours(standings: Standings) -> dict[str, str]:
-    """Of every row, the same in all pictures; grey is the reference."""
+    """Of every row, the same in all pictures; grey are maximum likelihood and its best knob."""
     hues = cycle(_HUES)
-    return {label: _GREY if label == REFERENCE else next(hues) for label in standings.labels}
+    return {label: _GREYS.get(label) or next(hues) for label in standings.labels}
 
 
 def ranking(standings: Standings, kind: str) -> Spec | None:
@@ -64,7 +66,7 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
     values = [{"row": e.label, "x": e.score.value} | _ends(e.score.low, e.score.high) for e in entries if e.score is not None]
     if not values:
         return None
-    title = METRICS[KINDS[kind].score]
+    title = METRICS[KINDS[kind].score.name]
     row = {
         "field": "row",
         "type": "nominal",
@@ -87,45 +89,53 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
     return _chart({"data": {"values": values}, "layer": layers, "height": 26 * len(values)})
 
 
-def plane(standings: Standings, task: str) -> Spec:
-    """Quality against diversity: the reference's temperatures as a line, every run as a point."""
+def divergences(standings: Standings, task: str, near: bool) -> Spec:
+    """KL(G||O) against KL(O||G): knobs, runs and the line on which their mean is the best knob's; all, or what is near it."""
+    knobs, points = _knobs(standings, task, "kl_forward", "kl_reverse"), _points(standings, task, "kl_forward", "kl_reverse")
+    best = [point for point in points if point["row"] == BEST_KNOB]
+    middle = {axis: float(np.mean([point[axis] for point in best])) for axis in ("x", "y")}
+    shown = points
+    if near:
+        shown = [point for point in points if all(point[axis] < _NEAR * middle[axis] for axis in middle)]
+    both = middle["x"] + middle["y"]
+    level = [{"x": _short(both * share), "y": _short(both * (1 - share))} for share in (0.0, 1.0)]
+    line = {"data": {"values": level}, "mark": {"type": "line", "color": _GREY, "strokeDash": [2, 4], "clip": True}}
+    return _knobs_and_points(standings, knobs, points, shown, (METRICS["kl_forward"], METRICS["kl_reverse"]), line)
+
+
+def quality(standings: Standings, task: str) -> Spec:
+    """Quality against diversity as they are usually reported: the knobs, and every run as a point."""
     kind = KINDS[standings.kind_of[task]]
     names = (kind.diversity, kind.quality)
-    line, points = _line(standings.frontier(task), *names), _points(standings, task, *names)
-    x, y = (METRICS[name] for name in names)
-    return _line_and_points(standings, line, points, line + points, x, y)
+    points = _points(standings, task, *names)
+    titles = METRICS[names[0]], METRICS[names[1]]
+    return _knobs_and_points(standings, _knobs(standings, task, *names), points, points, titles)
 
 
-def plane_of_differences(standings: Standings, task: str) -> Spec:
-    """The same about the reference: every run, and the line, less the reference at temperature 1 of its seed."""
-    kind = KINDS[standings.kind_of[task]]
-    names = (kind.diversity, kind.quality)
-    line = _line(standings.frontier(task, less_reference=True), *names)
-    points = _points(standings, task, *names, less_reference=True)
-    x, y = (f"{METRICS[name].partition(' (')[0]}, less MLE's" for name in names)
-    return _line_and_points(standings, line, points, [p for p in points if not p["mark"]], x, y)
-
-
-def _line_and_points(standings: Standings, line: Values, points: Values, shown: Values, x: str, y: str) -> Spec:
-    """The axes are titled `x` and `y` and reach over `shown`."""
+def _knobs_and_points(
+    standings: Standings, knobs: Values, points: Values, shown: Values, titles: tuple[str, str], line: Spec | None = None
+) -> Spec:
+    """The axes reach over `shown`; `line` lies under everything."""
+    x, y = titles
     axes = {"x": _axis("x", x, _domain(shown, "x")), "y": _axis("y", y, _domain(shown, "y"))}
-    hover, named = {"x": x, "y": y}, [point for point in line if "name" in point]
+    hover = {"x": x, "y": y}
+    temperatures = [knob for knob in knobs if "temperature" in knob]
     shapes = {"domain": list(_SHAPES), "range": list(_SHAPES.values())}
     layers = [
         {
-            "data": {"values": line},
+            "data": {"values": temperatures},
             "mark": {"type": "line", "color": _GREY, "clip": True},
-            "encoding": axes | {"order": {"field": "temperature"}} | _tooltip({"temperature": "MLE at temperature"} | hover),
+            "encoding": axes | {"order": {"field": "temperature"}},
         },
         {
-            "data": {"values": named},
-            "mark": {"type": "point", "color": _GREY, "filled": True, "size": 30, "opacity": 1, "clip": True},
-            "encoding": axes,
+            "data": {"values": knobs},
+            "mark": {"type": "point", "color": _GREY, "filled": True, "size": 18, "opacity": 0.7, "clip": True},
+            "encoding": axes | _tooltip({"knob": "knob"} | hover),
         },
         {
-            "data": {"values": named},
+            "data": {"values": temperatures},
             "mark": {"type": "text", "color": _INK, "fontSize": 10, "dx": 6, "dy": -6, "align": "left", "clip": True},
-            "encoding": axes | {"text": {"field": "name"}},
+            "encoding": axes | {"text": {"field": "knob"}},
         },
         {
             "data": {"values": points},
@@ -136,7 +146,8 @@ def _line_and_points(standings: Standings, line: Values, points: Values, shown: 
             | _tooltip({"row": "row", "seed": "seed", "mark": "mark"} | hover),
         },
     ]
-    return _chart({"layer": layers})
+    under = [line | {"encoding": axes}] if line else []
+    return _chart({"layer": [*under, *layers]})
 
 
 def curves(standings: Standings, task: str, metric: str, budget: str) -> Spec | None:
@@ -173,29 +184,27 @@ def profile(standings: Standings, kind: str) -> Spec | None:
         for label, array in scores.items()
         for at, point in zip(thresholds.tolist(), performance_profile(array, thresholds), strict=True)
     ]
-    layers = _band_and_line(standings, values, METRICS[KINDS[kind].score], "share of runs above it", step=True)
+    layers = _band_and_line(standings, values, METRICS[KINDS[kind].score.name], "share of runs above it", step=True)
     return _chart({"data": {"values": values}, "layer": layers})
 
 
-def _line(frontier: Sequence[Row], diversity: str, quality: str) -> Values:
-    """Points of a frontier; those next to round temperatures are named."""
-    points: Values = [
-        {"x": _short(row[diversity]), "y": _short(row[quality]), "temperature": _short(row["temperature"])} for row in frontier
-    ]
-    for temperature in _NAMED:
-        nearest = min(points, key=lambda point: abs(point["temperature"] - temperature))
-        if abs(nearest["temperature"] - temperature) < 0.02:
-            nearest["name"] = f"T = {temperature:g}"
-    return points
+def _knobs(standings: Standings, task: str, x: str, y: str) -> Values:
+    """The knobs of maximum likelihood, the mean over seeds."""
+    found = []
+    for name, row in standings.knobs(task).items():
+        if {x, y} <= set(row):
+            temperature = {"temperature": row["temperature"]} if "temperature" in row else {}
+            found.append({"knob": name, "x": _short(row[x]), "y": _short(row[y])} | temperature)
+    return found
 
 
-def _points(standings: Standings, task: str, diversity: str, quality: str, less_reference: bool = False) -> Values:
+def _points(standings: Standings, task: str, x: str, y: str) -> Values:
+    """Every run that has both metrics."""
     found = []
     for run in (run for (_, of), runs in standings.runs.items() if of == task for run in runs):
-        metrics = standings.less_reference(run.result, run.metrics) if less_reference else run.metrics
-        if {diversity, quality} <= set(metrics):
+        if {x, y} <= set(run.metrics):
             about = {"row": run.result.label, "seed": run.result.seed, "mark": run.mark}
-            found.append({"x": metrics[diversity], "y": metrics[quality]} | about)
+            found.append({"x": run.metrics[x], "y": run.metrics[y]} | about)
     return found
 
 
@@ -205,7 +214,7 @@ def _curve(standings: Standings, label: str, runs: Sequence[Run], metric: str, b
     by_round: dict[float, list[tuple[float, float]]] = {}
     for run in runs:
         for row in run.result.curve:
-            measured = row | standings.gains(run.result, row, "task/")
+            measured = row | standings.scores(run.result, row, "task/")
             if name in measured and budget in measured:
                 by_round.setdefault(row.get("round", row[budget]), []).append((measured[budget], measured[name]))
     most = max(map(len, by_round.values()), default=0)
@@ -263,7 +272,7 @@ def _domain(points: Iterable[dict[str, Any]], name: str, margin: float = 0.2) ->
 
 
 def _tooltip(titles: dict[str, str]) -> Spec:
-    words = {"row", "mark", "seed"}
+    words = {"row", "mark", "seed", "knob"}
     return {
         "tooltip": [
             {"field": name, "title": title} | ({} if name in words else {"type": "quantitative", "format": ".4~g"})

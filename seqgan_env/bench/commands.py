@@ -167,14 +167,14 @@ def _write_report(folders: Sequence[Path], out: Path, title: str | None, console
     first = next((folder for folder in folders if (folder / BENCHMARK).exists()), None)
     about = run_directory.read_json(first / BENCHMARK) if first else {}
     standings = write_report(folders, out, title or about.get("title", "Benchmark"), about.get("command", []))
-    for kind in (kind for kind in KINDS if standings.tasks_of(kind)):
-        console.print(_leaderboard(standings.entries(kind), f"Leaderboard, {kind}", KINDS[kind].unit))
+    for kind in standings.kinds:
+        console.print(_leaderboard(standings.entries(kind), f"Leaderboard, {kind}", KINDS[kind].score.unit))
     console.print(f"report: {out / PAGE}", highlight=False, soft_wrap=True)
 
 
 def _leaderboard(entries: Sequence[Entry], title: str, unit: str) -> Table:
     """Rows, scores and outcomes, the best first."""
-    table = Table("", f"score, {unit}", "runs", "against maximum likelihood", title=title)
+    table = Table("", f"score, {unit}", "runs", "against the best knob", title=title)
     for entry in entries:
         role = f" ({entry.role})" if entry.role in ("control", "ceiling") else ""
         table.add_row(entry.label + role, _score(entry), str(len(entry.all_runs)), entry.outcome)
@@ -184,8 +184,8 @@ def _leaderboard(entries: Sequence[Entry], title: str, unit: str) -> Table:
 def _score(entry: Entry) -> str:
     if entry.score is None:
         return ""
-    interval = "" if math.isnan(entry.score.low) else f" ({entry.score.low:+.3f} to {entry.score.high:+.3f})"
-    return f"{entry.score.value:+.3f}{interval}"
+    interval = "" if math.isnan(entry.score.low) else f" ({entry.score.low:+.4f} to {entry.score.high:+.4f})"
+    return f"{entry.score.value:+.4f}{interval}"
 
 
 def add_samples_arguments(evaluate: argparse.ArgumentParser) -> None:

@@ -18,10 +18,10 @@ from seqgan_env.plugins import accepts, control_options, learns_from_reward, loa
 from seqgan_env.settings import PRESETS, TrainSettings, settings_from
 from seqgan_env.tasks import TASKS
 
-REFERENCE = "mle"  # the row that every other one is compared with; its temperature frontier is the measure
+REFERENCE = "mle"  # the row that every other one is compared with; its knobs are the measure
 
 _OF_A_SUITE = ("title", "seeds", "tasks", "rows", "settings")
-DECIDED_BY_THE_HARNESS = ("task", "seed", "threads", "frontier", "control")
+DECIDED_BY_THE_HARNESS = ("task", "seed", "threads", "knobs", "control")
 _CHOSEN = ["preset", *(field.name for field in fields(TrainSettings) if field.name not in DECIDED_BY_THE_HARNESS)]
 # the built-in English is what this Python's own documentation says
 _DECIDING_VERSIONS = ("python", "seqgan-env", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib")
@@ -47,8 +47,10 @@ class Job:
         settings = asdict(self.settings)
         data = {name: fingerprint(Path(settings.pop(name))) for name in paths_of(self.settings)}
         versions = {name: version for name, version in run_directory.versions().items() if name in _DECIDING_VERSIONS}
-        module = load_agent_class(self.settings.agent).__module__
-        code = [code_of_library(), native.built_from(), code_of_module(module)]
+        modules = [load_agent_class(self.settings.agent).__module__]
+        if self.settings.more_knobs:
+            modules.append(self.settings.more_knobs.partition(":")[0])
+        code = [code_of_library(), native.built_from(), *map(code_of_module, modules)]
         deciding = [self.label, self.task, settings, data, code, versions]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:20]
 
@@ -126,7 +128,7 @@ class Suite:
             options = options | {key: value for key, value in group.get("agent_options", {}).items() if accepts(agent, key)}
         options = options | of_row.get("agent_options", {})
         preset = changes.pop("preset", next(iter(PRESETS)))
-        changes |= {"seed": seed, "threads": 1, "control": False, "frontier": label == REFERENCE, "agent_options": options}
+        changes |= {"seed": seed, "threads": 1, "control": False, "knobs": label == REFERENCE, "agent_options": options}
         return settings_from(preset, changes)
 
     def _check_shared_options(self) -> None:

@@ -1,15 +1,13 @@
 """Who is better: the ranking score of a task, the rows in order, and what can be said of each in a sentence.
 
-The score of an oracle task is the frontier gain in (nll_gen, nll_oracle), that of a task with real data the one in (Self-BLEU-4,
-BLEU-4): how far a policy lies beyond what the reference, maximum likelihood, reaches on the same seed when only its temperature
-changes. The reference at its best temperature is the zero of that scale, and so is its row. Two kinds of run are marked, and rows
-with one rank behind all others: those that collapse, their effective vocabulary under a tenth of the real data's, and those off
-the frontier, less diverse than the reference at its lowest temperature, where nothing can be compared with them.
+The score says how much nearer to the truth a policy is than the best knob of the reference, maximum likelihood on the same seed:
+see `seqgan_env.metrics.score`. The best knob is the zero of that scale, and has a row; maximum likelihood as it is has another.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,17 +16,16 @@ import numpy as np
 
 from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.results import Result, Row
-from seqgan_env.bench.statistics import Paired, estimate, paired, probability_of_improvement
-from seqgan_env.metrics.frontier import Frontiers, denser
+from seqgan_env.bench.statistics import Decision, Paired, holm, paired, probability_of_improvement
+from seqgan_env.metrics.score import FORWARD, RANKING, REFEREED, REVERSE, SELECT, Score, best_knob, scores
 from seqgan_env.rewards import CONTROLS
 from seqgan_env.types import Estimate
 
-COLLAPSED_BELOW = 0.1  # of the effective vocabulary of real data
+BEST_KNOB = "best knob"  # the row of the reference's best knob, which nobody ran
 TRUTH = ("optimal", "oracle")  # sources that see what a policy is to learn
+INFINITE = "infinite"  # mark of a run that gives real sequences no probability
 
-COLLAPSED, OFF = "collapsed", "off the frontier"  # marks of a run
-
-ORACLE, REAL = "oracle tasks", "tasks with real data"  # kinds: scores of one kind have one unit
+ORACLE, JUDGED, REAL = "oracle tasks", "oracle tasks, by the referee", "tasks with real data"
 
 
 @dataclass(frozen=True)
@@ -37,17 +34,15 @@ class Kind:
 
     Attributes:
         name: of the kind.
-        score: the metric that ranks.
-        unit: of it.
+        score: what ranks.
         quality: the metric that is usually reported.
         quality_high_is_good: whether it should be high.
         diversity: what it is bought with; the lower, the more diverse.
-        beside: what stands beside the score always.
+        beside: metrics that stand beside the score always.
     """
 
     name: str
-    score: str
-    unit: str
+    score: Score
     quality: str
     quality_high_is_good: bool
     diversity: str
@@ -57,33 +52,39 @@ class Kind:
 KINDS = {
     ORACLE: Kind(
         name=ORACLE,
-        score="frontier_gain",
-        unit="nats per token",
+        score=RANKING,
         quality="nll_oracle",
         quality_high_is_good=False,
         diversity="nll_gen",
-        beside=("nll_oracle", "nll_gen", "effective_vocabulary"),
+        beside=("kl_mean", "kl_reverse", "kl_forward", "js", "nll_oracle", "nll_gen", "effective_vocabulary"),
+    ),
+    JUDGED: Kind(
+        name=JUDGED,
+        score=REFEREED,
+        quality="nll_oracle",
+        quality_high_is_good=False,
+        diversity="nll_gen",
+        beside=("referee_js", "js", "nll_oracle", "effective_vocabulary"),
     ),
     REAL: Kind(
         name=REAL,
-        score="bleu_frontier_gain",
-        unit="BLEU-4",
+        score=REFEREED,
         quality="bleu4",
         quality_high_is_good=True,
         diversity="self_bleu4",
-        beside=("bleu4", "self_bleu4", "nll_gen", "effective_vocabulary"),
+        beside=("referee_js", "bleu4", "self_bleu4", "nll_gen", "effective_vocabulary"),
     ),
 }
 
 
 @dataclass(frozen=True)
 class Run:
-    """A result with its gains over the frontier.
+    """A result with its scores.
 
     Attributes:
         result: as it was written, less what is not finite.
-        metrics: its metrics and the gains.
-        mark: `COLLAPSED`, `OFF` or "".
+        metrics: its metrics and the scores.
+        mark: `INFINITE` or "".
     """
 
     result: Result
@@ -97,14 +98,15 @@ class Entry:
 
     Attributes:
         label: of the row.
-        role: "reference", "control" (a reward that says nothing), "ceiling" (a reward that sees the truth) or "".
+        role: "reference" (the best knob), "control" (a reward that says nothing), "ceiling" (one that sees the truth) or "".
         runs: by task, by seed in order.
-        scores: (runs, tasks), of as many runs as the task with the fewest has; None where a task has no score.
-        score: IQM over runs and tasks, with its interval; None where `scores` is.
-        improvement: probability that a run has a score above 0, the reference's; None of the reference and of marked rows.
+        scores: (runs, tasks), of as many runs as the task with the fewest has; None where a task or a run has no score.
         against: the scores of all runs, tested against 0.
-        quality: what is usually reported minus the reference's, signed so that positive is better.
-        outcome: "reference", "collapsed", "off the frontier", "better", "worse", "same", "one run" or "no score".
+        beside: by name the scores of all runs in one divergence alone, tested against 0.
+        quality: what is usually reported minus maximum likelihood's, signed so that positive is better.
+        improvement: probability that a run has a score above 0, the best knob's; None of the reference.
+        decision: whether the score differs from 0, corrected for all verdicts of the page; None where there is no test.
+        outcome: "reference", "infinite", "better", "worse", "same", "one run" or "no score".
         verdict: the outcome in words.
     """
 
@@ -112,12 +114,13 @@ class Entry:
     role: str
     runs: dict[str, list[Run]]
     scores: np.ndarray | None
-    score: Estimate | None
-    improvement: Estimate | None
     against: Paired
+    beside: dict[str, Paired]
     quality: Paired
-    outcome: str
-    verdict: str
+    improvement: Estimate | None
+    decision: Decision | None = None
+    outcome: str = ""
+    verdict: str = ""
 
     @property
     def all_runs(self) -> list[Run]:
@@ -125,14 +128,23 @@ class Entry:
         return [run for runs in self.runs.values() for run in runs]
 
     @property
+    def score(self) -> Estimate | None:
+        """The mean score with the interval at the level of its test, so that it excludes 0 if and only if the verdict does."""
+        if self.scores is None:
+            return None
+        if self.decision is None:
+            return Estimate(self.against.mean, math.nan, math.nan)
+        return Estimate(self.against.mean, *self.against.interval(self.decision.level))
+
+    @property
     def is_marked(self) -> bool:
-        """Whether a run of it collapsed or is off the frontier."""
+        """Whether a run of it is infinitely far from the truth."""
         return any(run.mark for run in self.all_runs)
 
     @property
     def mark(self) -> str:
         """What is said beside its name: why it cannot rank, or its role."""
-        return self.outcome if self.is_marked else self.role
+        return INFINITE if self.is_marked and self.outcome == INFINITE else self.role
 
     def mean(self, metric: str, task: str) -> float:
         """Of a task over the runs that have this metric; not a number where none has."""
@@ -147,19 +159,16 @@ class Standings:
         """Args: results: of which every (label, task, seed) is there once.
 
         Raises:
-            ValueError: one is there twice, a task has no run of the reference, or is of no kind.
+            ValueError: one is there twice, a task has no run of the reference with its knobs, or is of no kind.
         """
+        _check_unique(results)
         self.results = [_finite(result) for result in results]
-        seen: set[tuple[str, str, int]] = set()
-        for result in self.results:
-            place = (result.label, result.task, result.seed)
-            if place in seen:
-                raise ValueError(f"{result.label!r} on {result.task}, seed {result.seed}, is there twice; give one of them")
-            seen.add(place)
+        self._marks = {_place(result): _mark(result) for result in results}
         self.tasks = sorted({result.task for result in self.results})
-        self.labels = sorted({result.label for result in self.results}, key=lambda label: (label != REFERENCE, label))
+        labels = {result.label for result in self.results}
+        self.labels = [BEST_KNOB, REFERENCE, *sorted(labels - {REFERENCE})]
         self.kind_of = {task: self._kind(task) for task in self.tasks}
-        self._frontiers = {task: self._frontiers_of(task) for task in self.tasks}
+        self._knobs = {task: self._knobs_of(task) for task in self.tasks}
 
     @property
     def kinds(self) -> list[str]:
@@ -167,97 +176,82 @@ class Standings:
         return [kind for kind in KINDS if self.tasks_of(kind)]
 
     def tasks_of(self, kind: str) -> list[str]:
-        """The tasks of a kind."""
+        """The tasks of a kind; oracle tasks are judged by the referee too where somebody besides the reference was."""
+        if kind == JUDGED:
+            return [task for task in self.tasks_of(ORACLE) if self._is_judged(task)]
         return [task for task in self.tasks if self.kind_of[task] == kind]
 
     @cached_property
     def runs(self) -> dict[tuple[str, str], list[Run]]:
-        """By label and task, by seed in order."""
+        """By label and task, by seed in order; the best knob among them, as the task's own kind has it."""
         found: dict[tuple[str, str], list[Run]] = {}
-        for result in sorted(self.results, key=lambda result: (self.labels.index(result.label), result.task, result.seed)):
+        best = [result for task in self.tasks for result in self._best_knobs(task, KINDS[self.kind_of[task]].score)]
+        everything = [*best, *self.results]
+        for result in sorted(everything, key=lambda result: (self.labels.index(result.label), result.task, result.seed)):
             found.setdefault((result.label, result.task), []).append(self._run(result))
         return found
 
-    def frontier(self, task: str, less_reference: bool = False) -> list[Row]:
-        """The reference by temperature on a task, the mean over seeds; on demand less what it is at temperature 1."""
-        by_temperature: dict[float, list[Row]] = {}
-        for result in self._references(task):
-            for row in denser(result.frontier):
-                found = self.less_reference(result, row) if less_reference else row
-                by_temperature.setdefault(round(row["temperature"], 6), []).append(found | {"temperature": row["temperature"]})
-        return [
-            {name: float(np.mean([row[name] for row in rows])) for name in rows[0] if all(name in row for row in rows)}
-            for _, rows in sorted(by_temperature.items())
-        ]
+    def knobs(self, task: str) -> dict[str, Row]:
+        """By name what the knobs of the reference reach on a task, the mean over seeds."""
+        by_name: dict[str, list[Row]] = {}
+        for knobs in self._knobs[task].values():
+            for name, row in knobs.items():
+                by_name.setdefault(name, []).append(row)
+        return {name: _mean_row(rows) for name, rows in by_name.items()}
 
-    def gains(self, result: Result, metrics: Mapping[str, float], prefix: str = "") -> Row:
-        """Gains of metrics of a run over the reference's frontier of its seed; without one, the mean over those of all seeds.
-
-        The score is there where diversity is known by both measures, and not positive where they have a mark.
-        """
-        plain = {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
-        if "effective_vocabulary" not in plain:
-            return {}
-        found = [frontiers.gains(plain) for frontiers in self._frontiers_for(result)]
-        gains = {name: float(np.mean([of_one[name] for of_one in found])) for name in set.intersection(*map(set, found))}
-        score = KINDS[self.kind_of[result.task]].score
-        if score in gains and self.mark(result.task, plain):
-            gains[score] = min(gains[score], 0.0)
-        return {prefix + name: value for name, value in gains.items()}
-
-    def mark(self, task: str, metrics: Mapping[str, float]) -> str:
-        """`COLLAPSED`, `OFF` or "", by metrics of a policy on a task."""
-        kind, references = KINDS[self.kind_of[task]], self._references(task)
-        real = [other.real["effective_vocabulary"] for other in references if "effective_vocabulary" in other.real]
-        if metrics.get("effective_vocabulary", math.inf) < COLLAPSED_BELOW * max(real, default=0.0):
-            return COLLAPSED
-        least_diverse = max(row[kind.diversity] for other in references for row in other.frontier)
-        return OFF if metrics.get(kind.diversity, -math.inf) > least_diverse else ""
-
-    def less_reference(self, result: Result, metrics: Row) -> Row:
-        """Metrics of a run less the reference's on its seed; without one, less the reference's mean."""
-        references = self._references(result.task)
-        others = [other.metrics for other in references if other.seed == result.seed] or [other.metrics for other in references]
-        shared = [name for name in metrics if all(name in other for other in others)]
-        return {name: metrics[name] - float(np.mean([other[name] for other in others])) for name in shared}
+    def scores(self, result: Result, metrics: Mapping[str, float], prefix: str = "") -> Row:
+        """Scores of metrics of a run against the best knob of its seed; without one, the mean over those of all seeds."""
+        knobs = self._knobs[result.task]
+        rivals = [knobs[result.seed]] if result.seed in knobs else list(knobs.values())
+        return _mean_row([scores(rival, metrics, prefix) for rival in rivals])
 
     @cached_property
     def _boards(self) -> dict[str, list[Entry]]:
-        return {kind: self._ranked(kind) for kind in self.kinds}
+        entries = {kind: self._undecided(kind) for kind in self.kinds}
+        tested = [(kind, i) for kind, found in entries.items() for i, entry in enumerate(found) if _has_test(entry)]
+        decisions = holm([entries[kind][i].against.p_value for kind, i in tested])
+        for (kind, i), decision in zip(tested, decisions, strict=True):
+            entries[kind][i] = replace(entries[kind][i], decision=decision)
+        return {kind: _ranked(found, KINDS[kind], self.tasks_of(kind)) for kind, found in entries.items()}
 
     def entries(self, kind: str) -> list[Entry]:
-        """The rows of a kind of task, the best first; marked ones, then those without a score, behind the others."""
+        """The rows of a kind of task, the best first; those without a score behind the others."""
         return self._boards[kind]
 
-    def _ranked(self, kind: str) -> list[Entry]:
+    def _undecided(self, kind: str) -> list[Entry]:
+        """The rows of a kind before their verdicts."""
         tasks = self.tasks_of(kind)
-        labels = [label for label in self.labels if any((label, task) in self.runs for task in tasks)]
-        found = [self._entry(label, kind, tasks) for label in labels]
-        return sorted(found, key=lambda e: (e.score is None, e.is_marked, -e.score.value if e.score else 0.0))
+        labels = [label for label in self.labels if any(self._runs_on(kind, label, task) for task in tasks)]
+        return [self._entry(label, kind, tasks) for label in labels]
+
+    def _runs_on(self, kind: str, label: str, task: str) -> list[Run]:
+        """The runs of a row that a kind shows; the referee's board has those that it judged."""
+        if label == BEST_KNOB:
+            return [self._run(result) for result in self._best_knobs(task, KINDS[kind].score)]
+        runs = self.runs.get((label, task), [])
+        return [run for run in runs if REFEREED.divergence in run.metrics] if kind == JUDGED else runs
 
     def _entry(self, label: str, kind: str, tasks: list[str]) -> Entry:
         of = KINDS[kind]
-        runs = {task: self.runs[label, task] for task in tasks if (label, task) in self.runs}
-        own = _matrix(runs, tasks, of.score)
+        found = {task: self._runs_on(kind, label, task) for task in tasks}
+        runs = {task: of_task for task, of_task in found.items() if of_task}
+        own = _matrix(runs, tasks, of.score.name)
+        if kind != JUDGED and any(run.mark for of_task in runs.values() for run in of_task):
+            own = None
         gained = self._paired(runs, of.quality)
-        marked = any(run.mark for of_task in runs.values() for run in of_task)
-        entry = Entry(
+        return Entry(
             label=label,
             role=_role(label, runs),
             runs=runs,
             scores=own,
-            score=None if own is None else _without_interval_of_one(estimate(own), own),
-            improvement=None if own is None or label == REFERENCE or marked else _improvement(own),
-            against=_against_zero(runs, of.score),
-            quality=gained if of.quality_high_is_good else _negated(gained),
-            outcome="",
-            verdict="",
+            against=_against_zero(runs, of.score.name),
+            beside={score.name: _against_zero(runs, score.name) for score in (REVERSE, FORWARD)} if kind == ORACLE else {},
+            quality=gained if of.quality_high_is_good else gained.negated(),
+            improvement=None if own is None or label == BEST_KNOB else _improvement(own),
         )
-        entry = replace(entry, outcome=_outcome(entry))
-        return replace(entry, verdict=_verdict(entry, of, tasks))
 
     def _paired(self, runs: Mapping[str, list[Run]], metric: str) -> Paired:
-        """A metric minus that of the reference on the same task and seed."""
+        """A metric minus that of maximum likelihood on the same task and seed."""
         pairs = []
         for task, of_task in runs.items():
             reference = {run.result.seed: run.metrics for run in self.runs[REFERENCE, task]}
@@ -271,45 +265,78 @@ class Standings:
         return paired(own, others)
 
     def _run(self, result: Result) -> Run:
-        gains = self.gains(result, result.metrics)
-        if result.label == REFERENCE:
-            gains[KINDS[self.kind_of[result.task]].score] = 0.0
-        return Run(result, result.metrics | gains, self.mark(result.task, result.metrics))
+        found = self.scores(result, result.metrics)
+        return Run(result, result.metrics | found, self._marks.get(_place(result), ""))
 
-    def _frontiers_for(self, result: Result) -> list[Frontiers]:
-        frontiers = self._frontiers[result.task]
-        return [frontiers[result.seed]] if result.seed in frontiers else list(frontiers.values())
-
-    def _references(self, task: str) -> list[Result]:
-        return [result for result in self.results if (result.label, result.task) == (REFERENCE, task)]
-
-    def _frontiers_of(self, task: str) -> dict[int, Frontiers]:
-        needed = {"temperature", KINDS[self.kind_of[task]].diversity, KINDS[self.kind_of[task]].quality}
-        found = {}
-        for result in self._references(task):
-            if result.frontier and all(needed <= set(row) for row in result.frontier):
-                found[result.seed] = Frontiers(result.frontier)
-        if not found:
-            raise ValueError(
-                f"task {task!r} has no run of the row {REFERENCE!r} with a temperature frontier; nothing can be compared without"
-            )
+    def _best_knobs(self, task: str, score: Score) -> list[Result]:
+        """The reference's best knob of every seed as if somebody had run it; the sample is its name."""
+        found = []
+        for seed, knobs in sorted(self._knobs[task].items()):
+            best = best_knob(knobs, score)
+            if best is not None:
+                metrics = {name: value for name, value in knobs[best].items() if not name.startswith(SELECT)}
+                found.append(Result(BEST_KNOB, task, seed, metrics, settings={"knob": best}))
         return found
+
+    def _knobs_of(self, task: str) -> dict[int, dict[str, Row]]:
+        """By seed the knobs of the reference."""
+        score = KINDS[self.kind_of[task]].score
+        references = [result for result in self.results if (result.label, result.task) == (REFERENCE, task)]
+        found = {result.seed: result.knobs for result in references if best_knob(result.knobs, score)}
+        if not found:
+            raise ValueError(f"task {task!r} has no run of the row {REFERENCE!r} with its knobs; nothing can be compared without")
+        return found
+
+    def _is_judged(self, task: str) -> bool:
+        """Whether the referee has judged a row other than the reference, and one of its knobs."""
+        knobs = any(best_knob(of_seed, REFEREED) for of_seed in self._knobs[task].values())
+        others = [result for result in self.results if result.task == task and result.label != REFERENCE]
+        return knobs and any(REFEREED.divergence in result.metrics for result in others)
 
     def _kind(self, task: str) -> str:
         metrics = {name for result in self.results if result.task == task for name in result.metrics}
-        for name, kind in KINDS.items():
+        for kind in (KINDS[ORACLE], KINDS[REAL]):
             if kind.quality in metrics:
-                return name
-        raise ValueError(f"task {task!r} has neither {' nor '.join(kind.quality for kind in KINDS.values())} among its metrics")
+                return kind.name
+        raise ValueError(f"task {task!r} has neither nll_oracle nor bleu4 among its metrics")
+
+
+def _ranked(entries: Sequence[Entry], kind: Kind, tasks: Sequence[str]) -> list[Entry]:
+    """With outcome and verdict, in order."""
+    decided = []
+    for entry in entries:
+        entry = replace(entry, outcome=_outcome(entry, kind))
+        decided.append(replace(entry, verdict=_verdict(entry, kind, tasks)))
+    return sorted(decided, key=lambda entry: (entry.scores is None, -entry.against.mean if entry.scores is not None else 0.0))
+
+
+def _place(result: Result) -> tuple[str, str, int]:
+    return result.label, result.task, result.seed
+
+
+def _check_unique(results: Sequence[Result]) -> None:
+    seen: set[tuple[str, str, int]] = set()
+    for result in results:
+        if _place(result) in seen:
+            raise ValueError(f"{result.label!r} on {result.task}, seed {result.seed}, is there twice; give one of them")
+        if result.label == BEST_KNOB:
+            raise ValueError(f"a row is labelled {BEST_KNOB!r}, which is the name of the reference's; give it another label")
+        seen.add(_place(result))
+
+
+def _mark(result: Result) -> str:
+    """`INFINITE` where a divergence was measured and is not finite: JSON has it as null."""
+    value = result.metrics.get(FORWARD.divergence, 0.0)
+    return "" if _is_finite(value) else INFINITE
 
 
 def _finite(result: Result) -> Result:
-    """Without values that are not finite, as the likelihood of what a policy never writes; in a frontier the whole row goes."""
+    """Without values that are not finite, as the likelihood of what a policy never writes."""
     return replace(
         result,
         metrics=_finite_row(result.metrics),
         curve=list(map(_finite_row, result.curve)),
-        frontier=[row for row in result.frontier if all(map(_is_finite, row.values()))],
+        knobs={name: _finite_row(row) for name, row in result.knobs.items()},
         real=_finite_row(result.real),
         budget=_finite_row(result.budget),
         costs=_finite_row(result.costs),
@@ -324,6 +351,12 @@ def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
+def _mean_row(rows: Sequence[Row]) -> Row:
+    """The mean of what all rows have."""
+    shared = [name for name in rows[0] if all(name in row for row in rows)]
+    return {name: float(np.mean([row[name] for row in rows])) for name in shared}
+
+
 def _matrix(runs: Mapping[str, list[Run]], tasks: Sequence[str], metric: str) -> np.ndarray | None:
     columns = [[run.metrics[metric] for run in runs.get(task, []) if metric in run.metrics] for task in tasks]
     num = min(map(len, columns))
@@ -331,70 +364,80 @@ def _matrix(runs: Mapping[str, list[Run]], tasks: Sequence[str], metric: str) ->
 
 
 def _against_zero(runs: Mapping[str, list[Run]], metric: str) -> Paired:
-    scores = [run.metrics[metric] for of_task in runs.values() for run in of_task if metric in run.metrics]
-    return paired(np.array(scores), np.zeros(len(scores))) if scores else _NO_PAIRS
+    values = [run.metrics[metric] for of_task in runs.values() for run in of_task if metric in run.metrics]
+    return paired(np.array(values), np.zeros(len(values))) if values else _NO_PAIRS
 
 
 def _improvement(own: np.ndarray) -> Estimate:
-    return _without_interval_of_one(probability_of_improvement(own, np.zeros((1, own.shape[1]))), own)
+    found = probability_of_improvement(own, np.zeros((1, own.shape[1])))
+    return found if len(own) > 1 else Estimate(found.value, math.nan, math.nan)  # one run has no interval
 
 
-def _without_interval_of_one(found: Estimate, scores: np.ndarray) -> Estimate:
-    """An interval over runs says nothing where a task has one, or where all are 0 by definition."""
-    return found if len(scores) > 1 and scores.any() else Estimate(found.value, math.nan, math.nan)
-
-
-def _negated(found: Paired) -> Paired:
-    return replace(found, mean=0.0 - found.mean, low=0.0 - found.high, high=0.0 - found.low)
+def _has_test(entry: Entry) -> bool:
+    return entry.scores is not None and entry.role != "reference" and entry.against.num_pairs > 1
 
 
 def _role(label: str, runs: Mapping[str, list[Run]]) -> str:
-    if label == REFERENCE:
+    if label == BEST_KNOB:
         return "reference"
     sources = {run.result.settings.get("source") for of_task in runs.values() for run in of_task}
+    if label == REFERENCE:
+        return ""
     if sources <= set(TRUTH):
         return "ceiling"
     return "control" if sources <= set(CONTROLS) else ""
 
 
-def _outcome(entry: Entry) -> str:
-    marks = {run.mark for run in entry.all_runs}
+def _outcome(entry: Entry, kind: Kind) -> str:
     if entry.role == "reference":
         return "reference"
-    for mark in (COLLAPSED, OFF):
-        if mark in marks:
-            return mark
+    if entry.is_marked and kind.score is RANKING:
+        return INFINITE
     if entry.scores is None:
         return "no score"
-    if entry.against.num_pairs == 1:
+    if entry.decision is None:
         return "one run"
-    return "better" if entry.against.low > 0 else "worse" if entry.against.high < 0 else "same"
+    low, high = entry.against.interval(entry.decision.level)
+    return "better" if low > 0 else "worse" if high < 0 else "same"
 
 
 def _verdict(entry: Entry, kind: Kind, tasks: Sequence[str]) -> str:
-    by = entry.against.mean
-    marked = sum(run.mark == entry.outcome for run in entry.all_runs)
+    by, num, unit = entry.against.mean, len(entry.all_runs), kind.score.unit
+    marked = sum(bool(run.mark) for run in entry.all_runs)
     said = {
-        "reference": "What the others are measured by, at its best temperature: 0.",
-        COLLAPSED: f"Collapsed in {marked} of {len(entry.all_runs)} runs: it writes hardly any different words.",
-        OFF: f"In {marked} of {len(entry.all_runs)} runs less diverse than maximum likelihood at its lowest temperature.",
-        "better": f"Better than maximum likelihood at any temperature, by {by:.3f} {kind.unit}.",
-        "worse": f"Worse than maximum likelihood with a turn of the temperature, by {-by:.3f} {kind.unit}.",
-        "same": f"No difference from maximum likelihood with a turn of the temperature, in {len(entry.all_runs)} runs.",
-        "one run": f"{by:+.3f} {kind.unit} against maximum likelihood, from one run, which says little.",
+        "reference": f"What the others are measured by: {_names_of_knobs(entry)}.",
+        INFINITE: f"In {marked} of {num} runs it gives some real sequences no probability, so that KL(O||G) is infinite.",
+        "better": f"Nearer to the truth than every knob of maximum likelihood, by {by:.4f} {unit}.",
+        "worse": f"Further from the truth than the best knob of maximum likelihood, by {-by:.4f} {unit}.",
+        "same": f"No difference from the best knob of maximum likelihood, in {num} runs.",
+        "one run": f"{by:+.4f} {unit} against the best knob of maximum likelihood, from one run, which says little.",
         "no score": f"No score without {', '.join(_lacking(entry, kind, tasks))}.",
     }[entry.outcome]
-    return said + _AFTER.get(entry.role, "")
+    return said + _one_sided(entry) + _AFTER.get(entry.role, "")
+
+
+def _one_sided(entry: Entry) -> str:
+    """A warning where a win in the mean is a loss in one of the two divergences."""
+    if entry.outcome != "better":
+        return ""
+    losses = [score.divergence for score in (REVERSE, FORWARD) if entry.beside.get(score.name, _NO_PAIRS).high < 0]
+    names = {"kl_reverse": "KL(G||O)", "kl_forward": "KL(O||G)"}
+    return f" In {names[losses[0]]} alone a knob does better." if losses else ""
+
+
+def _names_of_knobs(entry: Entry) -> str:
+    counts = Counter(str(run.result.settings.get("knob", "")) for run in entry.all_runs)
+    return ", ".join(name if len(counts) == 1 else f"{name} ({num} runs)" for name, num in counts.most_common())
 
 
 def _lacking(entry: Entry, kind: Kind, tasks: Sequence[str]) -> list[str]:
     """Why it has no score: metrics that none of its runs has, and tasks that it was not run on."""
     had = {name for run in entry.all_runs for name in run.metrics}
-    needed = (kind.quality, kind.diversity, "effective_vocabulary")
-    return [name for name in needed if name not in had] + [f"task {task}" for task in tasks if task not in entry.runs]
+    missing = [kind.score.divergence] if kind.score.divergence not in had else []
+    return missing + [f"task {task}" for task in tasks if task not in entry.runs]
 
 
-_NO_PAIRS = Paired(math.nan, math.nan, math.nan, math.nan, 0)
+_NO_PAIRS = Paired(math.nan, math.nan, math.nan, 0)
 _AFTER = {
     "control": " Its reward says nothing about a sequence.",
     "ceiling": " Its reward sees the truth: a ceiling, no rival.",

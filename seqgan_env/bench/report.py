@@ -12,7 +12,7 @@ from typing import Any
 
 from seqgan_env import run_directory
 from seqgan_env.bench import charts
-from seqgan_env.bench.leaderboard import KINDS, Standings
+from seqgan_env.bench.leaderboard import KINDS, ORACLE, Standings
 from seqgan_env.bench.results import Result, read_all
 from seqgan_env.bench.story import story
 from seqgan_env.bench.tables import HEALTH, Table, all_tables, runs_rows
@@ -139,7 +139,7 @@ def origins_of(results: Sequence[Result]) -> dict[str, str]:
 
 def _figures_of_kind(standings: Standings, kind: str) -> list[Figure]:
     found = (
-        ("Scores", "Interquartile mean over runs and tasks with its 95 % interval; at 0 a turn of the temperature does as well.",
+        ("Scores", "The mean over runs with the interval at the level of its test; at 0 turning a knob does as well.",
          charts.ranking(standings, kind)),
         ("Performance profile", "The share of runs whose score is above a threshold, with 95 % intervals; right is better.",
          charts.profile(standings, kind)),
@@ -148,25 +148,33 @@ def _figures_of_kind(standings: Standings, kind: str) -> list[Figure]:
 
 
 def _planes(standings: Standings, task: str) -> list[Figure]:
-    side = "above" if KINDS[standings.kind_of[task]].quality_high_is_good else "below"
-    whole = (
-        "Every point is a run, the grey line maximum likelihood as its temperature T changes. What lies to the left of the line "
-        f"and {side} it, a turn of the temperature cannot buy. A cross has collapsed, a diamond is off the frontier."
+    """Knobs and runs where they trade: both divergences, and what is usually reported."""
+    found = []
+    if standings.kind_of[task] == ORACLE:
+        whole = (
+            "Every coloured point is a run; grey ones are the knobs of maximum likelihood, its temperatures "
+            "joined by a line. The score is "
+            "the distance to the dotted line, on which the mean of both divergences is that of the best knob: below it is better."
+        )
+        near = "The same near the best knob."
+        found = [
+            Figure("Both divergences", whole, charts.divergences(standings, task, near=False)),
+            Figure("Both divergences, near the best knob", near, charts.divergences(standings, task, near=True)),
+        ]
+    caption = (
+        "What is usually reported, as a picture and never as a rank: a mixture of two temperatures goes beyond the line of "
+        "temperatures without having learned anything."
     )
-    near = "The same near maximum likelihood: every run, and the line, less maximum likelihood at T = 1 on the same seed."
-    return [
-        Figure("Quality and diversity", whole, charts.plane(standings, task)),
-        Figure("Quality and diversity about maximum likelihood", near, charts.plane_of_differences(standings, task)),
-    ]
+    return [*found, Figure("Quality and diversity", caption, charts.quality(standings, task))]
 
 
 def _curves(standings: Standings, task: str) -> list[Figure]:
     kind, found = KINDS[standings.kind_of[task]], list[Figure]()
-    for metric in (kind.score, kind.quality, *HEALTH):
+    for metric in (kind.score.name, kind.quality, *HEALTH):
         name = HEALTH.get(metric) or charts.METRICS[metric].partition(",")[0].partition(" (")[0]
         heading = name if "_" in name else name[0].upper() + name[1:]
         caption = "Interquartile mean over seeds with its 95 % interval, from the end of pre-training."
-        caption = f"Discriminator, {name}. {caption}" if metric in HEALTH else f"{caption} Dashed: maximum likelihood."
+        caption = f"Discriminator, {name}. {caption}" if metric in HEALTH else f"{caption} Dashed: maximum likelihood as it is."
         for budget, unit in charts.BUDGETS.items():
             spec = charts.curves(standings, task, metric, budget)
             if spec is not None and (metric not in HEALTH or budget == next(iter(charts.BUDGETS))):

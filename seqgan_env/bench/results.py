@@ -13,7 +13,7 @@ from typing import Any
 
 from seqgan_env import run_directory
 
-SCHEMA = 1
+SCHEMA = 2
 RESULTS, FAILURES = "results", "failures"  # folders of a benchmark
 
 Row = dict[str, float]
@@ -29,7 +29,7 @@ class Result:
         seed: runs of one seed are paired.
         metrics: of the final policy, as `Task.evaluate` names them; what is not finite is not a number once read.
         key: hash of what determined it; names the file.
-        frontier: metrics of the pre-trained policy by temperature; of the reference only.
+        knobs: by name what the knobs of the pre-trained policy reach; of the reference only.
         curve: by round what was measured: `task/...`, `discriminator/...`, `budget/...`, and `seconds` since the run began.
         real: metrics of real held-out sequences, where they say how diverse real data is: `effective_vocabulary`.
         budget: `env_steps`, `rollout_tokens`, `sequences_scored`, `sequences_trained`.
@@ -44,7 +44,7 @@ class Result:
     seed: int
     metrics: dict[str, float]
     key: str = ""
-    frontier: list[Row] = field(default_factory=list)
+    knobs: dict[str, Row] = field(default_factory=dict)
     curve: list[Row] = field(default_factory=list)
     real: dict[str, float] = field(default_factory=dict)
     budget: dict[str, float] = field(default_factory=dict)
@@ -78,8 +78,9 @@ class Result:
                 raise ValueError(f"{path} is no result: {name} is {type(content[name]).__name__}; expected {kind.__name__}")
         for name in ("metrics", "budget", "costs", "real"):
             content[name] = _numbers(content.get(name, {}), f"{path} has {name}")
-        for name in ("frontier", "curve"):
-            content[name] = [_numbers(row, f"{path} has rows of {name}") for row in content.get(name, [])]
+        content["curve"] = [_numbers(row, f"{path} has rows of curve") for row in content.get("curve", [])]
+        knobs = content.get("knobs", {})
+        content["knobs"] = {name: _numbers(row, f"{path} has knobs with metrics") for name, row in knobs.items()}
         return cls(**content)
 
 
@@ -88,7 +89,7 @@ _KINDS: Mapping[str, type] = {
     "task": str,
     "seed": int,
     "metrics": dict,
-    "frontier": list,
+    "knobs": dict,
     "curve": list,
     "samples": list,
     "budget": dict,

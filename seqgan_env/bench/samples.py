@@ -16,7 +16,7 @@ from seqgan_env.bench.worker import NUM_SAMPLES, origin
 from seqgan_env.metrics.likelihood import unigram_metrics
 from seqgan_env.tasks import make_task
 from seqgan_env.tasks.reading import read_lines
-from seqgan_env.types import MeasuresSamples
+from seqgan_env.types import HasReferee, MeasuresSamples
 
 
 def result_of_samples(
@@ -47,6 +47,7 @@ def result_of_samples(
         raise ValueError(f"task {task_name} cannot measure samples whose policy it does not know")
     samples = read_samples(path, task)
     known = {} if nll_gen is None else {"nll_gen": nll_gen}
+    known |= judged(samples, task)
     return Result(
         label=label,
         task=column,
@@ -57,6 +58,13 @@ def result_of_samples(
         samples=[task.decode(row) for row in samples[:NUM_SAMPLES]],
         origin=origin() | {"samples": f"{len(samples)} of {path.name}"},
     )
+
+
+def judged(samples: Tensor, task: MeasuresSamples) -> dict[str, float]:
+    """The referee's metrics of the first samples; none where there are fewer than it needs."""
+    if not isinstance(task, HasReferee) or len(samples) < task.referee.num_samples:
+        return {}
+    return dict(task.referee.metrics(samples[: task.referee.num_samples]))
 
 
 def read_samples(path: Path, task: MeasuresSamples) -> Tensor:

@@ -7,7 +7,7 @@ are drawn again by themselves (stratified).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from seqgan_env.types import Estimate
 
 NUM_RESAMPLES = 2_000
 QUANTILES = (0.025, 0.975)
+ALPHA = 0.05  # errors of all verdicts of a page together
 
 Aggregate = Callable[[np.ndarray], np.ndarray]  # (..., R, K) -> (...)
 
@@ -106,17 +107,36 @@ class Paired:
 
     Attributes:
         mean: of the differences.
-        low: of the 95 % interval of the mean, by Student's t; not a number for one pair.
-        high: likewise.
+        error: its standard error; not a number for one pair.
         p_value: of the paired t-test, two-sided; 1 where all differences are 0, not a number for one pair.
         num_pairs: of seeds (and tasks) that both have.
     """
 
     mean: float
-    low: float
-    high: float
+    error: float
     p_value: float
     num_pairs: int
+
+    def interval(self, level: float = ALPHA) -> tuple[float, float]:
+        """The interval of the mean by Student's t that misses it once in 1 / `level` times; not numbers for one pair."""
+        if self.num_pairs < 2:
+            return math.nan, math.nan
+        half = float(stats.t.ppf(1 - level / 2, self.num_pairs - 1)) * self.error if self.error else 0.0
+        return self.mean - half, self.mean + half
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % interval."""
+        return self.interval()[0]
+
+    @property
+    def high(self) -> float:
+        """Upper end of the 95 % interval."""
+        return self.interval()[1]
+
+    def negated(self) -> Paired:
+        """The difference the other way round."""
+        return Paired(0.0 - self.mean, self.error, self.p_value, self.num_pairs)
 
 
 def paired(x: np.ndarray, y: np.ndarray) -> Paired:
@@ -131,13 +151,43 @@ def paired(x: np.ndarray, y: np.ndarray) -> Paired:
     difference = x - y
     middle = float(difference.mean())
     if len(x) == 1:
-        return Paired(middle, math.nan, math.nan, math.nan, 1)
+        return Paired(middle, math.nan, math.nan, 1)
     if not difference.any():
-        return Paired(0.0, 0.0, 0.0, 1.0, len(x))
+        return Paired(0.0, 0.0, 1.0, len(x))
     error = float(difference.std(ddof=1)) / math.sqrt(len(x))
-    half = float(stats.t.ppf(QUANTILES[1], len(x) - 1)) * error
     p_value = 2 * float(stats.t.sf(abs(middle) / error, len(x) - 1)) if error else 0.0
-    return Paired(middle, middle - half, middle + half, p_value, len(x))
+    return Paired(middle, error, p_value, len(x))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What Holm's correction makes of one test among several.
+
+    Attributes:
+        adjusted: the p-value that can be compared with 0.05 as if it were the only one.
+        level: at which the test was taken. An interval of this level excludes 0 if and only if the test rejects.
+    """
+
+    adjusted: float
+    level: float
+
+
+def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[Decision]:
+    """Holm's step-down correction (Holm 1979): all rejections together err with probability `alpha` at most.
+
+    The p-values are tested in rising order, the k-th of m at alpha / (m - k + 1), until one is not rejected. That one's
+    level holds for all that follow. Their p-values are higher still, so that their intervals include 0 too.
+    """
+    decisions = [Decision(1.0, alpha)] * len(p_values)
+    level, rejecting, highest = alpha, True, 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        left = len(p_values) - rank
+        if rejecting:
+            level = alpha / left
+            rejecting = p_values[i] < level
+        highest = max(highest, min(1.0, left * p_values[i]))
+        decisions[i] = Decision(highest, level)
+    return decisions
 
 
 def _checked(scores: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from seqgan_env.bench.leaderboard import COLLAPSED, KINDS, OFF, Entry, Standings
+from seqgan_env.bench.leaderboard import INFINITE, KINDS, Entry, Standings
+from seqgan_env.metrics.score import REFEREED
 
 
 def story(standings: Standings) -> list[str]:
@@ -15,7 +16,7 @@ def story(standings: Standings) -> list[str]:
 def _of_kind(standings: Standings, kind: str) -> str:
     entries, tasks = standings.entries(kind), standings.tasks_of(kind)
     sentences = [
-        f"On {', '.join(tasks)}: {_winner(entries, KINDS[kind].unit)}",
+        f"On {', '.join(tasks)}{_by(kind)}: {_winner(entries, KINDS[kind].score.unit)}",
         _ceiling(entries),
         _controls(entries),
         _marked(entries),
@@ -23,17 +24,22 @@ def _of_kind(standings: Standings, kind: str) -> str:
     return " ".join(filter(None, sentences))
 
 
+def _by(kind: str) -> str:
+    """Who judges, where it is not the exact divergence."""
+    return ", by the referee" if KINDS[kind].score is REFEREED else ""
+
+
 def _winner(entries: Sequence[Entry], unit: str) -> str:
-    rivals = [e for e in entries if not e.role and e.score is not None and not e.is_marked]
+    rivals = [e for e in entries if not e.role and e.score is not None]
     if not rivals:
-        return "there is nothing that could win: no row but the reference, controls and ceilings has a score."
+        return "there is nothing that could win: no row but the best knob, controls and ceilings has a score."
     best, better = rivals[0], [e for e in rivals if e.outcome == "better"]
     if better:
-        says = f"{_names(better)} {_verb(better, 'is', 'are')} better than maximum likelihood at any temperature"
-        return f"{says}; {_names(better[:1])} leads by {better[0].against.mean:.3f} {unit}."
+        says = f"{_names(better)} {_verb(better, 'is', 'are')} nearer to the truth than every knob of maximum likelihood"
+        return f"{says}; {_names(better[:1])} leads by {better[0].against.mean:.4f} {unit}."
     if best.outcome == "one run":
-        return f"{_names([best])} has the highest score, but from one run; that shows no difference from maximum likelihood."
-    nothing = "nothing is shown to be better than maximum likelihood with a turn of the temperature"
+        return f"{_names([best])} has the highest score, but from one run; that shows no difference from the best knob."
+    nothing = "nothing is shown to be nearer to the truth than turning a knob of maximum likelihood"
     return f"{nothing}; {_names([best])} comes first of the rest."
 
 
@@ -54,23 +60,19 @@ def _ceiling(entries: Sequence[Entry]) -> str:
 def _controls(entries: Sequence[Entry]) -> str:
     controls = [e for e in entries if e.role == "control"]
     winners = [e for e in controls if e.outcome == "better"]
-    known = [e for e in controls if e.outcome in ("worse", "same", COLLAPSED, OFF)]
+    known = [e for e in controls if e.outcome in ("worse", "same", INFINITE)]
     if not controls:
         return "There is no control, a reward that says nothing, beside them."
     if winners:
-        return f"Beware: {_names(winners)}, whose reward says nothing, {_verb(winners, 'beats', 'beat')} maximum likelihood too."
+        return f"Beware: {_names(winners)}, whose reward says nothing, {_verb(winners, 'beats', 'beat')} the best knob too."
     if not known:
         return f"Whether the controls, whose reward says nothing ({_names(controls)}), are worse, one run cannot show."
     return f"The controls, whose reward says nothing ({_names(controls)}), are not better, as it should be."
 
 
 def _marked(entries: Sequence[Entry]) -> str:
-    marked = [e for e in entries if e.is_marked]
-    return (
-        f"Out of the ranking, having collapsed or lost more diversity than the frontier covers: {_names(marked)}."
-        if marked
-        else ""
-    )
+    marked = [e for e in entries if e.outcome == INFINITE]
+    return f"Infinitely far, since they never write some real sequences: {_names(marked)}." if marked else ""
 
 
 def _caution(standings: Standings) -> str:
@@ -86,8 +88,9 @@ def _caution(standings: Standings) -> str:
     )
     return (
         "What this does not say: anything about other tasks, sizes, budgets or hyperparameters. Intervals are over at most "
-        f"{over} of the policy, not over tasks and data.{few} Each of {verdicts} verdicts errs once in twenty where there is no "
-        "difference."
+        f"{over} of the policy, not over tasks and data.{few} By Holm's correction the chance that any of the "
+        f"{verdicts} verdicts finds "
+        "a difference where there is none is one in twenty at most."
     )
 
 

@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from seqgan_env.bench.jobs import REFERENCE
-from seqgan_env.bench.leaderboard import KINDS, Entry, Standings
-from seqgan_env.bench.statistics import Paired, iqm, mean, median, optimality_gap, probability_of_improvement
+from seqgan_env.bench.leaderboard import JUDGED, KINDS, Entry, Standings
+from seqgan_env.bench.statistics import Paired, estimate, iqm, mean, median, optimality_gap, probability_of_improvement
+from seqgan_env.metrics.score import FORWARD, REVERSE
 from seqgan_env.types import Estimate
 
 Cell = str | float | Estimate | None
@@ -29,11 +32,15 @@ _COSTS = {
     "peak_mebibytes": "peak memory, MiB",
 }
 _NOTHING = "–"
+_NOTES = {
+    JUDGED: "Rows that the referee judged by samples alone, among them those without likelihoods, which have no other score. "
+    "The referee finds only a part of the divergence. "
+}
 
 
 @dataclass(frozen=True)
 class Column:
-    """Of a table.
+    """One column of a table.
 
     Attributes:
         title: with the unit.
@@ -66,7 +73,7 @@ class Table:
         note: what to know before reading; one paragraph.
         columns: the first one names the row.
         rows: of cells, as many as columns.
-        marks: of each row a style: "reference", "control", "ceiling", "collapsed", "off the frontier" or "".
+        marks: of each row a style: "reference", "control", "ceiling", "infinite" or "".
     """
 
     name: str
@@ -112,16 +119,19 @@ def leaderboard(standings: Standings, kind: str) -> Table:
     """The rows of a kind of task, the best first."""
     of, tasks, entries = KINDS[kind], standings.tasks_of(kind), standings.entries(kind)
     beside = [(task, metric) for task in tasks for metric in of.beside if any(_has(e.mean(metric, task)) for e in entries)]
-    columns = [Column("row"), Column(f"score, {of.unit}", "+.3f"), Column("verdict"), Column("P(beats MLE)", ".2f")]
+    columns = [Column("row"), Column(f"score, {of.score.unit}", "+.4f"), Column("verdict"), Column("P(beats the knob)", ".2f")]
     columns += [_column(m, t if len(tasks) > 1 else "") for t, m in beside]
     rows: list[list[Cell]] = [
         [e.label, e.score, e.verdict, e.improvement, *(e.mean(m, t) for t, m in beside), len(e.all_runs)] for e in entries
     ]
-    note = (
-        f"The score is the frontier gain: how much better {of.quality} is than what maximum likelihood reaches on the same seed "
-        f"at the same {of.diversity} when only its temperature changes. Interquartile mean over runs with a 95 % bootstrap "
-        "interval; the verdict is a t-test of the scores against 0, maximum likelihood at its best temperature. Rows that "
-        "collapse, or are less diverse than anything on the frontier, rank behind the others and get no positive score."
+    note = _NOTES.get(kind, "") + (
+        f"The score is the {of.score.divergence} of the best knob of maximum likelihood on the same seed less "
+        "that of the row; above 0 is "
+        "nearer to the truth. A knob is a temperature, a mixture of two, or a truncation: untrained, and blind "
+        "to any reward. It was "
+        "chosen on other draws than it is valued by. The mean over runs; the verdict is a t-test of the scores "
+        "against 0, corrected by "
+        "Holm for all verdicts of this page, and the interval has the level of that test: it excludes 0 where the verdict does."
     )
     return _table("leaderboard", f"Leaderboard, {kind}", note, [*columns, Column("runs", ".0f")], rows, entries)
 
@@ -139,33 +149,46 @@ def improvements(standings: Standings, kind: str) -> Table:
 
 
 def aggregates(standings: Standings, kind: str) -> Table:
-    """Other summaries of the scores, and what is usually reported, paired with maximum likelihood."""
+    """Other summaries of the scores, both divergences apart, and what is usually reported, paired with maximum likelihood."""
     of, entries = KINDS[kind], standings.entries(kind)
     ceilings = [float(mean(entry.scores)) for entry in entries if entry.role == "ceiling" and entry.scores is not None]
     gap = optimality_gap(max(ceilings, default=math.nan))
-    titles = (
-        "IQM",
-        "median",
-        "mean",
-        "gap to the ceiling",
-        "mean, Student's interval",
-        "p",
-        f"{of.quality} gained on MLE",
-        "p of it",
-    )
-    digits = ("+.3f", "+.3f", "+.3f", ".3f", "+.3f", ".3f", "+.3f", ".3f", ".0f")
-    rows: list[list[Cell]] = []
-    for e in entries:
-        found: list[Cell] = [None] * 4 if e.scores is None else [float(f(e.scores)) for f in (iqm, median, mean, gap)]
-        gains: list[Cell] = [_estimate(e.against), e.against.p_value, _estimate(e.quality), e.quality.p_value]
-        rows.append([e.label, *found, *gains, e.quality.num_pairs])
+    columns = [
+        Column("row"),
+        Column("IQM, bootstrap interval", "+.4f"),
+        Column("median", "+.4f"),
+        Column("gap to the ceiling", ".4f"),
+        Column("mean, plain 95 % interval", "+.4f"),
+        Column("p", ".3f"),
+        Column("p, Holm", ".3f"),
+        Column("score in KL(G||O) alone", "+.4f"),
+        Column("score in KL(O||G) alone", "+.4f"),
+        Column(f"{of.quality} gained on MLE", "+.3f"),
+        Column("p of it", ".3f"),
+        Column("pairs", ".0f"),
+    ]
     note = (
-        f"Scores in {of.unit}. The gap is to the best row whose reward sees the truth, where there is one. The first p is of the "
-        f"t-test of all scores against 0. Gained is the paired difference of {of.quality} on shared seeds, positive where "
-        "better: what is usually reported, and what temperature alone can move."
+        f"Scores in {of.score.unit}. The gap is to the best row whose reward sees the truth, where there is one. "
+        "Intervals here are "
+        f"plain 95 % ones, without a correction. Gained is the paired difference of {of.quality} on shared seeds, "
+        "positive where better: "
+        "what is usually reported, and what a knob alone can move."
     )
-    columns = [Column("row"), *map(Column, (*titles, "pairs"), digits)]
+    rows = [_summary(entry, gap) for entry in entries]
     return _table("summaries", f"Other summaries, {kind}", note, columns, rows, entries)
+
+
+def _summary(entry: Entry, gap: Callable[[np.ndarray], np.ndarray]) -> list[Cell]:
+    """One row of `aggregates`."""
+    of_scores: list[Cell] = [None] * 3
+    if entry.scores is not None:
+        several = len(entry.scores) > 1 and entry.role != "reference"
+        middle: Cell = estimate(entry.scores) if several else float(iqm(entry.scores))
+        of_scores = [middle, float(median(entry.scores)), float(gap(entry.scores))]
+    adjusted = entry.decision.adjusted if entry.decision else None
+    apart = [_estimate(entry.beside[score.name]) if score.name in entry.beside else None for score in (REVERSE, FORWARD)]
+    quality = [_estimate(entry.quality), entry.quality.p_value, entry.quality.num_pairs]
+    return [entry.label, *of_scores, _estimate(entry.against), entry.against.p_value, adjusted, *apart, *quality]
 
 
 def health(standings: Standings) -> Table:
@@ -193,7 +216,7 @@ def costs(standings: Standings) -> Table:
 
     note = (
         "The mean of a run. Evaluation counts in seconds and in nothing else; pre-training is part of every run, and measuring "
-        f"the temperature frontier part of those of {REFERENCE}."
+        f"its knobs part of those of {REFERENCE}."
     )
     return _by_task("budgets", "What it cost", note, [Column(title, ",.0f") for title in _COSTS.values()], standings, cells)
 
@@ -211,7 +234,7 @@ def runs_rows(standings: Standings) -> list[dict[str, Any]]:
 
 
 def _column(metric: str, task: str) -> Column:
-    """Of a metric as a table has it, where there are several tasks with the name of one."""
+    """The column of a metric, with the task's name where there are several."""
     name = "effective vocabulary" if metric == "effective_vocabulary" else metric
     return Column(f"{name}, {task}" if task else name, ".1f" if metric == "effective_vocabulary" else ".3f")
 

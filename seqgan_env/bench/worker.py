@@ -23,10 +23,12 @@ from seqgan_env import native, run_directory
 from seqgan_env.bench.jobs import Job, paths_of
 from seqgan_env.bench.results import Result
 from seqgan_env.metrics.likelihood import unigram_metrics
+from seqgan_env.metrics.score import SCORES
 from seqgan_env.train import Trainer
 
 NUM_SAMPLES = 10
 
+_SCORE_NAMES = {score.name for score in SCORES}  # against knobs of other runs: the report says
 _CURVE = ("task/", "discriminator/", "budget/")
 
 
@@ -65,9 +67,9 @@ def run_job(job: Job, key: str) -> Result:
         label=job.label,
         task=job.task,
         seed=job.settings.seed,
-        metrics={name: value for name, value in run.metrics["agent"].items() if "frontier" not in name},
+        metrics={name: value for name, value in run.metrics["agent"].items() if name not in _SCORE_NAMES},
         key=job.key,
-        frontier=run.frontier_rows,
+        knobs=run.knobs,
         curve=[row for row in curve if any(name.startswith("task/") for name in row)],
         real=unigram_metrics(trainer.task.spec, trainer.task.held_out),
         budget=budget,
