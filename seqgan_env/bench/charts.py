@@ -22,8 +22,8 @@ METRICS = {
     "nll_gen": "nll_gen, nats per token (low is diverse)",
     "bleu4": "BLEU-4, 0 to 1 (high is good)",
     "self_bleu4": "Self-BLEU-4, 0 to 1 (low is diverse)",
-    "kl_reverse": "KL(G||O), nats per token (low is good)",
-    "kl_forward": "KL(O||G), nats per token (low is good)",
+    "kl_reverse": "KL(G‖O), nats per token (low is good)",
+    "kl_forward": "KL(O‖G), nats per token (low is good)",
     "score": "score, nats per token",
     "referee_score": "score by the referee, share of ln 2",
     "discriminator/accuracy_real_heldout": "accuracy, share of held-out real",
@@ -90,7 +90,7 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
 
 
 def divergences(standings: Standings, task: str, near: bool) -> Spec:
-    """KL(G||O) against KL(O||G): knobs, runs and the line on which their mean is the best knob's; all, or what is near it."""
+    """KL(G‖O) against KL(O‖G): knobs, runs and the line on which their mean is the best knob's; all, or what is near it."""
     knobs, points = _knobs(standings, task, "kl_forward", "kl_reverse"), _points(standings, task, "kl_forward", "kl_reverse")
     best = [point for point in points if point["row"] == BEST_KNOB]
     middle = {axis: float(np.mean([point[axis] for point in best])) for axis in ("x", "y")}

@@ -406,7 +406,7 @@ def _verdict(entry: Entry, kind: Kind, tasks: Sequence[str]) -> str:
     marked = sum(bool(run.mark) for run in entry.all_runs)
     said = {
         "reference": f"What the others are measured by: {_names_of_knobs(entry)}.",
-        INFINITE: f"In {marked} of {num} runs it gives some real sequences no probability, so that KL(O||G) is infinite.",
+        INFINITE: f"In {marked} of {num} runs it gives some real sequences no probability, so that KL(O‖G) is infinite.",
         "better": f"Nearer to the truth than every knob of maximum likelihood, by {by:.4f} {unit}.",
         "worse": f"Further from the truth than the best knob of maximum likelihood, by {-by:.4f} {unit}.",
         "same": f"No difference from the best knob of maximum likelihood, in {num} runs.",
@@ -421,7 +421,7 @@ def _one_sided(entry: Entry) -> str:
     if entry.outcome != "better":
         return ""
     losses = [score.divergence for score in (REVERSE, FORWARD) if entry.beside.get(score.name, _NO_PAIRS).high < 0]
-    names = {"kl_reverse": "KL(G||O)", "kl_forward": "KL(O||G)"}
+    names = {"kl_reverse": "KL(G‖O)", "kl_forward": "KL(O‖G)"}
     return f" In {names[losses[0]]} alone a knob does better." if losses else ""
 
 

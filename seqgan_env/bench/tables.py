@@ -93,7 +93,7 @@ class Table:
         marked = [
             [f"{row[0]} ({mark})" if mark else row[0], *row[1:]] for row, mark in zip(self.texts(), self.marks, strict=True)
         ]
-        lines = [head, ["---"] * len(head), *[[cell.replace("|", "\\|") for cell in row] for row in marked]]
+        lines = [_escaped(head), ["---"] * len(head), *map(_escaped, marked)]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
     def csv_rows(self) -> list[dict[str, Any]]:
@@ -161,8 +161,8 @@ def aggregates(standings: Standings, kind: str) -> Table:
         Column("mean, plain 95 % interval", "+.4f"),
         Column("p", ".3f"),
         Column("p, Holm", ".3f"),
-        Column("score in KL(G||O) alone", "+.4f"),
-        Column("score in KL(O||G) alone", "+.4f"),
+        Column("score in KL(G‖O) alone", "+.4f"),
+        Column("score in KL(O‖G) alone", "+.4f"),
         Column(f"{of.quality} gained on MLE", "+.3f"),
         Column("p of it", ".3f"),
         Column("pairs", ".0f"),
@@ -271,6 +271,11 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _has(value: float) -> bool:
     return not math.isnan(value)
+
+
+def _escaped(cells: Sequence[str]) -> list[str]:
+    """Cells whose bars do not end them."""
+    return [cell.replace("|", "\\|") for cell in cells]
 
 
 def _plain(title: str, cell: Cell) -> dict[str, Any]:
