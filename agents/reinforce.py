@@ -40,7 +40,7 @@ class Reinforce:
         entropy_weight: float = 0.0,
         kl_weight: float = 0.0,
         max_grad_norm: float = 5.0,
-        mle_learning_rate: float = 1e-2,
+        mle_learning_rate: float = 8e-2,
         mle_batch_size: int = 64,
         mle_learning_rate_decay: float = 0.95,
         mle_weight_decay: float = 0.1,

@@ -37,9 +37,9 @@ CONSTANT: dict[str, Settings] = {
 SIZES = {"oracle-tiny": (32, 32), "oracle-small": (32, 32), "text": (64, 128), "music": (64, 128)}
 GRIDS: dict[str, dict[str, Sequence[float]]] = {
     "oracle-tiny": {
-        "learning_rate": (5e-3, 1e-2, 2e-2),
+        "learning_rate": (1e-2, 2e-2, 4e-2, 8e-2),
         "learning_rate_decay": (0.9, 0.95),
-        "weight_decay": (0.0, 0.02, 0.1, 0.3),
+        "weight_decay": (0.02, 0.05, 0.1, 0.2),
         "epochs": (40,),
     },
     "oracle-small": {

@@ -126,7 +126,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "agent_options": {
             "learning_rate": 1e-2,
             "baseline": "none",
-            "mle_learning_rate_decay": 1.0,  # the paper's Adam at a constant rate
+            "mle_learning_rate": 1e-2,  # the paper's Adam at a constant rate
+            "mle_learning_rate_decay": 1.0,
             "mle_weight_decay": 0.0,
         },
     },

@@ -44,7 +44,7 @@ from seqgan_env.vector_env import TokenVectorEnv
 _OURS = {
     "embedding_dim": 32,
     "hidden_dim": 32,
-    "mle_learning_rate": 1e-2,
+    "mle_learning_rate": 8e-2,
     "mle_batch_size": 64,
     "mle_learning_rate_decay": 0.95,
     "mle_weight_decay": 0.1,

@@ -39,11 +39,14 @@ class OracleMetrics:
     def of_policy(self, policy: RolloutPolicy, num: int, rng: torch.Generator) -> Metrics:
         """Every metric of `num` draws; of a policy without `log_prob` only those that need no likelihoods of its own."""
         samples = sample_sequences(policy, self.spec, num, rng)
-        metrics = self.of_samples(samples)
+        oracle_at_samples = self.oracle.log_prob(samples)
+        metrics = {"nll_oracle": self._per_token(oracle_at_samples, samples)} | unigram_metrics(self.spec, samples)
         if isinstance(policy, HasLogProb):
-            metrics["nll_gen"] = nll_per_token(policy, self.spec, self.real)
-            metrics["entropy"] = nll_per_token(policy, self.spec, samples)
-            metrics |= divergences(self.log_ratios(policy, samples), self.num_tokens)
+            at_samples, at_real = policy.log_prob(samples), policy.log_prob(self.real)
+            metrics["nll_gen"] = self._per_token(at_real, self.real)
+            metrics["entropy"] = self._per_token(at_samples, samples)
+            ratios = LogRatios.of([at_samples - oracle_at_samples], [1.0], at_real - self.oracle_at_real)
+            metrics |= divergences(ratios, self.num_tokens)
         return metrics
 
     def of_samples(self, samples: Tensor) -> Metrics:
@@ -54,6 +57,10 @@ class OracleMetrics:
         """log p - log o at `samples` (B, T) of the policy and at the real sequences."""
         at_samples = policy.log_prob(samples) - self.oracle.log_prob(samples)
         return LogRatios.of([at_samples], [1.0], policy.log_prob(self.real) - self.oracle_at_real)
+
+    def _per_token(self, log_probs: Tensor, tokens: Tensor) -> float:
+        """-log p (B,) of sequences (B, T), in nats per written token."""
+        return float(-log_probs.double().sum() / self.spec.lengths(tokens).sum())
 
     def paired_error(self, policy: RolloutPolicy, other: RolloutPolicy, num: int, seed: int) -> float | None:
         """The standard error of the difference of two policies' `kl_mean`, drawn with the same randomness.
