@@ -11,7 +11,7 @@ import numpy as np
 
 from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.leaderboard import BEST_KNOB, INFINITE, KINDS, Run, Standings
-from seqgan_env.bench.statistics import performance_profile, sample_efficiency
+from seqgan_env.bench.statistics import mean, performance_profile, sample_efficiency
 from seqgan_env.bench.tables import HEALTH
 
 Spec = dict[str, Any]
@@ -151,7 +151,9 @@ def _knobs_and_points(
 
 
 def curves(standings: Standings, task: str, metric: str, budget: str) -> Spec | None:
-    """The IQM of a metric over a run, by what it had cost by then; the reference as a level line. None where nobody has it.
+    """The mean of a metric over a run, by what it had cost by then. None where nobody has it.
+
+    Maximum likelihood as it is, and its best knob, are level lines.
 
     Args:
         standings: with the runs.
@@ -209,7 +211,7 @@ def _points(standings: Standings, task: str, x: str, y: str) -> Values:
 
 
 def _curve(standings: Standings, label: str, runs: Sequence[Run], metric: str, budget: str) -> Values:
-    """Points of one row: the IQM over the runs that have a curve, where all of them have been measured."""
+    """Points of one row: the mean over the runs that have a curve, where all of them have been measured."""
     name = metric if metric in HEALTH else f"task/{metric}"
     by_round: dict[float, list[tuple[float, float]]] = {}
     for run in runs:
@@ -221,7 +223,7 @@ def _curve(standings: Standings, label: str, runs: Sequence[Run], metric: str, b
     whole = [np.array(by_round[at]) for at in sorted(by_round) if len(by_round[at]) == most]  # (seeds, 2) by round
     if not whole:
         return []
-    estimates = sample_efficiency(np.stack([of_round[:, 1:] for of_round in whole], axis=-1))
+    estimates = sample_efficiency(np.stack([of_round[:, 1:] for of_round in whole], axis=-1), mean)
     return [
         {"x": _short(of_round[:, 0].mean()), "y": _short(e.value), "row": label} | _ends(e.low, e.high)
         for of_round, e in zip(whole, estimates, strict=True)
@@ -229,11 +231,14 @@ def _curve(standings: Standings, label: str, runs: Sequence[Run], metric: str, b
 
 
 def _level(standings: Standings, task: str, metric: str) -> list[Spec]:
-    """The reference, which has no curve: a line at its final value."""
-    found = [run.metrics[metric] for run in standings.runs[REFERENCE, task] if metric in run.metrics]
-    if not found:
+    """What has no curve: maximum likelihood as it is and its best knob, lines at their final values."""
+    data = []
+    for label in (REFERENCE, BEST_KNOB):
+        found = [run.metrics[metric] for run in standings.runs[label, task] if metric in run.metrics]
+        if found:
+            data.append({"row": label, "y": _short(float(np.mean(found)))})
+    if not data:
         return []
-    data = [{"row": REFERENCE, "y": _short(float(np.mean(found)))}]
     encoding = {"y": _axis("y", METRICS[metric])} | _colour(standings) | _tooltip({"row": "row", "y": METRICS[metric]})
     return [{"data": {"values": data}, "mark": {"type": "rule", "strokeDash": [5, 4], "strokeWidth": 1.5}, "encoding": encoding}]
 

@@ -9,7 +9,7 @@ from seqgan_env.metrics.score import REFEREED
 
 
 def story(standings: Standings) -> list[str]:
-    """Paragraphs: who wins, whether the controls lose, what collapsed, and what does not follow."""
+    """Paragraphs: who wins, whether the controls lose, what is infinitely far, and what does not follow."""
     return [*(_of_kind(standings, kind) for kind in standings.kinds), _caution(standings)]
 
 
@@ -88,9 +88,9 @@ def _caution(standings: Standings) -> str:
     )
     return (
         "What this does not say: anything about other tasks, sizes, budgets or hyperparameters. Intervals are over at most "
-        f"{over} of the policy, not over tasks and data.{few} By Holm's correction the chance that any of the "
-        f"{verdicts} verdicts finds "
-        "a difference where there is none is one in twenty at most."
+        f"{over} of the policy, not over tasks and data.{few} By Holm's correction the chance that any of the {verdicts} "
+        "verdicts finds a difference where there is none is one in twenty at most; where an interval excludes 0, its verdict "
+        "does, and only there."
     )
 
 
