@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.leaderboard import INFINITE, KINDS, Entry, Standings
 from seqgan_env.metrics.score import REFEREED
 
@@ -30,9 +31,9 @@ def _by(kind: str) -> str:
 
 
 def _winner(entries: Sequence[Entry], unit: str) -> str:
-    rivals = [e for e in entries if not e.role and e.score is not None]
+    rivals = [e for e in entries if not e.role and e.label != REFERENCE and e.score is not None]
     if not rivals:
-        return "there is nothing that could win: no row but the best knob, controls and ceilings has a score."
+        return "there is nothing that could win: no row but maximum likelihood, controls and ceilings has a score."
     best, better = rivals[0], [e for e in rivals if e.outcome == "better"]
     if better:
         says = f"{_names(better)} {_verb(better, 'is', 'are')} nearer to the truth than every knob of maximum likelihood"
