@@ -247,13 +247,15 @@ def test_text_samples_get_the_metrics_of_real_data(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_samples_enough_for_the_referee_are_judged_by_the_first_of_them(tmp_path: Path) -> None:
-    words = [f"{a} {b} {c}" for a in "abcde" for b in "fghij" for c in "klm"]
-    corpus = lines(tmp_path / "corpus.txt", *(words * 4))
+    rng = random.Random(0)
+    drawn = [" ".join(rng.choices("abcdefghijklmnop", k=4)) for _ in range(3_100)]
+    corpus = lines(tmp_path / "corpus.txt", *drawn[:1_500])
     task = make_task("text", corpus=str(corpus))
     assert isinstance(task, HasReferee)
     num = task.referee.num_samples
     chosen = ("--task", "text", "--corpus", corpus, "--out", tmp_path)
-    bad, good = ["k k k"] * (num + 5), (words * (num // len(words) + 1))[: num + 5]
+    bad, good = ["k k k k"] * (num + 5), drawn[1_500 : 1_500 + num + 5]
+    assert len(good) == num + 5
     for label, rows in (("bad", bad), ("good", good), ("long", [*good[:num], *bad])):
         assert evaluate("--samples", lines(tmp_path / "mine.txt", *rows), "--label", label, *chosen) == 0
     found = {result.label: result.metrics["referee_js"] for result in read_all([tmp_path])}

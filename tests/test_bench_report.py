@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqgan_env.bench import report
+from seqgan_env.bench import charts, report
 from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.leaderboard import BEST_KNOB, Standings
 from seqgan_env.bench.report import figures_of, write_report
@@ -348,7 +348,7 @@ UNITS = ("nats per token", "environment steps", "seconds", "share", "BLEU-4", "-
 
 def test_the_plane_of_divergences_has_every_run_every_knob_and_the_line_of_equal_means() -> None:
     standings = Standings(everything())
-    spec = report.charts.divergences(standings, "oracle", near=False)
+    spec = charts.divergences(standings, "oracle")
     level, line, small, names, points = spec["layer"]
     ends = [(point["x"], point["y"]) for point in level["data"]["values"]]
     assert ends == [(0, pytest.approx(0.58)), (pytest.approx(0.58), 0)]  # twice the best knob's mean
@@ -361,11 +361,19 @@ def test_the_plane_of_divergences_has_every_run_every_knob_and_the_line_of_equal
     assert (best["x"], best["y"]) == (0.32, 0.26)
 
 
-def test_the_near_plane_reaches_over_the_best_knob_and_what_is_not_much_further_off() -> None:
-    spec = report.charts.divergences(Standings(everything()), "oracle", near=True)
-    x, y = (spec["layer"][-1]["encoding"][axis]["scale"]["domain"] for axis in ("x", "y"))
-    assert x[0] < 0.32 < x[1] < 0.32 * 1.5
-    assert y[0] < 0.26 < y[1] < 0.26 * 1.5
+def test_near_the_best_knob_a_run_is_below_the_line_if_and_only_if_its_score_is_positive() -> None:
+    standings = Standings(everything())
+    spec = charts.divergences_near(standings, "oracle")
+    level, _, small, _, points = spec["layer"]
+    assert all(point["x"] + point["y"] == 0 for point in level["data"]["values"])
+    runs_of_task = [run for (_, task), found in standings.runs.items() if task == "oracle" for run in found]
+    score = {(run.result.label, run.result.seed): run.metrics.get("score") for run in runs_of_task}
+    for point in points["data"]["values"]:
+        assert -(point["x"] + point["y"]) / 2 == pytest.approx(score[point["row"], point["seed"]])
+    assert [point["knob"] for point in points["data"]["values"] if point["row"] == BEST_KNOB] == [BEST] * 3
+    knobs = {point["knob"]: (point["x"], point["y"]) for point in small["data"]["values"]}
+    assert knobs[BEST] == (0, 0)
+    assert knobs["T 1"] == pytest.approx((-0.02, 0.09))
 
 
 def test_the_plane_of_what_is_usually_reported_is_said_to_be_no_rank() -> None:
@@ -380,7 +388,7 @@ def test_the_plane_of_what_is_usually_reported_is_said_to_be_no_rank() -> None:
 
 def test_a_curve_ends_at_the_value_of_the_table_and_has_the_best_knob_beside_it() -> None:
     standings = Standings(everything())
-    spec = report.charts.curves(standings, "oracle", "score", "budget/env_steps")
+    spec = charts.curves(standings, "oracle", "score", "budget/env_steps")
     assert spec is not None
     last = {point["row"]: point for point in spec["data"]["values"] if point["x"] == 2560}
     assert last.keys() == {"learner", "worse | one", "constant", "optimal", "never"}
@@ -392,7 +400,7 @@ def test_a_curve_ends_at_the_value_of_the_table_and_has_the_best_knob_beside_it(
 
 
 def test_real_data_has_no_curve_of_a_referee_that_judges_at_the_end() -> None:
-    assert report.charts.curves(Standings(everything()), "text", "referee_score", "seconds") is None
+    assert charts.curves(Standings(everything()), "text", "referee_score", "seconds") is None
 
 
 # ---- the tables ----

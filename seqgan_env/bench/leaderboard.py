@@ -191,13 +191,20 @@ class Standings:
             found.setdefault((result.label, result.task), []).append(self._run(result))
         return found
 
-    def knobs(self, task: str) -> dict[str, Row]:
-        """By name what the knobs of the reference reach on a task, the mean over seeds."""
+    def knobs(self, task: str, less_best: bool = False) -> dict[str, Row]:
+        """By name what the knobs of the reference reach on a task, the mean over seeds; on demand less the best of each seed."""
         by_name: dict[str, list[Row]] = {}
-        for knobs in self._knobs[task].values():
+        for seed, knobs in self._knobs[task].items():
             for name, row in knobs.items():
-                by_name.setdefault(name, []).append(row)
+                by_name.setdefault(name, []).append(self.less_best_knob(task, seed, row) if less_best else row)
         return {name: _mean_row(rows) for name, rows in by_name.items()}
+
+    def less_best_knob(self, task: str, seed: int, metrics: Row) -> Row:
+        """Metrics less those of the best knob of a seed; of other seeds than the reference's, less the mean over its seeds."""
+        best = self.runs[BEST_KNOB, task]
+        rivals = [run.metrics for run in best if run.result.seed == seed] or [run.metrics for run in best]
+        rival = _mean_row(rivals)
+        return {name: value - rival[name] for name, value in metrics.items() if name in rival}
 
     def scores(self, result: Result, metrics: Mapping[str, float], prefix: str = "") -> Row:
         """Scores of metrics of a run against the best knob of its seed; without one, the mean over those of all seeds."""
@@ -427,7 +434,7 @@ def _verdict(entry: Entry, kind: Kind, tasks: Sequence[str]) -> str:
         INFINITE: f"In {marked} of {num} runs it gives some real sequences no probability, so that KL(O‖G) is infinite.",
         "better": f"Nearer to the truth than every knob of maximum likelihood, by {by:.4f} {unit}.",
         "worse": f"Further from the truth than the best knob of maximum likelihood, by {-by:.4f} {unit}.",
-        "same": f"No difference from the best knob of maximum likelihood, in {num} runs.",
+        "same": f"No difference shown from the best knob of maximum likelihood, in {num} runs.",
         "one run": f"{by:+.4f} {unit} against the best knob of maximum likelihood, from one run, which says little.",
         "no score": f"No score without {', '.join(_lacking(entry, kind, tasks))}.",
     }[entry.outcome]

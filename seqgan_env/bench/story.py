@@ -87,11 +87,15 @@ def _caution(standings: Standings) -> str:
         if seeds == 1
         else ""
     )
+    holm = (
+        f" By Holm's correction the chance that any of the {verdicts} verdicts finds a difference where there is none is one in "
+        "twenty at most; an interval excludes 0 where its verdict says better or worse, and only there."
+        if verdicts
+        else ""
+    )
     return (
         "What this does not say: anything about other tasks, sizes, budgets or hyperparameters. Intervals are over at most "
-        f"{over} of the policy, not over tasks and data.{few} By Holm's correction the chance that any of the {verdicts} "
-        "verdicts finds a difference where there is none is one in twenty at most; where an interval excludes 0, its verdict "
-        "does, and only there."
+        f"{over} of the policy, not over tasks and data.{few}{holm}"
     )
 
 

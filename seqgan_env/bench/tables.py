@@ -126,7 +126,12 @@ def leaderboard(standings: Standings, kind: str) -> Table:
     """The rows of a kind of task, the best first."""
     of, tasks, entries = KINDS[kind], standings.tasks_of(kind), standings.entries(kind)
     beside = [(task, metric) for task in tasks for metric in of.beside if any(_has(e.mean(metric, task)) for e in entries)]
-    columns = [Column("row"), Column(f"score, {of.score.unit}", "+.4f"), Column("verdict"), Column("P(beats the knob)", ".2f")]
+    columns = [
+        Column("row"),
+        Column(f"score, {of.score.unit}", "+.4f"),
+        Column("verdict"),
+        Column("P(beats the knob)", ".2f", interval=False),
+    ]
     columns += [_column(m, t if len(tasks) > 1 else "") for t, m in beside]
     rows: list[list[Cell]] = [
         [e.label, e.score, e.verdict, e.improvement, *(e.mean(m, t) for t, m in beside), len(e.all_runs)] for e in entries
@@ -187,14 +192,17 @@ def _summary(entry: Entry, gap: Callable[[np.ndarray], np.ndarray], with_parts: 
     of_scores: list[Cell] = [None] * 3
     if entry.scores is not None:
         several = len(entry.scores) > 1 and entry.role != "reference"
-        middle: Cell = estimate(entry.scores) if several else float(iqm(entry.scores))
-        of_scores = [middle, float(median(entry.scores)), float(gap(entry.scores))]
+        quartiles: Cell = estimate(entry.scores) if several else float(iqm(entry.scores))
+        of_scores = [quartiles, float(median(entry.scores)), float(gap(entry.scores))]
+    middle, p_value = _estimate(entry.against), entry.against.p_value
+    if entry.role == "reference":  # 0 by definition, which no test can find otherwise
+        middle, p_value = 0.0, math.nan
     adjusted = entry.decision.adjusted if entry.decision else None
     apart: list[Cell] = []
     for score in (REVERSE, FORWARD) if with_parts else ():
         apart.append(_estimate(entry.beside[score.name]) if score.name in entry.beside else None)
     quality = [_estimate(entry.quality), entry.quality.p_value, entry.quality.num_pairs]
-    return [entry.label, *of_scores, _estimate(entry.against), entry.against.p_value, adjusted, *apart, *quality]
+    return [entry.label, *of_scores, middle, p_value, adjusted, *apart, *quality]
 
 
 def health(standings: Standings) -> Table:
