@@ -58,7 +58,7 @@ def run(jobs: Sequence[Job], folder: Path, num_workers: int = 2, watch: Watch = 
 
 
 def test_a_suite_is_every_row_on_every_task_with_every_seed_and_the_reference() -> None:
-    tasks = {"oracle-tiny": {"task": "oracle-tiny"}, "long": {"task": "oracle-tiny", "seq_len": 20}}
+    tasks: dict[str, dict[str, Any]] = {"oracle-tiny": {"task": "oracle-tiny"}, "long": {"task": "oracle-tiny", "seq_len": 20}}
     jobs = Suite("s", 3, tasks, {"ppo": {"agent": "ppo"}, "dqn": {"agent": "dqn"}}, {"rounds": 7}).jobs()
     assert len({job.key for job in jobs}) == len(jobs) == 3 * 2 * 3
     assert {job.settings.rounds for job in jobs} == {7}
