@@ -56,9 +56,9 @@ def _board(title: str, standings: Standings, kind: str) -> str:
     rows = [[e.label, e.score, *(e.mean(metric, task) for task, metric in metrics), e.verdict] for e in entries]
     table = Table("", "", "", [*columns, Column("verdict")], rows, [entry.mark for entry in entries])
     return (
-        f"**{title}**, {', '.join(tasks)}: the {of.score.divergence} of the best knob of maximum likelihood less "
-        "that of the row, in "
-        f"{of.score.unit}, the mean over {_seeds(entries)} seeds; positive is nearer to the truth.\n\n{table.markdown()}"
+        f"**{title}**, {', '.join(tasks)}: the {of.score.divergence} of the best knob of maximum likelihood less that of the "
+        f"row, in {of.score.unit}, the mean over {_seeds(entries)} seeds; positive is nearer to the truth. An interval has the "
+        f"level of its verdict (Holm's correction, 5 % for the whole benchmark).{_NOTES.get(kind, '')}\n\n{table.markdown()}"
     )
 
 
@@ -67,6 +67,9 @@ _SHOWN = {
     JUDGED: ("referee_js", "js"),
     REAL: ("referee_js", "bleu4", "self_bleu4", "nll_gen"),
 }
+
+
+_NOTES = {JUDGED: " The referee judges by samples alone: some of these rows have no likelihoods, and no other score."}
 
 
 def _title(metric: str, task: str, tasks: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from seqgan_env.bench.jobs import REFERENCE, Job, Suite, grid, read_suite
 from seqgan_env.bench.local import LocalPool
 from seqgan_env.bench.results import Result, path_of, read_all
 from seqgan_env.bench.runner import Progress, Watch, opened, run_jobs
+from seqgan_env.metrics.score import SCORES
 
 ROOT = Path(__file__).parents[1]
 TINY: dict[str, Any] = {
@@ -57,12 +58,12 @@ def run(jobs: Sequence[Job], folder: Path, num_workers: int = 2, watch: Watch = 
 
 
 def test_a_suite_is_every_row_on_every_task_with_every_seed_and_the_reference() -> None:
-    tasks = {"oracle-tiny": {"task": "oracle-tiny"}, "long": {"task": "oracle-tiny", "seq_len": 20}}
+    tasks: dict[str, dict[str, Any]] = {"oracle-tiny": {"task": "oracle-tiny"}, "long": {"task": "oracle-tiny", "seq_len": 20}}
     jobs = Suite("s", 3, tasks, {"ppo": {"agent": "ppo"}, "dqn": {"agent": "dqn"}}, {"rounds": 7}).jobs()
     assert len({job.key for job in jobs}) == len(jobs) == 3 * 2 * 3
     assert {job.settings.rounds for job in jobs} == {7}
     assert {(job.task, job.settings.seq_len) for job in jobs} == {("oracle-tiny", None), ("long", 20)}
-    assert [job.settings.frontier for job in jobs] == [job.label == REFERENCE for job in jobs]
+    assert [job.settings.knobs for job in jobs] == [job.label == REFERENCE for job in jobs]
     assert not any(job.settings.control for job in jobs)
 
 
@@ -154,9 +155,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_result_says_what_was_reached_and_what_it_cost(finished: Path) -> None:
     mle, noise = sorted(read_all([finished]), key=lambda result: result.label)
     assert (mle.label, noise.label, noise.task, noise.seed) == (REFERENCE, "noise", "oracle-tiny", 0)
-    assert {"nll_oracle", "nll_gen", "effective_vocabulary"} <= set(mle.metrics)
-    assert len(mle.frontier) > 5
-    assert not noise.frontier
+    assert {"nll_oracle", "nll_gen", "effective_vocabulary", "kl_mean", "kl_reverse", "kl_forward", "js"} <= set(mle.metrics)
+    assert not {score.name for score in SCORES} & set(noise.metrics)  # against the knobs of its own run there are none
+    assert len(mle.knobs) > 50
+    assert {"T 1", "T 0.9", "T 0.3 x 0.5 + T 1 x 0.5"} <= set(mle.knobs)
+    assert mle.knobs["T 0.9"]["temperature"] == 0.9
+    assert {"kl_mean", "select/kl_mean"} <= set.intersection(*map(set, mle.knobs.values()))
+    assert mle.knobs["T 1"]["kl_mean"] == pytest.approx(mle.metrics["kl_mean"])
+    assert not noise.knobs
     assert mle.budget["env_steps"] == 0
     assert noise.budget == {"env_steps": 2 * 8 * 4, "rollout_tokens": 0, "sequences_scored": 0, "sequences_trained": 0}
     assert [row["round"] for row in noise.curve] == [0, 1, 2]
@@ -287,14 +293,18 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> Non
 
 
 def test_what_is_not_finite_is_not_a_number_once_read(tmp_path: Path) -> None:
-    Result("a", "t", 0, {"nll_gen": math.inf}, curve=[{"round": 1.0, "task/nll_gen": math.nan}]).write(tmp_path / "r.json")
+    knobs = {"K 2": {"kl_mean": math.inf}}
+    curve = [{"round": 1.0, "task/nll_gen": math.nan}]
+    Result("a", "t", 0, {"nll_gen": math.inf}, knobs=knobs, curve=curve).write(tmp_path / "r.json")
     found = Result.read(tmp_path / "r.json")
     assert math.isnan(found.metrics["nll_gen"])
     assert math.isnan(found.curve[0]["task/nll_gen"])
+    assert math.isnan(found.knobs["K 2"]["kl_mean"])
 
 
 def test_a_result_survives_its_file(tmp_path: Path) -> None:
-    result = Result("a", "text", 3, {"bleu4": 0.5}, frontier=[{"temperature": 1.0}], samples=["x"], costs={"wall_seconds": 1.0})
+    knobs = {"T 1": {"temperature": 1.0, "select/kl_mean": 0.5}}
+    result = Result("a", "text", 3, {"bleu4": 0.5}, knobs=knobs, samples=["x"], costs={"wall_seconds": 1.0})
     result.write(tmp_path / "r.json")
     assert Result.read(tmp_path / "r.json") == result
 
@@ -304,11 +314,15 @@ def test_a_result_survives_its_file(tmp_path: Path) -> None:
     [
         ("{", "is damaged"),
         ("[]", "is damaged"),
-        ('{"label": "a"}', "has schema None; this version reads 1"),
-        ('{"schema": 1, "label": "a", "task": "t", "seed": 0}', r"missing \['metrics'\]"),
-        ('{"schema": 1, "label": "a", "task": "t", "seed": 0, "metrics": {}, "x": 1}', r"unknown \['x'\]"),
-        ('{"schema": 1, "label": "a", "task": "t", "seed": "0", "metrics": {}}', "seed is str; expected int"),
-        ('{"schema": 1, "label": "a", "task": "t", "seed": 0, "metrics": {"bleu4": "x"}}', "no numbers: bleu4"),
+        ('{"label": "a"}', "has schema None; this version reads 2"),
+        ('{"schema": 1, "label": "a", "task": "t", "seed": 0, "metrics": {}}', "has schema 1; this version reads 2"),
+        ('{"schema": 2, "label": "a", "task": "t", "seed": 0}', r"missing \['metrics'\]"),
+        ('{"schema": 2, "label": "a", "task": "t", "seed": 0, "metrics": {}, "x": 1}', r"unknown \['x'\]"),
+        ('{"schema": 2, "label": "a", "task": "t", "seed": "0", "metrics": {}}', "seed is str; expected int"),
+        ('{"schema": 2, "label": "a", "task": "t", "seed": 0, "metrics": {"bleu4": "x"}}', "no numbers: bleu4"),
+        ('{"schema": 2, "label": "a", "task": "t", "seed": 0, "metrics": {}, "knobs": []}', "knobs is list; expected dict"),
+        ('{"schema": 2, "label": "a", "task": "t", "seed": 0, "metrics": {}, "knobs": {"T 1": 3}}', "knobs .* that are int"),
+        ('{"schema": 2, "label": "a", "task": "t", "seed": 0, "metrics": {}, "knobs": {"T 1": {"x": []}}}', "no numbers: x"),
     ],
 )
 def test_a_bad_result_is_named_and_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.results import read_all
 from seqgan_env.cli import main
 from seqgan_env.tasks import make_task
+from seqgan_env.types import HasReferee
 from tests.test_bench import ROOT, TINY
 
 FLAGS = [word for name, value in TINY.items() for word in ("--" + name.replace("_", "-"), str(value))]
@@ -206,13 +208,15 @@ def evaluate(*words: object) -> int:
     return main(["evaluate", *map(str, words)])
 
 
-def test_samples_from_elsewhere_become_a_row(tmp_path: Path) -> None:
+def test_samples_from_elsewhere_become_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = lines(tmp_path / "mine.txt", "0 1 2 3", "5 5 5 5", "0 1 2 3")
     words = ("--samples", file, *ORACLE, "--label", "theirs", "--seed", 3, "--nll-gen", 1.5, "--out", tmp_path / "out")
     assert evaluate(*words) == 0
     (result,) = read_all([tmp_path / "out"])
     assert (result.label, result.task, result.seed) == ("theirs", "oracle-tiny", 3)
     assert result.metrics.keys() == {"nll_oracle", "nll_gen", "effective_vocabulary", "unique_tokens"}
+    told = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"the referee needs \d+ samples; with 3 the row has no score", told)
     assert (result.metrics["nll_gen"], result.metrics["unique_tokens"]) == (1.5, 5)
     assert result.samples == ["0 1 2 3", "5 5 5 5", "0 1 2 3"]
     file.write_text("0 0 0 0\n1 1 1 1\n")
@@ -220,6 +224,7 @@ def test_samples_from_elsewhere_become_a_row(tmp_path: Path) -> None:
     assert read_all([tmp_path / "out"])[0].metrics["unique_tokens"] == 2  # the same row, not another
 
 
+@pytest.mark.slow
 def test_an_oracles_samples_are_measured_as_a_run_measures_them(tmp_path: Path) -> None:
     task = make_task("oracle-tiny", vocab_size=6, seq_len=4)
     file = lines(tmp_path / "real.txt", *[task.decode(row) for row in task.held_out])
@@ -238,6 +243,25 @@ def test_text_samples_get_the_metrics_of_real_data(tmp_path: Path) -> None:
     assert result.task == "letters"
     assert result.metrics.keys() >= {"bleu2", "bleu4", "self_bleu4", "distinct2", "perplexity_reverse", "effective_vocabulary"}
     assert result.samples[:2] == ["a f k", "b g l"]
+
+
+@pytest.mark.slow
+def test_samples_enough_for_the_referee_are_judged_by_the_first_of_them(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    drawn = [" ".join(rng.choices("abcdefghijklmnop", k=4)) for _ in range(3_100)]
+    corpus = lines(tmp_path / "corpus.txt", *drawn[:1_500])
+    task = make_task("text", corpus=str(corpus))
+    assert isinstance(task, HasReferee)
+    num = task.referee.num_samples
+    chosen = ("--task", "text", "--corpus", corpus, "--out", tmp_path)
+    bad, good = ["k k k k"] * (num + 5), drawn[1_500 : 1_500 + num + 5]
+    assert len(good) == num + 5
+    for label, rows in (("bad", bad), ("good", good), ("long", [*good[:num], *bad])):
+        assert evaluate("--samples", lines(tmp_path / "mine.txt", *rows), "--label", label, *chosen) == 0
+    found = {result.label: result.metrics["referee_js"] for result in read_all([tmp_path])}
+    assert found["bad"] > 0.8
+    assert found["good"] < 0.2
+    assert found["long"] == found["good"]
 
 
 BAD_SAMPLES = [

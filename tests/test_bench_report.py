@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from seqgan_env.metrics.frontier import TEMPERATURES
 
-from seqgan_env.bench import report
+from seqgan_env.bench import charts, report
 from seqgan_env.bench.jobs import REFERENCE
-from seqgan_env.bench.leaderboard import Standings
+from seqgan_env.bench.leaderboard import BEST_KNOB, Standings
 from seqgan_env.bench.report import figures_of, write_report
 from seqgan_env.bench.results import Result, path_of
 from seqgan_env.bench.story import story
@@ -30,19 +29,40 @@ COSTS = {"wall_seconds": 12.0, "cpu_seconds": 11.0, "peak_bytes": 2.0**28}
 NASTY = "</script><script>alert(1)</script> <b>|"
 
 
-def oracle_metrics(temperature: float, gain: float = 0.0) -> dict[str, float]:
-    return {
-        "nll_oracle": 3.0 + math.log(temperature) - gain,
-        "nll_gen": 2.5 + math.log(temperature) ** 2,
-        "effective_vocabulary": 40 * temperature,
-    }
+# KL(G‖O), KL(O‖G), and nll_gen of the knobs; T 0.9 is the best
+KNOBS = {
+    "T 1": (0.35, 0.30, 2.5),
+    "T 0.9": (0.26, 0.32, 2.6),
+    "T 0.5": (0.2, 1.1, 3.2),
+    "T 0.5 x 0.5 + T 1 x 0.5": (0.3, 0.4, 2.8),
+}
 
 
-def text_metrics(temperature: float, gain: float = 0.0) -> dict[str, float]:
-    sharp = 1.3 - temperature
-    return {"bleu4": 0.3 + 0.2 * sharp + gain, "self_bleu4": 0.4 + 0.4 * sharp, "nll_gen": 4.0, "effective_vocabulary": 90.0}
+def oracle_metrics(knob: str, gain: float = 0.0) -> dict[str, float]:
+    """What this knob has, nearer to the truth by some nats."""
+    reverse, forward, nll_gen = KNOBS[knob]
+    reverse, forward = reverse - gain, forward - gain
+    divergences = {"kl_mean": (reverse + forward) / 2, "kl_reverse": reverse, "kl_forward": forward, "js": 0.1}
+    return divergences | {"nll_oracle": 2.7 + reverse, "nll_gen": nll_gen - gain, "effective_vocabulary": 40.0}
 
 
+def text_metrics(knob: str, gain: float = 0.0) -> dict[str, float]:
+    reverse, forward, _ = KNOBS[knob]
+    bleu = {"bleu4": 0.7 - reverse + gain, "self_bleu4": 0.8 - 0.5 * forward}
+    return bleu | {"referee_js": (reverse + forward) / 2 - gain, "nll_gen": 4.0, "effective_vocabulary": 90.0}
+
+
+def knobs(task: str) -> dict[str, dict[str, float]]:
+    """Of the reference, as its run measures them."""
+    found = {}
+    for name in KNOBS:
+        metrics = METRICS[task](name)
+        chosen = {f"select/{key}": value for key, value in metrics.items() if key.startswith("kl_") or key == "referee_js"}
+        found[name] = metrics | chosen | ({"temperature": float(name[2:])} if " x " not in name else {})
+    return found
+
+
+BEST = "T 0.9"
 METRICS = {"oracle": oracle_metrics, "text": text_metrics}
 
 
@@ -55,7 +75,7 @@ def runs(label: str, gain: float, task: str = "oracle", seeds: int = 3, **settin
         of_seed = gain + float(rng.normal(0, 0.01))
         curve = [
             {"round": i, "seconds": 5.0 + i + seed, "budget/env_steps": 640.0 * i}
-            | {f"task/{name}": value for name, value in METRICS[task](0.9, of_seed * i / 4).items()}
+            | {f"task/{name}": v for name, v in METRICS[task](BEST, of_seed * i / 4).items() if name != "referee_js"}
             | {"discriminator/accuracy_real_heldout": 0.6, "discriminator/accuracy_generated_heldout": 0.7 - 0.01 * i}
             | ({"discriminator/log_ratio_correlation": 0.1 * i} if task == "oracle" else {})
             for i in range(5)
@@ -65,9 +85,9 @@ def runs(label: str, gain: float, task: str = "oracle", seeds: int = 3, **settin
                 label,
                 task,
                 seed,
-                METRICS[task](1.0) if is_reference else METRICS[task](0.9, of_seed),
+                METRICS[task]("T 1") if is_reference else METRICS[task](BEST, of_seed),
                 key=f"{task}-{label.partition(' ')[0]}-{seed}",
-                frontier=[{"temperature": t} | METRICS[task](t) for t in TEMPERATURES] if is_reference else [],
+                knobs=knobs(task) if is_reference else {},
                 curve=[] if is_reference else curve,
                 real={"effective_vocabulary": 40.0},
                 budget=BUDGET,
@@ -96,7 +116,25 @@ def everything() -> list[Result]:
         ]
         for task in METRICS
     ]
-    return [*by_task[0], *by_task[1], imported()]
+    lost = replace(infinite(runs("never", 0.1, seeds=1)[0]), key="never")
+    return [*map(judged, by_task[0]), *by_task[1], imported(), *theirs(), lost]
+
+
+def judged(result: Result) -> Result:
+    """The reference with what the referee says of it; all others as they are."""
+    if result.label != REFERENCE:
+        return result
+    rows = {name: row | {"referee_js": 0.2, "select/referee_js": 0.2} for name, row in result.knobs.items()}
+    return replace(result, metrics=result.metrics | {"referee_js": 0.2}, knobs=rows)
+
+
+def theirs() -> list[Result]:
+    """Samples from elsewhere that the referee has judged."""
+    return [replace(imported("judged", referee_js=0.3 + 0.01 * seed), seed=seed, key=f"judged-{seed}") for seed in range(3)]
+
+
+def infinite(result: Result) -> Result:
+    return replace(result, metrics=result.metrics | {"kl_mean": math.inf, "kl_forward": math.inf, "nll_gen": math.inf})
 
 
 def benchmark(folder: Path, results: list[Result]) -> Path:
@@ -137,7 +175,9 @@ def test_the_report_is_a_page_and_the_same_tables_as_markdown_and_csv(tmp_path: 
     assert "seqgan bench 'my suite.toml'" in text
     assert "commit: abc1234" in text
     with (out / "runs.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == len(everything())
+        rows = list(csv.DictReader(file))
+    assert len([row for row in rows if row["row"] != BEST_KNOB]) == len(everything())
+    assert {row["score"] for row in rows if row["row"] == BEST_KNOB and row["task"] == "oracle"} == {"0.0"}
 
 
 @pytest.mark.slow
@@ -161,6 +201,8 @@ def test_csv_holds_values_and_intervals_as_numbers() -> None:
     ]
     assert rows["theirs"][score] == ""
     assert rows["constant"]["mark"] == "control"
+    assert rows["never"]["mark"] == "infinite"
+    assert rows[BEST_KNOB][score] == 0
 
 
 def test_cells_read_as_a_person_writes_them() -> None:
@@ -176,31 +218,32 @@ def test_cells_read_as_a_person_writes_them() -> None:
 
 
 def test_the_story_says_who_wins_whether_controls_lose_and_what_it_does_not_say() -> None:
-    oracle, text, caution = story(Standings(everything()))
-    assert oracle.startswith("On oracle: learner is better than maximum likelihood at any temperature; learner leads by 0.1")
+    oracle, referee, text, caution = story(Standings(everything()))
+    wins = "learner is nearer to the truth than every knob of maximum likelihood; learner leads by 0.0"
+    assert oracle.startswith(f"On oracle: {wins}")
     assert "optimal is better" in oracle
     assert "The controls, whose reward says nothing (constant), are not better, as it should be." in oracle
-    assert text.startswith("On text: learner is better")
+    assert "Infinitely far, since they never write some real sequences: never." in oracle
+    assert referee.startswith("On oracle, by the referee: nothing is shown to be nearer to the truth than turning a knob")
+    assert text.startswith("On text, by the referee: learner is nearer")
     assert "does not say" in caution
     assert "at most 3 seeds" in caution
+    standings = Standings(everything())
+    entries = [entry for kind in standings.kinds for entry in standings.entries(kind)]
+    assert f"the {sum(entry.decision is not None for entry in entries)} verdicts" in caution
 
 
 def test_the_story_warns_of_a_control_that_wins() -> None:
     found = story(Standings([*runs(REFERENCE, 0.0), *runs("constant", 0.3, source="constant")]))[0]
     assert "there is nothing that could win" in found
-    assert "Beware: constant, whose reward says nothing, beats maximum likelihood too." in found
+    assert "Beware: constant, whose reward says nothing, beats the best knob too." in found
 
 
 def test_the_story_claims_no_win_where_nothing_is_shown() -> None:
     found = story(Standings([*runs(REFERENCE, 0.0), *runs("learner", 0.0)]))
-    assert "nothing is shown to be better" in found[0]
+    assert "nothing is shown to be nearer to the truth than turning a knob" in found[0]
     assert "There is no control" in found[0]
     assert "from one run" in story(Standings([*runs(REFERENCE, 0.0, seeds=1), *runs("learner", 0.1, seeds=1)]))[0]
-    lost = [replace(r, metrics=r.metrics | {"effective_vocabulary": 1.0}) for r in runs("learner", 1.0)]
-    assert (
-        "Out of the ranking, having collapsed or lost more diversity than the frontier covers: learner."
-        in story(Standings([*runs(REFERENCE, 0.0), *lost]))[0]
-    )
 
 
 # ---- whatever is missing ----
@@ -216,11 +259,26 @@ def test_the_story_claims_no_win_where_nothing_is_shown() -> None:
         [*runs(REFERENCE, 0.0), imported(), imported("with likelihood", nll_gen=2.6)],
         [*runs(REFERENCE, 0.0), *[replace(r, curve=r.curve[: 2 + r.seed]) for r in runs("stopped", 0.1)]],
         [*runs(REFERENCE, 0.0), *runs("a", 0.1)[:2], replace(runs("a", 0.1)[2], curve=[], samples=[], costs={}, origin={})],
-        [*runs(REFERENCE, 0.0), *[replace(r, metrics=r.metrics | {"effective_vocabulary": 1.0}) for r in runs("collapsed", 1.0)]],
+        [*runs(REFERENCE, 0.0), *map(infinite, runs("infinite", 0.1))],
+        [*map(judged, runs(REFERENCE, 0.0)), *theirs()],
+        [*runs(REFERENCE, 0.0), *theirs()],
         [*runs(REFERENCE, 0.0), *runs(REFERENCE, 0.0, "text"), *runs("a", 0.1, "text")],
         [replace(r, real={}) for r in runs(REFERENCE, 0.0, "text")],
     ],
-    ids=["reference", "one", "one against three", "missing", "imported", "short", "bare", "collapsed", "half", "alone on text"],
+    ids=[
+        "reference",
+        "one",
+        "one against three",
+        "missing",
+        "imported",
+        "short",
+        "bare",
+        "infinite",
+        "judged",
+        "unjudged",
+        "half",
+        "alone",
+    ],
 )
 def test_the_page_is_whole_whatever_is_missing(tmp_path: Path, results: list[Result]) -> None:
     out = write(tmp_path, results)
@@ -238,7 +296,7 @@ def test_without_a_command_there_is_nothing_to_repeat(tmp_path: Path) -> None:
 
 
 def test_without_the_reference_there_is_no_report_and_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no run of the row 'mle' with a temperature frontier"):
+    with pytest.raises(ValueError, match="no run of the row 'mle' with its knobs"):
         write(tmp_path, runs("a", 0.1))
     assert not (tmp_path / "out").exists()
 
@@ -274,50 +332,96 @@ def test_every_picture_is_a_specification_with_titled_axes_and_units() -> None:
             titles = {axis["title"] for axis in compiled["axes"] if axis.get("title")}
             assert len(titles) >= (1 if figure.heading == "Scores" else 2), figure.heading
             assert all(any(unit in title for unit in UNITS) for title in titles), titles
-    assert {
+    wanted = (
+        "Both divergences",
+        "Both divergences, near the best knob",
         "Quality and diversity",
         "Scores",
         "Performance profile",
-        "Frontier gain by seconds",
-        "BLEU-4 by environment steps",
-    } <= headings
+    )
+    assert {*wanted, "Score by seconds", "BLEU-4 by environment steps"} <= headings
     assert "Correlation with the true log-ratio by environment steps" in headings
 
 
 UNITS = ("nats per token", "environment steps", "seconds", "share", "BLEU-4", "-1 to 1", "0 to 1")
 
 
-def test_the_plane_has_every_run_and_the_frontier_as_a_line() -> None:
+def test_the_plane_of_divergences_has_every_run_every_knob_and_the_line_of_equal_means() -> None:
     standings = Standings(everything())
-    spec = report.charts.plane(standings, "oracle")
-    line, *_, points = spec["layer"]
-    assert line["mark"]["type"] == "line"
-    assert len(points["data"]["values"]) == 5 * 3  # what was imported has no nll_gen
-    at_one = min(line["data"]["values"], key=lambda point: abs(point["temperature"] - 1))
-    assert (at_one["x"], at_one["y"]) == pytest.approx((2.5, 3.0), abs=0.01)
+    spec = charts.divergences(standings, "oracle")
+    level, line, small, names, points = spec["layer"]
+    ends = [(point["x"], point["y"]) for point in level["data"]["values"]]
+    assert ends == [(0, pytest.approx(0.58)), (pytest.approx(0.58), 0)]  # twice the best knob's mean
+    assert [point["knob"] for point in small["data"]["values"]] == list(KNOBS)
+    assert [point["temperature"] for point in line["data"]["values"]] == [1.0, 0.9, 0.5]
+    assert names["encoding"]["text"] == {"field": "knob"}
+    found = points["data"]["values"]
+    assert len(found) == 5 * 3 + 3  # five rows and the best knob; who is infinite or has no likelihoods is not there
+    best = next(point for point in found if point["row"] == BEST_KNOB)
+    assert (best["x"], best["y"]) == (0.32, 0.26)
 
 
-def test_a_curve_ends_at_the_value_of_the_table() -> None:
+def test_near_the_best_knob_a_run_is_below_the_line_if_and_only_if_its_score_is_positive() -> None:
     standings = Standings(everything())
-    spec = report.charts.curves(standings, "oracle", "frontier_gain", "budget/env_steps")
+    spec = charts.divergences_near(standings, "oracle")
+    level, _, small, _, points = spec["layer"]
+    assert all(point["x"] + point["y"] == 0 for point in level["data"]["values"])
+    runs_of_task = [run for (_, task), found in standings.runs.items() if task == "oracle" for run in found]
+    score = {(run.result.label, run.result.seed): run.metrics.get("score") for run in runs_of_task}
+    for point in points["data"]["values"]:
+        assert -(point["x"] + point["y"]) / 2 == pytest.approx(score[point["row"], point["seed"]])
+    assert [point["knob"] for point in points["data"]["values"] if point["row"] == BEST_KNOB] == [BEST] * 3
+    knobs = {point["knob"]: (point["x"], point["y"]) for point in small["data"]["values"]}
+    assert knobs[BEST] == (0, 0)
+    assert knobs["T 1"] == pytest.approx((-0.02, 0.09))
+
+
+def test_the_plane_of_what_is_usually_reported_is_said_to_be_no_rank() -> None:
+    for task in METRICS:
+        (found,) = [
+            figure for figure in report._planes(Standings(everything()), task) if figure.heading == "Quality and diversity"
+        ]
+        assert "never as a rank" in found.caption
+        assert len(found.spec["layer"][-1]["data"]["values"]) == 5 * 3 + 3
+    assert "Both divergences" not in {figure.heading for figure in report._planes(Standings(everything()), "text")}
+
+
+def test_a_curve_ends_at_the_value_of_the_table_and_has_the_best_knob_beside_it() -> None:
+    standings = Standings(everything())
+    spec = charts.curves(standings, "oracle", "score", "budget/env_steps")
     assert spec is not None
     last = {point["row"]: point for point in spec["data"]["values"] if point["x"] == 2560}
+    assert last.keys() == {"learner", "worse | one", "constant", "optimal", "never"}
     for entry in standings.entries("oracle tasks"):
         if entry.label in last and entry.score is not None:
             assert last[entry.label]["y"] == pytest.approx(entry.score.value, abs=1e-5)
-            assert last[entry.label]["low"] == pytest.approx(entry.score.low, abs=1e-5)
+    levels = {point["row"]: point["y"] for point in spec["layer"][-1]["data"]["values"]}
+    assert levels == {REFERENCE: pytest.approx(0.29 - 0.325), BEST_KNOB: 0}
 
 
-def test_what_collapses_on_the_way_gains_nothing_from_there_on() -> None:
-    lost = [
-        replace(r, curve=[row | {"task/effective_vocabulary": 40.0 if row["round"] < 3 else 2.0} for row in r.curve])
-        for r in runs("lost", 1.0)
-    ]
-    spec = report.charts.curves(Standings([*runs(REFERENCE, 0.0), *lost]), "oracle", "frontier_gain", "budget/env_steps")
-    assert spec is not None
-    values = {point["x"]: point["y"] for point in spec["data"]["values"]}
-    assert values[2 * 640] == pytest.approx(0.5, abs=0.02)
-    assert values[3 * 640] == values[4 * 640] == 0
+def test_real_data_has_no_curve_of_a_referee_that_judges_at_the_end() -> None:
+    assert charts.curves(Standings(everything()), "text", "referee_score", "seconds") is None
+
+
+# ---- the tables ----
+
+
+def test_the_summaries_say_from_which_divergence_a_score_comes() -> None:
+    _, others = all_tables(Standings(everything()))
+    by_name = {table.name: table for table in others}
+    rows = {row["row"]: row for row in by_name["summaries-oracle-tasks"].csv_rows()}
+    learner = rows["learner"]
+    assert learner["score in KL(G‖O) alone"] == pytest.approx(0.1 - 0.06, abs=0.02)  # T 0.5 has 0.06 less than the best knob
+    assert learner["score in KL(O‖G) alone"] == pytest.approx(0.1 - 0.02, abs=0.02)
+    assert rows["never"]["mean, plain 95 % interval"] == rows["never"]["score in KL(O‖G) alone"] == ""
+    assert rows["never"]["score in KL(G‖O) alone"] != ""
+    assert "score in KL(G‖O) alone" not in by_name["summaries-tasks-with-real-data"].csv_rows()[0]
+
+
+def test_the_referees_board_says_why_it_is_there() -> None:
+    table = leaderboard(Standings(everything()), "oracle tasks, by the referee")
+    assert [row[0] for row in table.rows] == [BEST_KNOB, REFERENCE, "judged"]
+    assert "without likelihoods, which have no other score" in table.note
 
 
 # ---- the page in a browser ----
@@ -375,13 +479,13 @@ def test_the_page_loads_without_a_word_in_the_console_and_without_a_request(brow
 @pytest.mark.slow
 def test_a_click_on_a_head_sorts_the_table_and_another_one_turns_it_round(browser: Any) -> None:
     table = "leaderboard-oracle-tasks"
-    head = browser.find_element("css selector", f"#{table} thead th:nth-child(5) button")  # nll_oracle
-    before = column(browser, table, 4)
+    head = browser.find_element("css selector", f"#{table} thead th:nth-child(6) button")  # kl_reverse
+    before = [float(value) for value in column(browser, table, 5) if value]
     head.click()
-    numbers = [float(value) for value in column(browser, table, 4)]
-    assert numbers == sorted(map(float, before), reverse=True)
+    numbers = [float(value) for value in column(browser, table, 5) if value]
+    assert numbers == sorted(before, reverse=True)
     head.click()
-    assert [float(value) for value in column(browser, table, 4)] == sorted(numbers)
+    assert [float(value) for value in column(browser, table, 5) if value] == sorted(numbers)
     browser.find_element("css selector", f"#{table} thead th:nth-child(2) button").click()
     assert column(browser, table, 1)[-1] == ""  # what has no score comes last
     name = browser.find_element("css selector", f"#{table} thead th:nth-child(1) button")

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from seqgan_env.bench.statistics import (
+    Decision,
     estimate,
+    holm,
     improvement,
     iqm,
     mean,
@@ -53,7 +55,7 @@ def agrees(ours: Estimate, low: float, high: float) -> None:
 
 
 def test_curves_are_those_of_rliable() -> None:
-    curve = sample_efficiency(np.stack([X, X + 1, 2 * X], axis=-1), 20_000)
+    curve = sample_efficiency(np.stack([X, X + 1, 2 * X], axis=-1), num_resamples=20_000)
     assert [point.value for point in curve] == pytest.approx([0.10409091, 1.10409091, 0.20818182])
     for point, low, high in zip(curve, [-0.17591136, 0.82027273, -0.35510455], [0.35672955, 1.35900455, 0.72110455], strict=True):
         agrees(point, low, high)
@@ -145,6 +147,7 @@ def test_a_profile_falls_from_all_to_none() -> None:
 def test_a_curve_is_an_estimate_at_every_point() -> None:
     curves = np.stack([X, X + 1, 2 * X], axis=-1)
     assert sample_efficiency(curves) == [estimate(X), estimate(X + 1), estimate(2 * X)]
+    assert sample_efficiency(curves, mean) == [estimate(X, mean), estimate(X + 1, mean), estimate(2 * X, mean)]
 
 
 @settings(max_examples=50, deadline=None)
@@ -165,6 +168,61 @@ def test_one_pair_has_no_interval_and_no_difference_is_none() -> None:
     assert all(map(math.isnan, (one.low, one.high, one.p_value)))
     same = paired(np.ones(4), np.ones(4))
     assert (same.mean, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=12), st.floats(1e-4, 0.5))
+def test_an_interval_excludes_0_where_the_test_of_its_level_rejects(differences: list[float], level: float) -> None:
+    found = paired(np.array(differences), np.zeros(len(differences)))
+    low, high = found.interval(level)
+    assert low <= found.mean <= high
+    if abs(found.p_value - level) > 1e-6:
+        assert (low > 0 or high < 0) == (found.p_value < level)
+    back = found.negated()
+    assert back.interval(level) == pytest.approx((-high, -low))
+    assert back.mean == pytest.approx(-found.mean)
+    assert back.p_value == found.p_value
+
+
+# ---- Holm's correction ----
+
+
+def test_holm_by_hand() -> None:
+    # 0.01 < 0.05 / 4; 0.04 > 0.05 / 3, whose level all that are higher keep
+    found = holm([0.04, 0.01, 0.2, 0.045])
+    assert [decision.level for decision in found] == pytest.approx([0.05 / 3, 0.05 / 4, 0.05 / 3, 0.05 / 3])
+    assert [decision.adjusted for decision in found] == pytest.approx([3 * 0.04, 4 * 0.01, 0.2, 3 * 0.04])
+    # the example of R's p.adjust(c(0.01, 0.02, 0.03, 0.04, 0.05), "holm")
+    assert [d.adjusted for d in holm([0.01, 0.02, 0.03, 0.04, 0.05])] == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
+    assert [d.level for d in holm([0.001, 0.002, 0.003])] == pytest.approx([0.05 / 3, 0.05 / 2, 0.05])
+
+
+def test_holm_of_one_test_is_that_test_and_of_none_is_nothing() -> None:
+    assert holm([0.03]) == [Decision(0.03, 0.05)]
+    assert holm([]) == []
+    assert [d.adjusted for d in holm([0.9, 0.8])] == [1.0, 1.0]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.randoms(use_true_random=False))
+def test_holm_rejects_between_bonferroni_and_no_correction_and_forgets_the_order(p_values: list[float], random: object) -> None:
+    found = holm(p_values)
+    for p_value, decision in zip(p_values, found, strict=True):
+        assert p_value <= decision.adjusted <= min(1.0, len(p_values) * p_value)
+        assert 0.05 / len(p_values) <= decision.level <= 0.05
+        if abs(decision.adjusted - 0.05) > 1e-12:
+            assert (p_value < decision.level) == (decision.adjusted < 0.05)
+    order = list(range(len(p_values)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    again = holm([p_values[i] for i in order])
+    assert [d.adjusted for d in again] == [found[i].adjusted for i in order]
+
+
+def test_where_nothing_is_true_holm_finds_something_once_in_twenty_pages() -> None:
+    rng = np.random.Generator(np.random.PCG64(5))
+    p_values = rng.random((4_000, 8))
+    wrong = sum(any(d.adjusted < 0.05 for d in holm(row)) for row in p_values.tolist())
+    assert wrong / 4_000 == pytest.approx(1 - (1 - 0.05 / 8) ** 8, abs=0.012)  # 3 1/2 standard errors; 0.34 without correction
 
 
 @pytest.mark.parametrize("scores", [np.zeros(3), np.zeros((0, 2)), np.zeros((2, 0)), np.array([[1.0, math.nan]])])

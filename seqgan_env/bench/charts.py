@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from seqgan_env.bench.jobs import REFERENCE
-from seqgan_env.bench.leaderboard import BEST_KNOB, INFINITE, KINDS, Run, Standings
-from seqgan_env.bench.statistics import performance_profile, sample_efficiency
+from seqgan_env.bench.leaderboard import BEST_KNOB, KINDS, Run, Standings
+from seqgan_env.bench.statistics import mean, performance_profile, sample_efficiency
 from seqgan_env.bench.tables import HEALTH
 
 Spec = dict[str, Any]
@@ -42,8 +42,8 @@ _HUES = (
 )
 _GREYS = {REFERENCE: "#b0b0b0", BEST_KNOB: "#606060"}
 _MIDDLE_OUT = "length(datum.label) > 26 ? slice(datum.label, 0, 10) + '…' + slice(datum.label, -15) : datum.label"
-_SHAPES = {"": "circle", INFINITE: "cross"}  # of a run, by its mark
-_NEAR = 1.3  # times the best knob's divergences are the ends of the picture near it
+_DIVERGENCES = ("kl_forward", "kl_reverse")  # the axes x and y
+_NEAR = 0.3  # of the best knob's divergences: the picture near it reaches over runs that are no further off
 _HEIGHT = 300
 CONFIG: Spec = {
     "background": "transparent",
@@ -89,18 +89,35 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
     return _chart({"data": {"values": values}, "layer": layers, "height": 26 * len(values)})
 
 
-def divergences(standings: Standings, task: str, near: bool) -> Spec:
-    """KL(G‖O) against KL(O‖G): knobs, runs and the line on which their mean is the best knob's; all, or what is near it."""
-    knobs, points = _knobs(standings, task, "kl_forward", "kl_reverse"), _points(standings, task, "kl_forward", "kl_reverse")
+def divergences(standings: Standings, task: str) -> Spec:
+    """KL(G‖O) against KL(O‖G): knobs, runs and the line on which their mean is the best knob's."""
+    knobs, points = _knobs(standings, task, *_DIVERGENCES), _points(standings, task, *_DIVERGENCES)
+    both = sum(_of_best_knob(points))
+    titles = METRICS[_DIVERGENCES[0]], METRICS[_DIVERGENCES[1]]
+    return _knobs_and_points(standings, knobs, points, knobs + points, titles, _level_line((0, both), (both, 0)))
+
+
+def divergences_near(standings: Standings, task: str) -> Spec:
+    """The same about the best knob of each seed: runs and knobs less that one, so that a score of 0 lies on the line."""
+    x, y = _of_best_knob(_points(standings, task, *_DIVERGENCES))
+    points = _points(standings, task, *_DIVERGENCES, less_best=True)
+    near = [point for point in points if point["x"] < _NEAR * x and point["y"] < _NEAR * y]
+    titles = tuple(f"{METRICS[name].partition(' (')[0]}, less the best knob's" for name in _DIVERGENCES)
+    line = _level_line((-x - y, x + y), (x + y, -x - y))
+    return _knobs_and_points(
+        standings, _knobs(standings, task, *_DIVERGENCES, less_best=True), points, near, (titles[0], titles[1]), line
+    )
+
+
+def _of_best_knob(points: Values) -> tuple[float, float]:
+    """The mean x and y of the best knob over seeds."""
     best = [point for point in points if point["row"] == BEST_KNOB]
-    middle = {axis: float(np.mean([point[axis] for point in best])) for axis in ("x", "y")}
-    shown = points
-    if near:
-        shown = [point for point in points if all(point[axis] < _NEAR * middle[axis] for axis in middle)]
-    both = middle["x"] + middle["y"]
-    level = [{"x": _short(both * share), "y": _short(both * (1 - share))} for share in (0.0, 1.0)]
-    line = {"data": {"values": level}, "mark": {"type": "line", "color": _GREY, "strokeDash": [2, 4], "clip": True}}
-    return _knobs_and_points(standings, knobs, points, shown, (METRICS["kl_forward"], METRICS["kl_reverse"]), line)
+    return float(np.mean([point["x"] for point in best])), float(np.mean([point["y"] for point in best]))
+
+
+def _level_line(*ends: tuple[float, float]) -> Spec:
+    values = [{"x": _short(x), "y": _short(y)} for x, y in ends]
+    return {"data": {"values": values}, "mark": {"type": "line", "color": _GREY, "strokeDash": [2, 4], "clip": True}}
 
 
 def quality(standings: Standings, task: str) -> Spec:
@@ -120,7 +137,6 @@ def _knobs_and_points(
     axes = {"x": _axis("x", x, _domain(shown, "x")), "y": _axis("y", y, _domain(shown, "y"))}
     hover = {"x": x, "y": y}
     temperatures = [knob for knob in knobs if "temperature" in knob]
-    shapes = {"domain": list(_SHAPES), "range": list(_SHAPES.values())}
     layers = [
         {
             "data": {"values": temperatures},
@@ -140,10 +156,7 @@ def _knobs_and_points(
         {
             "data": {"values": points},
             "mark": {"type": "point", "filled": True, "size": 80, "opacity": 0.85, "clip": True},
-            "encoding": axes
-            | _colour(standings)
-            | {"shape": {"field": "mark", "type": "nominal", "legend": None, "scale": shapes}}
-            | _tooltip({"row": "row", "seed": "seed", "mark": "mark"} | hover),
+            "encoding": axes | _colour(standings) | _tooltip({"row": "row", "seed": "seed", "knob": "knob"} | hover),
         },
     ]
     under = [line | {"encoding": axes}] if line else []
@@ -151,7 +164,9 @@ def _knobs_and_points(
 
 
 def curves(standings: Standings, task: str, metric: str, budget: str) -> Spec | None:
-    """The IQM of a metric over a run, by what it had cost by then; the reference as a level line. None where nobody has it.
+    """The mean of a metric over a run, by what it had cost by then. None where nobody has it.
+
+    Maximum likelihood as it is, and its best knob, are level lines.
 
     Args:
         standings: with the runs.
@@ -188,28 +203,32 @@ def profile(standings: Standings, kind: str) -> Spec | None:
     return _chart({"data": {"values": values}, "layer": layers})
 
 
-def _knobs(standings: Standings, task: str, x: str, y: str) -> Values:
+def _knobs(standings: Standings, task: str, x: str, y: str, less_best: bool = False) -> Values:
     """The knobs of maximum likelihood, the mean over seeds."""
-    found = []
+    found: Values = []
+    shown = standings.knobs(task, less_best)
     for name, row in standings.knobs(task).items():
-        if {x, y} <= set(row):
+        if {x, y} <= set(shown[name]):
             temperature = {"temperature": row["temperature"]} if "temperature" in row else {}
-            found.append({"knob": name, "x": _short(row[x]), "y": _short(row[y])} | temperature)
+            found.append({"knob": name, "x": _short(shown[name][x]), "y": _short(shown[name][y])} | temperature)
     return found
 
 
-def _points(standings: Standings, task: str, x: str, y: str) -> Values:
-    """Every run that has both metrics."""
-    found = []
+def _points(standings: Standings, task: str, x: str, y: str, less_best: bool = False) -> Values:
+    """Every run that has both metrics; the best knob's runs have its name."""
+    found: Values = []
     for run in (run for (_, of), runs in standings.runs.items() if of == task for run in runs):
-        if {x, y} <= set(run.metrics):
-            about = {"row": run.result.label, "seed": run.result.seed, "mark": run.mark}
-            found.append({"x": run.metrics[x], "y": run.metrics[y]} | about)
+        seed, metrics = run.result.seed, run.metrics
+        if less_best:
+            metrics = standings.less_best_knob(task, seed, metrics)
+        if {x, y} <= set(metrics):
+            knob = run.result.settings.get("knob", "")
+            found.append({"x": metrics[x], "y": metrics[y], "row": run.result.label, "seed": seed, "knob": knob})
     return found
 
 
 def _curve(standings: Standings, label: str, runs: Sequence[Run], metric: str, budget: str) -> Values:
-    """Points of one row: the IQM over the runs that have a curve, where all of them have been measured."""
+    """Points of one row: the mean over the runs that have a curve, where all of them have been measured."""
     name = metric if metric in HEALTH else f"task/{metric}"
     by_round: dict[float, list[tuple[float, float]]] = {}
     for run in runs:
@@ -221,7 +240,7 @@ def _curve(standings: Standings, label: str, runs: Sequence[Run], metric: str, b
     whole = [np.array(by_round[at]) for at in sorted(by_round) if len(by_round[at]) == most]  # (seeds, 2) by round
     if not whole:
         return []
-    estimates = sample_efficiency(np.stack([of_round[:, 1:] for of_round in whole], axis=-1))
+    estimates = sample_efficiency(np.stack([of_round[:, 1:] for of_round in whole], axis=-1), mean)
     return [
         {"x": _short(of_round[:, 0].mean()), "y": _short(e.value), "row": label} | _ends(e.low, e.high)
         for of_round, e in zip(whole, estimates, strict=True)
@@ -229,11 +248,14 @@ def _curve(standings: Standings, label: str, runs: Sequence[Run], metric: str, b
 
 
 def _level(standings: Standings, task: str, metric: str) -> list[Spec]:
-    """The reference, which has no curve: a line at its final value."""
-    found = [run.metrics[metric] for run in standings.runs[REFERENCE, task] if metric in run.metrics]
-    if not found:
+    """What has no curve: maximum likelihood as it is and its best knob, lines at their final values."""
+    data = []
+    for label in (REFERENCE, BEST_KNOB):
+        found = [run.metrics[metric] for run in standings.runs[label, task] if metric in run.metrics]
+        if found:
+            data.append({"row": label, "y": _short(float(np.mean(found)))})
+    if not data:
         return []
-    data = [{"row": REFERENCE, "y": _short(float(np.mean(found)))}]
     encoding = {"y": _axis("y", METRICS[metric])} | _colour(standings) | _tooltip({"row": "row", "y": METRICS[metric]})
     return [{"data": {"values": data}, "mark": {"type": "rule", "strokeDash": [5, 4], "strokeWidth": 1.5}, "encoding": encoding}]
 
@@ -272,7 +294,7 @@ def _domain(points: Iterable[dict[str, Any]], name: str, margin: float = 0.2) ->
 
 
 def _tooltip(titles: dict[str, str]) -> Spec:
-    words = {"row", "mark", "seed", "knob"}
+    words = {"row", "seed", "knob"}
     return {
         "tooltip": [
             {"field": name, "title": title} | ({} if name in words else {"type": "quantitative", "format": ".4~g"})

@@ -220,14 +220,15 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
     """Measures samples, prints the metrics, and writes the row if a benchmark is given."""
     settings, path = _given_for_samples(arguments), arguments.samples
     task = choose(TASKS, settings.pop("task"), "task")
-    result = result_of_samples(
-        path, task, settings, arguments.label or path.stem, arguments.column, arguments.seed, arguments.nll_gen
-    )
+    label, untold = arguments.label or path.stem, list[str]()
+    result = result_of_samples(path, task, settings, label, arguments.column, arguments.seed, arguments.nll_gen, untold.append)
     table = Table("metric", "value", title=f"{result.label} on {result.task}")
     for name, value in result.metrics.items():
         table.add_row(name, f"{value:.4f}")
     Console().print(table)
     print(f"{result.origin['samples']}; runs are measured by {TASKS[task].num_eval}, and some metrics depend on the number")
+    for sentence in untold:
+        print(sentence)
     if arguments.out:
         with opened(arguments.out):
             result.write(path_of(arguments.out, result.key))

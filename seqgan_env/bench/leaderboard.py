@@ -17,7 +17,7 @@ import numpy as np
 from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.results import Result, Row
 from seqgan_env.bench.statistics import Decision, Paired, holm, paired, probability_of_improvement
-from seqgan_env.metrics.score import FORWARD, RANKING, REFEREED, REVERSE, SELECT, Score, best_knob, scores
+from seqgan_env.metrics.score import FORWARD, RANKING, REFEREED, REVERSE, SCORES, SELECT, Score, best_knob, scores
 from seqgan_env.rewards import CONTROLS
 from seqgan_env.types import Estimate
 
@@ -191,13 +191,20 @@ class Standings:
             found.setdefault((result.label, result.task), []).append(self._run(result))
         return found
 
-    def knobs(self, task: str) -> dict[str, Row]:
-        """By name what the knobs of the reference reach on a task, the mean over seeds."""
+    def knobs(self, task: str, less_best: bool = False) -> dict[str, Row]:
+        """By name what the knobs of the reference reach on a task, the mean over seeds; on demand less the best of each seed."""
         by_name: dict[str, list[Row]] = {}
-        for knobs in self._knobs[task].values():
+        for seed, knobs in self._knobs[task].items():
             for name, row in knobs.items():
-                by_name.setdefault(name, []).append(row)
+                by_name.setdefault(name, []).append(self.less_best_knob(task, seed, row) if less_best else row)
         return {name: _mean_row(rows) for name, rows in by_name.items()}
+
+    def less_best_knob(self, task: str, seed: int, metrics: Row) -> Row:
+        """Metrics less those of the best knob of a seed; of other seeds than the reference's, less the mean over its seeds."""
+        best = self.runs[BEST_KNOB, task]
+        rivals = [run.metrics for run in best if run.result.seed == seed] or [run.metrics for run in best]
+        rival = _mean_row(rivals)
+        return {name: value - rival[name] for name, value in metrics.items() if name in rival}
 
     def scores(self, result: Result, metrics: Mapping[str, float], prefix: str = "") -> Row:
         """Scores of metrics of a run against the best knob of its seed; without one, the mean over those of all seeds."""
@@ -215,7 +222,7 @@ class Standings:
         return {kind: _ranked(found, KINDS[kind], self.tasks_of(kind)) for kind, found in entries.items()}
 
     def entries(self, kind: str) -> list[Entry]:
-        """The rows of a kind of task, the best first; those without a score behind the others."""
+        """The rows of a kind of task, the best first; infinite ones, then those without a score, behind the others."""
         return self._boards[kind]
 
     def _undecided(self, kind: str) -> list[Entry]:
@@ -235,17 +242,18 @@ class Standings:
         of = KINDS[kind]
         found = {task: self._runs_on(kind, label, task) for task in tasks}
         runs = {task: of_task for task, of_task in found.items() if of_task}
-        own = _matrix(runs, tasks, of.score.name)
-        if kind != JUDGED and any(run.mark for of_task in runs.values() for run in of_task):
-            own = None
+        # The mean over the finite runs of a row would hide the infinite ones.
+        infinite = of.score is RANKING and any(run.mark for of_task in runs.values() for run in of_task)
+        own = None if infinite else _matrix(runs, tasks, of.score.name)
+        beside = [] if kind != ORACLE else [REVERSE] if infinite else [REVERSE, FORWARD]
         gained = self._paired(runs, of.quality)
         return Entry(
             label=label,
             role=_role(label, runs),
             runs=runs,
             scores=own,
-            against=_against_zero(runs, of.score.name),
-            beside={score.name: _against_zero(runs, score.name) for score in (REVERSE, FORWARD)} if kind == ORACLE else {},
+            against=_NO_PAIRS if infinite else _against_zero(runs, of.score.name),
+            beside={score.name: _against_zero(runs, score.name) for score in beside},
             quality=gained if of.quality_high_is_good else gained.negated(),
             improvement=None if own is None or label == BEST_KNOB else _improvement(own),
         )
@@ -307,7 +315,14 @@ def _ranked(entries: Sequence[Entry], kind: Kind, tasks: Sequence[str]) -> list[
     for entry in entries:
         entry = replace(entry, outcome=_outcome(entry, kind))
         decided.append(replace(entry, verdict=_verdict(entry, kind, tasks)))
-    return sorted(decided, key=lambda entry: (entry.scores is None, -entry.against.mean if entry.scores is not None else 0.0))
+    return sorted(decided, key=_place_in_ranking)
+
+
+def _place_in_ranking(entry: Entry) -> tuple[bool, bool, float]:
+    """Sorts by the score, then infinite rows, then those without a score."""
+    if entry.scores is None:
+        return True, entry.outcome != INFINITE, 0.0
+    return False, False, -entry.against.mean
 
 
 def _place(result: Result) -> tuple[str, str, int]:
@@ -336,11 +351,21 @@ def _finite(result: Result) -> Result:
         result,
         metrics=_finite_row(result.metrics),
         curve=list(map(_finite_row, result.curve)),
-        knobs={name: _finite_row(row) for name, row in result.knobs.items()},
+        knobs={name: _finite_row(_whole(row)) for name, row in result.knobs.items()},
         real=_finite_row(result.real),
         budget=_finite_row(result.budget),
         costs=_finite_row(result.costs),
     )
+
+
+def _whole(row: Row) -> Row:
+    """A knob without divergences that are infinite on some of its draws: they are infinite, whatever the other draws say."""
+    lost: set[str] = set()
+    for score in SCORES:
+        names = {score.divergence, SELECT + score.divergence}
+        if not all(_is_finite(row[name]) for name in names & row.keys()):
+            lost |= names
+    return {name: value for name, value in row.items() if name not in lost}
 
 
 def _finite_row(row: Row) -> Row:
@@ -409,11 +434,11 @@ def _verdict(entry: Entry, kind: Kind, tasks: Sequence[str]) -> str:
         INFINITE: f"In {marked} of {num} runs it gives some real sequences no probability, so that KL(O‖G) is infinite.",
         "better": f"Nearer to the truth than every knob of maximum likelihood, by {by:.4f} {unit}.",
         "worse": f"Further from the truth than the best knob of maximum likelihood, by {-by:.4f} {unit}.",
-        "same": f"No difference from the best knob of maximum likelihood, in {num} runs.",
+        "same": f"No difference shown from the best knob of maximum likelihood, in {num} runs.",
         "one run": f"{by:+.4f} {unit} against the best knob of maximum likelihood, from one run, which says little.",
         "no score": f"No score without {', '.join(_lacking(entry, kind, tasks))}.",
     }[entry.outcome]
-    return said + _one_sided(entry) + _AFTER.get(entry.role, "")
+    return said + _one_sided(entry) + _elsewhere(entry, kind) + _AFTER.get(entry.role, "")
 
 
 def _one_sided(entry: Entry) -> str:
@@ -425,9 +450,21 @@ def _one_sided(entry: Entry) -> str:
     return f" In {names[losses[0]]} alone a knob does better." if losses else ""
 
 
+def _elsewhere(entry: Entry, kind: Kind) -> str:
+    """Where a row without likelihoods stands: every run of it needs a judgement, and so do the reference's knobs."""
+    judged = any(REFEREED.divergence in run.metrics for run in entry.all_runs)
+    if entry.outcome != "no score" or kind.score is REFEREED or not judged:
+        return ""
+    if any(REFEREED.name in run.metrics for run in entry.all_runs):
+        return " The referee has a board for it."
+    return f" The referee judged it, but no knob of {REFERENCE}: run that with the setting referee."
+
+
 def _names_of_knobs(entry: Entry) -> str:
     counts = Counter(str(run.result.settings.get("knob", "")) for run in entry.all_runs)
-    return ", ".join(name if len(counts) == 1 else f"{name} ({num} runs)" for name, num in counts.most_common())
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{name} ({num} run{'s' * (num > 1)})" for name, num in counts.most_common())
 
 
 def _lacking(entry: Entry, kind: Kind, tasks: Sequence[str]) -> list[str]:

@@ -152,14 +152,17 @@ def _planes(standings: Standings, task: str) -> list[Figure]:
     found = []
     if standings.kind_of[task] == ORACLE:
         whole = (
-            "Every coloured point is a run; grey ones are the knobs of maximum likelihood, its temperatures "
-            "joined by a line. The score is "
-            "the distance to the dotted line, on which the mean of both divergences is that of the best knob: below it is better."
+            "Every large point is a run; small grey ones are the knobs of maximum likelihood, its temperatures joined by a "
+            "line. On the dotted line the mean of both divergences is that of the best knob, over all seeds: below it is "
+            "better. A run that is infinitely far is not shown."
         )
-        near = "The same near the best knob."
+        near = (
+            "The same near the best knob, every run and knob less the best one of its seed: below the dotted line a score is "
+            "positive."
+        )
         found = [
-            Figure("Both divergences", whole, charts.divergences(standings, task, near=False)),
-            Figure("Both divergences, near the best knob", near, charts.divergences(standings, task, near=True)),
+            Figure("Both divergences", whole, charts.divergences(standings, task)),
+            Figure("Both divergences, near the best knob", near, charts.divergences_near(standings, task)),
         ]
     caption = (
         "What is usually reported, as a picture and never as a rank: a mixture of two temperatures goes beyond the line of "
@@ -173,8 +176,11 @@ def _curves(standings: Standings, task: str) -> list[Figure]:
     for metric in (kind.score.name, kind.quality, *HEALTH):
         name = HEALTH.get(metric) or charts.METRICS[metric].partition(",")[0].partition(" (")[0]
         heading = name if "_" in name else name[0].upper() + name[1:]
-        caption = "Interquartile mean over seeds with its 95 % interval, from the end of pre-training."
-        caption = f"Discriminator, {name}. {caption}" if metric in HEALTH else f"{caption} Dashed: maximum likelihood as it is."
+        caption = "Mean over seeds with its 95 % bootstrap interval, from the end of pre-training."
+        if metric in HEALTH:
+            caption = f"Discriminator, {name}. {caption}"
+        else:
+            caption += " Dashed: maximum likelihood as it is (light) and its best knob (dark)."
         for budget, unit in charts.BUDGETS.items():
             spec = charts.curves(standings, task, metric, budget)
             if spec is not None and (metric not in HEALTH or budget == next(iter(charts.BUDGETS))):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ def result_of_samples(
     column: str | None = None,
     seed: int = 0,
     nll_gen: float | None = None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Result:
     """The result of samples in a file, a sequence a line as `seqgan sample` prints it.
 
@@ -38,6 +39,7 @@ def result_of_samples(
         column: what the benchmark calls the task, where that is not its name.
         seed: of the runs that it is paired with.
         nll_gen: of the held-out sequences under the policy that wrote the samples, in nats per token, if it is known.
+        tell: is called with why the row has no score, if it has none.
 
     Raises:
         ValueError: a setting, or the file; the message says in which line.
@@ -47,7 +49,7 @@ def result_of_samples(
         raise ValueError(f"task {task_name} cannot measure samples whose policy it does not know")
     samples = read_samples(path, task)
     known = {} if nll_gen is None else {"nll_gen": nll_gen}
-    known |= judged(samples, task)
+    known |= judged(samples, task, tell)
     return Result(
         label=label,
         task=column,
@@ -60,11 +62,16 @@ def result_of_samples(
     )
 
 
-def judged(samples: Tensor, task: MeasuresSamples) -> dict[str, float]:
-    """The referee's metrics of the first samples; none where there are fewer than it needs."""
-    if not isinstance(task, HasReferee) or len(samples) < task.referee.num_samples:
+def judged(samples: Tensor, task: MeasuresSamples, tell: Callable[[str], None]) -> dict[str, float]:
+    """The referee's metrics of the first samples; none where there are fewer than it needs, which `tell` is told."""
+    if not isinstance(task, HasReferee):
+        tell("the task has no referee; without one samples have no score")
         return {}
-    return dict(task.referee.metrics(samples[: task.referee.num_samples]))
+    needed = task.referee.num_samples
+    if len(samples) < needed:
+        tell(f"the referee needs {needed} samples; with {len(samples)} the row has no score")
+        return {}
+    return dict(task.referee.metrics(samples[:needed]))
 
 
 def read_samples(path: Path, task: MeasuresSamples) -> Tensor:

@@ -96,14 +96,17 @@ def performance_profile(
     return [_interval(float((scores > at).mean()), (drawn > at).mean(1)) for at in thresholds.tolist()]
 
 
-def sample_efficiency(curves: np.ndarray, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> list[Estimate]:
-    """The IQM at each of J points of curves (R, K, J), with its 95 % interval."""
-    return [estimate(scores, iqm, num_resamples, seed) for scores in np.moveaxis(np.asarray(curves, dtype=float), -1, 0)]
+def sample_efficiency(
+    curves: np.ndarray, aggregate: Aggregate = iqm, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> list[Estimate]:
+    """An aggregate at each of J points of curves (R, K, J), with its 95 % interval."""
+    points = np.moveaxis(np.asarray(curves, dtype=float), -1, 0)
+    return [estimate(scores, aggregate, num_resamples, seed) for scores in points]
 
 
 @dataclass(frozen=True)
 class Paired:
-    """The difference of two rows on shared seeds.
+    """The difference of two rows on shared seeds, by Student's t.
 
     Attributes:
         mean: of the differences.

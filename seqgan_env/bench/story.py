@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.leaderboard import INFINITE, KINDS, Entry, Standings
 from seqgan_env.metrics.score import REFEREED
 
 
 def story(standings: Standings) -> list[str]:
-    """Paragraphs: who wins, whether the controls lose, what collapsed, and what does not follow."""
+    """Paragraphs: who wins, whether the controls lose, what is infinitely far, and what does not follow."""
     return [*(_of_kind(standings, kind) for kind in standings.kinds), _caution(standings)]
 
 
@@ -30,9 +31,9 @@ def _by(kind: str) -> str:
 
 
 def _winner(entries: Sequence[Entry], unit: str) -> str:
-    rivals = [e for e in entries if not e.role and e.score is not None]
+    rivals = [e for e in entries if not e.role and e.label != REFERENCE and e.score is not None]
     if not rivals:
-        return "there is nothing that could win: no row but the best knob, controls and ceilings has a score."
+        return "there is nothing that could win: no row but maximum likelihood, controls and ceilings has a score."
     best, better = rivals[0], [e for e in rivals if e.outcome == "better"]
     if better:
         says = f"{_names(better)} {_verb(better, 'is', 'are')} nearer to the truth than every knob of maximum likelihood"
@@ -86,11 +87,15 @@ def _caution(standings: Standings) -> str:
         if seeds == 1
         else ""
     )
+    holm = (
+        f" By Holm's correction the chance that any of the {verdicts} verdicts finds a difference where there is none is one in "
+        "twenty at most; an interval excludes 0 where its verdict says better or worse, and only there."
+        if verdicts
+        else ""
+    )
     return (
         "What this does not say: anything about other tasks, sizes, budgets or hyperparameters. Intervals are over at most "
-        f"{over} of the policy, not over tasks and data.{few} By Holm's correction the chance that any of the "
-        f"{verdicts} verdicts finds "
-        "a difference where there is none is one in twenty at most."
+        f"{over} of the policy, not over tasks and data.{few}{holm}"
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from seqgan_env.bench.jobs import REFERENCE
-from seqgan_env.bench.leaderboard import JUDGED, KINDS, Entry, Standings
+from seqgan_env.bench.leaderboard import JUDGED, KINDS, ORACLE, Entry, Standings
 from seqgan_env.bench.statistics import Paired, estimate, iqm, mean, median, optimality_gap, probability_of_improvement
 from seqgan_env.metrics.score import FORWARD, REVERSE
 from seqgan_env.types import Estimate
@@ -36,6 +36,13 @@ _NOTES = {
     JUDGED: "Rows that the referee judged by samples alone, among them those without likelihoods, which have no other score. "
     "The referee finds only a part of the divergence. "
 }
+
+
+_TITLES_APART = ("score in KL(G‖O) alone", "score in KL(O‖G) alone")
+_APART = (
+    "A score in one divergence alone is against the best knob in that one, often another than the best in both: it says which of "
+    "them a gain comes from. "
+)
 
 
 @dataclass(frozen=True)
@@ -119,19 +126,22 @@ def leaderboard(standings: Standings, kind: str) -> Table:
     """The rows of a kind of task, the best first."""
     of, tasks, entries = KINDS[kind], standings.tasks_of(kind), standings.entries(kind)
     beside = [(task, metric) for task in tasks for metric in of.beside if any(_has(e.mean(metric, task)) for e in entries)]
-    columns = [Column("row"), Column(f"score, {of.score.unit}", "+.4f"), Column("verdict"), Column("P(beats the knob)", ".2f")]
+    columns = [
+        Column("row"),
+        Column(f"score, {of.score.unit}", "+.4f"),
+        Column("verdict"),
+        Column("P(beats the knob)", ".2f", interval=False),
+    ]
     columns += [_column(m, t if len(tasks) > 1 else "") for t, m in beside]
     rows: list[list[Cell]] = [
         [e.label, e.score, e.verdict, e.improvement, *(e.mean(m, t) for t, m in beside), len(e.all_runs)] for e in entries
     ]
     note = _NOTES.get(kind, "") + (
-        f"The score is the {of.score.divergence} of the best knob of maximum likelihood on the same seed less "
-        "that of the row; above 0 is "
-        "nearer to the truth. A knob is a temperature, a mixture of two, or a truncation: untrained, and blind "
-        "to any reward. It was "
-        "chosen on other draws than it is valued by. The mean over runs; the verdict is a t-test of the scores "
-        "against 0, corrected by "
-        "Holm for all verdicts of this page, and the interval has the level of that test: it excludes 0 where the verdict does."
+        f"The score is the {of.score.divergence} of the best knob of maximum likelihood on the same seed less that of the row; "
+        "above 0 is nearer to the truth. A knob is a temperature, a mixture of two, or a truncation: untrained, and blind to any "
+        "reward. It was chosen on other draws than it is valued by. The mean over runs; the verdict is a t-test of the scores "
+        "against 0, corrected by Holm for all verdicts of this page, and the interval has the level of that test: it excludes 0 "
+        "if and only if the verdict says better or worse."
     )
     return _table("leaderboard", f"Leaderboard, {kind}", note, [*columns, Column("runs", ".0f")], rows, entries)
 
@@ -153,6 +163,7 @@ def aggregates(standings: Standings, kind: str) -> Table:
     of, entries = KINDS[kind], standings.entries(kind)
     ceilings = [float(mean(entry.scores)) for entry in entries if entry.role == "ceiling" and entry.scores is not None]
     gap = optimality_gap(max(ceilings, default=math.nan))
+    apart = _APART if kind == ORACLE else ""
     columns = [
         Column("row"),
         Column("IQM, bootstrap interval", "+.4f"),
@@ -161,34 +172,37 @@ def aggregates(standings: Standings, kind: str) -> Table:
         Column("mean, plain 95 % interval", "+.4f"),
         Column("p", ".3f"),
         Column("p, Holm", ".3f"),
-        Column("score in KL(G‖O) alone", "+.4f"),
-        Column("score in KL(O‖G) alone", "+.4f"),
+        *(Column(title, "+.4f") for title in _TITLES_APART if kind == ORACLE),
         Column(f"{of.quality} gained on MLE", "+.3f"),
         Column("p of it", ".3f"),
         Column("pairs", ".0f"),
     ]
     note = (
-        f"Scores in {of.score.unit}. The gap is to the best row whose reward sees the truth, where there is one. "
-        "Intervals here are "
-        f"plain 95 % ones, without a correction. Gained is the paired difference of {of.quality} on shared seeds, "
-        "positive where better: "
-        "what is usually reported, and what a knob alone can move."
+        f"Scores in {of.score.unit}. The gap is to the best row whose reward sees the truth, where there is one. Intervals here "
+        "are plain 95 % ones, without a correction, and p-values too but for Holm's. "
+        f"{apart}Gained is the paired difference of {of.quality} on shared seeds, positive where better: what is usually "
+        "reported, and what a knob alone can move."
     )
-    rows = [_summary(entry, gap) for entry in entries]
+    rows = [_summary(entry, gap, kind == ORACLE) for entry in entries]
     return _table("summaries", f"Other summaries, {kind}", note, columns, rows, entries)
 
 
-def _summary(entry: Entry, gap: Callable[[np.ndarray], np.ndarray]) -> list[Cell]:
-    """One row of `aggregates`."""
+def _summary(entry: Entry, gap: Callable[[np.ndarray], np.ndarray], with_parts: bool) -> list[Cell]:
+    """One row of `aggregates`; `with_parts` has both divergences apart."""
     of_scores: list[Cell] = [None] * 3
     if entry.scores is not None:
         several = len(entry.scores) > 1 and entry.role != "reference"
-        middle: Cell = estimate(entry.scores) if several else float(iqm(entry.scores))
-        of_scores = [middle, float(median(entry.scores)), float(gap(entry.scores))]
+        quartiles: Cell = estimate(entry.scores) if several else float(iqm(entry.scores))
+        of_scores = [quartiles, float(median(entry.scores)), float(gap(entry.scores))]
+    middle, p_value = _estimate(entry.against), entry.against.p_value
+    if entry.role == "reference":  # 0 by definition, which no test can find otherwise
+        middle, p_value = 0.0, math.nan
     adjusted = entry.decision.adjusted if entry.decision else None
-    apart = [_estimate(entry.beside[score.name]) if score.name in entry.beside else None for score in (REVERSE, FORWARD)]
+    apart: list[Cell] = []
+    for score in (REVERSE, FORWARD) if with_parts else ():
+        apart.append(_estimate(entry.beside[score.name]) if score.name in entry.beside else None)
     quality = [_estimate(entry.quality), entry.quality.p_value, entry.quality.num_pairs]
-    return [entry.label, *of_scores, _estimate(entry.against), entry.against.p_value, adjusted, *apart, *quality]
+    return [entry.label, *of_scores, middle, p_value, adjusted, *apart, *quality]
 
 
 def health(standings: Standings) -> Table:
@@ -251,8 +265,7 @@ def _by_task(
     """Rows by label and task; those of which nothing is known are left out."""
     found = [(label, task, cells(label, task)) for label, task in standings.runs]
     rows: list[list[Cell]] = [[label, task, *values] for label, task, values in found if any(v is not None for v in values)]
-    marks = ["reference" if row[0] == REFERENCE else "" for row in rows]
-    return Table(name, title, note, [Column("row"), Column("task"), *columns], rows, marks)
+    return Table(name, title, note, [Column("row"), Column("task"), *columns], rows, [""] * len(rows))
 
 
 def _beats(x: Entry, y: Entry) -> Cell:
