@@ -138,17 +138,31 @@ PRESETS: dict[str, dict[str, Any]] = {
 TINY_BY_TASK: dict[str, dict[str, Any]] = {
     "text": {
         "batch_size": 64,
-        "mle_epochs": 12,
+        "mle_epochs": 8,
         "rounds": 60,
         "vocab_size": 5000,
-        "agent_options": {"embedding_dim": 64, "hidden_dim": 128, "learning_rate": 1e-3, "mle_learning_rate": 5e-3},
+        "agent_options": {
+            "embedding_dim": 64,
+            "hidden_dim": 128,
+            "learning_rate": 1e-3,
+            "mle_learning_rate": 2e-2,
+            "mle_learning_rate_decay": 0.8,
+            "mle_weight_decay": 0.1,
+        },
     },
     "music": {
         "batch_size": 64,
-        "mle_epochs": 20,
+        "mle_epochs": 30,
         "rounds": 60,
         "num_negatives": 1_000,
-        "agent_options": {"embedding_dim": 64, "hidden_dim": 128, "learning_rate": 1e-3, "mle_learning_rate": 5e-3},
+        "agent_options": {
+            "embedding_dim": 64,
+            "hidden_dim": 128,
+            "learning_rate": 1e-3,
+            "mle_learning_rate": 4e-2,
+            "mle_learning_rate_decay": 0.9,
+            "mle_weight_decay": 0.1,
+        },
     },
 }
 

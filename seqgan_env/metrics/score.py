@@ -41,12 +41,16 @@ SCORES = (RANKING, FORWARD, REVERSE, REFEREED)
 
 
 def best_knob(knobs: Mapping[str, Row], score: Score) -> str | None:
-    """The name of the knob whose divergence is lowest on the draws that choose; None where none has a finite one.
+    """The name of the knob whose divergence is lowest on the draws that choose; None where none is finite on all draws.
 
     The value that is compared comes from other draws. The lowest of many noisy numbers would be biased low.
     """
-    key = SELECT + score.divergence
-    finite = {name: row[key] for name, row in knobs.items() if math.isfinite(row.get(key, math.nan))}
+    chosen_by, valued_by = SELECT + score.divergence, score.divergence
+    finite = {
+        name: row[chosen_by]
+        for name, row in knobs.items()
+        if math.isfinite(row.get(chosen_by, math.nan)) and math.isfinite(row.get(valued_by, math.nan))
+    }
     return min(finite, key=finite.__getitem__) if finite else None
 
 
