@@ -110,8 +110,11 @@ class Referee:
             "referee_js_validation": verdict.validation_js,
         }
 
+    @torch.enable_grad()
     def judge(self, samples: Tensor) -> Verdict:
         """Trains classifiers against these samples (num_samples, T), in random order, and judges by the best of them.
+
+        It trains whatever the caller has switched off, and leaves torch's global generator as it was.
 
         Raises:
             ValueError: there are fewer or more samples than needed, or they are no finished sequences.
@@ -119,6 +122,10 @@ class Referee:
         if len(samples) != self.num_samples:
             raise ValueError(f"the referee was given {len(samples)} samples; it needs {self.num_samples}")
         array = _array(self.spec.check_sequences(samples, "samples"))
+        with torch.random.fork_rng(devices=[]):  # constructors of modules draw from the global generator
+            return self._judge(array)
+
+    def _judge(self, array: np.ndarray) -> Verdict:
         ends = np.cumsum([len(self._train), len(self._validation)])
         train, validation, judged = np.split(array, ends)
         fit, choose = self._halves(self._validation), self._halves(validation)
