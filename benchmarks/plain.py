@@ -48,8 +48,8 @@ class PlainPolicy(nn.Module):
     def complete(self, prefixes: Tensor, rng: torch.Generator) -> Tensor:
         """Sequences (B, T) that begin with `prefixes` (B, t), token by token."""
         weights = [self.lstm.get_parameter(f"{kind}_l0") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        hidden = cell = torch.zeros(len(prefixes), self.lstm.hidden_size)
-        inputs, tokens = torch.zeros(len(prefixes), dtype=torch.int64), list(prefixes.unbind(1))
+        hidden = cell = torch.zeros(len(prefixes), self.lstm.hidden_size, device=prefixes.device)
+        inputs, tokens = prefixes.new_zeros(len(prefixes)), list(prefixes.unbind(1))
         for t in range(self.seq_len):
             hidden, cell = torch.lstm_cell(self.embedding(inputs), (hidden, cell), *weights)
             if t >= prefixes.shape[1]:
@@ -59,7 +59,7 @@ class PlainPolicy(nn.Module):
 
     def sample(self, num: int, rng: torch.Generator) -> Tensor:
         """`num` sequences (num, T)."""
-        return self.complete(torch.zeros(num, 0, dtype=torch.int64), rng)
+        return self.complete(torch.zeros(num, 0, dtype=torch.int64, device=rng.device), rng)
 
 
 class PlainDiscriminator(nn.Module):

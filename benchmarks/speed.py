@@ -114,20 +114,21 @@ class Work:
 
 
 class Bench:
-    """The models of the work items, at some sizes."""
+    """The models of the work items, at some sizes and on some device."""
 
-    def __init__(self, sizes: Sizes) -> None:
-        self.sizes, self.rng = sizes, torch.Generator().manual_seed(0)
+    def __init__(self, sizes: Sizes, device: str = "cpu") -> None:
+        self.sizes, self.rng = sizes, torch.Generator(device).manual_seed(0)
+        cpu_rng = torch.Generator().manual_seed(0)
         settings = OracleSettings(sizes.vocab_size, sizes.seq_len, num_real=sizes.num_sequences, num_held_out=10, num_eval=10)
-        self.task = OracleTask(settings)
-        self.discriminator = Discriminator.initialised(self.task.spec, self.rng, PAPER_DISCRIMINATOR)
+        self.task = OracleTask(settings).to(device)
+        self.discriminator = Discriminator.initialised(self.task.spec, cpu_rng, PAPER_DISCRIMINATOR).to(device)
         reward = RewardSettings(num_rollouts=sizes.num_rollouts)
         self.rewards = build_rewards(self.task, reward, discriminator=self.discriminator)
         self.agent = Reinforce(TokenVectorEnv(sizes.batch_size, self.rewards), baseline="none", learning_rate=0.0)
         self.rewards.bind(self.agent.policy)
         assert isinstance(self.agent.policy, LSTMLanguageModel)
-        self.plain_policy = plain.PlainPolicy.like(self.agent.policy)
-        self.plain_discriminator = plain.PlainDiscriminator.like(self.discriminator)
+        self.plain_policy = plain.PlainPolicy.like(self.agent.policy).to(device)
+        self.plain_discriminator = plain.PlainDiscriminator.like(self.discriminator).to(device)
 
     def sampling(self) -> Work:
         num = self.sizes.num_sequences
@@ -165,7 +166,7 @@ class Bench:
         )
 
     def likelihood_epoch(self) -> Work:
-        likelihood = MaximumLikelihood(self.agent.policy, self.rng, learning_rate=0.0)
+        likelihood = MaximumLikelihood(self.agent.policy, torch.Generator().manual_seed(0), learning_rate=0.0)
         optimizer, part = self._adam(self.plain_policy), self._part(self.task.real_sequences)
         return Work(
             lambda: likelihood.fit(self.task.real_sequences, 1),
@@ -177,7 +178,7 @@ class Bench:
         real, negatives = self.task.real_sequences, self.agent.policy.sample(self.sizes.num_sequences, self.rng)
         trainer, optimizer = DiscriminatorTrainer(self.discriminator), self._adam(self.plain_discriminator)
         mixed = torch.cat([self._part(real), self._part(negatives)])
-        order = torch.randperm(len(mixed), generator=self.rng)
+        order = torch.randperm(len(mixed), generator=self.rng, device=self.rng.device)
         labels = (order < len(mixed) // 2).float()
         return Work(
             lambda: trainer.fit(real, negatives, 1, self.rng),
