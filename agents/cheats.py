@@ -192,7 +192,7 @@ class ReplayPolicy:
         return torch.where(kept, tokens, written) if bool(lengths.any()) else written
 
     def log_prob(self, tokens: Tensor) -> Tensor:
-        """log p(Y), (B,), in nats; minus infinity for what it never writes."""
+        """log p(Y), (B,), in nats, of whole sequences; minus infinity for what it never writes."""
         rows = max(1, _MATCHES_AT_ONCE // len(self.sequences))
         return torch.cat([self._log_prob(part) for part in tokens.split(rows)])
 

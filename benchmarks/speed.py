@@ -123,7 +123,7 @@ class Bench:
         self.task = OracleTask(settings).to(device)
         self.discriminator = Discriminator.initialised(self.task.spec, cpu_rng, PAPER_DISCRIMINATOR).to(device)
         reward = RewardSettings(num_rollouts=sizes.num_rollouts)
-        self.rewards = build_rewards(self.task, reward, discriminator=self.discriminator)
+        self.rewards = build_rewards(self.task, reward, discriminator=self.discriminator, device=device)
         self.agent = Reinforce(TokenVectorEnv(sizes.batch_size, self.rewards), baseline="none", learning_rate=0.0)
         self.rewards.bind(self.agent.policy)
         assert isinstance(self.agent.policy, LSTMLanguageModel)

@@ -199,8 +199,7 @@ class MixturePolicy:
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
         """Finished sequences (B, T); which policy goes on with a prefix follows how likely each is to have written it."""
         streams = RowStreams.draw(rng, len(tokens))
-        log_shares = self._log_joint(tokens)  # (K, B)
-        shares = log_shares.softmax(0).cumsum(0)
+        shares = self._log_shares(tokens, lengths).softmax(0).cumsum(0)  # (K, B)
         draws = streams.fold_in(_CHOICE).uniform(1).squeeze(1)
         chosen = (draws >= shares[:-1]).sum(0)  # (B,)
         completed = tokens.clone()
@@ -213,6 +212,15 @@ class MixturePolicy:
     def log_prob(self, tokens: Tensor) -> Tensor:
         """log p(Y), (B,), in nats."""
         return self._log_joint(tokens).logsumexp(0)
+
+    def _log_shares(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """log w_k p_k of the prefixes, (K, B); log w_k of the empty one, and of one that no policy can have written."""
+        prior = torch.tensor(self.weights, device=tokens.device).log().unsqueeze(1).expand(-1, len(tokens))
+        if not bool(lengths.any()):
+            return prior
+        joint = self._log_joint(tokens)
+        known = (lengths > 0) & torch.isfinite(joint).any(0)
+        return torch.where(known, joint, prior)
 
     def _log_joint(self, tokens: Tensor) -> Tensor:
         """log w_k p_k of what is written of `tokens` (B, T), (K, B)."""

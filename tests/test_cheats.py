@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from agents.cheats import LikeliestDraft, ReplayPolicy
+from seqgan_env.knobs import MixturePolicy
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import scores
 from seqgan_env.settings import settings_from
@@ -36,6 +37,17 @@ def test_a_replay_writes_what_it_says_is_likely(spec: TokenSpec, noise: float) -
     for i in probs.topk(5).indices.tolist():
         share, p = float((samples == everything[i]).all(1).double().mean()), float(probs[i])
         assert share == pytest.approx(p, abs=4.5 * (p * (1 - p) / NUM) ** 0.5 + 1e-6)
+
+
+def test_a_mixture_with_a_replay_writes_what_it_says_is_likely(spec: TokenSpec) -> None:
+    model = random_model(spec, 1)
+    mixed = MixturePolicy([ReplayPolicy(spec, model.sample(1, rng(1))), model], [0.6, 0.4])
+    everything = all_sequences(spec)
+    probs = mixed.log_prob(everything).double().exp()
+    samples = sample_sequences(mixed, spec, NUM, rng(2))
+    best = int(probs.argmax())
+    assert float(probs[best]) > 0.6
+    assert float((samples == everything[best]).all(1).double().mean()) == pytest.approx(float(probs[best]), abs=0.01)
 
 
 def test_without_noise_nothing_but_what_was_seen_is_written(spec: TokenSpec) -> None:
