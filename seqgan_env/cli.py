@@ -249,8 +249,10 @@ def _verdict(run: Run) -> str:
         return "Interrupted: the table shows what there was."
     agent = run.metrics.get("agent", {})
     score = next((score for score in (RANKING, REFEREED) if score.name in agent), None)
+    if score is None and run.knobs:
+        return "No score: there are too few real sequences for a referee."
     if score is None:
-        return "No score: without a policy whose temperature can be turned there is no knob to beat."
+        return "No score: without knobs (--knobs, and a policy whose temperature can be turned) there is nothing to beat."
     value = agent[score.name]
     error = "" if run.score_error is None else f" ± {run.score_error:.4f}"
     says = _meaning(value, run.score_error)

@@ -141,9 +141,9 @@ class Trainer:
         """The referee on the policy as it is and on its best knob, where the task has not asked it already."""
         for name, turned in ((UNTURNED.name, policy), (self.run.best_knob, rival)):
             row = self.run.knobs[str(name)]
-            if self._needs_referee(row):
-                row |= self._judge(turned)
-                row[SELECT + REFEREED.divergence] = row[f"{REFEREED.divergence}_validation"]
+            judged = self._judge(turned) if self._needs_referee(row) else {}
+            if judged:
+                row |= judged | {SELECT + REFEREED.divergence: judged[f"{REFEREED.divergence}_validation"]}
 
     def _train(self) -> None:
         with self.run.timed("adversarial"):
@@ -214,10 +214,12 @@ class Trainer:
     def _needs_referee(self, metrics: Mapping[str, float]) -> bool:
         """Whether the referee is asked for, or is the only judge; and has not judged yet."""
         wanted = self.settings.referee or RANKING.divergence not in metrics
-        return wanted and REFEREED.divergence not in metrics and isinstance(self.task, HasReferee)
+        return wanted and REFEREED.divergence not in metrics
 
     def _judge(self, policy: RolloutPolicy) -> dict[str, float]:
-        assert isinstance(self.task, HasReferee)
+        """The referee's metrics of a policy; none where the task has no referee."""
+        if not isinstance(self.task, HasReferee) or self.task.referee is None:
+            return {}
         self.progress("referee", 0, 1, {})
         with self.run.timed("referee"):
             rng = torch.Generator(device=self.settings.device).manual_seed(self.settings.seed + 1)

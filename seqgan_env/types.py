@@ -211,8 +211,8 @@ class HasReferee(Protocol):
     """A task with a referee."""
 
     @property
-    def referee(self) -> Judge:
-        """Made when it is first asked for."""
+    def referee(self) -> Judge | None:
+        """Made when it is first asked for; None where the task has too few real sequences."""
         ...
 
 

@@ -83,7 +83,7 @@ def test_mle_is_the_pretraining_of_every_agent_and_no_more(spec: TokenSpec) -> N
     order = torch.Generator().manual_seed(5)
     type(plain).initialised(spec, order, 4, 4)  # as the agent drew its weights
     agent.pretrain(data, 2)
-    MaximumLikelihood(plain, order).fit(data, 2)
+    MaximumLikelihood(plain, order, 8e-2, learning_rate_decay=0.95, weight_decay=0.1).fit(data, 2)
     assert torch.equal(state_of(agent), torch.cat([p.flatten() for p in plain.state_dict().values()]))
     before = state_of(agent).clone()
     assert agent.update() == {}
@@ -195,8 +195,11 @@ def test_an_agent_asks_for_its_reward_and_the_user_decides() -> None:
 
 
 def test_the_paper_preset_keeps_its_learning_rate_for_every_agent_that_has_one() -> None:
-    assert settings_from("paper", {"agent": "pg_bleu"}).agent_options == {"learning_rate": 1e-2, "baseline": "none"}
-    assert "learning_rate" not in settings_from("paper", {"agent": "random"}).agent_options
+    adam_at_a_constant_rate = {"mle_learning_rate": 1e-2, "mle_learning_rate_decay": 1.0, "mle_weight_decay": 0.0}
+    of_paper = {"learning_rate": 1e-2, "baseline": "none"} | adam_at_a_constant_rate
+    assert settings_from("paper", {"agent": "pg_bleu"}).agent_options == of_paper
+    assert settings_from("paper", {"agent": "mle"}).agent_options == adam_at_a_constant_rate
+    assert settings_from("paper", {"agent": "random"}).agent_options == {}
 
 
 # ---- rewards and runs ----

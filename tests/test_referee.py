@@ -97,8 +97,9 @@ def test_sequences_that_end_early_are_judged_too() -> None:
 def test_too_few_or_too_many_samples_are_refused_with_their_number(referee: Referee) -> None:
     with pytest.raises(ValueError, match=f"was given 3 samples; it needs {referee.num_samples}"):
         referee.judge(REAL[:3])
-    with pytest.raises(ValueError, match="it needs 4 or more of each"):
+    with pytest.raises(ValueError, match="it needs 8 or more of each"):
         Referee(LONG, REAL[:3], VALIDATION, HELD_OUT)
+    assert Referee.of(LONG, REAL[:3], VALIDATION, HELD_OUT) is None
 
 
 # ---- its parts ----

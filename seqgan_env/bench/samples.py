@@ -64,14 +64,15 @@ def result_of_samples(
 
 def judged(samples: Tensor, task: MeasuresSamples, tell: Callable[[str], None]) -> dict[str, float]:
     """The referee's metrics of the first samples; none where there are fewer than it needs, which `tell` is told."""
-    if not isinstance(task, HasReferee):
+    referee = task.referee if isinstance(task, HasReferee) else None
+    if referee is None:
         tell("the task has no referee; without one samples have no score")
         return {}
-    needed = task.referee.num_samples
+    needed = referee.num_samples
     if len(samples) < needed:
         tell(f"the referee needs {needed} samples; with {len(samples)} the row has no score")
         return {}
-    return dict(task.referee.metrics(samples[:needed]))
+    return dict(referee.metrics(samples[:needed]))
 
 
 def read_samples(path: Path, task: MeasuresSamples) -> Tensor:

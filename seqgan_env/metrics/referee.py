@@ -35,6 +35,7 @@ from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.types import RolloutPolicy, TokenSpec
 
 CONSTANT, JOINED = "constant", "joined"  # the classifier that says nothing, and that of all families together
+MIN_SEQUENCES = 8  # of each part of the data; with fewer there is nothing to train, choose or judge by
 _PENALTY = 1e-3  # of the regression that calibrates a family, or joins them all
 
 
@@ -88,9 +89,16 @@ class Referee:
         self._all_real = _array(real_sequences)
         self._train, self._validation = self._all_real[:num_train], _array(validation)[:num_validation]
         self._held_out = _array(held_out)[:num_judged]
-        if min(len(self._train), len(self._validation), len(self._held_out)) < 4:
-            sizes = (len(self._train), len(self._validation), len(self._held_out))
-            raise ValueError(f"the referee has {sizes} sequences to train, choose and judge by; it needs 4 or more of each")
+        sizes = (len(self._train), len(self._validation), len(self._held_out))
+        if min(sizes) < MIN_SEQUENCES:
+            needs = f"it needs {MIN_SEQUENCES} or more of each"
+            raise ValueError(f"the referee has {sizes} sequences to train, choose and judge by; {needs}")
+
+    @classmethod
+    def of(cls, spec: TokenSpec, real_sequences: Tensor, validation: Tensor, held_out: Tensor) -> Referee | None:
+        """A referee of these parts of real data; None where one of them is too small for any."""
+        enough = min(len(real_sequences), len(validation), len(held_out)) >= MIN_SEQUENCES
+        return cls(spec, real_sequences, validation, held_out) if enough else None
 
     @property
     def num_samples(self) -> int:

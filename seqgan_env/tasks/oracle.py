@@ -104,11 +104,11 @@ class OracleTask:
         return self._metrics.paired_error(policy, other, self.settings.num_eval, seed)
 
     @cached_property
-    def referee(self) -> Judge:
+    def referee(self) -> Judge | None:
         """Judges policies by samples alone, as on real data; for those without likelihoods there is nothing else."""
         from seqgan_env.metrics.referee import Referee  # loads scipy: where it is used
 
-        return Referee(self.spec, self.real_sequences, self.validation, self.held_out)
+        return Referee.of(self.spec, self.real_sequences, self.validation, self.held_out)
 
     @cached_property
     def _metrics(self) -> OracleMetrics:

@@ -61,11 +61,11 @@ class RealDataTask:
         return self._metrics.of_samples(self.spec.check_sequences(samples, "samples"))
 
     @cached_property
-    def referee(self) -> Judge:
-        """Classifiers that say how far a policy's sequences are from these."""
+    def referee(self) -> Judge | None:
+        """Classifiers that say how far a policy's sequences are from these; None where these are too few."""
         from seqgan_env.metrics.referee import Referee  # loads scipy: where it is used
 
-        return Referee(self.spec, self.real_sequences, self.validation, self.held_out)
+        return Referee.of(self.spec, self.real_sequences, self.validation, self.held_out)
 
     def knobs_of(self, policy: RolloutPolicy, more: Sequence[Knob] = ()) -> list[Knob]:
         """The knobs that fit a policy, fewer than where densities are known, and `more`."""
@@ -75,8 +75,10 @@ class RealDataTask:
         """The metrics of every knob and the referee's, of which that on validation data chooses the best."""
         for knob in knobs:
             turned = knob(policy)
-            row = self.evaluate(turned, self._rng(seed)) | dict(self.referee.of_policy(turned, self._rng(seed)))
-            row[SELECT + REFEREED.divergence] = row[f"{REFEREED.divergence}_validation"]
+            row = self.evaluate(turned, self._rng(seed))
+            if self.referee is not None:
+                row |= dict(self.referee.of_policy(turned, self._rng(seed)))
+                row[SELECT + REFEREED.divergence] = row[f"{REFEREED.divergence}_validation"]
             if isinstance(knob, Temperature):
                 row["temperature"] = knob.value
             yield row
