@@ -39,17 +39,17 @@ GRIDS: dict[str, dict[str, Sequence[float]]] = {
     "oracle-tiny": {
         "learning_rate": (1e-2, 2e-2, 4e-2, 8e-2),
         "learning_rate_decay": (0.9, 0.95),
-        "weight_decay": (0.02, 0.05, 0.1, 0.2),
+        "weight_decay": (0.02, 0.1, 0.2),
         "epochs": (40,),
     },
     "oracle-small": {
-        "learning_rate": (5e-3, 1e-2),
-        "learning_rate_decay": (0.8, 0.9),
-        "weight_decay": (0.02, 0.3),
-        "epochs": (15,),
+        "learning_rate": (4e-2, 8e-2),
+        "learning_rate_decay": (0.9, 0.95),
+        "weight_decay": (0.1,),
+        "epochs": (40,),
     },
-    "text": {"learning_rate": (3e-3, 6e-3), "learning_rate_decay": (0.7, 0.85), "weight_decay": (0.1, 1.0), "epochs": (10,)},
-    "music": {"learning_rate": (3e-3, 6e-3), "learning_rate_decay": (0.9,), "weight_decay": (0.1, 1.0), "epochs": (25,)},
+    "text": {"learning_rate": (5e-3, 1e-2, 2e-2), "learning_rate_decay": (0.8, 0.85), "weight_decay": (0.1,), "epochs": (8,)},
+    "music": {"learning_rate": (1e-2, 2e-2, 4e-2), "learning_rate_decay": (0.9, 0.95), "weight_decay": (0.1,), "epochs": (30,)},
 }
 
 
