@@ -21,6 +21,7 @@ from seqgan_env import run_directory
 from seqgan_env.adversarial import evaluate_task
 from seqgan_env.arguments import Parser, add_settings, given_settings, positive
 from seqgan_env.bench import commands as bench_commands
+from seqgan_env.knobs import KNOBS
 from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED, SCORES
@@ -104,8 +105,8 @@ def build_parser() -> argparse.ArgumentParser:
     sample.add_argument("--out", type=Path, default=None, metavar="DIR", help="of a music run's files (default: RUN/samples)")
     sample.set_defaults(run=_sample)
     _add_evaluate(commands)
-    listing = commands.add_parser("list", help="list tasks, agents, rewards or sources", allow_abbrev=False)
-    listing.add_argument("what", metavar="tasks|agents|rewards|sources")
+    listing = commands.add_parser("list", help="list tasks, agents, rewards, sources or knobs", allow_abbrev=False)
+    listing.add_argument("what", metavar="tasks|agents|rewards|sources|knobs")
     listing.set_defaults(run=_list)
     bench_commands.add_commands(commands)
     return parser
@@ -310,6 +311,7 @@ def _list(arguments: argparse.Namespace) -> int:
         "agents": agent_names(),
         "rewards": {form.name: f"discount {form.discount:g}" for form in FORMS.values()},
         "sources": dict.fromkeys(SOURCES, ""),
+        "knobs": {knob.name: "" for knob in KNOBS},
     }
     for name, text in listings[choose(listings, arguments.what, "listing")].items():
         print(f"{name:16} {text}".rstrip())

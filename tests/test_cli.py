@@ -15,6 +15,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seqgan_env.cli import main
+from seqgan_env.knobs import KNOBS, Temperature
 from seqgan_env.settings import TrainSettings
 
 QUICK = [
@@ -33,7 +34,8 @@ QUICK = [
     "--threads",
     "1",
 ]
-SMALL = ["--vocab-size", "8", "--seq-len", "4", *QUICK]
+MY_KNOB = Temperature(0.77)
+SMALL = ["--vocab-size", "8", "--seq-len", "4", "--more-knobs", f"{__name__}:MY_KNOB", *QUICK]
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +71,11 @@ def test_a_run_leaves_everything_it_promises(run: Path) -> None:
     for who in ("mle", "best_knob", "agent", "constant"):
         assert result[who].keys() >= metrics
     assert result["seconds"].keys() >= {"pretrain", "knobs", "adversarial", "constant"}
+    knobs = (run / "knobs.csv").read_text()
+    assert all(knob.name in knobs for knob in (*KNOBS, MY_KNOB))
+    assert result["best_knob_name"] in knobs
+    assert result["best_knob"]["score"] == 0
+    assert result["score_error"] > 0
     config = json.loads((run / "config.json").read_text())
     assert TrainSettings(**config["settings"]).vocab_size == 8
     assert config["versions"].keys() >= {"python", "torch", "numpy", "gymnasium", "seqgan-env"}
@@ -203,7 +210,8 @@ def test_every_setting_is_in_the_help_with_its_default(capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
-    ("what", "name"), [("tasks", "oracle-paper"), ("agents", "reinforce"), ("rewards", "difference"), ("sources", "optimal")]
+    ("what", "name"),
+    [("tasks", "oracle-paper"), ("agents", "reinforce"), ("rewards", "difference"), ("sources", "optimal"), ("knobs", "T 1")],
 )
 def test_lists_show_what_there_is(what: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", what]) == 0

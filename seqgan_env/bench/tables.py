@@ -12,6 +12,7 @@ import numpy as np
 from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.leaderboard import JUDGED, KINDS, ORACLE, Entry, Standings
 from seqgan_env.bench.statistics import Paired, estimate, iqm, mean, median, optimality_gap, probability_of_improvement
+from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.score import FORWARD, REVERSE
 from seqgan_env.types import Estimate
 
@@ -134,7 +135,7 @@ def leaderboard(standings: Standings, kind: str) -> Table:
     ]
     columns += [_column(m, t if len(tasks) > 1 else "") for t, m in beside]
     rows: list[list[Cell]] = [
-        [e.label, e.score, e.verdict, e.improvement, *(e.mean(m, t) for t, m in beside), len(e.all_runs)] for e in entries
+        [e.label, e.score, e.verdict, e.improvement, *(_beside(e, m, t) for t, m in beside), len(e.all_runs)] for e in entries
     ]
     note = _NOTES.get(kind, "") + (
         f"The score is the {of.score.divergence} of the best knob of maximum likelihood on the same seed less that of the row; "
@@ -245,6 +246,12 @@ def runs_rows(standings: Standings) -> list[dict[str, Any]]:
         for (label, task), runs in standings.runs.items()
         for run in runs
     ]
+
+
+def _beside(entry: Entry, metric: str, task: str) -> Cell:
+    """A metric beside the score; a divergence at its maximum, which no longer tells policies apart, says so."""
+    value = entry.mean(metric, task)
+    return f"{value:.3f}, saturated" if metric in ("js", "tv") and value > SATURATED else value
 
 
 def _column(metric: str, task: str) -> Column:
