@@ -1,41 +1,48 @@
-"""What works on a GPU and how fast: tests, every work item of `benchmarks.speed`, a round, an extrapolation.
+"""What works on a GPU and how fast: tests, every work item of `benchmarks.speed`, a round, the published run.
 
     python -m benchmarks.gpu_check --out benchmarks/results/gpu.json
     python -m benchmarks.gpu_check --device cpu --quick            (a dry run without a GPU)
 
 Under eight minutes on a data-centre GPU. Every item is ours and plain torch on the same device, the median of several turns,
-beside the device's measured limits of matrix products and memory. What fails is written down and does not stop the rest; the
-exit code is 1 then.
+beside the device's measured limits of matrix products and memory. The published run is begun with `seqgan train`'s own trainer
+and extrapolated. Variants do the same work step by step and as a CUDA graph, with `--compile` by torch.compile too. What fails is
+written down and does not stop the rest; the exit code is 1 then.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
 
 from benchmarks.costs import Cost
-from benchmarks.measuring import Limits
+from benchmarks.measuring import Limits, commit
 from benchmarks.speed import ITEMS, QUICK, Bench, Sizes
+from seqgan_env import DiscriminatorTrainer
 from seqgan_env.adversarial import Schedule, train_adversarial
 from seqgan_env.run_directory import versions, write_json
+from seqgan_env.sampling import _TorchSoftmax
+from seqgan_env.settings import settings_from
+from seqgan_env.streams import RowStreams
+from seqgan_env.train import Trainer
 
-PUBLISHED = {
-    "mle": 120,
-    "discriminator": 150 + 200 * 15,
-    "g_step": 200,
-    "sample": 50 + 200 * 5,
-}  # of each item in the paper's run
-GOAL_SECONDS = 15 * 60
+GOAL_SECONDS = 15 * 60  # of the published run
 Found = dict[str, Any]
 
 
@@ -57,20 +64,33 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def device_limits(device: str) -> Limits:
-    """Matrix products in float32 and bfloat16, FLOP/s, and a triad in memory, bytes/s: the best of several tries."""
+def device_limits(device: str) -> Found:
+    """FLOP/s of matrix products in float32, TF32 and bfloat16, and bytes/s of a triad: the best of several tries."""
+    size, num = (8192, 2**28) if device != "cpu" else (1024, 2**22)
 
-    def gemm(dtype: torch.dtype, size: int) -> float:
+    def gemm(dtype: torch.dtype) -> float:
         a, b = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
         return 2 * size**3 / min(seconds_of(lambda: a @ b, device, 5))
 
-    size, num = (8192, 2**28) if device != "cpu" else (1024, 2**22)
     a, b, c = (torch.ones(num, device=device) for _ in range(3))
     bandwidth = 12 * num / min(seconds_of(lambda: torch.add(b, c, alpha=2, out=a), device, 5))
-    return Limits(gemm(torch.float32, size), gemm(torch.bfloat16, size), bandwidth)
+    found = {"gemm": gemm(torch.float32), "gemm_bfloat16": gemm(torch.bfloat16), "bandwidth": bandwidth}
+    with _tf32():
+        return found | {"gemm_tf32": gemm(torch.float32)}
 
 
-def item(key: str, sizes: Sizes, device: str, limits: Limits) -> Found:
+@contextmanager
+def _tf32() -> Iterator[None]:
+    """Matrix products of float32 in TF32 where the device has it, as convolutions are by torch's default."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def item(key: str, sizes: Sizes, device: str, limits: Found) -> Found:
     """One work item on the device: ours, plain torch scaled from its part, and the share of the binding limit."""
     work_of = ITEMS[key].work
     assert work_of is not None
@@ -83,9 +103,13 @@ def item(key: str, sizes: Sizes, device: str, limits: Limits) -> Found:
     return found | {"plain_seconds_at_most": statistics.median(parts) * sizes.parts}
 
 
-def _of_limits(cost: Cost, seconds: float, limits: Limits) -> Found:
-    floor, bound = cost.floor(limits)
-    return {"gflops_per_second": cost.all_flops / seconds / 1e9, "share_of_limit": floor / seconds, "bound_by": bound}
+def _of_limits(cost: Cost, seconds: float, limits: Found) -> Found:
+    """The rate, and the shares of the limits with matrix products in float32 and in TF32."""
+    found: Found = {"gflops_per_second": cost.all_flops / seconds / 1e9}
+    for name, rate in (("share_of_limit", "gemm"), ("share_with_tf32", "gemm_tf32")):
+        floor, bound = cost.floor(Limits(limits[rate], limits["gemm_bfloat16"], limits["bandwidth"]))
+        found |= {name: floor / seconds, f"bound_of_{name}": bound}
+    return found
 
 
 def one_round(sizes: Sizes, device: str) -> Found:
@@ -104,17 +128,113 @@ def one_round(sizes: Sizes, device: str) -> Found:
     return {"seconds": row["time/g_steps"] + row["time/d_steps"], "g_step": row["time/g_steps"], "d_steps": row["time/d_steps"]}
 
 
-def published_run(items: dict[str, Found]) -> Found:
-    """Seconds of the paper's whole run as the sum of its items."""
-    parts = {key: count * items[key]["seconds"] for key, count in PUBLISHED.items()}
-    return {"parts": parts, "seconds": sum(parts.values()), "goal_seconds": GOAL_SECONDS}
+class PublishedRun:
+    """The first steps of `seqgan train --preset paper`, and what they say of the whole schedule."""
+
+    def __init__(self, device: str, quick: bool) -> None:
+        self.full = settings_from("paper", {})
+        changes: Found = {"device": device, "knobs": False, "control": False, "mle_epochs": 4, "d_pretrain_steps": 3, "rounds": 3}
+        if quick:
+            changes |= {"vocab_size": 500, "num_negatives": 256, "batch_size": 16, "num_rollouts": 2}
+        self.settings = settings_from("paper", changes | {"eval_every": 3})
+        self.ends: dict[str, list[float]] = defaultdict(list)  # times at which steps of a phase ended
+
+    def __call__(self) -> Found:
+        """Seconds of each kind of step, and of the whole schedule if each step takes as long."""
+        started = time.perf_counter()
+        run = Trainer(self.settings, self._note)()
+        seconds = time.perf_counter() - started
+        *_, before, last = (row for row in run.history if "time/g_steps" in row)
+        evaluation = self._seconds_of_last("adversarial") - last["time/g_steps"] - last["time/d_steps"]
+        found = {
+            "mle_epoch": self._seconds_of_last("pre-train policy"),
+            "d_pretrain_step": self._seconds_of_last("pre-train discriminator"),
+            "g_steps": before["time/g_steps"],
+            "d_steps": before["time/d_steps"],
+            "evaluation": evaluation,
+        }
+        parts = self._parts(found)
+        whole = {"parts": parts, "seconds_in_all": sum(parts.values()), "goal_seconds": GOAL_SECONDS}
+        return found | whole | {"seconds_of_short_run": seconds, "phases_of_short_run": run.seconds}
+
+    def _parts(self, steps: Found) -> Found:
+        full = self.full
+        return {
+            "maximum likelihood": full.mle_epochs * steps["mle_epoch"],
+            "pre-training of D": full.d_pretrain_steps * steps["d_pretrain_step"],
+            "g-steps": full.rounds * steps["g_steps"],
+            "d-steps": full.rounds * steps["d_steps"],
+            "evaluations": full.rounds / full.eval_every * steps["evaluation"],
+        }
+
+    def _note(self, phase: str, done: int, total: int, metrics: dict[str, float]) -> None:
+        self.ends[phase].append(time.perf_counter())
+
+    def _seconds_of_last(self, phase: str) -> float:
+        *_, before, last = self.ends[phase]
+        return last - before
+
+
+def sampling_variants(sizes: Sizes, device: str, with_compile: bool) -> Found:
+    """Seconds of writing sequences: step by step, as one CUDA graph of all T steps, and with a compiled step."""
+    bench = Bench(sizes, device)
+    policy, num = bench.agent.policy, sizes.num_sequences
+    found: Found = {"eager": _median(lambda: policy.sample(num, bench.rng), device)}
+    with _tf32():
+        found["eager, TF32"] = _median(lambda: policy.sample(num, bench.rng), device)
+    empty = torch.full((num, sizes.seq_len), policy.spec.pad_token, device=device)
+    streams = RowStreams.draw(bench.rng, num)
+
+    def write() -> Tensor:
+        return policy.complete(empty, empty.new_zeros(num), streams)
+
+    if device != "cpu":
+        found["CUDA graph"] = _median(_graph_of(write).replay, device)
+    if with_compile:
+        with mock.patch.object(_TorchSoftmax, "_pick", torch.compile(_TorchSoftmax._pick)):
+            found["torch.compile of the draw"] = _median(write, device)
+    return found
+
+
+def discriminator_variants(sizes: Sizes, device: str, with_compile: bool) -> Found:
+    """Seconds of an epoch of D: step by step, with the step as a CUDA graph, and with compiled layers."""
+    bench, found = Bench(sizes, device), {}
+    real, negatives = bench.task.real_sequences, bench.agent.policy.sample(sizes.num_sequences, bench.rng)
+
+    def epoch_of(trainer: DiscriminatorTrainer) -> float:
+        trainer.fit(real, negatives, 4, bench.rng)  # what is recorded is recorded then
+        return _median(lambda: trainer.fit(real, negatives, 1, bench.rng), device)
+
+    for name, graphs in (("eager", False), ("CUDA graph", True)):
+        found[name] = epoch_of(DiscriminatorTrainer(bench.discriminator, graphs=graphs))
+    with _tf32():
+        found["CUDA graph, TF32"] = epoch_of(DiscriminatorTrainer(bench.discriminator))
+    if with_compile:
+        bench.discriminator.compile()
+        found["torch.compile"] = epoch_of(DiscriminatorTrainer(bench.discriminator, graphs=False))
+    return found
+
+
+def _median(work: Callable[[], object], device: str) -> float:
+    return statistics.median(seconds_of(work, device, 3))
+
+
+def _graph_of(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    with torch.cuda.stream(stream):
+        work()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        work()
+    return graph
 
 
 def device_tests() -> Found:
     """tests/test_cuda.py, those that are slow too."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", "-p", "no:cacheprovider", "tests/test_cuda.py"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return {"code": done.returncode, "summary": done.stdout.strip().splitlines()[-1:], "output": done.stdout[-6000:]}
+    counts = {kind: int(num) for num, kind in re.findall(r"(\d+) (passed|failed|skipped|error)", done.stdout[-500:])}
+    return counts | {"code": done.returncode, "output": "" if done.returncode == 0 else done.stdout[-6000:]}
 
 
 class Check:
@@ -134,32 +254,69 @@ class Check:
         return self.found.get(name)
 
 
-def main() -> int:
-    """Runs everything and writes the JSON; 1 if something failed."""
+def read_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--device", default="cuda", metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--no-tests", action="store_true", help="leave tests/test_cuda.py out")
+    parser.add_argument("--compile", action="store_true", help="measure torch.compile too, which takes minutes")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def run_all(check: Check, arguments: argparse.Namespace, about: Found) -> None:
+    """Every part; what has been found is written after each, so that it outlasts whatever happens then."""
     device, sizes = arguments.device, QUICK if arguments.quick else Sizes()
-    check = Check()
-    name = platform.processor() if device == "cpu" else torch.cuda.get_device_name()
-    about = {"device": name, "versions": versions(), "tf32": torch.backends.cuda.matmul.allow_tf32}
-    print(about, flush=True)
-    if not arguments.no_tests:
-        check("tests", device_tests)
-    limits = check("limits", device_limits, device)
+
+    def part(name: str, function: Callable[..., Any], *given: Any) -> Any:
+        result = check(name, function, *given)
+        if arguments.out:
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            write_json(arguments.out, about | {"found": check.found, "failures": check.failures})
+        return result
+
+    limits = part("limits", device_limits, device)
     if limits is not None:
         for key in (key for key, of in ITEMS.items() if of.work):
-            check(key, item, key, sizes, device, limits)
-    check("round", one_round, sizes, device)
-    if set(PUBLISHED) <= set(check.found):
-        check("published run", published_run, check.found)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        found = check.found | {"limits": vars(limits) if limits else None}
-        write_json(arguments.out, about | {"found": found, "failures": check.failures})
+            part(key, item, key, sizes, device, limits)
+    part("round", one_round, sizes, device)
+    part("published run", PublishedRun(device, arguments.quick))
+    if not arguments.no_tests:
+        part("tests", device_tests)
+    part("variants of sampling", sampling_variants, sizes, device, arguments.compile)
+    part("variants of D's epoch", discriminator_variants, sizes, device, arguments.compile)
+
+
+def show(found: Found, title: str) -> Table:
+    """The work items, the published run and the variants."""
+    table = Table(title=title)
+    for name in ("work", "seconds", "share of limit", "with TF32", "plain torch, at most"):
+        table.add_column(name, justify="left" if name == "work" else "right")
+    for key in (key for key in ITEMS if key in found):
+        row = found[key]
+        shares = [f"{row[name]:.1%}" if name in row else "" for name in ("share_of_limit", "share_with_tf32")]
+        plain = row.get("plain_seconds_at_most")
+        table.add_row(key, f"{row['seconds']:.4f}", *shares, f"{plain:.3f}" if plain else "")
+    run = found.get("published run", {"parts": {}})
+    for name, seconds in run["parts"].items():
+        table.add_row(f"published run: {name}", f"{seconds:.0f}")
+    if run["parts"]:
+        table.add_row("published run, extrapolated", f"{run['seconds_in_all']:.0f}")
+    for name in (name for name in found if name.startswith("variants")):
+        for variant, seconds in found[name].items():
+            table.add_row(f"{name.removeprefix('variants of ')}: {variant}", f"{seconds:.4f}")
+    return table
+
+
+def main() -> int:
+    """Runs everything, writes the JSON and prints the table; 1 if something failed."""
+    arguments, check = read_arguments(), Check()
+    name = platform.processor() if arguments.device == "cpu" else torch.cuda.get_device_name()
+    about = {"device": name, "versions": versions(), "commit": commit(), "quick": arguments.quick}
+    print(about, flush=True)
+    run_all(check, arguments, about)
+    Console(width=140).print(show(check.found, f"{name}, torch {torch.__version__}"))
     failed = bool(check.failures) or check.found.get("tests", {"code": 0})["code"] != 0
     return int(failed)
 

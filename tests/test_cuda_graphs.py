@@ -1,0 +1,116 @@
+"""Recorded steps: each is what the step itself is, and a recording is not used once something it holds has changed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqgan_env.cuda_graphs import GraphedStep
+from seqgan_env.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorTrainer
+from seqgan_env.types import TokenSpec
+
+from .conftest import random_model, rng
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
+SPEC = TokenSpec(30, 12)
+REAL, GENERATED = (random_model(SPEC, seed).sample(500, rng(seed)) for seed in (1, 2))
+
+
+def trainer_on(device: str, batch_size: int = 64, graphs: bool = True) -> DiscriminatorTrainer:
+    config = DiscriminatorConfig(batch_size=batch_size, l2=0.1)
+    discriminator = Discriminator.initialised(SPEC, rng(3), config).to(device)
+    return DiscriminatorTrainer(discriminator, graphs=graphs)
+
+
+def fit(trainer: DiscriminatorTrainer, num_epochs: int = 6) -> float:
+    device = trainer.discriminator.device
+    order = torch.Generator(device).manual_seed(0)
+    return trainer.fit(REAL.to(device), GENERATED.to(device), num_epochs, order)["loss"]
+
+
+def parameters(trainer: DiscriminatorTrainer) -> Tensor:
+    return torch.cat([p.detach().flatten().clone() for p in trainer.discriminator.parameters()])
+
+
+def test_the_step_as_a_function_of_tensors_is_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQGAN_ENV_NATIVE", "0")
+    one, other = trainer_on("cpu"), trainer_on("cpu")
+    tokens, labels = torch.cat([REAL[:32], GENERATED[:32]]), torch.arange(64).lt(32).float()
+    for seed in range(3):
+        dropout = other.discriminator._draw_dropout(rng(seed))
+        assert dropout is not None
+        loss = one._step(tokens, labels, rng(seed))
+        assert float(loss) == float(other._step_of_tensors(tokens, labels, dropout.keys))
+    assert torch.equal(parameters(one), parameters(other))
+    assert one.optimizer.param_groups[0]["capturable"] == other.optimizer.param_groups[0]["capturable"]
+
+
+def test_nothing_is_recorded_on_a_cpu() -> None:
+    trainer = trainer_on("cpu")
+    fit(trainer, 1)
+    assert trainer._graphed is None
+
+
+CHANGES: dict[str, Callable[[DiscriminatorTrainer], Any]] = {
+    "learning rate": lambda trainer: trainer.optimizer.param_groups[0].update(lr=0.5),
+    "moments": lambda trainer: trainer.optimizer.load_state_dict(copy.deepcopy(trainer.optimizer.state_dict())),
+    "config": lambda trainer: setattr(trainer.discriminator, "config", replace(trainer.discriminator.config, dropout=0.5)),
+    "memory": lambda trainer: setattr(
+        trainer.discriminator.output.weight, "data", trainer.discriminator.output.weight.detach().clone()
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_recording_is_given_up_when_what_it_holds_has_changed(change: Callable[[DiscriminatorTrainer], Any]) -> None:
+    trainer = trainer_on("cpu")
+    fit(trainer, 1)
+    trainer._step_by_graph()
+    assert trainer._graphed is not None
+    kept = trainer._graphed[1]
+    trainer._step_by_graph()
+    assert trainer._graphed[1] is kept
+    change(trainer)
+    trainer._step_by_graph()
+    assert trainer._graphed[1] is not kept
+
+
+@needs_gpu
+def test_every_call_of_a_recorded_step_runs_it_once() -> None:
+    total = torch.zeros((), device="cuda")
+
+    def step(numbers: Tensor) -> Tensor:
+        return total.add_(numbers.sum()).clone()
+
+    graphed, expected = GraphedStep(step), 0
+    for size in (3, 5, 3, 3, 3, 3, 5, 5, 5, 3, 7):
+        expected += size
+        assert float(graphed(torch.ones(size, device="cuda"))) == expected
+
+
+@needs_gpu
+@pytest.mark.parametrize("batch_size", [64, 300])  # torch sorts the tokens of the larger one
+def test_a_recorded_step_trains_as_one_that_is_not(batch_size: int) -> None:
+    recorded, plain = (trainer_on("cuda", batch_size, graphs) for graphs in (True, False))
+    assert fit(recorded) == pytest.approx(fit(plain), abs=5e-3)
+    difference = parameters(recorded) - parameters(plain)
+    assert float(difference.norm() / parameters(plain).norm()) < 0.01
+    assert recorded._graphed is not None
+    assert recorded._graphed[1]._recordings
+    assert plain._graphed is None
+
+
+@needs_gpu
+def test_a_changed_learning_rate_reaches_the_device() -> None:
+    trainer = trainer_on("cuda")
+    fit(trainer)
+    trainer.optimizer.param_groups[0]["lr"] = 0.0
+    before = parameters(trainer)
+    fit(trainer)
+    assert torch.equal(parameters(trainer), before)
