@@ -12,7 +12,6 @@ written down and does not stop the rest; the exit code is 1 then.
 from __future__ import annotations
 
 import argparse
-import platform
 import re
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -29,10 +29,9 @@ from unittest import mock
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from benchmarks.costs import Cost
-from benchmarks.measuring import Limits, commit
+from benchmarks.measuring import Limits, commit, cpu_model
 from benchmarks.speed import ITEMS, QUICK, Bench, Sizes
 from seqgan_env import DiscriminatorTrainer
 from seqgan_env.adversarial import Schedule, train_adversarial
@@ -133,10 +132,11 @@ class PublishedRun:
 
     def __init__(self, device: str, quick: bool) -> None:
         self.full = settings_from("paper", {})
-        changes: Found = {"device": device, "knobs": False, "control": False, "mle_epochs": 4, "d_pretrain_steps": 3, "rounds": 3}
+        changes: Found = {"device": device, "knobs": False, "control": False, "mle_epochs": 6, "d_pretrain_steps": 4, "rounds": 4}
         if quick:
             changes |= {"vocab_size": 500, "num_negatives": 256, "batch_size": 16, "num_rollouts": 2}
-        self.settings = settings_from("paper", changes | {"eval_every": 3})
+            changes |= {"mle_epochs": 3, "d_pretrain_steps": 2, "rounds": 2}
+        self.settings = settings_from("paper", changes | {"eval_every": changes["rounds"]})
         self.ends: dict[str, list[float]] = defaultdict(list)  # times at which steps of a phase ended
 
     def __call__(self) -> Found:
@@ -144,14 +144,13 @@ class PublishedRun:
         started = time.perf_counter()
         run = Trainer(self.settings, self._note)()
         seconds = time.perf_counter() - started
-        *_, before, last = (row for row in run.history if "time/g_steps" in row)
-        evaluation = self._seconds_of_last("adversarial") - last["time/g_steps"] - last["time/d_steps"]
+        rounds = [row for row in run.history if row.get("round")]
         found = {
-            "mle_epoch": self._seconds_of_last("pre-train policy"),
-            "d_pretrain_step": self._seconds_of_last("pre-train discriminator"),
-            "g_steps": before["time/g_steps"],
-            "d_steps": before["time/d_steps"],
-            "evaluation": evaluation,
+            "mle_epoch": self._median_of("pre-train policy"),
+            "d_pretrain_step": self._median_of("pre-train discriminator"),
+            "g_steps": statistics.median(row["time/g_steps"] for row in rounds[1:]),
+            "d_steps": statistics.median(row["time/d_steps"] for row in rounds[1:]),
+            "evaluation": self._seconds_of("adversarial")[-1] - rounds[-1]["time/g_steps"] - rounds[-1]["time/d_steps"],
         }
         parts = self._parts(found)
         whole = {"parts": parts, "seconds_in_all": sum(parts.values()), "goal_seconds": GOAL_SECONDS}
@@ -170,49 +169,54 @@ class PublishedRun:
     def _note(self, phase: str, done: int, total: int, metrics: dict[str, float]) -> None:
         self.ends[phase].append(time.perf_counter())
 
-    def _seconds_of_last(self, phase: str) -> float:
-        *_, before, last = self.ends[phase]
-        return last - before
+    def _median_of(self, phase: str) -> float:
+        return statistics.median(self._seconds_of(phase))
+
+    def _seconds_of(self, phase: str) -> list[float]:
+        """Of every step of a phase but the first, in which things are made ready."""
+        ends = self.ends[phase]
+        return [after - before for before, after in pairwise(ends)]
 
 
-def sampling_variants(sizes: Sizes, device: str, with_compile: bool) -> Found:
-    """Seconds of writing sequences: step by step, as one CUDA graph of all T steps, and with a compiled step."""
+def sampling_variants(sizes: Sizes, device: str) -> Found:
+    """Seconds of writing sequences: step by step, and as one CUDA graph of all T steps."""
     bench = Bench(sizes, device)
     policy, num = bench.agent.policy, sizes.num_sequences
     found: Found = {"eager": _median(lambda: policy.sample(num, bench.rng), device)}
     with _tf32():
         found["eager, TF32"] = _median(lambda: policy.sample(num, bench.rng), device)
-    empty = torch.full((num, sizes.seq_len), policy.spec.pad_token, device=device)
-    streams = RowStreams.draw(bench.rng, num)
-
-    def write() -> Tensor:
-        return policy.complete(empty, empty.new_zeros(num), streams)
-
+    empty, streams = torch.full((num, sizes.seq_len), policy.spec.pad_token, device=device), RowStreams.draw(bench.rng, num)
     if device != "cpu":
-        found["CUDA graph"] = _median(_graph_of(write).replay, device)
-    if with_compile:
-        with mock.patch.object(_TorchSoftmax, "_pick", torch.compile(_TorchSoftmax._pick)):
-            found["torch.compile of the draw"] = _median(write, device)
+        graph = _graph_of(lambda: policy.complete(empty, empty.new_zeros(num), streams))
+        found["CUDA graph"] = _median(graph.replay, device)
     return found
 
 
-def discriminator_variants(sizes: Sizes, device: str, with_compile: bool) -> Found:
-    """Seconds of an epoch of D: step by step, with the step as a CUDA graph, and with compiled layers."""
+def discriminator_variants(sizes: Sizes, device: str) -> Found:
+    """Seconds of an epoch of D: convolutions step by step, and one product in a CUDA graph."""
     bench, found = Bench(sizes, device), {}
-    real, negatives = bench.task.real_sequences, bench.agent.policy.sample(sizes.num_sequences, bench.rng)
-
-    def epoch_of(trainer: DiscriminatorTrainer) -> float:
-        trainer.fit(real, negatives, 4, bench.rng)  # what is recorded is recorded then
-        return _median(lambda: trainer.fit(real, negatives, 1, bench.rng), device)
-
     for name, graphs in (("eager", False), ("CUDA graph", True)):
-        found[name] = epoch_of(DiscriminatorTrainer(bench.discriminator, graphs=graphs))
+        found[name] = _epoch_of_d(bench, device, DiscriminatorTrainer(bench.discriminator, graphs=graphs))
     with _tf32():
-        found["CUDA graph, TF32"] = epoch_of(DiscriminatorTrainer(bench.discriminator))
-    if with_compile:
-        bench.discriminator.compile()
-        found["torch.compile"] = epoch_of(DiscriminatorTrainer(bench.discriminator, graphs=False))
+        found["CUDA graph, TF32"] = _epoch_of_d(bench, device, DiscriminatorTrainer(bench.discriminator))
     return found
+
+
+def compiled_variants(sizes: Sizes, device: str) -> Found:
+    """Seconds with torch.compile, in its default mode: writing with a compiled draw, and D's epoch with a compiled network."""
+    bench, found = Bench(sizes, device), {}
+    with mock.patch.object(_TorchSoftmax, "_pick", torch.compile(_TorchSoftmax._pick)):
+        found["sampling"] = _median(lambda: bench.agent.policy.sample(sizes.num_sequences, bench.rng), device)
+    bench.discriminator.compile()
+    found["D's epoch"] = _epoch_of_d(bench, device, DiscriminatorTrainer(bench.discriminator, graphs=False))
+    return found
+
+
+def _epoch_of_d(bench: Bench, device: str, trainer: DiscriminatorTrainer) -> float:
+    """Of whole batches, so that nothing is compiled for the rest of an epoch; scaled to the epoch."""
+    num = min(50 * trainer.discriminator.config.batch_size, bench.sizes.num_sequences)
+    real, negatives = bench.task.real_sequences[:num], bench.agent.policy.sample(num, bench.rng)
+    return _median(lambda: trainer.fit(real, negatives, 1, bench.rng), device) * bench.sizes.num_sequences / num
 
 
 def _median(work: Callable[[], object], device: str) -> float:
@@ -230,8 +234,9 @@ def _graph_of(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
 
 
 def device_tests() -> Found:
-    """tests/test_cuda.py, those that are slow too."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", "-p", "no:cacheprovider", "tests/test_cuda.py"]
+    """The tests that need a device, those that are slow too."""
+    files = ["tests/test_cuda.py", "tests/test_cuda_graphs.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", "-p", "no:cacheprovider", *files]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     counts = {kind: int(num) for num, kind in re.findall(r"(\d+) (passed|failed|skipped|error)", done.stdout[-500:])}
     return counts | {"code": done.returncode, "output": "" if done.returncode == 0 else done.stdout[-6000:]}
@@ -259,7 +264,7 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--device", default="cuda", metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="small sizes")
-    parser.add_argument("--no-tests", action="store_true", help="leave tests/test_cuda.py out")
+    parser.add_argument("--no-tests", action="store_true", help="leave the tests out")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile too, which takes minutes")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
     return parser.parse_args()
@@ -284,8 +289,10 @@ def run_all(check: Check, arguments: argparse.Namespace, about: Found) -> None:
     part("published run", PublishedRun(device, arguments.quick))
     if not arguments.no_tests:
         part("tests", device_tests)
-    part("variants of sampling", sampling_variants, sizes, device, arguments.compile)
-    part("variants of D's epoch", discriminator_variants, sizes, device, arguments.compile)
+    part("variants of sampling", sampling_variants, sizes, device)
+    part("variants of D's epoch", discriminator_variants, sizes, device)
+    if arguments.compile:
+        part("variants of torch.compile", compiled_variants, sizes, device)
 
 
 def show(found: Found, title: str) -> Table:
@@ -312,7 +319,7 @@ def show(found: Found, title: str) -> Table:
 def main() -> int:
     """Runs everything, writes the JSON and prints the table; 1 if something failed."""
     arguments, check = read_arguments(), Check()
-    name = platform.processor() if arguments.device == "cpu" else torch.cuda.get_device_name()
+    name = cpu_model() if arguments.device == "cpu" else torch.cuda.get_device_name()
     about = {"device": name, "versions": versions(), "commit": commit(), "quick": arguments.quick}
     print(about, flush=True)
     run_all(check, arguments, about)

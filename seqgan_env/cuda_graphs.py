@@ -23,7 +23,8 @@ class GraphedStep:
 
     Every call runs the step exactly once, whether as it is, or as a replay. The step must ask the
     device nothing, and do the same work on the same memory in every call, but for its arguments.
-    Whoever holds it must make a new one as soon as that is no longer so.
+    Whoever holds it must make a new one as soon as that is no longer so. Gradients must be those of
+    leaves that the step makes itself: others may have been used on a stream that is not recorded.
     """
 
     def __init__(self, step: Step) -> None:
@@ -41,7 +42,7 @@ class GraphedStep:
             return self._recordings[shapes](*inputs)
         self._num_calls[shapes] = self._num_calls.get(shapes, 0) + 1
         if self._num_calls[shapes] <= _WARM_UP or len(self._recordings) == _MOST_RECORDINGS:
-            return _on_another_stream(self._step, inputs)
+            return self._step(*inputs)
         self._recordings[shapes] = _Recording(self._step, inputs)
         return self._recordings[shapes](*inputs)
 
@@ -52,7 +53,8 @@ class _Recording:
     def __init__(self, step: Step, inputs: tuple[Tensor, ...]) -> None:
         self._inputs = tuple(tensor.clone() for tensor in inputs)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(inputs[0].device), torch.cuda.graph(self._graph):
+        device = inputs[0].device
+        with torch.cuda.device(device), torch.cuda.graph(self._graph, stream=torch.cuda.Stream(device)):
             self._output = step(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
@@ -60,15 +62,3 @@ class _Recording:
             own.copy_(given)
         self._graph.replay()
         return self._output
-
-
-def _on_another_stream(step: Step, inputs: tuple[Tensor, ...]) -> Tensor:
-    """Runs a step as it is, but not on the default stream, which cannot be recorded later."""
-    device = inputs[0].device
-    here, there = torch.cuda.current_stream(device), torch.cuda.Stream(device)
-    there.wait_stream(here)
-    with torch.cuda.stream(there):
-        output = step(*inputs)
-    here.wait_stream(there)
-    output.record_stream(here)
-    return output

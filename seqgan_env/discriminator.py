@@ -6,7 +6,7 @@ D(Y) = sigmoid(w . highway(max over time of relu(convolutions of the embedded se
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -18,7 +18,8 @@ from seqgan_env import native
 from seqgan_env.budget import Budget
 from seqgan_env.building import building
 from seqgan_env.contents import contents
-from seqgan_env.cuda_graphs import GraphedStep
+from seqgan_env.dense_network import pass_highway
+from seqgan_env.graphed_descent import Descent, GraphedDescent, can_be_recorded
 from seqgan_env.native.adam import is_plain_adam
 from seqgan_env.native.network import Dropout, Network, half_head_logits, head_logits, network_logits, train_step
 from seqgan_env.native.pooling import FilterBank, make_tables, pool_tables, weight_taps
@@ -26,8 +27,7 @@ from seqgan_env.types import TokenSpec
 
 _TABLE_BYTES = 2**30  # lookup tables above this size are not built
 _SEQUENCES_PER_CHUNK = 1024
-# The methods that tables, kernels and recordings stand for.
-_COMPUTING = ("forward", "_forward_by_torch", "_head", "_output", "_features_by_tables")
+_COMPUTING = ("forward", "_head", "_output", "_features_by_tables")  # the methods that tables and kernels stand for
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,6 @@ class Discriminator(nn.Module):
         dropout, network = self._draw_dropout(dropout_rng), self._network()
         if self.is_as_built() and native.usable(*network.parameters):
             return network_logits(self._bank, network, tokens, dropout)
-        return self._forward_by_torch(tokens, dropout)
-
-    def _forward_by_torch(self, tokens: Tensor, dropout: Dropout | None = None) -> Tensor:
         embedded = self.embedding(tokens).transpose(1, 2)  # (B, E, T)
         features = torch.cat([F.relu(convolution(embedded).amax(2)) for convolution in self.convolutions], dim=1)
         return self._head(features, dropout)
@@ -175,7 +172,7 @@ class Discriminator(nn.Module):
 
     def _head(self, features: Tensor, dropout: Dropout | None = None) -> Tensor:
         """Logits (B,) of features (B, F)."""
-        features = _pass_highway(self.highway(features), features)
+        features = pass_highway(self.highway(features), features)
         if dropout:
             features = features * dropout.scales(len(features))
         return self._output(features)
@@ -231,7 +228,7 @@ class Discriminator(nn.Module):
         if self._half_highway is None:
             return self._head(features)
         z = F.linear(features.to(torch.bfloat16), *self._half_highway).to(torch.float32)
-        return self._output(_pass_highway(z, features))
+        return self._output(pass_highway(z, features))
 
     def _features_by_tables(self, tokens: Tensor) -> Tensor:
         features = []
@@ -258,13 +255,6 @@ def _multiplies_bfloat16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _pass_highway(z: Tensor, features: Tensor) -> Tensor:
-    """A highway layer behind its product z (B, 2 F), of features (B, F)."""
-    transform, gate = z.chunk(2, dim=1)
-    gate = torch.sigmoid(gate)
-    return gate * F.relu(transform) + (1 - gate) * features
-
-
 @dataclass
 class DiscriminatorTrainer:
     """Trains a discriminator on real and generated sequences with the logistic loss (eq. 5).
@@ -280,7 +270,7 @@ class DiscriminatorTrainer:
     budget: Budget = field(default_factory=Budget)
     optimizer: torch.optim.Adam = field(init=False)
     graphs: bool = True
-    _graphed: tuple[Hashable, GraphedStep] | None = field(init=False, default=None, repr=False, compare=False)
+    _graphed: GraphedDescent | None = field(init=False, default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=self.discriminator.config.learning_rate, fused=True)
@@ -294,7 +284,8 @@ class DiscriminatorTrainer:
         tokens = torch.cat([real, generated])
         labels = (torch.arange(len(tokens), device=tokens.device) < len(real)).to(torch.float32)
         loss = zero = torch.zeros((), dtype=torch.float64, device=tokens.device)
-        step = self._step_by_graph() if self._is_for_graphs(tokens) else self._step
+        graphed = self._descent_by_graph()
+        step = self._step if graphed is None else functools.partial(self._step_by_graph, graphed)
         for _ in range(num_epochs):
             order = torch.randperm(len(tokens), generator=rng, device=rng.device).to(tokens.device)
             batches = order.split(self.discriminator.config.batch_size)
@@ -323,57 +314,28 @@ class DiscriminatorTrainer:
         )
 
     def _step_by_torch(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
-        return self._descend(self.discriminator(tokens, rng), labels)
-
-    def _descend(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """A step of the optimizer by autograd; the mean loss of the logits (B,) before it."""
         output, l2 = self.discriminator.output, self.discriminator.config.l2
-        loss = F.binary_cross_entropy_with_logits(logits, labels)
+        loss = F.binary_cross_entropy_with_logits(self.discriminator(tokens, rng), labels)
         penalty = 0.5 * l2 * (output.weight.square().sum() + output.bias.square().sum()) if l2 else 0.0
         self.optimizer.zero_grad(set_to_none=True)
         (loss + penalty).backward()
         self.optimizer.step()
         return loss.detach()
 
-    def _is_for_graphs(self, tokens: Tensor) -> bool:
-        """True if the step is on a GPU, and is work that does not change from call to call."""
-        parameters = self.discriminator._network().parameters
-        on_gpu = all(tensor.device.type == "cuda" for tensor in (tokens, *parameters))
-        own = self.discriminator.is_as_built() and is_plain_adam(self.optimizer, parameters)
-        return self.graphs and on_gpu and own and not torch.is_autocast_enabled("cuda")
+    def _descent_by_graph(self) -> GraphedDescent | None:
+        """What replays the step on a GPU, anew if its recordings no longer hold; None where nothing can."""
+        model, network = self.discriminator, self.discriminator._network()
+        if not (self.graphs and model.is_as_built() and can_be_recorded(network, self.optimizer)):
+            return None
+        descent = Descent(model._bank, model.spec.seq_len, model.config.dropout, model.config.l2)
+        if self._graphed is None or not self._graphed.still_holds(descent, network, self.optimizer):
+            self._graphed = GraphedDescent(descent, network, self.optimizer)
+        return self._graphed
 
-    def _step_by_graph(self) -> Callable[[Tensor, Tensor, torch.Generator], Tensor]:
-        """What `_step` does, with dropout drawn outside of what is recorded; begun anew where recordings no longer hold."""
-        recorded = self._held_by_recordings()
-        if self._graphed is None or self._graphed[0] != recorded:
-            self._graphed = recorded, GraphedStep(self._step_of_tensors)
-        graphed = self._graphed[1]
-
-        def step(tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
-            dropout = self.discriminator._draw_dropout(rng)
-            loss = graphed(tokens, labels, *([] if dropout is None else [dropout.keys]))
-            increment_version(self.optimizer.param_groups[0]["params"])
-            return loss.double()
-
-        return step
-
-    def _held_by_recordings(self) -> Hashable:
-        """Numbers and addresses that a recorded step holds."""
-        group, state = self.optimizer.param_groups[0], self.optimizer.state
-        numbers = tuple(value for name, value in group.items() if name != "params")
-        tensors = [tensor for p in group["params"] for tensor in (p, *state.get(p, {}).values())]
-        return self.discriminator.config, numbers, tuple(tensor.data_ptr() for tensor in tensors)
-
-    def _step_of_tensors(self, tokens: Tensor, labels: Tensor, dropout_keys: Tensor | None = None) -> Tensor:
-        """`_step_by_torch` as a function of tensors alone."""
-        discriminator, (group,) = self.discriminator, self.optimizer.param_groups
-        dropout = None if dropout_keys is None else Dropout(dropout_keys, discriminator.config.dropout)
-        logits = discriminator._forward_by_torch(tokens, dropout)
-        group["capturable"] = True  # a fused Adam always is; torch wants it said before it records a step
-        try:
-            return self._descend(logits, labels)
-        finally:
-            group["capturable"] = False
+    def _step_by_graph(self, graphed: GraphedDescent, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
+        loss = graphed(tokens, labels, self.discriminator._draw_dropout(rng))
+        increment_version(self.optimizer.param_groups[0]["params"])
+        return loss.double()
 
 
 def discriminator_accuracy(discriminator: Discriminator, real: Tensor, generated: Tensor) -> dict[str, float]:

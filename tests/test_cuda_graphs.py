@@ -12,7 +12,11 @@ import torch
 from torch import Tensor
 
 from seqgan_env.cuda_graphs import GraphedStep
+from seqgan_env.dense_network import FilterProduct
 from seqgan_env.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorTrainer
+from seqgan_env.graphed_descent import Descent, GraphedDescent
+from seqgan_env.native.network import Network
+from seqgan_env.native.pooling import FilterBank
 from seqgan_env.types import TokenSpec
 
 from .conftest import random_model, rng
@@ -34,6 +38,16 @@ def fit(trainer: DiscriminatorTrainer, num_epochs: int = 6) -> float:
     return trainer.fit(REAL.to(device), GENERATED.to(device), num_epochs, order)["loss"]
 
 
+def described(trainer: DiscriminatorTrainer) -> tuple[Descent, Network, torch.optim.Adam]:
+    model = trainer.discriminator
+    descent = Descent(model._bank, SPEC.seq_len, model.config.dropout, model.config.l2)
+    return descent, model._network(), trainer.optimizer
+
+
+def descent_of(trainer: DiscriminatorTrainer) -> GraphedDescent:
+    return GraphedDescent(*described(trainer))
+
+
 def parameters(trainer: DiscriminatorTrainer) -> Tensor:
     return torch.cat([p.detach().flatten().clone() for p in trainer.discriminator.parameters()])
 
@@ -42,13 +56,28 @@ def test_the_step_as_a_function_of_tensors_is_the_step(monkeypatch: pytest.Monke
     monkeypatch.setenv("SEQGAN_ENV_NATIVE", "0")
     one, other = trainer_on("cpu"), trainer_on("cpu")
     tokens, labels = torch.cat([REAL[:32], GENERATED[:32]]), torch.arange(64).lt(32).float()
+    descent = descent_of(other)
     for seed in range(3):
         dropout = other.discriminator._draw_dropout(rng(seed))
         assert dropout is not None
         loss = one._step(tokens, labels, rng(seed))
-        assert float(loss) == float(other._step_of_tensors(tokens, labels, dropout.keys))
-    assert torch.equal(parameters(one), parameters(other))
+        assert float(loss) == pytest.approx(float(descent._step(tokens, labels, dropout.keys)))
+    assert float((parameters(one) - parameters(other)).norm() / parameters(one).norm()) < 1e-5
     assert one.optimizer.param_groups[0]["capturable"] == other.optimizer.param_groups[0]["capturable"]
+
+
+def test_the_product_of_all_filters_is_their_convolutions_and_so_is_its_gradient() -> None:
+    widths, channels, seq_len = (1, 3, 5), (2, 4, 3), 5
+    filters = [torch.nn.Conv1d(4, num, width) for width, num in zip(widths, channels, strict=True)]
+    embedded = torch.randn(6, seq_len, 4, generator=rng(), requires_grad=True)
+    weights, biases = [c.weight for c in filters], [c.bias for c in filters if c.bias is not None]
+    product = FilterProduct(FilterBank(widths, channels), 4, seq_len, torch.device("cpu"))
+    ours = product(embedded, weights, biases)
+    theirs = torch.cat([torch.relu(c(embedded.transpose(1, 2)).amax(2)) for c in filters], dim=1)
+    torch.testing.assert_close(ours, theirs)
+    scale = torch.randn(ours.shape, generator=rng(1))
+    gradients = [torch.autograd.grad((x * scale).sum(), [embedded, *weights, *biases]) for x in (ours, theirs)]
+    torch.testing.assert_close(gradients[0], gradients[1])
 
 
 def test_nothing_is_recorded_on_a_cpu() -> None:
@@ -71,14 +100,19 @@ CHANGES: dict[str, Callable[[DiscriminatorTrainer], Any]] = {
 def test_a_recording_is_given_up_when_what_it_holds_has_changed(change: Callable[[DiscriminatorTrainer], Any]) -> None:
     trainer = trainer_on("cpu")
     fit(trainer, 1)
-    trainer._step_by_graph()
-    assert trainer._graphed is not None
-    kept = trainer._graphed[1]
-    trainer._step_by_graph()
-    assert trainer._graphed[1] is kept
+    graphed = descent_of(trainer)
+    assert graphed.still_holds(*described(trainer))
     change(trainer)
-    trainer._step_by_graph()
-    assert trainer._graphed[1] is not kept
+    assert not graphed.still_holds(*described(trainer))
+
+
+@needs_gpu
+@pytest.mark.parametrize("change", [torch.nn.Module.double, lambda model: model.output.bias.requires_grad_(False)])
+def test_what_a_recording_does_not_know_is_not_recorded(change: Callable[[Discriminator], Any]) -> None:
+    trainer = trainer_on("cuda")
+    assert trainer._descent_by_graph() is not None
+    change(trainer.discriminator)
+    assert trainer._descent_by_graph() is None
 
 
 @needs_gpu
@@ -98,12 +132,17 @@ def test_every_call_of_a_recorded_step_runs_it_once() -> None:
 @pytest.mark.parametrize("batch_size", [64, 300])  # torch sorts the tokens of the larger one
 def test_a_recorded_step_trains_as_one_that_is_not(batch_size: int) -> None:
     recorded, plain = (trainer_on("cuda", batch_size, graphs) for graphs in (True, False))
+    in_use = recorded.discriminator(REAL.cuda())  # a graph of the parameters that somebody holds
     assert fit(recorded) == pytest.approx(fit(plain), abs=5e-3)
     difference = parameters(recorded) - parameters(plain)
     assert float(difference.norm() / parameters(plain).norm()) < 0.01
     assert recorded._graphed is not None
-    assert recorded._graphed[1]._recordings
+    assert recorded._graphed._graphed._recordings
     assert plain._graphed is None
+    assert in_use.requires_grad
+    kept = recorded._graphed
+    fit(recorded, 1)
+    assert recorded._graphed is kept
 
 
 @needs_gpu
