@@ -67,10 +67,18 @@ def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None
         settings: keyword arguments.
         online: whether it learns from the episodes written under it; by default if no policy or discriminator is shared in, which
             somebody else would train.
+
+    Raises:
+        TypeError: an unknown keyword; with the nearest valid one.
+        ValueError: a setting that cannot be.
     """
     groups = (setting_names(task), _REWARD_SETTINGS, _MODEL_SETTINGS, _ONLINE_SETTINGS)
+    valid = [name for group in groups for name in group]
     for key in settings:
-        choose([name for group in groups for name in group], key, f"setting of an environment of task {task}")
+        try:
+            choose(valid, key, f"setting of an environment of task {task}")
+        except ValueError as problem:  # as Python answers an unknown keyword; other libraries probe with one
+            raise TypeError(str(problem)) from None
     of_task, reward, models, schedule = (_pick(settings, group) for group in groups)
     made = make_task(task, **of_task).to(models.get("device", "cpu"))
     rewards = build_rewards(made, RewardSettings(**reward), **models)
