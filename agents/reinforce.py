@@ -58,7 +58,7 @@ class Reinforce:
         entropy_weight: of the entropy bonus, per token.
         kl_weight: of the penalty KL(policy || pre-trained policy), per token.
         max_grad_norm: gradients are scaled down to this norm.
-        mle_learning_rate: of the first epoch of pre-training.
+        mle_learning_rate: of the first epoch of pre-training; chosen for the LSTM, other policies want a smaller one.
         mle_batch_size: sequences per step of pre-training.
         mle_learning_rate_decay: what that rate is multiplied by after every epoch; 1 is the paper's.
         mle_weight_decay: of AdamW in pre-training; 0 is the paper's Adam.
