@@ -199,12 +199,12 @@ class ScheduledSampling(MLE):
         """
         real = self.policy.inputs(tokens)
         read = real.clone()
-        keeps = torch.rand(tokens.shape, generator=self.rng, dtype=torch.float32, device=tokens.device) < self.share_real
+        keeps = torch.rand(tokens.shape, generator=self.rng, device=tokens.device) < self.share_real
         state = self.policy.start(len(tokens))
         sampler = self.policy.sampler(masked=True)
         for t in range(tokens.shape[1] - 1):
             hidden, state = self.policy.advance(state, read[:, t])
-            drawn = sampler(hidden, torch.rand(len(tokens), generator=self.rng, dtype=torch.float32, device=tokens.device))
+            drawn = sampler(hidden, torch.rand(len(tokens), generator=self.rng, device=tokens.device))
             read[:, t + 1] = torch.where(keeps[:, t], real[:, t + 1], drawn)
         return read
 

@@ -11,7 +11,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from seqgan_env.building import building
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
@@ -78,8 +77,7 @@ class Reinforce:
             kl_weight,
             max_grad_norm,
         )
-        with building():
-            self.value_head = nn.Linear(self.policy.output.in_features, 1).to(device)
+        self.value_head = nn.Linear(self.policy.output.in_features, 1).to(device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
         self.parameters = [p for p in (*self.policy.parameters(), *self.value_head.parameters()) if p.requires_grad]

@@ -16,7 +16,6 @@ from torch.autograd.graph import increment_version
 
 from seqgan_env import native
 from seqgan_env.budget import Budget
-from seqgan_env.building import building
 from seqgan_env.contents import contents
 from seqgan_env.native.adam import is_plain_adam
 from seqgan_env.native.network import Dropout, Network, half_head_logits, head_logits, network_logits, train_step
@@ -91,12 +90,11 @@ class Discriminator(nn.Module):
         if not sizes:
             raise ValueError(f"every filter width {config.widths} is longer than the sequence ({spec.seq_len} tokens)")
         num_features = sum(channels for _, channels in sizes)
-        with building():
-            self.embedding = nn.Embedding(spec.vocab_size + 1, config.embedding_dim)  # padding is a token like any other
-            self.convolutions = nn.ModuleList(nn.Conv1d(config.embedding_dim, channels, width) for width, channels in sizes)
-            self.highway = nn.Linear(num_features, 2 * num_features)  # transform and gate
-            self.output = nn.Linear(num_features, 1)
+        self.embedding = nn.Embedding(spec.vocab_size + 1, config.embedding_dim)  # padding is a token like any other
+        self.convolutions = nn.ModuleList(nn.Conv1d(config.embedding_dim, channels, width) for width, channels in sizes)
         self._bank = FilterBank(*(tuple(numbers) for numbers in zip(*sizes, strict=True)))
+        self.highway = nn.Linear(num_features, 2 * num_features)  # transform and gate
+        self.output = nn.Linear(num_features, 1)
         self._tables: list[Tensor] = []  # by torch, one for each filter
         self._table: Tensor | None = None  # by the compiled kernels, of all filters
         self._half_highway: tuple[Tensor, Tensor] | None = None  # its weight and bias in bfloat16, made with the tables
@@ -115,9 +113,7 @@ class Discriminator(nn.Module):
         with torch.no_grad():
             for parameter in model.parameters():
                 fan_in = parameter[0].numel() if parameter.ndim > 1 else 0
-                parameter.copy_(
-                    torch.randn(parameter.shape, generator=rng, dtype=torch.float32).clamp_(-2, 2) * (fan_in or torch.inf) ** -0.5
-                )
+                parameter.copy_(torch.randn(parameter.shape, generator=rng).clamp_(-2, 2) * (fan_in or torch.inf) ** -0.5)
             model.highway.bias[len(model.highway.bias) // 2 :] = -2.0
         return model
 
@@ -284,7 +280,7 @@ class DiscriminatorTrainer:
             `loss`, the mean logistic loss of the last epoch without the penalty, in nats per sequence.
         """
         tokens = torch.cat([real, generated])
-        labels = (torch.arange(len(tokens), device=tokens.device) < len(real)).to(torch.float32)
+        labels = torch.cat([torch.ones(len(real)), torch.zeros(len(generated))]).to(tokens.device)
         loss = zero = torch.zeros((), dtype=torch.float64, device=tokens.device)
         for _ in range(num_epochs):
             order = torch.randperm(len(tokens), generator=rng, device=rng.device).to(tokens.device)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_env import native
-from seqgan_env.building import building
 from seqgan_env.native.lstm import NativeLSTM
 from seqgan_env.native.recurrence import lstm_states
 from seqgan_env.native.softmax import NativeSoftmax
@@ -96,12 +95,12 @@ class LanguageModel(nn.Module, ABC):
     @torch.no_grad()
     def token_log_probs(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
         """log p(y_t | y_1..y_{t-1}), (B, T), in nats; 0 behind the end. Without gradient."""
-        log_probs = torch.zeros(tokens.shape, dtype=self.output.weight.dtype, device=self.device)
+        log_probs = torch.zeros(tokens.shape, device=self.device)
         for rows in torch.arange(len(tokens), device=self.device).split(4096):
             for positions, written, hidden, bias in self._predictions(tokens[rows]):
                 targets = tokens[rows][:, positions][written]
                 part = linear_log_probs(hidden / temperature, self.output.weight, bias / temperature, targets)
-                log_probs[rows, positions] = part.new_zeros(written.shape).masked_scatter_(written, part)
+                log_probs[rows, positions] = torch.zeros(written.shape, device=self.device).masked_scatter_(written, part)
         return log_probs
 
     def log_prob(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
@@ -170,10 +169,9 @@ class LSTMLanguageModel(LanguageModel):
 
     def __init__(self, spec: TokenSpec, embedding_dim: int = 32, hidden_dim: int = 32) -> None:
         super().__init__(spec)
-        with building():
-            self.embedding = nn.Embedding(spec.vocab_size, embedding_dim)
-            self.lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True)
-            self.output = nn.Linear(hidden_dim, spec.vocab_size)
+        self.embedding = nn.Embedding(spec.vocab_size, embedding_dim)
+        self.lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True)
+        self.output = nn.Linear(hidden_dim, spec.vocab_size)
         self._parameter("bias_hh_l0").requires_grad_(False).zero_()  # PyTorch has two LSTM biases where the paper has one
 
     @classmethod
@@ -184,7 +182,7 @@ class LSTMLanguageModel(LanguageModel):
         model = cls(spec, embedding_dim, hidden_dim)
         with torch.no_grad():
             for parameter in filter(lambda p: p.requires_grad, model.parameters()):
-                parameter.copy_(torch.randn(parameter.shape, generator=rng, dtype=torch.float32) * 0.1)
+                parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.1)
         return model
 
     @torch.no_grad()

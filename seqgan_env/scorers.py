@@ -55,7 +55,7 @@ class ConstantValue:
     """1 for every prefix. A control: what an agent gains from it is no merit of the reward."""
 
     def __call__(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
-        return torch.ones(len(tokens), dtype=torch.float32, device=tokens.device)
+        return torch.ones(len(tokens), device=tokens.device)
 
 
 class RandomValue:

@@ -35,7 +35,6 @@ from agents.sb3.policy import (
 )
 from agents.sb3.q_policy import LanguageModelDQNPolicy, LanguageModelQRDQNPolicy
 from agents.sb3.vec_env import SequenceVecEnv
-from seqgan_env.building import building
 from seqgan_env.contents import contents
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.maximum_likelihood import MaximumLikelihood
@@ -91,7 +90,7 @@ class SB3Agent(ABC):
         self._check_settings(settings)
         self._streams = _GlobalStreams(seed)
         cpu_rng = torch.Generator().manual_seed(seed)
-        with building(), self._streams:
+        with self._streams:
             self.model = self._build_model(settings, ours, seed)
             if isinstance(self.policy, LSTMLanguageModel):
                 dims = (self.policy.embedding.embedding_dim, self.policy.lstm.hidden_size)

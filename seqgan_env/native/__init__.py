@@ -51,12 +51,8 @@ def built_from() -> str:
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether the kernels are there, wanted, and made for these tensors: float32 on the CPU.
-
-    Buffers of the kernels have torch's default type, so that this must be float32 too.
-    """
-    fitting = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
-    return fitting and torch.get_default_dtype() == torch.float32 and available()
+    """Whether the kernels are there, wanted, and made for these tensors: float32 on the CPU."""
+    return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors) and available()
 
 
 def available() -> bool:
