@@ -16,15 +16,12 @@ from torch.autograd.graph import increment_version
 
 from seqgan_env import native
 from seqgan_env.budget import Budget
-from seqgan_env.contents import contents
-from seqgan_env.native.adam import is_plain_adam
 from seqgan_env.native.network import Dropout, Network, half_head_logits, head_logits, network_logits, train_step
 from seqgan_env.native.pooling import FilterBank, make_tables, pool_tables, weight_taps
 from seqgan_env.types import TokenSpec
 
 _TABLE_BYTES = 2**30  # lookup tables above this size are not built
 _SEQUENCES_PER_CHUNK = 1024
-_COMPUTING = ("forward", "_head", "_output", "_features_by_tables")  # the methods that tables and kernels stand for
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ class Discriminator(nn.Module):
         self._tables: list[Tensor] = []  # by torch, one for each filter
         self._table: Tensor | None = None  # by the compiled kernels, of all filters
         self._half_highway: tuple[Tensor, Tensor] | None = None  # its weight and bias in bfloat16, made with the tables
-        self._tables_of: tuple[int, bool] | None = None  # the contents of the parameters that made them, and whether kernels did
+        self._tables_version: tuple[int, ...] = ()
 
     @classmethod
     def initialised(
@@ -124,23 +121,11 @@ class Discriminator(nn.Module):
     def forward(self, tokens: Tensor, dropout_rng: torch.Generator | None = None) -> Tensor:
         """Logits (B,) of sequences (B, T), with gradient. Features are dropped only if `dropout_rng` is given, in any mode."""
         dropout, network = self._draw_dropout(dropout_rng), self._network()
-        if self.is_as_built() and native.usable(*network.parameters):
+        if native.usable(*network.parameters):
             return network_logits(self._bank, network, tokens, dropout)
         embedded = self.embedding(tokens).transpose(1, 2)  # (B, E, T)
         features = torch.cat([F.relu(convolution(embedded).amax(2)) for convolution in self.convolutions], dim=1)
         return self._head(features, dropout)
-
-    def is_as_built(self) -> bool:
-        """True if this is the network that tables and kernels implement: no method or layer replaced, and no hooks.
-
-        A subclass that overrides `forward`, a layer of another class (a parametrized one is), or a hook takes torch's route.
-        """
-        kind = type(self)
-        own = all(getattr(kind, name) is getattr(Discriminator, name) for name in _COMPUTING)
-        layers = [self.embedding, self.highway, self.output, *self.convolutions]
-        kinds = [nn.Embedding, nn.Linear, nn.Linear, *[nn.Conv1d] * len(self.convolutions)]
-        same = all(type(layer) is expected for layer, expected in zip(layers, kinds, strict=True))
-        return own and same and not any(has_hooks(module) for module in self.modules())
 
     def _draw_dropout(self, rng: torch.Generator | None) -> Dropout | None:
         if rng is None or not self.config.dropout:
@@ -156,7 +141,7 @@ class Discriminator(nn.Module):
     @torch.no_grad()
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits (B,) of sequences (B, T), by the fastest exact route; no dropout, no gradient."""
-        route = self._route_by_tables() if self.is_as_built() and self._has_tables() else self
+        route = self._route_by_tables() if self._tables_pay(len(tokens)) else self.forward
         return torch.cat([route(part) for part in tokens.split(_SEQUENCES_PER_CHUNK)])
 
     def score(self, tokens: Tensor) -> Tensor:
@@ -177,10 +162,11 @@ class Discriminator(nn.Module):
     # A convolution over embedded tokens is a sum of one table row per tap: conv(Y)[t] = sum_k (E W_k)[y_{t+k}]. The tables of a
     # fixed discriminator are built once; scoring then gathers and adds, which is several times faster than convolving.
 
-    def _has_tables(self) -> bool:
-        """Whether it is scored by tables: a question of its size alone, so that a score never depends on who asked before."""
-        size = sum(self._bank.row_sizes) * (self.spec.vocab_size + 1) * 4
-        return self.device.type == "cpu" and size <= _TABLE_BYTES
+    def _tables_pay(self, num_sequences: int) -> bool:
+        rows = self.spec.vocab_size + 1
+        size = sum(self._bank.row_sizes) * rows * 4
+        fresh = self._tables_version == self._parameters_version()
+        return self.device.type == "cpu" and size <= _TABLE_BYTES and (fresh or num_sequences * self.spec.seq_len >= rows)
 
     def _filters(self) -> list[nn.Conv1d]:
         return [module for module in self.convolutions if isinstance(module, nn.Conv1d)]
@@ -189,7 +175,13 @@ class Discriminator(nn.Module):
         filters = self._filters()
         return [c.weight for c in filters], [c.bias for c in filters if c.bias is not None]
 
+    def _parameters_version(self) -> tuple[int, ...]:
+        parameters = list(self.parameters())
+        versions = [native.usable(*parameters), *(p._version for p in parameters), *(p.data_ptr() for p in parameters)]
+        return tuple(versions)
+
     def _build_tables(self) -> None:
+        self._tables_version = self._parameters_version()
         if self.config.bfloat16_highway and _multiplies_bfloat16():
             self._half_highway = self.highway.weight.to(torch.bfloat16), self.highway.bias.to(torch.bfloat16)
         if native.usable(*self.parameters()):
@@ -203,10 +195,8 @@ class Discriminator(nn.Module):
 
     def _route_by_tables(self) -> Callable[[Tensor], Tensor]:
         """Logits (B,) of sequences (B, T) by tables of the present parameters."""
-        made_from = contents(self.parameters()), native.usable(*self.parameters())
-        if self._tables_of != made_from:
+        if self._tables_version != self._parameters_version():
             self._build_tables()
-            self._tables_of = made_from
         return self._logits_by_kernels if native.usable(*self.parameters()) else self._logits_by_torch
 
     def _logits_by_kernels(self, tokens: Tensor) -> Tensor:
@@ -235,12 +225,6 @@ class Discriminator(nn.Module):
             assert convolution.bias is not None
             features.append(F.relu(pooled + convolution.bias))
         return torch.cat(features, dim=1)
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether calling a module does more than its `forward`, or its gradient more than autograd's."""
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(getattr(module, kind) for kind in kinds)
 
 
 @functools.cache
@@ -298,16 +282,15 @@ class DiscriminatorTrainer:
             loss = train_step(discriminator._bank, network, self.optimizer, tokens, labels, dropout, l2)
         else:
             loss = self._step_by_torch(tokens, labels, rng)
-        increment_version(self.optimizer.param_groups[0]["params"])  # neither route does, and autograd wants to know
+        increment_version(self.optimizer.param_groups[0]["params"])  # which neither route does
         return loss.double()
 
     def _is_for_kernels(self, network: Network) -> bool:
-        """True if model, optimizer and trainable parameters are what the kernels implement."""
-        return (
-            self.discriminator.is_as_built()
-            and native.usable(*network.parameters)
-            and is_plain_adam(self.optimizer, network.parameters)
-        )
+        """Whether the kernels can do it, and nothing is otherwise than they know it: the network, what is trained, and how."""
+        group, *others = self.optimizer.param_groups
+        known = (type(self.discriminator), type(self.optimizer), others) == (Discriminator, torch.optim.Adam, [])
+        plain = not any(group.get(variant) for variant in ("weight_decay", "amsgrad", "maximize"))
+        return known and plain and all(p.requires_grad for p in network.parameters) and native.usable(*network.parameters)
 
     def _step_by_torch(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         output, l2 = self.discriminator.output, self.discriminator.config.l2

@@ -27,6 +27,7 @@ from stable_baselines3.common.utils import configure_logger
 from stable_baselines3.common.vec_env import VecMonitor
 from torch import Tensor
 
+from agents.sb3.encoding import weight_versions
 from agents.sb3.policy import (
     LanguageModelPolicy,
     MaskableLanguageModelPolicy,
@@ -35,7 +36,6 @@ from agents.sb3.policy import (
 )
 from agents.sb3.q_policy import LanguageModelDQNPolicy, LanguageModelQRDQNPolicy
 from agents.sb3.vec_env import SequenceVecEnv
-from seqgan_env.contents import contents
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
@@ -269,10 +269,10 @@ class _ValueAgent(SB3Agent):
         }
 
     def update(self) -> dict[str, float]:
-        if contents(self.policy.parameters()) != self._seen:  # pre-trained or loaded since
+        if weight_versions(self.policy) != self._seen:  # pre-trained or loaded since
             self._target.load_state_dict(self._online.state_dict())
         metrics = super().update()
-        self._seen = contents(self.policy.parameters())
+        self._seen = weight_versions(self.policy)
         return metrics
 
     _seen: Any = None

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqgan_env.contents import contents
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.sampling import SoftmaxSampler
 
@@ -53,7 +52,7 @@ class PrefixReader:
 
     def forget(self) -> None:
         """Drops the carried state and what was prepared from the weights."""
-        self._weights: int | None = None
+        self._weights: tuple[tuple[int, int], ...] = ()
         self._samplers: dict[bool, SoftmaxSampler] = {}
         self._tokens: Tensor | None = None
 
@@ -122,7 +121,12 @@ class PrefixReader:
         return self._samplers[masked]
 
     def _forget_if_changed(self) -> None:
-        weights = contents(self.model.parameters())
+        weights = weight_versions(self.model)
         if weights != self._weights:
             self.forget()
             self._weights = weights
+
+
+def weight_versions(model: torch.nn.Module) -> tuple[tuple[int, int], ...]:
+    """Changes whenever a weight is written in place or replaced, short of writes to `.data` in place."""
+    return tuple((parameter.data_ptr(), parameter._version) for parameter in model.parameters())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from seqgan_env import native
 
@@ -41,36 +40,6 @@ def adam_step(optimizer: torch.optim.Adam, gradients: Iterable[tuple[Tensor, Ten
     native.run("adam_product", len(weight), native.ROWS, *given, weight.shape[1], factors.left.shape[1], *numbers)
 
 
-def is_plain_adam(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> bool:
-    """True if a step of the optimizer is what `adam_step` does: Adam itself, of just these parameters, and nothing else.
-
-    Args:
-        optimizer: that the caller would step.
-        parameters: that the kernels would train.
-    """
-    if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1 or _is_watched(optimizer):
-        return False
-    group = optimizer.param_groups[0]
-    trained = {id(parameter) for parameter in group["params"]}
-    numbers = (group["lr"], group["eps"], *group["betas"])
-    return (
-        trained == {id(parameter) for parameter in parameters}
-        and all(parameter.requires_grad for parameter in parameters)
-        and all(isinstance(number, (int, float)) for number in numbers)  # a tensor is torch's to read
-        and not any(group.get(variant) for variant in _VARIANTS)
-    )
-
-
-def _is_watched(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether hooks want to be called about its steps."""
-    everywhere = (_global_optimizer_pre_hooks, _global_optimizer_post_hooks)
-    return any(getattr(optimizer, kind, None) for kind in _OPTIMIZER_HOOKS) or any(everywhere)
-
-
-_VARIANTS = ("weight_decay", "amsgrad", "maximize", "capturable", "differentiable")
-_OPTIMIZER_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
-
-
 def _advance(optimizer: torch.optim.Adam, parameter: Tensor) -> dict[str, Any]:
     """The state of a parameter, which begins another step."""
     state: dict[str, Any] = optimizer.state[parameter]
@@ -82,6 +51,5 @@ def _advance(optimizer: torch.optim.Adam, parameter: Tensor) -> dict[str, Any]:
 
 def _addresses(parameter: Tensor, state: dict[str, Any]) -> list[int]:
     tensors = (parameter, state["exp_avg"], state["exp_avg_sq"])
-    for tensor in tensors:
-        native.check_memory(tensor)
+    assert all(tensor.is_contiguous() for tensor in tensors)
     return [tensor.data_ptr() for tensor in tensors]
