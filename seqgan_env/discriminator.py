@@ -16,6 +16,7 @@ from torch.autograd.graph import increment_version
 
 from seqgan_env import native
 from seqgan_env.budget import Budget
+from seqgan_env.building import undisturbed
 from seqgan_env.fast_routes import Snapshot, has_hooks, is_as_made, keeps_methods
 from seqgan_env.native import adam
 from seqgan_env.native.network import (
@@ -98,11 +99,12 @@ class Discriminator(nn.Module):
         if not sizes:
             raise ValueError(f"every filter width {config.widths} is longer than the sequence ({spec.seq_len} tokens)")
         num_features = sum(channels for _, channels in sizes)
-        self.embedding = nn.Embedding(spec.vocab_size + 1, config.embedding_dim)  # padding is a token like any other
-        self.convolutions = nn.ModuleList(nn.Conv1d(config.embedding_dim, channels, width) for width, channels in sizes)
+        number, dim = torch.float32, config.embedding_dim
+        self.embedding = nn.Embedding(spec.vocab_size + 1, dim, dtype=number)  # padding is a token like any other
+        self.convolutions = nn.ModuleList(nn.Conv1d(dim, channels, width, dtype=number) for width, channels in sizes)
         self._bank = FilterBank(*(tuple(numbers) for numbers in zip(*sizes, strict=True)))
-        self.highway = nn.Linear(num_features, 2 * num_features)  # transform and gate
-        self.output = nn.Linear(num_features, 1)
+        self.highway = nn.Linear(num_features, 2 * num_features, dtype=number)  # transform and gate
+        self.output = nn.Linear(num_features, 1, dtype=number)
         self._tables: list[Tensor] = []  # by torch, one for each filter
         self._table: Tensor | None = None  # by the compiled kernels, of all filters
         self._half_highway: tuple[Tensor, Tensor] | None = None  # its weight and bias in bfloat16, made with the tables
@@ -110,6 +112,7 @@ class Discriminator(nn.Module):
         self._built_for_kernels = False
 
     @classmethod
+    @undisturbed()
     def initialised(
         cls,
         spec: TokenSpec,
@@ -122,7 +125,8 @@ class Discriminator(nn.Module):
         with torch.no_grad():
             for parameter in model.parameters():
                 fan_in = parameter[0].numel() if parameter.ndim > 1 else 0
-                parameter.copy_(torch.randn(parameter.shape, generator=rng).clamp_(-2, 2) * (fan_in or torch.inf) ** -0.5)
+                normal = torch.randn(parameter.shape, generator=rng, dtype=torch.float32)
+                parameter.copy_(normal.clamp_(-2, 2) * (fan_in or torch.inf) ** -0.5)
             model.highway.bias[len(model.highway.bias) // 2 :] = -2.0
         return model
 
@@ -199,7 +203,8 @@ class Discriminator(nn.Module):
 
     def _has_kernels(self) -> bool:
         """Whether the compiled kernels do what the layers would."""
-        return self._has_plain_layers() and _fits_kernels(self._network())
+        own = keeps_methods(self, Discriminator, "_head") and self._has_plain_layers()
+        return own and _fits_kernels(self._network())
 
     def _scoring_route(self) -> Callable[[Tensor], Tensor]:
         """Logits (B,) of sequences (B, T)."""

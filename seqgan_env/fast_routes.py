@@ -24,7 +24,12 @@ def keeps_methods(module: nn.Module, owner: type[nn.Module], *names: str) -> boo
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether a call of `module` runs more than its `forward`, hooks for all modules included."""
-    return _has_any_global_hook() or any(getattr(module, name) for name in _HOOKS)
+    return _has_any_global_hook() or has_own_hooks(module)
+
+
+def has_own_hooks(module: nn.Module) -> bool:
+    """Whether somebody has hooked into `module` itself."""
+    return any(getattr(module, name) for name in _HOOKS)
 
 
 def is_as_made(module: nn.Module, kind: type[nn.Module], **settings: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from seqgan_env import native
 from seqgan_env.native.softmax import NativeSoftmax
@@ -143,6 +144,7 @@ class _LinearWeightedNll(torch.autograd.Function):
         return loss
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (scale,) = grad_outputs
         return *(gradient * scale for gradient in ctx.saved_tensors), None, None

@@ -68,7 +68,7 @@ class Dropout(NamedTuple):
 
     def scales(self, num: int) -> Tensor:
         """What the features of `num` sequences are multiplied with, (num, F)."""
-        return (draws_of(self.keys, num).t() >= self.share) / (1 - self.share)
+        return (draws_of(self.keys, num).t() >= self.share).to(torch.float32) / (1 - self.share)
 
 
 def network_logits(bank: FilterBank, network: Network, tokens: Tensor, dropout: Dropout | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from seqgan_env.building import undisturbed
 from seqgan_env.language_model import LSTMLanguageModel
 from seqgan_env.metrics.likelihood import nll_per_token, oracle_metrics, unigram_metrics
 from seqgan_env.streams import RowStreams, seed_key
@@ -63,6 +64,7 @@ ORACLE_PRESETS = {
 class OracleTask:
     """Writing what a random LSTM would write; the truth is known, so that every divergence can be measured."""
 
+    @undisturbed()
     def __init__(self, settings: OracleSettings = OracleSettings(), name: str = "oracle") -> None:
         for field in ("num_real", "num_held_out", "num_eval"):
             if getattr(settings, field) < 1:
@@ -124,6 +126,7 @@ class OracleTask:
         return self.oracle.sample(num, RowStreams(key).fold_in(which).repeat(num))
 
 
+@undisturbed()
 def build_oracle(settings: OracleSettings, spec: TokenSpec) -> LSTMLanguageModel:
     """The oracle: parameters from `settings.weights`, or ~ N(0, 1) from NumPy's PCG64, the same on every machine."""
     oracle = LSTMLanguageModel(spec, settings.embedding_dim, settings.hidden_dim)
