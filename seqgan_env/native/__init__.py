@@ -24,8 +24,8 @@ ROWS = 6  # of a register block, as in vectors.h
 TILE = 64  # columns of a packed weight that stand together, as in vectors.h
 BLOCK = 96  # rows that a kernel works on at once, as in softmax.h
 
-# What every kernel takes behind its range: n a whole number, x any number, and contiguous tensors on the CPU, which are F float32,
-# H bfloat16, I int64, W int32 and B bool; small letters may be None. An address that is read as something else would go unnoticed.
+# What every kernel takes behind its range: n a whole number, x any number, and contiguous tensors on the CPU, which are
+# F float32, H bfloat16, I int64, W int32 and B bool; small letters may be None. Nothing in C would notice another kind.
 _LAYER = "FFnnxx"
 _MODEL = "FF" + 7 * "n" + 2 * _LAYER
 _ARGUMENTS = {
@@ -145,7 +145,7 @@ def address(tensor: Tensor) -> int:
     return int(_checked("table", "F", tensor))
 
 
-def _checked(kernel: str, kind: str, argument: Tensor | float | None) -> float:
+def _checked(kernel: str, kind: str, argument: object) -> float:
     """An argument as the extension module takes it: an address or a whole number as int, any other number as float."""
     if kind == "n" and isinstance(argument, int):
         return argument

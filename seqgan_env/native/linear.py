@@ -5,7 +5,6 @@ What a row of the result becomes does not depend on the other rows, bit by bit.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from seqgan_env import native
