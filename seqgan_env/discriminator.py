@@ -137,8 +137,9 @@ class Discriminator(nn.Module):
     def forward(self, tokens: Tensor, dropout_rng: torch.Generator | None = None) -> Tensor:
         """Logits (B,) of sequences (B, T), with gradient. Features are dropped only if `dropout_rng` is given, in any mode."""
         dropout = self._draw_dropout(dropout_rng)
-        if self._has_kernels():
-            return network_logits(self._bank, self._network(), tokens, dropout)
+        network = self._network_for_kernels()
+        if network is not None:
+            return network_logits(self._bank, network, tokens, dropout)
         return self._forward_by_torch(tokens, dropout)
 
     def _forward_by_torch(self, tokens: Tensor, dropout: Dropout | None = None) -> Tensor:
@@ -201,20 +202,24 @@ class Discriminator(nn.Module):
         own = keeps_methods(self, Discriminator, "forward", "_forward_by_torch", "_head", "_draw_dropout")
         return own and not has_hooks(self) and self._has_plain_layers()
 
-    def _has_kernels(self) -> bool:
-        """Whether the compiled kernels do what the layers would."""
-        own = keeps_methods(self, Discriminator, "_head") and self._has_plain_layers()
-        return own and _fits_kernels(self._network())
+    def _network_for_kernels(self) -> Network | None:
+        """The parameters, if the compiled kernels do with them what the layers would."""
+        if not (keeps_methods(self, Discriminator, "_head") and self._has_plain_layers()):
+            return None
+        network = self._network()
+        return network if _fits_kernels(network) else None
 
     def _scoring_route(self) -> Callable[[Tensor], Tensor]:
         """Logits (B,) of sequences (B, T)."""
         if not self._is_plain():
             return self
+        network = self._network()
+        for_kernels = _fits_kernels(network)
         if self._has_tables():
-            self._refresh_tables()
-            return self._logits_by_kernels if self._built_for_kernels else self._logits_by_torch
-        if _fits_kernels(self._network()):
-            return functools.partial(network_scores, self._bank, self._network())
+            self._refresh_tables(network, for_kernels)
+            return functools.partial(self._logits_by_kernels, network) if for_kernels else self._logits_by_torch
+        if for_kernels:
+            return functools.partial(network_scores, self._bank, network)
         return functools.partial(in_whole_blocks, self._forward_by_torch)
 
     # A convolution over embedded tokens is a sum of one table row per tap: conv(Y)[t] = sum_k (E W_k)[y_{t+k}]. The tables of a
@@ -231,20 +236,17 @@ class Discriminator(nn.Module):
         filters = self._filters()
         return [c.weight for c in filters], [c.bias for c in filters if c.bias is not None]
 
-    def _tabulated(self) -> list[Tensor]:
-        """The parameters of which scoring by tables keeps something; all others are read when they are used."""
-        highway = [self.highway.weight, self.highway.bias] if self._has_half_highway() else []
-        return [self.embedding.weight, *self._weights()[0], *highway]
-
     def _has_half_highway(self) -> bool:
         return self.config.bfloat16_highway and _multiplies_bfloat16()
 
-    def _refresh_tables(self) -> None:
-        for_kernels = _fits_kernels(self._network())
-        if for_kernels == self._built_for_kernels and self._tables_of.matches(self._tabulated()):
+    def _refresh_tables(self, network: Network, for_kernels: bool) -> None:
+        """Makes the tables those of the present parameters; those that are not asked about are read when they are used."""
+        highway = [network.highway, network.highway_bias] if self._has_half_highway() else []
+        tabulated = [network.embedding, *network.weights, *highway]
+        if for_kernels == self._built_for_kernels and self._tables_of.matches(tabulated):
             return
         self._build_tables(for_kernels)
-        self._tables_of.take(self._tabulated())
+        self._tables_of.take(tabulated)
         self._built_for_kernels = for_kernels
 
     def _build_tables(self, for_kernels: bool) -> None:
@@ -260,10 +262,9 @@ class Discriminator(nn.Module):
             taps = convolution.weight.permute(2, 1, 0)  # (width, E, C)
             self._tables.append(torch.matmul(self.embedding.weight, taps).flatten(0, 1).contiguous())  # (width * (V + 1), C)
 
-    def _logits_by_kernels(self, tokens: Tensor) -> Tensor:
+    def _logits_by_kernels(self, network: Network, tokens: Tensor) -> Tensor:
         if self._table is None:
             raise RuntimeError("no tables have been built for the kernels")
-        network = self._network()
         features = pool_tables(self._bank, tokens, self._table, torch.cat(network.biases), len(network.embedding))
         if self._half_highway is None:
             return head_logits(features, network)
@@ -349,31 +350,31 @@ class DiscriminatorTrainer:
         tokens = torch.cat([real, generated])
         labels = (torch.arange(len(tokens), device=tokens.device) < len(real)).to(self.discriminator.output.weight.dtype)
         loss = zero = torch.zeros((), dtype=torch.float64, device=tokens.device)
+        step = functools.partial(self._step, self._network_for_kernels())  # by kernels there are no hooks that could change it
         for _ in range(num_epochs):
             order = torch.randperm(len(tokens), generator=rng, device=rng.device).to(tokens.device)
             batches = order.split(self.discriminator.config.batch_size)
-            loss = sum((self._step(tokens[rows], labels[rows], rng) * len(rows) for rows in batches), zero)
+            loss = sum((step(tokens[rows], labels[rows], rng) * len(rows) for rows in batches), zero)
         self.budget.sequences_trained += num_epochs * len(tokens)
         return {"loss": float(loss) / len(tokens) if num_epochs else float("nan")}
 
-    def _step(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
+    def _step(self, network: Network | None, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """One step; the mean loss of the batch before it, in nats, as a number that still lies on the device."""
         discriminator, l2 = self.discriminator, self.discriminator.config.l2
-        if self._is_for_kernels():
+        if network is not None:
             dropout = discriminator._draw_dropout(rng)
-            loss = train_step(discriminator._bank, discriminator._network(), self.optimizer, tokens, labels, dropout, l2)
+            loss = train_step(discriminator._bank, network, self.optimizer, tokens, labels, dropout, l2)
         else:
             loss = self._step_by_torch(tokens, labels, rng)
-        increment_version(list(self.discriminator.parameters()))  # for autograd's checks; neither route does it
+        increment_version(list(discriminator.parameters()))  # for autograd's checks; neither route does it
         return loss.double()
 
-    def _is_for_kernels(self) -> bool:
-        """Whether the kernels do what the network and the optimizer would, gradients for every parameter included."""
-        if not (self.discriminator._is_plain() and self.discriminator._has_kernels()):
-            return False
-        network = self.discriminator._network()
-        known = len(network.parameters) == len(list(self.discriminator.parameters()))
-        return known and not adam.objection(self.optimizer, network.parameters)
+    def _network_for_kernels(self) -> Network | None:
+        """The parameters, if the kernels do with them what the network and the optimizer would; all of them are trained."""
+        network = self.discriminator._network_for_kernels() if self.discriminator._is_plain() else None
+        if network is None or len(network.parameters) != len(list(self.discriminator.parameters())):
+            return None
+        return None if adam.objection(self.optimizer, network.parameters) else network
 
     def _step_by_torch(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         output, l2 = self.discriminator.output, self.discriminator.config.l2

@@ -6,12 +6,15 @@ parametrization, a layer of another kind. So it asks here, and where the answer 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
+
+from seqgan_env import native
+from seqgan_env.native.fingerprint import fingerprint
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -40,44 +43,60 @@ def is_as_made(module: nn.Module, kind: type[nn.Module], **settings: Any) -> boo
 
 
 class Snapshot:
-    """A copy of what tensors hold, by which a cache tells whether it is still theirs.
+    """What tensors held, by which a cache tells whether they still do: their fingerprint, or a copy where there are no kernels.
 
     The version counter of a tensor does not tell: fused optimizers, `.data` and NumPy write without advancing it.
     """
 
     def __init__(self) -> None:
-        self._copies: list[Tensor] = []
+        self._kinds: list[_Kind] = []
+        self._held: list[Tensor] = []  # copies
+        self._fingerprint: Tensor | None = None
 
     def take(self, tensors: Iterable[Tensor]) -> None:
-        """Copies what `tensors` hold now, in the memory of the last copy where it fits."""
+        """Keeps what `tensors` hold now."""
         given = [tensor.detach() for tensor in tensors]
-        if [_kind(tensor) for tensor in given] != [_kind(copy) for copy in self._copies]:
-            with torch.inference_mode(False):  # so that it can be overwritten in any mode
-                self._copies = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in given]
-        for copy, tensor in zip(self._copies, given, strict=True):
-            copy.copy_(tensor)
+        kinds = [_kind(tensor) for tensor in given]
+        if _has_fingerprint(given):
+            self._held, self._fingerprint = [], fingerprint(given)
+        elif kinds == self._kinds and self._held:
+            self._fingerprint = None
+            for copy, tensor in zip(self._held, given, strict=True):
+                copy.copy_(tensor)
+        else:
+            self._fingerprint = None
+            with torch.inference_mode(False):  # so that they can be overwritten in any mode
+                self._held = [tensor.clone(memory_format=torch.contiguous_format) for tensor in given]
+        self._kinds = kinds
 
     def matches(self, tensors: Iterable[Tensor]) -> bool:
         """Whether `tensors` hold bit by bit what they held when it was taken; False before that."""
-        given = [tensor.detach() for tensor in tensors]
-        if not self._copies or len(given) != len(self._copies):
+        given = list(tensors)
+        if [_kind(tensor) for tensor in given] != self._kinds:
             return False
-        return all(_same_bits(copy, tensor) for copy, tensor in zip(self._copies, given, strict=True))
+        if self._fingerprint is not None:
+            return _has_fingerprint(given) and torch.equal(self._fingerprint, fingerprint(given))
+        return len(self._held) == len(given) and all(map(_same_bits, self._held, given))
 
 
-def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
+_Kind = tuple[torch.Size, torch.dtype, torch.device]
+
+
+def _kind(tensor: Tensor) -> _Kind:
     return tensor.shape, tensor.dtype, tensor.device
 
 
+def _has_fingerprint(tensors: Sequence[Tensor]) -> bool:
+    return native.usable(*tensors) and all(tensor.is_contiguous() for tensor in tensors)
+
+
 def _same_bits(copy: Tensor, tensor: Tensor) -> bool:
-    if _kind(copy) != _kind(tensor):
-        return False
-    return torch.equal(*(_as_integers(x) for x in (copy, tensor)))
+    return torch.equal(_as_integers(copy), _as_integers(tensor))
 
 
 def _as_integers(tensor: Tensor) -> Tensor:
     """The bits as integers, the widest that fit: comparing these is fastest, and a NaN equals itself."""
-    flat = tensor.contiguous().view(-1)
+    flat = tensor.detach().contiguous().view(-1)
     size = flat.numel() * flat.element_size()
     for wide, num_bytes in ((torch.int64, 8), (torch.int32, 4)):
         if size % num_bytes == 0 and flat.data_ptr() % num_bytes == 0:

@@ -294,7 +294,7 @@ def test_what_is_changed_in_a_discriminator_counts_on_every_route(
     torch.testing.assert_close(model.logits(tokens), model(tokens).detach())
     assert not torch.allclose(model.logits(tokens), untouched, atol=1e-4)
     trainer = DiscriminatorTrainer(model)
-    assert not trainer._is_for_kernels()
+    assert trainer._network_for_kernels() is None
     assert all(bool(torch.isfinite(parameter).all()) for parameter in trained(trainer))
 
 
@@ -475,7 +475,7 @@ def test_what_the_kernels_do_not_know_trains_as_by_torch(case: str) -> None:
                 trainer.optimizer.param_groups[0]["capturable"] = False
             before = [parameter.detach().clone() for parameter in trainer.discriminator.parameters()]
             DECLINED[case](trainer)
-            assert not trainer._is_for_kernels()
+            assert trainer._network_for_kernels() is None
             after = trained(trainer)
             results.append(after)
     assert_close(*results)
@@ -515,11 +515,11 @@ def test_hooks_of_an_optimizer_and_schedulers_see_every_step() -> None:
 @needs_kernels
 def test_the_kernels_train_where_they_may() -> None:
     trainer = DiscriminatorTrainer(discriminator())
-    assert trainer._is_for_kernels()
+    assert trainer._network_for_kernels() is not None
     fast = trained(trainer)
     with by_torch():
         slow = DiscriminatorTrainer(discriminator())
-        assert not slow._is_for_kernels()
+        assert slow._network_for_kernels() is None
         assert_close(fast, trained(slow))
 
 

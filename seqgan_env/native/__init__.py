@@ -49,6 +49,7 @@ _ARGUMENTS = {
     "half_head": "HFFxFn",
     "adam_product": "FFFFFnnxxxxx",
     "adam": "Inxxxxx",
+    "fingerprint": "InI",
 }
 _DTYPES = {"f": torch.float32, "h": torch.bfloat16, "i": torch.int64, "w": torch.int32, "b": torch.bool}
 
@@ -86,14 +87,16 @@ def usable(*tensors: Tensor) -> bool:
 
 def _is_plain(tensor: Tensor) -> bool:
     """Whether the numbers lie where `data_ptr` says: no subclass, and not wrapped by a transform of `torch.func`."""
-    if type(tensor) not in (Tensor, Parameter) or tensor.layout != torch.strided:
+    if type(tensor) not in (Parameter, Tensor) or not tensor.is_cpu or tensor.dtype != torch.float32:
         return False
-    return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and not _is_wrapped(tensor)
+    return tensor.layout == torch.strided and not _is_wrapped(tensor)
 
 
-def _is_wrapped(tensor: Tensor) -> bool:
-    functorch = getattr(torch._C, "_functorch", None)
-    return functorch is not None and bool(functorch.is_functorch_wrapped_tensor(tensor))
+def _never_wrapped(tensor: Tensor) -> bool:
+    return False
+
+
+_is_wrapped = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", _never_wrapped)
 
 
 def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -156,7 +159,7 @@ def _checked(kernel: str, kind: str, argument: object) -> float:
     if not isinstance(argument, Tensor) or _DTYPES.get(kind.lower()) != argument.dtype or kind in "nx":
         given = argument.dtype if isinstance(argument, Tensor) else repr(argument)
         raise TypeError(f"kernel {kernel} was given {given} where it reads {_DTYPES.get(kind.lower(), 'a number')}")
-    if argument.device.type != "cpu" or not argument.is_contiguous():
+    if not argument.is_cpu or not argument.is_contiguous():
         raise ValueError(f"kernel {kernel} was given a tensor that is not contiguous, or not on the CPU")
     return argument.data_ptr()
 

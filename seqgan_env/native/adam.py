@@ -29,6 +29,24 @@ _GLOBAL_HOOKS = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
 
 def objection(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> str:
     """Why `adam_step` would not do what `optimizer.step` does with gradients for all `parameters`; "" if it would."""
+    problem = _objection_to_settings(optimizer)
+    if problem:
+        return problem
+    if len(set(map(id, parameters))) != len(parameters) or _trained(optimizer) != set(map(id, parameters)):
+        return "the optimizer's parameters are not those of the network, each once"
+    if not all(parameter.requires_grad for parameter in parameters) or not native.usable(*parameters):
+        return "not all parameters are trained, or they are not float32 on the CPU"
+    if any(parameter._backward_hooks or parameter._post_accumulate_grad_hooks for parameter in parameters):
+        return "gradients are watched by hooks"
+    return _objection_to_state([optimizer.state.get(parameter, {}) for parameter in parameters], parameters)
+
+
+def _trained(optimizer: torch.optim.Optimizer) -> set[int]:
+    """Which parameters, by identity."""
+    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+
+
+def _objection_to_settings(optimizer: torch.optim.Optimizer) -> str:
     if type(optimizer) is not torch.optim.Adam:
         return f"the optimizer is a {type(optimizer).__name__}, not torch.optim.Adam"
     if _is_watched(optimizer):
@@ -36,18 +54,12 @@ def objection(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) ->
     if len(optimizer.param_groups) != 1:
         return f"the optimizer has {len(optimizer.param_groups)} groups of parameters, not one"
     (group,) = optimizer.param_groups
-    if len(set(map(id, parameters))) != len(parameters) or set(map(id, group["params"])) != set(map(id, parameters)):
-        return "the optimizer's parameters are not those of the network, each once"
     variants = [name for name in _VARIANTS if group.get(name)]
     if variants:
         return f"the optimizer has {', '.join(variants)}"
     if not all(isinstance(number, (int, float)) for number in (*(group[name] for name in _NUMBERS), *group["betas"])):
         return "the optimizer's settings are not plain numbers"
-    if not all(parameter.requires_grad and native.usable(parameter) for parameter in parameters):
-        return "not all parameters are trained, or they are not float32 on the CPU"
-    if any(parameter._backward_hooks or parameter._post_accumulate_grad_hooks for parameter in parameters):
-        return "gradients are watched by hooks"
-    return _objection_to_state([optimizer.state.get(parameter, {}) for parameter in parameters], parameters)
+    return ""
 
 
 def _is_watched(optimizer: torch.optim.Optimizer) -> bool:
@@ -77,20 +89,20 @@ def adam_step(optimizer: torch.optim.Adam, gradients: Iterable[tuple[Tensor, Ten
     """What a step of `optimizer` does if its parameters have these gradients; nobody's `.grad` is read.
 
     Args:
-        optimizer: one to which there is no `objection`.
+        optimizer: one to which there is no `objection`. Before a series of steps it is asked once; each step asks only about
+            settings and hooks.
         gradients: parameters with their gradients.
         weight: the one parameter whose gradient is given in factors, and is never stored.
         factors: of it.
 
     Raises:
-        ValueError: there is an objection to the optimizer; nothing has been changed.
+        ValueError: there is an objection to the optimizer's settings, or memory is laid out otherwise.
     """
-    pairs = [(parameter, gradient.contiguous()) for parameter, gradient in gradients]
-    problem = objection(optimizer, [weight, *(parameter for parameter, _ in pairs)])
+    problem = _objection_to_settings(optimizer)
     if problem:
         raise ValueError(f"{problem}; the kernels' step of Adam cannot stand in for its own")
     (group,) = optimizer.param_groups
-    parameters = [(parameter, gradient, _advance(optimizer, parameter)) for parameter, gradient in pairs]
+    parameters = [(parameter, gradient.contiguous(), _advance(optimizer, parameter)) for parameter, gradient in gradients]
     state = _advance(optimizer, weight)
     (beta1, beta2), step = group["betas"], float(state["step"])
     numbers = (float(beta1), float(beta2), group["lr"] / (1 - beta1**step), (1 - beta2**step) ** -0.5, float(group["eps"]))
