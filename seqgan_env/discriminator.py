@@ -29,7 +29,7 @@ from seqgan_env.native.network import (
     train_step,
 )
 from seqgan_env.native.pooling import FilterBank, make_tables, pool_tables, weight_taps
-from seqgan_env.rowwise import in_whole_blocks, sigmoid
+from seqgan_env.rowwise import full_precision, in_whole_blocks, sigmoid
 from seqgan_env.types import TokenSpec
 
 _TABLE_BYTES = 2**30  # lookup tables above this size are not built
@@ -159,6 +159,7 @@ class Discriminator(nn.Module):
         return Network(self.highway.weight, self.embedding.weight, *head, tuple(weights), tuple(biases))
 
     @torch.no_grad()
+    @full_precision()
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits (B,) of sequences (B, T), without dropout and gradient.
 
@@ -341,6 +342,7 @@ class DiscriminatorTrainer:
     def __post_init__(self) -> None:
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=self.discriminator.config.learning_rate, fused=True)
 
+    @full_precision()
     def fit(self, real: Tensor, generated: Tensor, num_epochs: int, rng: torch.Generator) -> dict[str, float]:
         """`num_epochs` passes over real (M, T) and generated (M', T) sequences, shuffled together.
 

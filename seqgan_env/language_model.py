@@ -19,6 +19,7 @@ from seqgan_env.fast_routes import has_own_hooks, is_as_made, keeps_methods
 from seqgan_env.native.lstm import NativeLSTM
 from seqgan_env.native.recurrence import lstm_states
 from seqgan_env.native.softmax import NativeSoftmax
+from seqgan_env.rowwise import full_precision
 from seqgan_env.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
 from seqgan_env.streams import uniforms
 from seqgan_env.types import TokenSpec
@@ -68,6 +69,7 @@ class LanguageModel(nn.Module, ABC):
         return self.complete(empty, empty.new_zeros(num), rng, temperature)
 
     @torch.no_grad()
+    @full_precision()
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator, temperature: float = 1.0) -> Tensor:
         """Finished sequences (B, T) that begin with the prefixes `tokens` (B, T), `lengths` (B,); see `RolloutPolicy`."""
         tokens = tokens.clone()
@@ -95,6 +97,7 @@ class LanguageModel(nn.Module, ABC):
         return logits
 
     @torch.no_grad()
+    @full_precision()
     def token_log_probs(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
         """log p(y_t | y_1..y_{t-1}), (B, T), in nats; 0 behind the end. Without gradient."""
         log_probs = torch.zeros(tokens.shape, device=self.device, dtype=self.output.weight.dtype)
@@ -209,12 +212,14 @@ class LSTMLanguageModel(LanguageModel):
         return model
 
     @torch.no_grad()
+    @full_precision()
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator, temperature: float = 1.0) -> Tensor:
         if not (self.carries_state() and keeps_methods(self, LSTMLanguageModel, "sampler", "_bias") and self._has_kernels()):
             return super().complete(tokens, lengths, rng, temperature)
         return self._kernels(temperature).complete(tokens, lengths, uniforms(rng, len(tokens), self.spec.seq_len))
 
     @torch.no_grad()
+    @full_precision()
     def token_log_probs(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
         own = keeps_methods(self, LSTMLanguageModel, "hidden_states", "inputs", "_predictions", "_bias")
         if not (own and self._has_kernels()):

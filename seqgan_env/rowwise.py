@@ -6,14 +6,28 @@ rounds otherwise. Both are the same again for numbers of rows that are whole vec
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 _ROWS = 16  # from which on products of all sizes are alike; measured over sizes 1 to 1024, kinds of numbers and threads
+_DEVICES = ("cpu", "cuda")
 _NUMBERS = 64  # as many as any processor works on at once
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Numbers keep their type, within `torch.autocast` too: what is computed does not depend on where it is asked for."""
+    if not any(map(torch.is_autocast_enabled, _DEVICES)):
+        yield
+        return
+    with ExitStack() as stack:
+        for device in _DEVICES:
+            stack.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 def in_whole_blocks(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:

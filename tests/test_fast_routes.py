@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import seqgan_env  # noqa: F401  (registers the ids)
+from agents.baselines import MLE
 from agents.mle import MaximumLikelihood
+from agents.sb3.agent import DQN, PPO
 from agents.sb3.encoding import PrefixReader
 from seqgan_env import native
 from seqgan_env.discriminator import PAPER_DISCRIMINATOR, Discriminator, DiscriminatorConfig, DiscriminatorTrainer
@@ -35,6 +37,7 @@ from seqgan_env.sampling import linear_weighted_nll
 from seqgan_env.scorers import OptimalScorer, OracleScorer
 from seqgan_env.tasks.oracle import OracleSettings, OracleTask
 from seqgan_env.types import TokenSpec
+from seqgan_env.vector_env import TokenVectorEnv
 
 from .conftest import EOS, random_model, rng
 
@@ -82,7 +85,7 @@ every_optimizer = pytest.mark.parametrize(("name", "form"), FORMS)
 def made(name: str, form: str, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     if name == "Muon":  # is for matrices alone
         parameters = [parameter for parameter in parameters if parameter.ndim == 2]
-    arguments = {} if form == "plain" else {form: True}
+    arguments: dict[str, Any] = {} if form == "plain" else {form: True}
     return OPTIMIZERS[name](parameters, lr=1e-2, **arguments)  # type: ignore[call-arg]
 
 
@@ -245,18 +248,18 @@ def with_another_layer(model: Discriminator) -> None:
 
 def with_weight_norm(model: Discriminator) -> None:
     nn.utils.parametrizations.weight_norm(model.highway)
-    model.highway.parametrizations.weight.original0.data *= 2  # type: ignore[union-attr, operator, index]
+    model.highway.parametrizations.weight.original0.data *= 2  # type: ignore[union-attr, operator]
 
 
 def with_an_old_weight_norm(model: Discriminator) -> None:
     with pytest.warns(FutureWarning):
         nn.utils.weight_norm(model.highway)
-    model.highway.weight_g.data *= 2
+    model.highway.get_parameter("weight_g").data *= 2
 
 
 def with_a_patched_layer(model: Discriminator) -> None:
     layer = model.convolutions[0]
-    layer.forward = lambda x: 2 * nn.Conv1d.forward(layer, x)  # type: ignore[assignment, arg-type]
+    layer.forward = lambda x: 2 * nn.Conv1d.forward(layer, x)  # type: ignore[arg-type]
 
 
 def with_strides(model: Discriminator) -> None:
@@ -300,7 +303,8 @@ def test_what_is_changed_in_a_discriminator_counts_on_every_route(
 
 @needs_kernels
 def test_hooks_for_all_modules_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, called = discriminator(), []
+    called: list[nn.Module] = []
+    model = discriminator()
     handle = nn.modules.module.register_module_forward_hook(lambda module, given, result: called.append(module))
     try:
         model.logits(real_and_generated(2)[0])
@@ -427,12 +431,13 @@ def fewer_parameters(trainer: DiscriminatorTrainer) -> None:
 
 
 def two_groups(trainer: DiscriminatorTrainer) -> None:
+    others: list[Any]
     first, *others = trainer.discriminator.parameters()
     trainer.optimizer = torch.optim.Adam([{"params": [first], "lr": 1e-1}, {"params": others}], lr=3e-3)
 
 
 def decoupled(trainer: DiscriminatorTrainer) -> None:
-    trainer.optimizer = torch.optim.AdamW(trainer.discriminator.parameters(), lr=3e-3)  # type: ignore[assignment]
+    trainer.optimizer = torch.optim.AdamW(trainer.discriminator.parameters(), lr=3e-3)
 
 
 def of_doubles(trainer: DiscriminatorTrainer) -> None:
@@ -550,7 +555,7 @@ REFUSED = {
 def test_kernels_refuse_memory_that_is_not_as_they_read_it(case: str) -> None:
     call, error, message = REFUSED[case]
     with pytest.raises(error, match=message):
-        call()  # type: ignore[no-untyped-call]
+        call()
 
 
 @needs_kernels
@@ -574,7 +579,12 @@ def test_only_plain_tensors_are_for_the_kernels() -> None:
     others = [x.double(), x.to("meta"), x.to_sparse(), x.as_subclass(Marked), x.int()]
     assert not any(native.usable(other) for other in others)
     seen: list[bool] = []
-    torch.func.vmap(lambda row: seen.append(native.usable(row)) or row)(torch.ones(2, 2))
+
+    def look(row: Tensor) -> Tensor:
+        seen.append(native.usable(row))
+        return row
+
+    torch.func.vmap(look)(torch.ones(2, 2))
     assert seen == [False]
 
 
@@ -679,7 +689,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 def episode(**settings: Any) -> list[float]:
     """What some episodes pay in an environment that learns in between."""
-    sizes = {"num_real": 60, "num_held_out": 20, "num_rollouts": 2}
+    sizes: dict[str, Any] = {"num_real": 60, "num_held_out": 20, "num_rollouts": 2}
     if settings.get("source") not in CONTROLS:
         sizes |= {"warm_up": 2, "d_interval": 2}
     env = gym.make("SeqGAN/Oracle-v0", **sizes, **settings)
@@ -736,3 +746,56 @@ def test_models_are_the_same_under_any_default_number_type() -> None:
         with default_dtype(torch.float64):
             given = make().state_dict()
         assert all(torch.equal(given[name], value) for name, value in expected.items())
+
+
+@both_routes
+def test_autocast_changes_no_reward_no_draw_and_no_training(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
+    policy, (real, generated) = random_model(EOS), real_and_generated(40)
+
+    def everything() -> list[Tensor]:
+        model = discriminator()
+        scores = [model.score(real), policy.token_log_probs(real), policy.sample(30, rng(1))]
+        return [*scores, *trained(DiscriminatorTrainer(model), 1)]
+
+    expected = everything()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(torch.equal(given, value) for given, value in zip(everything(), expected, strict=True))
+        loss = policy.weighted_nll(generated, torch.ones(generated.shape))
+        logits = discriminator()(real)
+    (loss + logits.sum()).backward()
+    torch.testing.assert_close(logits.float(), discriminator()(real), atol=0.05, rtol=0.05)
+
+
+def updates(kind: Callable[..., Any]) -> tuple[list[dict[str, float]], Tensor]:
+    """What an agent reports of its pre-training and two updates, and the state of the global generator behind its making."""
+    task = OracleTask(OracleSettings(vocab_size=12, seq_len=4, num_real=50, num_held_out=10, num_eval=10))
+    agent = kind(TokenVectorEnv(8, build_rewards(task)))
+    state = torch.get_rng_state()
+    return [agent.pretrain(task.real_sequences, 1), agent.update(), agent.update()], state
+
+
+@pytest.mark.parametrize("kind", [MLE, PPO, DQN])
+def test_agents_know_neither_the_default_number_type_nor_the_global_generator(kind: Callable[..., Any]) -> None:
+    before = torch.get_rng_state()
+    expected, state = updates(kind)
+    assert torch.equal(state, before)
+    with default_dtype(torch.float64):
+        assert str(updates(kind)[0]) == str(expected)  # as text, for not a number is not itself
+        assert torch.get_default_dtype() == torch.float64
+
+
+@both_routes
+@pytest.mark.slow
+@pytest.mark.parametrize("num_threads", [2, 3])
+def test_a_score_depends_on_the_batch_with_no_number_of_threads(
+    num_threads: int, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
+    tokens = torch.randint(300, (300, 20), generator=rng(1))
+    torch.set_num_threads(num_threads)
+    try:
+        for config in (SMALL, HALF, DiscriminatorConfig(), PAPER_DISCRIMINATOR):
+            scored_in_parts(Discriminator.initialised(TokenSpec(300, 20), rng(), config).score, tokens)
+    finally:
+        torch.set_num_threads(1)

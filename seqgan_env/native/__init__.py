@@ -81,8 +81,11 @@ def built_from() -> str:
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether the kernels are there, wanted, and made for these tensors: plain float32 on the CPU, with memory of their own."""
-    return all(map(_is_plain, tensors)) and available()
+    """Whether the kernels are there, wanted, and made for these tensors: plain float32 on the CPU, with memory of their own.
+
+    Not within `torch.autocast` on the CPU, where a user wants other numbers than float32.
+    """
+    return all(map(_is_plain, tensors)) and not torch.is_autocast_enabled("cpu") and available()
 
 
 def _is_plain(tensor: Tensor) -> bool:
