@@ -282,6 +282,8 @@ class Discriminator(nn.Module):
         return logits.squeeze(1)
 
     def _features_by_tables(self, tokens: Tensor) -> Tensor:
+        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) <= self.spec.vocab_size:
+            raise IndexError("a token is outside the vocabulary")  # and would be read as another one, at another tap
         biases = self._weights()[1]
         features = []
         for width, table, bias in zip(self._bank.widths, self._tables, biases, strict=True):

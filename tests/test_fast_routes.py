@@ -317,7 +317,8 @@ def test_hooks_for_all_modules_are_called(monkeypatch: pytest.MonkeyPatch) -> No
 @needs_kernels
 def test_hooks_on_gradients_are_called() -> None:
     for register in ("register_hook", "register_post_accumulate_grad_hook"):
-        trainer, called = DiscriminatorTrainer(discriminator()), []
+        called: list[Tensor] = []
+        trainer = DiscriminatorTrainer(discriminator())
         getattr(trainer.discriminator.highway.bias, register)(called.append)
         trained(trainer, 1)
         assert len(called) == 2, register
@@ -431,9 +432,9 @@ def fewer_parameters(trainer: DiscriminatorTrainer) -> None:
 
 
 def two_groups(trainer: DiscriminatorTrainer) -> None:
-    others: list[Any]
     first, *others = trainer.discriminator.parameters()
-    trainer.optimizer = torch.optim.Adam([{"params": [first], "lr": 1e-1}, {"params": others}], lr=3e-3)
+    groups: list[dict[str, Any]] = [{"params": [first], "lr": 1e-1}, {"params": others}]
+    trainer.optimizer = torch.optim.Adam(groups, lr=3e-3)
 
 
 def decoupled(trainer: DiscriminatorTrainer) -> None:
@@ -526,6 +527,16 @@ def test_the_kernels_train_where_they_may() -> None:
         slow = DiscriminatorTrainer(discriminator())
         assert slow._network_for_kernels() is None
         assert_close(fast, trained(slow))
+
+
+@both_routes
+@pytest.mark.parametrize("token", [-1, EOS.vocab_size + 1, 99])
+def test_tables_are_never_read_beside_their_rows(token: int, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
+    tokens = real_and_generated(20)[0]
+    tokens[3, 2] = token
+    with pytest.raises(IndexError):
+        discriminator().score(tokens)
 
 
 # Kernels read memory: what they are given is checked, under `python -O` too.
