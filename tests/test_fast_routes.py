@@ -413,6 +413,12 @@ def half_trained(trainer: DiscriminatorTrainer) -> None:
     model.highway.bias.requires_grad_(True)
 
 
+def steps_apart(trainer: DiscriminatorTrainer) -> None:
+    """The same some steps later, all parameters trained, but not for as many steps."""
+    half_trained(trainer)
+    trainer.fit(*real_and_generated(64), 1, rng(10))
+
+
 def frozen_late(trainer: DiscriminatorTrainer) -> None:
     trainer.fit(*real_and_generated(64), 1, rng(9))
     trainer.discriminator.highway.bias.requires_grad_(False)
@@ -462,6 +468,7 @@ DECLINED = {
     "two groups": two_groups,
     "AdamW": decoupled,
     "half trained": half_trained,
+    "steps apart": steps_apart,
     "frozen late": frozen_late,
     "doubles": of_doubles,
     "strides": strided,
