@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.reinforce import Reinforce
+from seqgan_env.building import undisturbed
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
@@ -31,7 +32,8 @@ class Uniform:
         seed: unused; nothing is initialised at random.
         """
         unwrapped: TokenVectorEnv = env.unwrapped
-        self.policy = LSTMLanguageModel(unwrapped.task.spec, embedding_dim=1, hidden_dim=1).to(unwrapped.rewards.device)
+        with undisturbed():
+            self.policy = LSTMLanguageModel(unwrapped.task.spec, embedding_dim=1, hidden_dim=1).to(unwrapped.rewards.device)
         nn.init.zeros_(self.policy.output.weight)
         nn.init.zeros_(self.policy.output.bias)
 
@@ -199,12 +201,12 @@ class ScheduledSampling(MLE):
         """
         real = self.policy.inputs(tokens)
         read = real.clone()
-        keeps = torch.rand(tokens.shape, generator=self.rng, device=tokens.device) < self.share_real
+        keeps = torch.rand(tokens.shape, generator=self.rng, dtype=torch.float32, device=tokens.device) < self.share_real
         state = self.policy.start(len(tokens))
         sampler = self.policy.sampler(masked=True)
         for t in range(tokens.shape[1] - 1):
             hidden, state = self.policy.advance(state, read[:, t])
-            drawn = sampler(hidden, torch.rand(len(tokens), generator=self.rng, device=tokens.device))
+            drawn = sampler(hidden, torch.rand(len(tokens), generator=self.rng, dtype=torch.float32, device=tokens.device))
             read[:, t + 1] = torch.where(keeps[:, t], real[:, t + 1], drawn)
         return read
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from seqgan_env.building import undisturbed
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
@@ -77,7 +78,8 @@ class Reinforce:
             kl_weight,
             max_grad_norm,
         )
-        self.value_head = nn.Linear(self.policy.output.in_features, 1).to(device)
+        with undisturbed():
+            self.value_head = nn.Linear(self.policy.output.in_features, 1, dtype=torch.float32).to(device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
         self.parameters = [p for p in (*self.policy.parameters(), *self.value_head.parameters()) if p.requires_grad]

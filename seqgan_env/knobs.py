@@ -215,7 +215,7 @@ class MixturePolicy:
 
     def _log_shares(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """log w_k p_k of the prefixes, (K, B); log w_k of the empty one, and of one that no policy can have written."""
-        prior = torch.tensor(self.weights, device=tokens.device).log().unsqueeze(1).expand(-1, len(tokens))
+        prior = torch.tensor(self.weights, dtype=torch.float32, device=tokens.device).log().unsqueeze(1).expand(-1, len(tokens))
         if not bool(lengths.any()):
             return prior
         joint = self._log_joint(tokens)

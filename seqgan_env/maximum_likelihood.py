@@ -59,7 +59,7 @@ class MaximumLikelihood:
         Returns:
             `mle_loss`, the mean over the last epoch, in nats per token.
         """
-        total = zero = torch.zeros((), device=self.policy.device)
+        total = zero = torch.zeros((), dtype=torch.float32, device=self.policy.device)
         for _ in range(num_epochs):
             order = torch.randperm(len(sequences), generator=self.rng).to(sequences.device)
             total = sum((self._step(sequences[rows], read) for rows in order.split(self.batch_size)), zero)

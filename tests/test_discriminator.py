@@ -30,7 +30,7 @@ def discriminator(spec: TokenSpec = EOS, **settings: str) -> Discriminator:
 
 def test_scoring_by_tables_is_the_convolution() -> None:
     model, tokens = discriminator(), random_model(EOS).sample(300, rng())
-    assert model._tables_pay(len(tokens))
+    assert model._has_tables()
     plain = model(tokens).detach()
     torch.testing.assert_close(model.logits(tokens), plain, atol=1e-5, rtol=1e-5)
 
