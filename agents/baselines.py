@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.reinforce import Reinforce
+from seqgan_env.building import undisturbed
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
@@ -31,7 +32,8 @@ class Uniform:
         seed: unused; nothing is initialised at random.
         """
         unwrapped: TokenVectorEnv = env.unwrapped
-        self.policy = LSTMLanguageModel(unwrapped.task.spec, embedding_dim=1, hidden_dim=1).to(unwrapped.rewards.device)
+        with undisturbed():
+            self.policy = LSTMLanguageModel(unwrapped.task.spec, embedding_dim=1, hidden_dim=1).to(unwrapped.rewards.device)
         nn.init.zeros_(self.policy.output.weight)
         nn.init.zeros_(self.policy.output.bias)
 
@@ -66,7 +68,7 @@ class MLE:
         env: says what is written, and where the policy lives.
         policy: language model to train; a new LSTM if not given.
         seed: of the new LSTM and of the order of sequences.
-        mle_learning_rate: of the first epoch.
+        mle_learning_rate: of the first epoch; chosen for the LSTM, other policies want a smaller one.
         mle_batch_size: sequences per step.
         mle_learning_rate_decay: what that rate is multiplied by after every epoch; 1 is the paper's.
         mle_weight_decay: of AdamW; 0 is the paper's Adam.
@@ -140,7 +142,7 @@ class ScheduledSampling(MLE):
         steepness: of the schedule: k of the first (default 10), the multiple of the slope of the second (default 1).
         schedule_epochs: over which the schedule runs; then it stays at its end. In a run it is `mle_epochs` unless given.
         least_real: below which the share of real words never falls.
-        mle_learning_rate: of the first epoch.
+        mle_learning_rate: of the first epoch; chosen for the LSTM, other policies want a smaller one.
         mle_batch_size: sequences per step.
         mle_learning_rate_decay: what that rate is multiplied by after every epoch; 1 is the paper's.
         mle_weight_decay: of AdamW; 0 is the paper's Adam.

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from seqgan_env.building import building
+from seqgan_env.building import undisturbed
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
@@ -58,7 +58,7 @@ class Reinforce:
         entropy_weight: of the entropy bonus, per token.
         kl_weight: of the penalty KL(policy || pre-trained policy), per token.
         max_grad_norm: gradients are scaled down to this norm.
-        mle_learning_rate: of the first epoch of pre-training.
+        mle_learning_rate: of the first epoch of pre-training; chosen for the LSTM, other policies want a smaller one.
         mle_batch_size: sequences per step of pre-training.
         mle_learning_rate_decay: what that rate is multiplied by after every epoch; 1 is the paper's.
         mle_weight_decay: of AdamW in pre-training; 0 is the paper's Adam.
@@ -78,8 +78,8 @@ class Reinforce:
             kl_weight,
             max_grad_norm,
         )
-        with building():
-            self.value_head = nn.Linear(self.policy.output.in_features, 1).to(device)
+        with undisturbed():
+            self.value_head = nn.Linear(self.policy.output.in_features, 1, dtype=torch.float32).to(device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
         self.parameters = [p for p in (*self.policy.parameters(), *self.value_head.parameters()) if p.requires_grad]

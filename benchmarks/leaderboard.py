@@ -25,11 +25,24 @@ BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 def section(folders: Sequence[Path]) -> str:
     """A short table for every folder and kind of task, with what the score is.
 
+    The referee's board of an oracle task is left out where the exact divergences rank every row.
+
     Raises:
         ValueError: a folder has no results, or one is damaged.
     """
     boards = [(folder, Standings(read_all([folder]))) for folder in folders]
-    return "\n".join(_board(folder.resolve().name, standings, kind) for folder, standings in boards for kind in standings.kinds)
+    parts = []
+    for folder, standings in boards:
+        for kind in standings.kinds:
+            if kind != JUDGED or _is_needed(standings):
+                parts.append(_board(folder.resolve().name, standings, kind))
+    return "\n".join(parts)
+
+
+def _is_needed(standings: Standings) -> bool:
+    """Whether the referee's board has a row that the exact divergences cannot rank."""
+    ranked = {entry.label for entry in standings.entries(ORACLE) if entry.score is not None}
+    return any(entry.label not in ranked for entry in standings.entries(JUDGED))
 
 
 def replaced(text: str, section: str) -> str:

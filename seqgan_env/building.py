@@ -1,4 +1,4 @@
-"""Building modules without a trace in the state that torch shares among everybody in a process."""
+"""How models are built: nobody else's numbers change by it, and nobody's settings change the models."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import torch
 
 
 @contextmanager
-def building() -> Iterator[None]:
-    """Modules built inside are of float32 and can be trained, whatever the caller has set, and draw from nobody's generator.
+def undisturbed() -> Iterator[None]:
+    """Builds on the CPU, with parameters that can be trained; torch's global generator is left where it was.
 
-    torch's constructors draw from its global generator, take its default type, and make tensors that no loss may use within
-    `torch.inference_mode`. All three are as they were afterwards.
+    The constructors of `torch.nn` draw from that generator numbers which are overwritten by those of the model's own. In
+    `torch.inference_mode()` they would make parameters that can never be trained.
     """
-    default = torch.get_default_dtype()
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
-        torch.set_default_dtype(torch.float32)
-        try:
+    state = torch.get_rng_state()
+    try:
+        with torch.inference_mode(False), torch.device("cpu"):
             yield
-        finally:
-            torch.set_default_dtype(default)
+    finally:
+        torch.set_rng_state(state)

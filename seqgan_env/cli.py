@@ -299,10 +299,18 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         for name, estimate in task.estimates(agent.policy, rng).items():
             table.add_row(name, f"{estimate.value:.4f}", f"{estimate.low:.4f} to {estimate.high:.4f}")
     else:
-        for name, value in evaluate_task(agent.policy, task, arguments.seed, settings.device).items():
-            table.add_row(name, f"{value:.4f}", "")
+        metrics = evaluate_task(agent.policy, task, arguments.seed, settings.device)
+        for name in (name for name in metrics if not name.endswith("_error")):
+            table.add_row(name, f"{metrics[name]:.4f}", _interval(metrics[name], metrics.get(f"{name}_error")))
     Console().print(table)
     return 0
+
+
+def _interval(value: float, error: float | None) -> str:
+    """The 95 % interval of a mean with this standard error."""
+    if error is None or not math.isfinite(error):
+        return ""
+    return f"{value - 1.96 * error:.4f} to {value + 1.96 * error:.4f}"
 
 
 def _list(arguments: argparse.Namespace) -> int:

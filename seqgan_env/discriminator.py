@@ -16,18 +16,26 @@ from torch.autograd.graph import increment_version
 
 from seqgan_env import native
 from seqgan_env.budget import Budget
-from seqgan_env.building import building
-from seqgan_env.contents import contents
+from seqgan_env.building import undisturbed
 from seqgan_env.dense_network import pass_highway
+from seqgan_env.fast_routes import Snapshot, has_hooks, is_as_made, keeps_methods
 from seqgan_env.graphed_descent import Descent, GraphedDescent, can_be_recorded
-from seqgan_env.native.adam import is_plain_adam
-from seqgan_env.native.network import Dropout, Network, half_head_logits, head_logits, network_logits, train_step
+from seqgan_env.native import adam
+from seqgan_env.native.network import (
+    Dropout,
+    Network,
+    half_head_logits,
+    head_logits,
+    network_logits,
+    network_scores,
+    train_step,
+)
 from seqgan_env.native.pooling import FilterBank, make_tables, pool_tables, weight_taps
+from seqgan_env.rowwise import full_precision, in_whole_blocks, sigmoid
 from seqgan_env.types import TokenSpec
 
 _TABLE_BYTES = 2**30  # lookup tables above this size are not built
 _SEQUENCES_PER_CHUNK = 1024
-_COMPUTING = ("forward", "_head", "_output", "_features_by_tables")  # the methods that tables and kernels stand for
 
 
 @dataclass(frozen=True)
@@ -93,18 +101,20 @@ class Discriminator(nn.Module):
         if not sizes:
             raise ValueError(f"every filter width {config.widths} is longer than the sequence ({spec.seq_len} tokens)")
         num_features = sum(channels for _, channels in sizes)
-        with building():
-            self.embedding = nn.Embedding(spec.vocab_size + 1, config.embedding_dim)  # padding is a token like any other
-            self.convolutions = nn.ModuleList(nn.Conv1d(config.embedding_dim, channels, width) for width, channels in sizes)
-            self.highway = nn.Linear(num_features, 2 * num_features)  # transform and gate
-            self.output = nn.Linear(num_features, 1)
+        number, dim = torch.float32, config.embedding_dim
+        self.embedding = nn.Embedding(spec.vocab_size + 1, dim, dtype=number)  # padding is a token like any other
+        self.convolutions = nn.ModuleList(nn.Conv1d(dim, channels, width, dtype=number) for width, channels in sizes)
         self._bank = FilterBank(*(tuple(numbers) for numbers in zip(*sizes, strict=True)))
+        self.highway = nn.Linear(num_features, 2 * num_features, dtype=number)  # transform and gate
+        self.output = nn.Linear(num_features, 1, dtype=number)
         self._tables: list[Tensor] = []  # by torch, one for each filter
         self._table: Tensor | None = None  # by the compiled kernels, of all filters
         self._half_highway: tuple[Tensor, Tensor] | None = None  # its weight and bias in bfloat16, made with the tables
-        self._tables_of: tuple[int, bool] | None = None  # the contents of the parameters that made them, and whether kernels did
+        self._tables_of = Snapshot()  # the parameters from which they were made
+        self._built_for_kernels = False
 
     @classmethod
+    @undisturbed()
     def initialised(
         cls,
         spec: TokenSpec,
@@ -117,9 +127,8 @@ class Discriminator(nn.Module):
         with torch.no_grad():
             for parameter in model.parameters():
                 fan_in = parameter[0].numel() if parameter.ndim > 1 else 0
-                parameter.copy_(
-                    torch.randn(parameter.shape, generator=rng, dtype=torch.float32).clamp_(-2, 2) * (fan_in or torch.inf) ** -0.5
-                )
+                normal = torch.randn(parameter.shape, generator=rng, dtype=torch.float32)
+                parameter.copy_(normal.clamp_(-2, 2) * (fan_in or torch.inf) ** -0.5)
             model.highway.bias[len(model.highway.bias) // 2 :] = -2.0
         return model
 
@@ -129,24 +138,16 @@ class Discriminator(nn.Module):
 
     def forward(self, tokens: Tensor, dropout_rng: torch.Generator | None = None) -> Tensor:
         """Logits (B,) of sequences (B, T), with gradient. Features are dropped only if `dropout_rng` is given, in any mode."""
-        dropout, network = self._draw_dropout(dropout_rng), self._network()
-        if self.is_as_built() and native.usable(*network.parameters):
+        dropout = self._draw_dropout(dropout_rng)
+        network = self._network_for_kernels()
+        if network is not None:
             return network_logits(self._bank, network, tokens, dropout)
+        return self._forward_by_torch(tokens, dropout)
+
+    def _forward_by_torch(self, tokens: Tensor, dropout: Dropout | None = None) -> Tensor:
         embedded = self.embedding(tokens).transpose(1, 2)  # (B, E, T)
         features = torch.cat([F.relu(convolution(embedded).amax(2)) for convolution in self.convolutions], dim=1)
         return self._head(features, dropout)
-
-    def is_as_built(self) -> bool:
-        """True if this is the network that tables and kernels implement: no method or layer replaced, and no hooks.
-
-        A subclass that overrides `forward`, a layer of another class (a parametrized one is), or a hook takes torch's route.
-        """
-        kind = type(self)
-        own = all(getattr(kind, name) is getattr(Discriminator, name) for name in _COMPUTING)
-        layers = [self.embedding, self.highway, self.output, *self.convolutions]
-        kinds = [nn.Embedding, nn.Linear, nn.Linear, *[nn.Conv1d] * len(self.convolutions)]
-        same = all(type(layer) is expected for layer, expected in zip(layers, kinds, strict=True))
-        return own and same and not any(has_hooks(module) for module in self.modules())
 
     def _draw_dropout(self, rng: torch.Generator | None) -> Dropout | None:
         if rng is None or not self.config.dropout:
@@ -160,31 +161,74 @@ class Discriminator(nn.Module):
         return Network(self.highway.weight, self.embedding.weight, *head, tuple(weights), tuple(biases))
 
     @torch.no_grad()
+    @full_precision()
     def logits(self, tokens: Tensor) -> Tensor:
-        """Logits (B,) of sequences (B, T), by the fastest exact route; no dropout, no gradient."""
-        route = self._route_by_tables() if self.is_as_built() and self._has_tables() else self
+        """Logits (B,) of sequences (B, T), without dropout and gradient.
+
+        On a CPU a logit is a function of its sequence and the parameters alone, bit by bit: by which route it is computed is
+        decided by the size of the tables, never by the batch or by what was scored before. If something of the forward pass
+        is a user's own (a subclass, a hook, another layer), it is the one that scores.
+        """
+        route = self._scoring_route()
         return torch.cat([route(part) for part in tokens.split(_SEQUENCES_PER_CHUNK)])
 
     def score(self, tokens: Tensor) -> Tensor:
         """P(real) of sequences (B, T), or its logit: (B,)."""
         logits = self.logits(tokens)
-        return logits if self.score_as == "logit" else torch.sigmoid(logits)
+        return logits if self.score_as == "logit" else sigmoid(logits)
 
     def _head(self, features: Tensor, dropout: Dropout | None = None) -> Tensor:
         """Logits (B,) of features (B, F)."""
         features = pass_highway(self.highway(features), features)
         if dropout:
             features = features * dropout.scales(len(features))
-        return self._output(features)
+        logits: Tensor = self.output(features)
+        return logits.squeeze(1)
 
-    def _output(self, features: Tensor) -> Tensor:
-        return F.linear(features, self.output.weight, self.output.bias).squeeze(1)
+    # Who may stand in for the layers.
+
+    def _has_plain_layers(self) -> bool:
+        """Whether calling the layers computes what their classes say, with the filters that the fast routes know."""
+        filters = self._filters()
+        if (self._bank.widths, self._bank.channels) != (
+            tuple(convolution.kernel_size[0] for convolution in filters),
+            tuple(convolution.out_channels for convolution in filters),
+        ):
+            return False
+        embedding = is_as_made(self.embedding, nn.Embedding, **_PLAIN_EMBEDDING)
+        linear = all(is_as_made(layer, nn.Linear) and layer.bias is not None for layer in (self.highway, self.output))
+        convolutions = is_as_made(self.convolutions, nn.ModuleList)
+        return embedding and linear and convolutions and all(_is_plain_convolution(layer) for layer in filters)
+
+    def _is_plain(self) -> bool:
+        """Whether calling this discriminator computes the network that its class describes."""
+        own = keeps_methods(self, Discriminator, "forward", "_forward_by_torch", "_head", "_draw_dropout")
+        return own and not has_hooks(self) and self._has_plain_layers()
+
+    def _network_for_kernels(self) -> Network | None:
+        """The parameters, if the compiled kernels do with them what the layers would."""
+        if not (keeps_methods(self, Discriminator, "_head") and self._has_plain_layers()):
+            return None
+        network = self._network()
+        return network if _fits_kernels(network) else None
+
+    def _scoring_route(self) -> Callable[[Tensor], Tensor]:
+        """Logits (B,) of sequences (B, T)."""
+        if not self._is_plain():
+            return self
+        network = self._network()
+        for_kernels = _fits_kernels(network)
+        if self._has_tables():
+            self._refresh_tables(network, for_kernels)
+            return functools.partial(self._logits_by_kernels, network) if for_kernels else self._logits_by_torch
+        if for_kernels:
+            return functools.partial(network_scores, self._bank, network)
+        return functools.partial(in_whole_blocks, self._forward_by_torch)
 
     # A convolution over embedded tokens is a sum of one table row per tap: conv(Y)[t] = sum_k (E W_k)[y_{t+k}]. The tables of a
     # fixed discriminator are built once; scoring then gathers and adds, which is several times faster than convolving.
 
     def _has_tables(self) -> bool:
-        """Whether it is scored by tables: a question of its size alone, so that a score never depends on who asked before."""
         size = sum(self._bank.row_sizes) * (self.spec.vocab_size + 1) * 4
         return self.device.type == "cpu" and size <= _TABLE_BYTES
 
@@ -195,10 +239,24 @@ class Discriminator(nn.Module):
         filters = self._filters()
         return [c.weight for c in filters], [c.bias for c in filters if c.bias is not None]
 
-    def _build_tables(self) -> None:
-        if self.config.bfloat16_highway and _multiplies_bfloat16():
+    def _has_half_highway(self) -> bool:
+        return self.config.bfloat16_highway and _multiplies_bfloat16()
+
+    def _refresh_tables(self, network: Network, for_kernels: bool) -> None:
+        """Makes the tables those of the present parameters; those that are not asked about are read when they are used."""
+        highway = [network.highway, network.highway_bias] if self._has_half_highway() else []
+        tabulated = [network.embedding, *network.weights, *highway]
+        if for_kernels == self._built_for_kernels and self._tables_of.matches(tabulated):
+            return
+        self._build_tables(for_kernels)
+        self._tables_of.take(tabulated)
+        self._built_for_kernels = for_kernels
+
+    def _build_tables(self, for_kernels: bool) -> None:
+        self._half_highway = None
+        if self._has_half_highway():
             self._half_highway = self.highway.weight.to(torch.bfloat16), self.highway.bias.to(torch.bfloat16)
-        if native.usable(*self.parameters()):
+        if for_kernels:
             rows = weight_taps(self._bank, self._weights()[0])
             self._table = make_tables(self._bank, self.embedding.weight, rows, self._table)
             return
@@ -207,46 +265,55 @@ class Discriminator(nn.Module):
             taps = convolution.weight.permute(2, 1, 0)  # (width, E, C)
             self._tables.append(torch.matmul(self.embedding.weight, taps).flatten(0, 1).contiguous())  # (width * (V + 1), C)
 
-    def _route_by_tables(self) -> Callable[[Tensor], Tensor]:
-        """Logits (B,) of sequences (B, T) by tables of the present parameters."""
-        made_from = contents(self.parameters()), native.usable(*self.parameters())
-        if self._tables_of != made_from:
-            self._build_tables()
-            self._tables_of = made_from
-        return self._logits_by_kernels if native.usable(*self.parameters()) else self._logits_by_torch
-
-    def _logits_by_kernels(self, tokens: Tensor) -> Tensor:
-        assert self._table is not None
-        network = self._network()
+    def _logits_by_kernels(self, network: Network, tokens: Tensor) -> Tensor:
+        if self._table is None:
+            raise RuntimeError("no tables have been built for the kernels")
         features = pool_tables(self._bank, tokens, self._table, torch.cat(network.biases), len(network.embedding))
         if self._half_highway is None:
             return head_logits(features, network)
         return half_head_logits(features, *self._half_highway, network.output, network.output_bias)
 
     def _logits_by_torch(self, tokens: Tensor) -> Tensor:
-        features = self._features_by_tables(tokens)
+        return in_whole_blocks(self._head_of_tables, self._features_by_tables(tokens))
+
+    def _head_of_tables(self, features: Tensor) -> Tensor:
         if self._half_highway is None:
             return self._head(features)
-        z = F.linear(features.to(torch.bfloat16), *self._half_highway).to(torch.float32)
-        return self._output(pass_highway(z, features))
+        z = F.linear(features.to(torch.bfloat16), *self._half_highway).to(features.dtype)
+        logits: Tensor = self.output(pass_highway(z, features))
+        return logits.squeeze(1)
 
     def _features_by_tables(self, tokens: Tensor) -> Tensor:
+        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) <= self.spec.vocab_size:
+            raise IndexError("a token is outside the vocabulary")  # and would be read as another one, at another tap
+        biases = self._weights()[1]
         features = []
-        for convolution, table in zip(self._filters(), self._tables, strict=True):
-            width = convolution.kernel_size[0]
+        for width, table, bias in zip(self._bank.widths, self._tables, biases, strict=True):
             offsets = torch.arange(width, device=tokens.device) * (self.spec.vocab_size + 1)
             windows = tokens.unfold(1, width, 1) + offsets  # (B, T - width + 1, width)
             sums = F.embedding_bag(windows.flatten(0, 1), table, mode="sum")
             pooled = sums.view(*windows.shape[:2], -1).amax(1)  # max over time
-            assert convolution.bias is not None
-            features.append(F.relu(pooled + convolution.bias))
+            features.append(F.relu(pooled + bias))
         return torch.cat(features, dim=1)
 
 
-def has_hooks(module: nn.Module) -> bool:
-    """Whether calling a module does more than its `forward`, or its gradient more than autograd's."""
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(getattr(module, kind) for kind in kinds)
+_PLAIN_EMBEDDING: dict[str, object] = {"max_norm": None, "padding_idx": None, "scale_grad_by_freq": False, "sparse": False}
+_PLAIN_CONVOLUTION: dict[str, object] = {
+    "stride": (1,),
+    "padding": (0,),
+    "dilation": (1,),
+    "groups": 1,
+    "padding_mode": "zeros",
+}
+
+
+def _is_plain_convolution(layer: nn.Conv1d) -> bool:
+    return is_as_made(layer, nn.Conv1d, **_PLAIN_CONVOLUTION) and layer.bias is not None
+
+
+def _fits_kernels(network: Network) -> bool:
+    """Whether the memory of the parameters is as the kernels read it."""
+    return native.usable(*network.parameters) and all(parameter.is_contiguous() for parameter in network.parameters)
 
 
 @functools.cache
@@ -275,6 +342,7 @@ class DiscriminatorTrainer:
     def __post_init__(self) -> None:
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=self.discriminator.config.learning_rate, fused=True)
 
+    @full_precision()
     def fit(self, real: Tensor, generated: Tensor, num_epochs: int, rng: torch.Generator) -> dict[str, float]:
         """`num_epochs` passes over real (M, T) and generated (M', T) sequences, shuffled together.
 
@@ -282,10 +350,12 @@ class DiscriminatorTrainer:
             `loss`, the mean logistic loss of the last epoch without the penalty, in nats per sequence.
         """
         tokens = torch.cat([real, generated])
-        labels = (torch.arange(len(tokens), device=tokens.device) < len(real)).to(torch.float32)
+        labels = (torch.arange(len(tokens), device=tokens.device) < len(real)).to(self.discriminator.output.weight.dtype)
         loss = zero = torch.zeros((), dtype=torch.float64, device=tokens.device)
+        step = functools.partial(self._step, self._network_for_kernels())  # by kernels there are no hooks that could change it
         graphed = self._descent_by_graph()
-        step = self._step if graphed is None else functools.partial(self._step_by_graph, graphed)
+        if graphed is not None:
+            step = functools.partial(self._step_by_graph, graphed)
         for _ in range(num_epochs):
             order = torch.randperm(len(tokens), generator=rng, device=rng.device).to(tokens.device)
             batches = order.split(self.discriminator.config.batch_size)
@@ -293,25 +363,23 @@ class DiscriminatorTrainer:
         self.budget.sequences_trained += num_epochs * len(tokens)
         return {"loss": float(loss) / len(tokens) if num_epochs else float("nan")}
 
-    def _step(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
+    def _step(self, network: Network | None, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """One step; the mean loss of the batch before it, in nats, as a number that still lies on the device."""
         discriminator, l2 = self.discriminator, self.discriminator.config.l2
-        network = discriminator._network()
-        if self._is_for_kernels(network):
+        if network is not None:
             dropout = discriminator._draw_dropout(rng)
             loss = train_step(discriminator._bank, network, self.optimizer, tokens, labels, dropout, l2)
         else:
             loss = self._step_by_torch(tokens, labels, rng)
-        increment_version(self.optimizer.param_groups[0]["params"])  # neither route does, and autograd wants to know
+        increment_version(list(discriminator.parameters()))  # for autograd's checks; neither route does it
         return loss.double()
 
-    def _is_for_kernels(self, network: Network) -> bool:
-        """True if model, optimizer and trainable parameters are what the kernels implement."""
-        return (
-            self.discriminator.is_as_built()
-            and native.usable(*network.parameters)
-            and is_plain_adam(self.optimizer, network.parameters)
-        )
+    def _network_for_kernels(self) -> Network | None:
+        """The parameters, if the kernels do with them what the network and the optimizer would; all of them are trained."""
+        network = self.discriminator._network_for_kernels() if self.discriminator._is_plain() else None
+        if network is None or len(network.parameters) != len(list(self.discriminator.parameters())):
+            return None
+        return None if adam.objection(self.optimizer, network.parameters) else network
 
     def _step_by_torch(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         output, l2 = self.discriminator.output, self.discriminator.config.l2
@@ -324,8 +392,11 @@ class DiscriminatorTrainer:
 
     def _descent_by_graph(self) -> GraphedDescent | None:
         """What replays the step on a GPU, anew if its recordings no longer hold; None where nothing can."""
-        model, network = self.discriminator, self.discriminator._network()
-        if not (self.graphs and model.is_as_built() and can_be_recorded(network, self.optimizer)):
+        model = self.discriminator
+        if not (self.graphs and model.device.type == "cuda" and model._is_plain()):
+            return None
+        network = model._network()
+        if not can_be_recorded(network, self.optimizer):
             return None
         descent = Descent(model._bank, model.spec.seq_len, model.config.dropout, model.config.l2)
         if self._graphed is None or not self._graphed.still_holds(descent, network, self.optimizer):
@@ -334,7 +405,7 @@ class DiscriminatorTrainer:
 
     def _step_by_graph(self, graphed: GraphedDescent, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         loss = graphed(tokens, labels, self.discriminator._draw_dropout(rng))
-        increment_version(self.optimizer.param_groups[0]["params"])
+        increment_version(list(self.discriminator.parameters()))
         return loss.double()
 
 

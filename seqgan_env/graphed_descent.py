@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seqgan_env.cuda_graphs import GraphedStep
 from seqgan_env.dense_network import FilterProduct, dense_logits
-from seqgan_env.native.adam import is_plain_adam
+from seqgan_env.native.adam import objection_to_training
 from seqgan_env.native.network import Dropout, Network
 from seqgan_env.native.pooling import FilterBank
 
@@ -94,7 +94,7 @@ class GraphedDescent:
 def can_be_recorded(network: Network, optimizer: torch.optim.Optimizer) -> bool:
     """True if all is on a GPU in float32, and the optimizer is Adam, of just these parameters, and nothing else."""
     fitting = all(p.device.type == "cuda" and p.dtype == torch.float32 for p in network.parameters)
-    return fitting and not torch.is_autocast_enabled("cuda") and is_plain_adam(optimizer, network.parameters)
+    return fitting and not objection_to_training(optimizer, network.parameters)
 
 
 def _held(descent: Descent, network: Network, optimizer: torch.optim.Adam) -> Hashable:

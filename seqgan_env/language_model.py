@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_env import native
-from seqgan_env.building import building
+from seqgan_env.building import undisturbed
+from seqgan_env.fast_routes import has_own_hooks, is_as_made, keeps_methods
 from seqgan_env.native.lstm import NativeLSTM
 from seqgan_env.native.recurrence import lstm_states
 from seqgan_env.native.softmax import NativeSoftmax
+from seqgan_env.rowwise import full_precision
 from seqgan_env.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
 from seqgan_env.streams import uniforms
 from seqgan_env.types import TokenSpec
@@ -31,7 +33,7 @@ class LanguageModel(nn.Module, ABC):
     they stand, they encode the prefix anew for every token.
     """
 
-    output: nn.Linear  # (H,) -> (V,)
+    output: nn.Linear  # (H,) -> (V,), with a bias; it is read, not called
 
     def __init__(self, spec: TokenSpec) -> None:
         super().__init__()
@@ -67,6 +69,7 @@ class LanguageModel(nn.Module, ABC):
         return self.complete(empty, empty.new_zeros(num), rng, temperature)
 
     @torch.no_grad()
+    @full_precision()
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator, temperature: float = 1.0) -> Tensor:
         """Finished sequences (B, T) that begin with the prefixes `tokens` (B, T), `lengths` (B,); see `RolloutPolicy`."""
         tokens = tokens.clone()
@@ -94,9 +97,10 @@ class LanguageModel(nn.Module, ABC):
         return logits
 
     @torch.no_grad()
+    @full_precision()
     def token_log_probs(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
         """log p(y_t | y_1..y_{t-1}), (B, T), in nats; 0 behind the end. Without gradient."""
-        log_probs = torch.zeros(tokens.shape, dtype=self.output.weight.dtype, device=self.device)
+        log_probs = torch.zeros(tokens.shape, device=self.device, dtype=self.output.weight.dtype)
         for rows in torch.arange(len(tokens), device=self.device).split(4096):
             for positions, written, hidden, bias in self._predictions(tokens[rows]):
                 targets = tokens[rows][:, positions][written]
@@ -132,6 +136,7 @@ class LanguageModel(nn.Module, ABC):
     def _predictions(self, tokens: Tensor, inputs: Tensor | None = None) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
         """Parts of the sequence that share an output bias: positions, which of them are written (B, P), their hidden states
         (R, H) and the bias (V,)."""
+        self._check_output()
         hidden = self.hidden_states(self.inputs(tokens) if inputs is None else inputs)
         cut = self.spec.min_length
         for positions, masked in ((slice(0, cut), True), (slice(cut, self.spec.seq_len), False)):
@@ -149,7 +154,17 @@ class LanguageModel(nn.Module, ABC):
 
     def sampler(self, temperature: float = 1.0, masked: bool = False) -> SoftmaxSampler:
         """Draws next tokens from hidden states; never the end if `masked`."""
+        self._check_output()
         return SoftmaxSampler(self.output.weight / temperature, self._bias(masked) / temperature)
+
+    def _check_output(self) -> None:
+        """Raises a TypeError if `output` does more than multiply with its weight and add its bias, for no route would do it."""
+        plain = isinstance(self.output, nn.Linear) and keeps_methods(self.output, nn.Linear, "forward")
+        if not plain or self.output.bias is None or has_own_hooks(self.output):
+            raise TypeError(
+                f"the output layer of {type(self).__name__} is a {type(self.output).__name__} with a forward of its own, "
+                "hooks, or no bias; allowed is a torch.nn.Linear with a bias, which is read and not called"
+            )
 
 
 def _at(written: Tensor, values: Tensor) -> Tensor:
@@ -165,18 +180,27 @@ def _draw_where(active: Tensor, sampler: SoftmaxSampler, hidden: Tensor, uniform
     return torch.where(active, sampler(hidden, uniform), tokens)  # which rows are active is never asked of the device
 
 
+_ONE_LAYER: dict[str, object] = {
+    "num_layers": 1,
+    "bidirectional": False,
+    "proj_size": 0,
+    "bias": True,
+    "batch_first": True,
+}
+
+
 class LSTMLanguageModel(LanguageModel):
     """The paper's generator, and its oracle: embedding, one LSTM layer, softmax; zero initial state, start token 0."""
 
     def __init__(self, spec: TokenSpec, embedding_dim: int = 32, hidden_dim: int = 32) -> None:
         super().__init__(spec)
-        with building():
-            self.embedding = nn.Embedding(spec.vocab_size, embedding_dim)
-            self.lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True)
-            self.output = nn.Linear(hidden_dim, spec.vocab_size)
+        self.embedding = nn.Embedding(spec.vocab_size, embedding_dim, dtype=torch.float32)
+        self.lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True, dtype=torch.float32)
+        self.output = nn.Linear(hidden_dim, spec.vocab_size, dtype=torch.float32)
         self._parameter("bias_hh_l0").requires_grad_(False).zero_()  # PyTorch has two LSTM biases where the paper has one
 
     @classmethod
+    @undisturbed()
     def initialised(
         cls, spec: TokenSpec, rng: torch.Generator, embedding_dim: int = 32, hidden_dim: int = 32
     ) -> LSTMLanguageModel:
@@ -188,22 +212,38 @@ class LSTMLanguageModel(LanguageModel):
         return model
 
     @torch.no_grad()
+    @full_precision()
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator, temperature: float = 1.0) -> Tensor:
-        if not self._has_kernels(tokens):
+        if not (self.carries_state() and keeps_methods(self, LSTMLanguageModel, "sampler", "_bias") and self._has_kernels()):
             return super().complete(tokens, lengths, rng, temperature)
         return self._kernels(temperature).complete(tokens, lengths, uniforms(rng, len(tokens), self.spec.seq_len))
 
     @torch.no_grad()
+    @full_precision()
     def token_log_probs(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
-        if not self._has_kernels(tokens):
+        own = keeps_methods(self, LSTMLanguageModel, "hidden_states", "inputs", "_predictions", "_bias")
+        if not (own and self._has_kernels()):
             return super().token_log_probs(tokens, temperature)
         return self._kernels(temperature).token_log_probs(tokens)
 
-    def _has_kernels(self, tokens: Tensor) -> bool:
-        """Whether the compiled kernels do what this model would: its own methods, its own kinds of layers, all on the CPU."""
-        kinds = (type(self), type(self.output), type(self.lstm), type(self.embedding))
-        own = kinds == (LSTMLanguageModel, nn.Linear, nn.LSTM, nn.Embedding)
-        return own and tokens.device.type == "cpu" and native.usable(*self.parameters())
+    def carries_state(self) -> bool:
+        """Whether `advance` does step by step what `hidden_states` does at once: no method and no layer is a user's own.
+
+        If not, `start` and `advance` encode the prefix anew for every token, as those of any language model.
+        """
+        own = keeps_methods(self, LSTMLanguageModel, "start", "advance", "hidden_states", "inputs")
+        return own and self._has_plain_layers()
+
+    def _has_plain_layers(self) -> bool:
+        """Whether calling the layers computes what their classes say: one LSTM layer over an embedding, and an affine output."""
+        embedding = is_as_made(self.embedding, nn.Embedding, max_norm=None)
+        output = is_as_made(self.output, nn.Linear) and self.output.bias is not None
+        return embedding and output and is_as_made(self.lstm, nn.LSTM, **_ONE_LAYER)
+
+    def _has_kernels(self) -> bool:
+        """Whether the compiled kernels do what the layers would."""
+        layers = (self.embedding, self.lstm, self.output)
+        return self._has_plain_layers() and native.usable(*(p for layer in layers for p in layer.parameters()))
 
     def _kernels(self, temperature: float) -> NativeLSTM:
         free = NativeSoftmax(self.output.weight / temperature, self.output.bias / temperature)
@@ -212,19 +252,23 @@ class LSTMLanguageModel(LanguageModel):
 
     def hidden_states(self, inputs: Tensor) -> Tensor:
         embedded = self.embedding(inputs)
-        if self._has_kernels(inputs):
+        if self._has_kernels():
             bias = self._parameter("bias_ih_l0") + self._parameter("bias_hh_l0")
             return lstm_states(embedded, self._parameter("weight_ih_l0"), self._parameter("weight_hh_l0"), bias)
         hidden: Tensor = self.lstm(embedded)[0]
         return hidden
 
-    def start(self, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The state (h, c), each (B, H), and the gates that every input token contributes (V, 4H)."""
+    def start(self, num_rows: int) -> Any:
+        """The state (h, c), each (B, H), and the gates that every input token contributes (V, 4H), if it `carries_state`."""
+        if not self.carries_state():
+            return super().start(num_rows)
         gates = self._input_gates()
         zero = gates.new_zeros(num_rows, self.lstm.hidden_size)
         return zero, zero, gates
 
-    def advance(self, state: tuple[Tensor, Tensor, Tensor], inputs: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    def advance(self, state: Any, inputs: Tensor) -> tuple[Tensor, Any]:
+        if isinstance(state, Tensor):  # the prefix
+            return super().advance(state, inputs)
         hidden, cell, input_gates = state
         gates = torch.addmm(input_gates[inputs], hidden, self._parameter("weight_hh_l0").t())
         i, f, g, o = gates.chunk(4, dim=1)

@@ -84,8 +84,10 @@ class PolicyClone:
         self.recent.append(episodes)
         tokens = torch.cat(list(self.recent))
         ages = range(len(self.recent) - 1, -1, -1)
-        weights = torch.cat([torch.full((len(batch),), 0.5**age) for age, batch in zip(ages, self.recent, strict=True)])
-        weights = weights.to(tokens.device)
+        of_batches = [
+            torch.full((len(batch),), 0.5**age, dtype=torch.float32) for age, batch in zip(ages, self.recent, strict=True)
+        ]
+        weights = torch.cat(of_batches).to(tokens.device)
         for _ in range(self.num_epochs):
             order = torch.randperm(len(tokens), generator=rng, device=rng.device)
             for rows in order.split(self.batch_size):

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import torch
 
+from seqgan_env.building import undisturbed
 from seqgan_env.discriminator import PAPER_DISCRIMINATOR, Discriminator, DiscriminatorConfig
 from seqgan_env.env import TokenEnv
 from seqgan_env.language_model import LSTMLanguageModel
@@ -26,6 +27,7 @@ _MODEL_SETTINGS = ["policy", "discriminator", "discriminator_size", "d_batch_siz
 _ONLINE_SETTINGS = ["rollout_policy", *(field.name for field in fields(OnlineSettings))]
 
 
+@undisturbed()
 def build_rewards(
     task: Task,
     settings: RewardSettings = RewardSettings(),
@@ -48,7 +50,7 @@ def build_rewards(
         device: of new models.
         d_batch_size: sequences in a step of a new discriminator's training; by default that of its size.
     """
-    rng = torch.Generator().manual_seed(model_seed)
+    rng = torch.Generator(device="cpu").manual_seed(model_seed)
     policy = policy or LSTMLanguageModel.initialised(task.spec, rng).to(device)
     config = DISCRIMINATORS[choose(DISCRIMINATORS, discriminator_size, "discriminator size")]
     if d_batch_size is not None:
@@ -58,6 +60,7 @@ def build_rewards(
     return RewardModel(task, settings, policy, discriminator)
 
 
+@undisturbed()
 def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None) -> RewardModel:
     """The reward model that keyword arguments describe: settings of the task, of `RewardSettings`, of `build_rewards` and of
     `OnlineSettings`, and `rollout_policy`.
@@ -67,10 +70,18 @@ def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None
         settings: keyword arguments.
         online: whether it learns from the episodes written under it; by default if no policy or discriminator is shared in, which
             somebody else would train.
+
+    Raises:
+        TypeError: an unknown keyword; with the nearest valid one.
+        ValueError: a setting that cannot be.
     """
     groups = (setting_names(task), _REWARD_SETTINGS, _MODEL_SETTINGS, _ONLINE_SETTINGS)
+    valid = [name for group in groups for name in group]
     for key in settings:
-        choose([name for group in groups for name in group], key, f"setting of an environment of task {task}")
+        try:
+            choose(valid, key, f"setting of an environment of task {task}")
+        except ValueError as problem:  # as Python answers an unknown keyword; other libraries probe with one
+            raise TypeError(str(problem)) from None
     of_task, reward, models, schedule = (_pick(settings, group) for group in groups)
     made = make_task(task, **of_task).to(models.get("device", "cpu"))
     rewards = build_rewards(made, RewardSettings(**reward), **models)

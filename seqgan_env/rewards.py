@@ -171,7 +171,7 @@ class RewardModel:
             values = self.action_values(tokens, rng)
         else:
             lengths = self.spec.lengths(self.spec.check_sequences(tokens))
-            values = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
+            values = torch.zeros(tokens.shape, device=tokens.device, dtype=torch.float32)
             values.scatter_(1, lengths.unsqueeze(1) - 1, self.value(tokens, lengths, rng).unsqueeze(1))
         after = values.double().cpu().numpy()
         before = np.concatenate([np.zeros((len(after), 1)), after[:, :-1]], axis=1)

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from seqgan_env import native
 from seqgan_env.native.softmax import NativeSoftmax
+from seqgan_env.rowwise import full_precision
 
 _LOGITS_PER_CHUNK = {"cpu": 2**20, "cuda": 2**27}
 _BELOW_ONE = 1 - 2**-23  # times a float32 it is a smaller float32
@@ -128,7 +130,8 @@ def linear_weighted_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: T
     The gradient is computed in the forward pass, while a chunk's logits are in cache; `row_weights` (R,) is a constant. With
     weights 1 this is maximum likelihood, with action values the policy gradient of REINFORCE.
     """
-    loss: Tensor = _LinearWeightedNll.apply(hidden, weight, bias, targets, row_weights)
+    with full_precision():
+        loss: Tensor = _LinearWeightedNll.apply(hidden.to(weight.dtype), weight, bias, targets, row_weights.to(weight.dtype))
     return loss
 
 
@@ -143,6 +146,7 @@ class _LinearWeightedNll(torch.autograd.Function):
         return loss
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (scale,) = grad_outputs
         return *(gradient * scale for gradient in ctx.saved_tensors), None, None

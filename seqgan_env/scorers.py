@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from seqgan_env.rowwise import sigmoid
 from seqgan_env.streams import RowStreams
 from seqgan_env.types import RolloutPolicy, TokenSpec
 
@@ -38,7 +39,7 @@ class OptimalScorer:
                 f"source 'optimal' needs the policy's likelihoods; {type(self.policy).__name__} has no log_prob(tokens)"
             )
         log_ratio = self.oracle.log_prob(tokens) - self.policy.log_prob(tokens)
-        return log_ratio if self.score_as == "logit" else torch.sigmoid(log_ratio)
+        return log_ratio if self.score_as == "logit" else sigmoid(log_ratio)
 
 
 class OracleScorer:
@@ -55,7 +56,7 @@ class ConstantValue:
     """1 for every prefix. A control: what an agent gains from it is no merit of the reward."""
 
     def __call__(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
-        return torch.ones(len(tokens), dtype=torch.float32, device=tokens.device)
+        return torch.ones(len(tokens), device=tokens.device, dtype=torch.float32)
 
 
 class RandomValue:

@@ -77,7 +77,7 @@ def uniforms(rng: torch.Generator, num_rows: int, num_columns: int) -> Tensor:
     """Uniform draws in [0, 1), (num_rows, num_columns), from any generator; row by row if it has row streams."""
     if isinstance(rng, RowStreams):
         return RowStreams.draw(rng, num_rows).uniform(num_columns)
-    return torch.rand(num_rows, num_columns, generator=rng, dtype=torch.float32, device=rng.device)
+    return torch.rand(num_rows, num_columns, generator=rng, device=rng.device, dtype=torch.float32)
 
 
 def fold_keys(keys: np.ndarray, data: np.ndarray) -> np.ndarray:

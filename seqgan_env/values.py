@@ -44,7 +44,7 @@ class RolloutValue:
     def __call__(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
         """Values (B,) of the prefixes `tokens` (B, T), `lengths` (B,)."""
         streams = RowStreams.draw(rng, len(tokens)).fold_in(lengths)
-        values = torch.zeros(len(tokens), dtype=torch.float32, device=tokens.device)
+        values = torch.zeros(len(tokens), device=tokens.device, dtype=torch.float32)
         finished = self.spec.is_complete(tokens, lengths)
         if bool(finished.any()):
             values[finished] = self._score(tokens[finished])
@@ -92,7 +92,7 @@ def action_values(value: PrefixValue, spec: TokenSpec, tokens: Tensor, rng: torc
     prefixes = tokens.unsqueeze(1).expand(batch, steps, steps).masked_fill(position > position.unsqueeze(1), spec.pad_token)
     rows = torch.arange(batch, device=tokens.device).repeat_interleave(steps)[written]
     lengths = (position + 1).repeat(batch)[written]
-    values = torch.zeros(batch * steps, dtype=torch.float32, device=tokens.device)
+    values = torch.zeros(batch * steps, device=tokens.device, dtype=torch.float32)
     values[written] = value(prefixes.flatten(0, 1)[written], lengths, streams.select(rows))
     return values.view(batch, steps)
 

@@ -71,6 +71,12 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._last: Transition | None = None
 
+    @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """What the step after an episode's end does, under the name that Gymnasium's own vector environments have for it."""
+        mode: AutoresetMode = self.metadata["autoreset_mode"]
+        return mode
+
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:

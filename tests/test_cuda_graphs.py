@@ -60,7 +60,7 @@ def test_the_step_as_a_function_of_tensors_is_the_step(monkeypatch: pytest.Monke
     for seed in range(3):
         dropout = other.discriminator._draw_dropout(rng(seed))
         assert dropout is not None
-        loss = one._step(tokens, labels, rng(seed))
+        loss = one._step(None, tokens, labels, rng(seed))
         assert float(loss) == pytest.approx(float(descent._step(tokens, labels, dropout.keys)))
     assert float((parameters(one) - parameters(other)).norm() / parameters(one).norm()) < 1e-5
     assert one.optimizer.param_groups[0]["capturable"] == other.optimizer.param_groups[0]["capturable"]

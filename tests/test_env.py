@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -297,7 +298,6 @@ def test_play_refuses_a_wrong_batch_and_a_begun_episode() -> None:
         ({"sync_rate": 0.0}, "sync_rate is 0.0"),
         ({"score_as": "prob"}, "unknown score_as 'prob'"),
         ({"source": 3}, r"source is a int without score\(tokens\)"),
-        ({"vocabsize": 3}, "Did you mean 'vocab_size'"),
         ({"vocab_size": 1}, "vocab_size is 1"),
         ({"render_mode": "human"}, "render_mode is 'human'"),
         ({"discriminator_size": "large"}, "unknown discriminator size"),
@@ -306,6 +306,21 @@ def test_play_refuses_a_wrong_batch_and_a_begun_episode() -> None:
 def test_bad_settings_are_refused_with_the_nearest_name(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         gym.make_vec("SeqGAN/Oracle-v0", num_envs=2, **settings)
+
+
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_an_unknown_keyword_is_a_type_error_as_python_has_it_with_the_nearest_name(make: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match=r"unknown setting of an environment.* 'vocabsize'.*mean 'vocab_size'"):
+        make("SeqGAN/Oracle-v0", vocabsize=5)
+    with pytest.raises(TypeError, match="'frameskip'"):  # with which other libraries probe
+        make("SeqGAN/Oracle-v0", frameskip=4)
+
+
+def test_the_vector_env_says_its_autoreset_mode_as_gymnasiums_own_do() -> None:
+    ours = gym.make_vec("SeqGAN/Oracle-v0", num_envs=2, rewards=reward_model(FIXED))
+    theirs = gym.vector.SyncVectorEnv([lambda: gym.make("SeqGAN/Oracle-v0", rewards=reward_model(FIXED))] * 2)
+    assert isinstance(ours.unwrapped.autoreset_mode, type(theirs.autoreset_mode))  # type: ignore[attr-defined]
+    assert ours.unwrapped.autoreset_mode is ours.metadata["autoreset_mode"]  # type: ignore[attr-defined]
 
 
 def test_a_copied_environment_pays_by_the_same_models() -> None:

@@ -317,7 +317,6 @@ def test_the_checkers_pass_under_the_default() -> None:
         ({"d_interval": 0}, "d_interval is 0; allowed is a whole number from 1"),
         ({"clone_learning_rate": 0.0}, "clone_learning_rate is 0.0"),
         ({"d_memory": -1}, "d_memory is -1; allowed is 0 or more"),
-        ({"d_intervall": 3}, "Did you mean 'd_interval'"),
         ({"rollout_policy": "copy"}, "unknown rollout_policy 'copy'"),
         ({"rollout_policy": "live"}, "rolls out the policy you give; none was given"),
         ({"rollout_policy": "clone", "policy": random_model(FIXED), "online": True}, "leave out policy"),
@@ -329,6 +328,11 @@ def test_the_checkers_pass_under_the_default() -> None:
 def test_bad_settings_are_refused_with_what_is_allowed(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         gym.make_vec(ID, num_envs=2, **settings)
+
+
+def test_an_unknown_keyword_is_a_type_error_with_the_nearest_name() -> None:
+    with pytest.raises(TypeError, match="Did you mean 'd_interval'"):
+        gym.make_vec(ID, num_envs=2, d_intervall=3)
 
 
 def test_a_policy_that_cannot_be_fitted_is_refused() -> None:

@@ -13,6 +13,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,8 +36,7 @@ from agents.sb3.policy import (
 )
 from agents.sb3.q_policy import LanguageModelDQNPolicy, LanguageModelQRDQNPolicy
 from agents.sb3.vec_env import SequenceVecEnv
-from seqgan_env.building import building
-from seqgan_env.contents import contents
+from seqgan_env.fast_routes import Snapshot
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
@@ -91,7 +91,7 @@ class SB3Agent(ABC):
         self._check_settings(settings)
         self._streams = _GlobalStreams(seed)
         cpu_rng = torch.Generator().manual_seed(seed)
-        with building(), self._streams:
+        with self._streams:
             self.model = self._build_model(settings, ours, seed)
             if isinstance(self.policy, LSTMLanguageModel):
                 dims = (self.policy.embedding.embedding_dim, self.policy.lstm.hidden_size)
@@ -270,13 +270,16 @@ class _ValueAgent(SB3Agent):
         }
 
     def update(self) -> dict[str, float]:
-        if contents(self.policy.parameters()) != self._seen:  # pre-trained or loaded since
+        if not self._seen.matches(self.policy.parameters()):  # pre-trained or loaded since
             self._target.load_state_dict(self._online.state_dict())
         metrics = super().update()
-        self._seen = contents(self.policy.parameters())
+        self._seen.take(self.policy.parameters())
         return metrics
 
-    _seen: Any = None
+    @cached_property
+    def _seen(self) -> Snapshot:
+        """The weights behind the last update."""
+        return Snapshot()
 
     @property
     @abstractmethod
@@ -355,7 +358,8 @@ class _MeanReward(BaseCallback):
 class _GlobalStreams:
     """SB3 draws from the global generators of Python, NumPy and torch; inside `with` they are the agent's own.
 
-    So an agent's numbers depend on its seed alone, and nobody else's on the agent.
+    So an agent's numbers depend on its seed alone, and nobody else's on the agent. Its networks and buffers have torch's default
+    number type, which inside is float32.
     """
 
     def __init__(self, seed: int) -> None:
@@ -366,12 +370,14 @@ class _GlobalStreams:
             self._own = _global_state()
 
     def __enter__(self) -> None:
-        self._others = _global_state()
+        self._others, self._number = _global_state(), torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
         _set_global_state(self._own)
 
     def __exit__(self, *exception: object) -> None:
         self._own = _global_state()
         _set_global_state(self._others)
+        torch.set_default_dtype(self._number)
 
     @staticmethod
     @contextmanager

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqgan_env.contents import contents
+from seqgan_env.fast_routes import Snapshot
 from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.sampling import SoftmaxSampler
 
@@ -43,7 +43,8 @@ class PrefixReader:
     """Reads the prefixes of a running batch and draws their next tokens; an LSTM's state is carried from step to step.
 
     What is carried is never trusted: a row whose prefix is not the carried one plus a token is read anew, and everything is
-    forgotten when a weight has changed. Other models than the LSTM encode their prefixes at every step.
+    forgotten when what the weights hold has changed, which is asked once a step. Models that do not carry a state (others than
+    the LSTM, or an LSTM with something of a user's own) encode their prefixes at every step.
     """
 
     def __init__(self, model: LanguageModel) -> None:
@@ -53,7 +54,7 @@ class PrefixReader:
 
     def forget(self) -> None:
         """Drops the carried state and what was prepared from the weights."""
-        self._weights: int | None = None
+        self._weights = Snapshot()
         self._samplers: dict[bool, SoftmaxSampler] = {}
         self._tokens: Tensor | None = None
 
@@ -61,7 +62,7 @@ class PrefixReader:
     def hidden(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The hidden states (B, H) that predict the next tokens of prefixes (B, T), (B,). Without gradient."""
         self._forget_if_changed()
-        if not isinstance(self.model, LSTMLanguageModel):
+        if not (isinstance(self.model, LSTMLanguageModel) and self.model.carries_state()):
             return encode_prefixes(self.model, tokens, lengths)
         if self._tokens is None or self._tokens.shape != tokens.shape:
             self._hidden, self._cell, self._gates = self.model.start(len(tokens))
@@ -77,9 +78,8 @@ class PrefixReader:
     def draw(self, hidden: Tensor, lengths: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Next tokens and their log-probabilities (B,) behind prefixes of `lengths` (B,), whose states are (B, H).
 
-        `uniform` (B,) is all the randomness.
+        `hidden` is what the call of `hidden` just before has returned, and `uniform` (B,) is all the randomness.
         """
-        self._forget_if_changed()
         masked = lengths < self.model.spec.min_length
         tokens, log_probs = self._sampler(False).draw_with_log_probs(hidden, uniform)
         if bool(masked.any()):
@@ -122,7 +122,7 @@ class PrefixReader:
         return self._samplers[masked]
 
     def _forget_if_changed(self) -> None:
-        weights = contents(self.model.parameters())
-        if weights != self._weights:
+        weights = list(self.model.parameters())
+        if not self._weights.matches(weights):
             self.forget()
-            self._weights = weights
+            self._weights.take(weights)

@@ -43,6 +43,7 @@ _HUES = (
 _GREYS = {REFERENCE: "#b0b0b0", BEST_KNOB: "#606060"}
 _MIDDLE_OUT = "length(datum.label) > 26 ? slice(datum.label, 0, 10) + '…' + slice(datum.label, -15) : datum.label"
 _DIVERGENCES = ("kl_forward", "kl_reverse")  # the axes x and y
+_FAR = 6.0  # times the median size of a score, below zero, are left out of the picture of scores
 _NEAR = 0.3  # of the best knob's divergences: the picture near it reaches over runs that are no further off
 _HEIGHT = 300
 CONFIG: Spec = {
@@ -61,7 +62,10 @@ def colours(standings: Standings) -> dict[str, str]:
 
 
 def ranking(standings: Standings, kind: str) -> Spec | None:
-    """The score of every row with its interval, the best on top; None where nobody has one."""
+    """The score of every row with its interval, the best on top; None where nobody has one.
+
+    A row that is many times further away than most would squeeze the others into one point: its score is written at the edge.
+    """
     entries = [entry for entry in standings.entries(kind) if entry.score is not None]
     values = [{"row": e.label, "x": e.score.value} | _ends(e.score.low, e.score.high) for e in entries if e.score is not None]
     if not values:
@@ -75,18 +79,30 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
         "axis": {"labelExpr": _MIDDLE_OUT},
     }
     colour, hover = _colour(standings), {"row": "row", "x": title, "low": "low", "high": "high"}
-    ends = [{"x": end} for value in values for end in (0.0, value["x"], value.get("low", 0.0), value.get("high", 0.0))]
+    near, far = _without_outliers(values)
+    ends = [{"x": end} for value in near for end in (0.0, value["x"], value.get("low", 0.0), value.get("high", 0.0))]
     domain = _domain(ends, "x", 0.05)
     intervals = {"x": _axis("low", title, domain), "x2": {"field": "high"}, "y": row} | colour
+    at_the_edge = {"x": {"value": 4}, "y": row, "text": {"field": "label"}} | colour
     layers = [
         {"data": {"values": [{}]}, "mark": {"type": "rule", "color": _GREY}, "encoding": {"x": {"datum": 0}}},
-        *_where_known(values, {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": intervals}),
+        *_where_known(near, {"mark": {"type": "rule", "strokeWidth": 2, "clip": True}, "encoding": intervals}),
         {
-            "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
+            "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1, "clip": True},
             "encoding": {"x": _axis("x", title, domain), "y": row} | colour | _tooltip(hover),
         },
     ]
+    if far:
+        labelled = [value | {"label": f"◂ {value['x']:+.3f}"} for value in far]
+        layers.append({"data": {"values": labelled}, "mark": {"type": "text", "align": "left"}, "encoding": at_the_edge})
     return _chart({"data": {"values": values}, "layer": layers, "height": 26 * len(values)})
+
+
+def _without_outliers(values: Values) -> tuple[Values, Values]:
+    """Those whose scores are near the others', and those that lie far below."""
+    lowest = -_FAR * float(np.median([abs(value["x"]) for value in values]))
+    near = [value for value in values if value["x"] >= lowest]
+    return (near, [value for value in values if value["x"] < lowest]) if lowest < 0 else (values, [])
 
 
 def divergences(standings: Standings, task: str) -> Spec:

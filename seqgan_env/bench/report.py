@@ -139,7 +139,8 @@ def origins_of(results: Sequence[Result]) -> dict[str, str]:
 
 def _figures_of_kind(standings: Standings, kind: str) -> list[Figure]:
     found = (
-        ("Scores", "The mean over runs with the interval at the level of its test; at 0 turning a knob does as well.",
+        ("Scores", "The mean over runs with the interval at the level of its test; at 0 turning a knob does as well. "
+         "What is far below is written at the edge.",
          charts.ranking(standings, kind)),
         ("Performance profile", "The share of runs whose score is above a threshold, with 95 % intervals; right is better.",
          charts.profile(standings, kind)),

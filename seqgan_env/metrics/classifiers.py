@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from scipy import optimize, sparse
 from torch import Tensor, nn
 
-from seqgan_env.building import building
 from seqgan_env.language_model import LSTMLanguageModel
 from seqgan_env.maximum_likelihood import MaximumLikelihood
 from seqgan_env.metrics.kneser_ney import KneserNey
@@ -188,8 +187,8 @@ class BidirectionalLSTM(nn.Module):
         """
         super().__init__()
         self.pad = spec.pad_token
-        with building():
-            torch.manual_seed(seed)  # of the fork that is being built in
+        with torch.random.fork_rng(devices=[]):  # constructors draw from the global generator
+            torch.manual_seed(seed)
             self.embedding = nn.Embedding(spec.vocab_size + 1, self._DIM)
             self.lstm = nn.LSTM(self._DIM, self._DIM, batch_first=True, bidirectional=True)
             self.output = nn.Linear(4 * self._DIM, 1)

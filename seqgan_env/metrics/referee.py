@@ -130,6 +130,10 @@ class Referee:
         if len(samples) != self.num_samples:
             raise ValueError(f"the referee was given {len(samples)} samples; it needs {self.num_samples}")
         array = _array(self.spec.check_sequences(samples, "samples"))
+        with torch.random.fork_rng(devices=[]):  # constructors of modules draw from the global generator
+            return self._judge(array)
+
+    def _judge(self, array: np.ndarray) -> Verdict:
         ends = np.cumsum([len(self._train), len(self._validation)])
         train, validation, judged = np.split(array, ends)
         fit, choose = self._halves(self._validation), self._halves(validation)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+from torch.optim import optimizer as torch_optimizer
 
 from seqgan_env import native
 
@@ -21,67 +21,116 @@ class Factors(NamedTuple):
     right: Tensor
 
 
+_VARIANTS = ("weight_decay", "amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay")
+_NUMBERS = ("lr", "eps")  # of a group, and its betas
+_STEP_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+_GLOBAL_HOOKS = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
+
+
+def objection(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> str:
+    """Why `adam_step` would not do what `optimizer.step` does with gradients for all `parameters`; "" if it would."""
+    problem = objection_to_training(optimizer, parameters)
+    if problem:
+        return problem
+    if not native.usable(*parameters):
+        return "not all parameters are float32 on the CPU"
+    return _objection_to_state([optimizer.state.get(parameter, {}) for parameter in parameters], parameters)
+
+
+def objection_to_training(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> str:
+    """Why a step of `optimizer` is not Adam's alone, with the gradients of all `parameters`, on any device; "" if it is."""
+    problem = _objection_to_settings(optimizer)
+    if problem:
+        return problem
+    if len(set(map(id, parameters))) != len(parameters) or _trained(optimizer) != set(map(id, parameters)):
+        return "the optimizer's parameters are not those of the network, each once"
+    if not all(parameter.requires_grad for parameter in parameters):
+        return "not all parameters are trained"
+    if any(parameter._backward_hooks or parameter._post_accumulate_grad_hooks for parameter in parameters):
+        return "gradients are watched by hooks"
+    return ""
+
+
+def _trained(optimizer: torch.optim.Optimizer) -> set[int]:
+    """Which parameters, by identity."""
+    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+
+
+def _objection_to_settings(optimizer: torch.optim.Optimizer) -> str:
+    if type(optimizer) is not torch.optim.Adam:
+        return f"the optimizer is a {type(optimizer).__name__}, not torch.optim.Adam"
+    if _is_watched(optimizer):
+        return "the optimizer's steps are watched by hooks or a scheduler"
+    if len(optimizer.param_groups) != 1:
+        return f"the optimizer has {len(optimizer.param_groups)} groups of parameters, not one"
+    (group,) = optimizer.param_groups
+    variants = [name for name in _VARIANTS if group.get(name)]
+    if variants:
+        return f"the optimizer has {', '.join(variants)}"
+    if not all(isinstance(number, (int, float)) for number in (*(group[name] for name in _NUMBERS), *group["betas"])):
+        return "the optimizer's settings are not plain numbers"
+    return ""
+
+
+def _is_watched(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether somebody waits for a call of `optimizer.step`."""
+    hooks = [getattr(optimizer, name, None) for name in _STEP_HOOKS]
+    hooks += [getattr(torch_optimizer, name, None) for name in _GLOBAL_HOOKS]
+    return any(hooks) or "step" in vars(optimizer)  # schedulers put a step of their own there
+
+
+def _objection_to_state(states: Sequence[dict[str, Any]], parameters: Sequence[Tensor]) -> str:
+    if not any(states):
+        return "" if all(parameter.is_contiguous() for parameter in parameters) else "a parameter is not contiguous"
+    if not all(states):
+        return "only some parameters have been trained"
+    if len({float(state["step"]) for state in states}) != 1:
+        return "parameters have been trained for different numbers of steps"
+    for parameter, state in zip(parameters, states, strict=True):
+        moments = (state["exp_avg"], state["exp_avg_sq"])
+        if not native.usable(*moments) or any(moment.shape != parameter.shape for moment in moments):
+            return "moments are not float32 on the CPU, of the shape of their parameter"
+        if not all(tensor.is_contiguous() for tensor in (parameter, *moments)):
+            return "a parameter or a moment is not contiguous"
+    return ""
+
+
 def adam_step(optimizer: torch.optim.Adam, gradients: Iterable[tuple[Tensor, Tensor]], weight: Tensor, factors: Factors) -> None:
     """What a step of `optimizer` does if its parameters have these gradients; nobody's `.grad` is read.
 
     Args:
-        optimizer: with one group of float32 parameters on the CPU, no weight decay, and none of the variants.
+        optimizer: one to which there is no `objection`. Before a series of steps it is asked once; each step asks only about
+            settings and hooks.
         gradients: parameters with their gradients.
         weight: the one parameter whose gradient is given in factors, and is never stored.
         factors: of it.
+
+    Raises:
+        ValueError: there is an objection to the optimizer's settings, or memory is laid out otherwise.
     """
+    problem = _objection_to_settings(optimizer)
+    if problem:
+        raise ValueError(f"{problem}; the kernels' step of Adam cannot stand in for its own")
     (group,) = optimizer.param_groups
     parameters = [(parameter, gradient.contiguous(), _advance(optimizer, parameter)) for parameter, gradient in gradients]
     state = _advance(optimizer, weight)
     (beta1, beta2), step = group["betas"], float(state["step"])
-    numbers = (beta1, beta2, group["lr"] / (1 - beta1**step), (1 - beta2**step) ** -0.5, float(group["eps"]))
-    table = torch.tensor([[*_addresses(p, s), g.data_ptr(), p.numel()] for p, g, s in parameters])
+    numbers = (float(beta1), float(beta2), group["lr"] / (1 - beta1**step), (1 - beta2**step) ** -0.5, float(group["eps"]))
+    table = torch.tensor([[*_addresses(p, s, g), p.numel()] for p, g, s in parameters], device="cpu")
     native.run("adam", sum(-(-p.numel() // _BLOCK) for p, _, _ in parameters), 1, table, len(table), *numbers)
     given = (factors.left, factors.right, weight.detach(), state["exp_avg"], state["exp_avg_sq"])
     native.run("adam_product", len(weight), native.ROWS, *given, weight.shape[1], factors.left.shape[1], *numbers)
-
-
-def is_plain_adam(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> bool:
-    """True if a step of the optimizer is what `adam_step` does: Adam itself, of just these parameters, and nothing else.
-
-    Args:
-        optimizer: that the caller would step.
-        parameters: that the kernels would train.
-    """
-    if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1 or _is_watched(optimizer):
-        return False
-    group = optimizer.param_groups[0]
-    trained = {id(parameter) for parameter in group["params"]}
-    numbers = (group["lr"], group["eps"], *group["betas"])
-    return (
-        trained == {id(parameter) for parameter in parameters}
-        and all(parameter.requires_grad for parameter in parameters)
-        and all(isinstance(number, (int, float)) for number in numbers)  # a tensor is torch's to read
-        and not any(group.get(variant) for variant in _VARIANTS)
-    )
-
-
-def _is_watched(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether hooks want to be called about its steps."""
-    everywhere = (_global_optimizer_pre_hooks, _global_optimizer_post_hooks)
-    return any(getattr(optimizer, kind, None) for kind in _OPTIMIZER_HOOKS) or any(everywhere)
-
-
-_VARIANTS = ("weight_decay", "amsgrad", "maximize", "capturable", "differentiable")
-_OPTIMIZER_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
 
 def _advance(optimizer: torch.optim.Adam, parameter: Tensor) -> dict[str, Any]:
     """The state of a parameter, which begins another step."""
     state: dict[str, Any] = optimizer.state[parameter]
     if not state:
-        state.update(step=torch.tensor(0.0), exp_avg=torch.zeros_like(parameter), exp_avg_sq=torch.zeros_like(parameter))
+        moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+        state.update(step=torch.tensor(0.0, dtype=torch.float32, device="cpu"), **moments)
     state["step"] += 1
     return state
 
 
-def _addresses(parameter: Tensor, state: dict[str, Any]) -> list[int]:
-    tensors = (parameter, state["exp_avg"], state["exp_avg_sq"])
-    for tensor in tensors:
-        native.check_memory(tensor)
-    return [tensor.data_ptr() for tensor in tensors]
+def _addresses(parameter: Tensor, state: dict[str, Any], gradient: Tensor) -> list[int]:
+    return [native.address(tensor) for tensor in (parameter, state["exp_avg"], state["exp_avg_sq"], gradient)]

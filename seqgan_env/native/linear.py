@@ -5,7 +5,6 @@ What a row of the result becomes does not depend on the other rows, bit by bit.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from seqgan_env import native
@@ -22,9 +21,15 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None, by_rows: bool = Tr
         b: contiguous.
         bias: of the rows.
         by_rows: whether the work is split by rows, of which there are many, or by columns.
+
+    Raises:
+        ValueError: the shapes do not fit together, or the memory is laid out otherwise.
     """
     (rows, depth), columns = a.shape, b.shape[1]
-    out = torch.empty(rows, columns)
+    if len(b) != depth or (bias is not None and bias.shape != (rows,)):
+        shapes = [(*x.shape,) for x in (a, b, bias) if x is not None]
+        raise ValueError(f"a, b and bias have shapes {shapes}; expected (rows, depth), (depth, columns), (rows,)")
+    out = native.empty(rows, columns)
     size, grain, most = (rows, native.ROWS, _DEEP) if by_rows else (columns, native.TILE, _SHALLOW)
     stored = a if a.is_contiguous() else a.t()
     strides = (depth, 1) if stored is a else (1, rows)

@@ -50,7 +50,7 @@ class NativeLSTM:
         """log p(y_t | y_1..y_{t-1}), (B, T), of sequences (B, T); 0 behind the end."""
         if tokens.ndim != 2 or tokens.shape[1] != self.spec.seq_len:
             raise ValueError(f"tokens has shape {tuple(tokens.shape)}; expected (B, {self.spec.seq_len})")
-        log_probs = torch.zeros(tokens.shape)
+        log_probs = native.zeros(*tokens.shape)
         rows = (tokens.to(torch.int64).contiguous(), log_probs)
         native.run("lstm_log_probs", len(tokens), native.BLOCK, *self._model(self.spec.pad_token), *rows)
         return log_probs

@@ -10,7 +10,7 @@
     X(softmax_pack, 7) X(softmax_draw, 12) X(softmax_log_probs, 14) X(softmax_gradients, 21) \
     X(lstm_complete, 27) X(lstm_log_probs, 25) X(lstm_states, 13) X(lstm_states_gradient, 12) \
     X(pool_tables, 12) X(scatter_tables, 11) X(pool_windows, 12) X(pack_windows, 9) X(weight_gradient, 15) X(window_gradient, 12) \
-    X(product, 16) X(head, 10) X(head_gradient, 15) X(half_head, 8) X(adam_product, 14) X(adam, 9)
+    X(product, 16) X(head, 10) X(head_gradient, 15) X(half_head, 8) X(adam_product, 14) X(adam, 9) X(fingerprint, 5)
 
 enum { MOST_ARGUMENTS = 64 };
 

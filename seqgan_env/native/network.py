@@ -16,6 +16,7 @@ from seqgan_env import native
 from seqgan_env.native.adam import Factors, adam_step
 from seqgan_env.native.linear import product
 from seqgan_env.native.pooling import ByTables, ByWindows, FilterBank, round_up
+from seqgan_env.rowwise import in_whole_blocks
 from seqgan_env.streams import draw_counters, draws_of
 
 _FEATURES, _SEQUENCES = 16, 16  # grains
@@ -67,7 +68,7 @@ class Dropout(NamedTuple):
 
     def scales(self, num: int) -> Tensor:
         """What the features of `num` sequences are multiplied with, (num, F)."""
-        return (draws_of(self.keys, num).t() >= self.share) / (1 - self.share)
+        return (draws_of(self.keys, num).t() >= self.share).to(torch.float32) / (1 - self.share)
 
 
 def network_logits(bank: FilterBank, network: Network, tokens: Tensor, dropout: Dropout | None = None) -> Tensor:
@@ -88,6 +89,12 @@ def network_logits(bank: FilterBank, network: Network, tokens: Tensor, dropout: 
     """
     logits: Tensor = _Network.apply(bank, tokens, dropout, *network.parameters)
     return logits
+
+
+@torch.no_grad()
+def network_scores(bank: FilterBank, network: Network, tokens: Tensor) -> Tensor:
+    """Logits (B,) of tokens (B, T), without gradient: always by the same route, so that no row depends on the others."""
+    return _forward(bank, network, tokens, None, ByWindows)[0]
 
 
 @torch.no_grad()
@@ -114,7 +121,7 @@ def train_step(
     Returns:
         The mean logistic loss before the step, in nats.
     """
-    logits, state = _forward(bank, network, tokens, dropout)
+    logits, state = _forward(bank, network, tokens, dropout, _pooling(bank, network, tokens))
     factors, gradients = _gradients(network, state, (torch.sigmoid(logits) - labels) / len(labels))
     _, _, of_output, of_output_bias, *_ = gradients
     of_output.add_(network.output, alpha=l2)
@@ -130,8 +137,8 @@ def head_logits(features: Tensor, network: Network) -> Tensor:
 
 def half_head_logits(features: Tensor, highway: Tensor, highway_bias: Tensor, output: Tensor, output_bias: Tensor) -> Tensor:
     """Logits (B,) of features (B, F), without gradient; the highway layer is given in bfloat16, and is multiplied so."""
-    z = F.linear(features.to(torch.bfloat16), highway, highway_bias)
-    logits, weight = torch.empty(len(features)), output.detach().contiguous()
+    z = in_whole_blocks(lambda rows: F.linear(rows, highway, highway_bias), features.to(torch.bfloat16))
+    logits, weight = native.empty(len(features)), output.detach().contiguous()
     given = (z, features.contiguous(), weight, float(output_bias))
     native.run("half_head", len(features), _SEQUENCES, *given, logits, features.shape[1])
     return logits
@@ -164,10 +171,20 @@ class _State:
     dropout: Dropout | None
 
 
-def _forward(bank: FilterBank, network: Network, tokens: Tensor, dropout: Dropout | None) -> tuple[Tensor, _State]:
+def _pooling(bank: FilterBank, network: Network, tokens: Tensor) -> type[ByTables] | type[ByWindows]:
+    """The cheaper of the two ways, which differ by rounding."""
+    return ByTables if bank.tables_pay(len(network.embedding), *tokens.shape) else ByWindows
+
+
+def _forward(
+    bank: FilterBank,
+    network: Network,
+    tokens: Tensor,
+    dropout: Dropout | None,
+    pooling: type[ByTables] | type[ByWindows],
+) -> tuple[Tensor, _State]:
     """Logits (B,)."""
-    route = ByTables if bank.tables_pay(len(network.embedding), *tokens.shape) else ByWindows
-    pooled = route(bank, tokens, network.embedding, network.weights, torch.cat(network.biases))
+    pooled = pooling(bank, tokens, network.embedding, network.weights, torch.cat(network.biases))
     across = pooled.features.t().contiguous()
     z, logits = _pass_head(across, network, dropout)
     return logits, _State(pooled, across, z, dropout)
@@ -176,7 +193,7 @@ def _forward(bank: FilterBank, network: Network, tokens: Tensor, dropout: Dropou
 def _gradients(network: Network, state: _State, grad: Tensor) -> tuple[Factors, tuple[Tensor, ...]]:
     """Of the highway weight, and of the other parameters in their order, for `grad` (B,) of the logits."""
     of_z, of_x = torch.empty_like(state.z), torch.empty_like(state.across)
-    of_bias, of_output = torch.empty(len(state.z)), torch.empty_like(network.output)
+    of_bias, of_output = native.empty(len(state.z)), torch.empty_like(network.output)
     given = (state.z, state.across, *_dropped(state.dropout, len(grad)), network.output.detach(), grad.contiguous())
     native.run("head_gradient", len(of_x), _FEATURES, *given, of_z, of_x, of_bias, of_output, *of_x.shape)
     of_features = product(of_z.t(), network.highway, by_rows=False).add_(of_x.t())
@@ -188,7 +205,8 @@ def _gradients(network: Network, state: _State, grad: Tensor) -> tuple[Factors, 
 class _Network(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, bank: FilterBank, tokens: Tensor, dropout: Dropout | None, *parameters: Tensor) -> Tensor:
-        logits, ctx.state = _forward(bank, Network.of(parameters), tokens, dropout)
+        network = Network.of(parameters)
+        logits, ctx.state = _forward(bank, network, tokens, dropout, _pooling(bank, network, tokens))
         ctx.save_for_backward(*parameters)
         return logits
 

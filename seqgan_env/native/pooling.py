@@ -59,8 +59,9 @@ class FilterBank:
 @functools.cache
 def _layout(bank: FilterBank, sizes: tuple[int, ...]) -> Tensor:
     """(num, 4) int64: width, channels, first feature, and where a filter begins if each takes `sizes` numbers."""
-    firsts, begins = (torch.tensor([0, *numbers]).cumsum(0)[:-1] for numbers in (bank.channels, sizes))
-    return torch.stack([torch.tensor(bank.widths), torch.tensor(bank.channels), firsts, begins], dim=1)
+    firsts, begins = (torch.tensor([0, *numbers], device="cpu").cumsum(0)[:-1] for numbers in (bank.channels, sizes))
+    widths, channels = (torch.tensor(numbers, device="cpu") for numbers in (bank.widths, bank.channels))
+    return torch.stack([widths, channels, firsts, begins], dim=1)
 
 
 def round_up(size: int, multiple: int = native.LANES) -> int:
@@ -86,7 +87,7 @@ def make_tables(bank: FilterBank, embedding: Tensor, taps: Sequence[Tensor], out
     """
     sizes = [len(embedding) * size for size in bank.row_sizes]
     with torch.inference_mode(False):  # so that they can be overwritten in any mode
-        tables = torch.empty(sum(sizes)) if out is None else out
+        tables = native.empty(sum(sizes)) if out is None else out
     for table, rows in zip(tables.split(sizes), taps, strict=True):
         torch.mm(embedding, rows.t(), out=table.view(len(embedding), -1))
     return tables
@@ -96,7 +97,7 @@ def pool_tables(bank: FilterBank, tokens: Tensor, tables: Tensor, bias: Tensor, 
     """Features (B, F) of tokens (B, T) by tables of so many rows; the positions of the maxima go to `where` (B, F) int32."""
     tokens = _checked(bank, tokens)
     batch, steps = tokens.shape
-    features = torch.empty(batch, bank.num_features)
+    features = native.empty(batch, bank.num_features)
     layout = _layout(bank, tuple(rows * size for size in bank.row_sizes))
     sizes = (steps, rows, bank.num_features)
     native.run("pool_tables", batch, _SEQUENCES, tokens, tables, layout, len(layout), bias, features, where, *sizes)
@@ -117,7 +118,7 @@ class ByTables:
 
     def __init__(self, bank: FilterBank, tokens: Tensor, embedding: Tensor, weights: Sequence[Tensor], bias: Tensor) -> None:
         self._bank, self._tokens = bank, _checked(bank, tokens)
-        self._where = torch.empty(len(tokens), bank.num_features, dtype=torch.int32)
+        self._where = native.empty(len(tokens), bank.num_features, dtype=torch.int32)
         self._taps = weight_taps(bank, weights)
         tables = make_tables(bank, embedding, self._taps)
         self.features = pool_tables(bank, self._tokens, tables, bias, len(embedding), self._where)
@@ -126,7 +127,7 @@ class ByTables:
         """Of the embedding, the weights and the biases, for `grad` (B, F) of the features."""
         bank, grad = self._bank, (grad * (self.features > 0)).contiguous()
         sizes = [len(embedding) * size for size in bank.row_sizes]
-        layout, of_tables = _layout(bank, tuple(sizes)), torch.zeros(sum(sizes))
+        layout, of_tables = _layout(bank, tuple(sizes)), native.zeros(sum(sizes))
         given = (self._tokens, grad, self._where, layout, len(layout))
         native.run("scatter_tables", _SLOTS, 1, *given, of_tables, *self._tokens.shape, grad.shape[1])
         of_embedding, of_weights = torch.zeros_like(embedding), []
@@ -151,8 +152,8 @@ class ByWindows:
         self._embedded = F.embedding(self._tokens, _pad_last(embedding))  # (B, T, E)
         depth = self._embedded.shape[2]
         self._rows, packed = _pack(bank, weights, depth)
-        self.features = torch.empty(batch, bank.num_features)
-        self._where = torch.empty(batch, bank.num_features, dtype=torch.int32)
+        self.features = native.empty(batch, bank.num_features)
+        self._where = native.empty(batch, bank.num_features, dtype=torch.int32)
         layout = _layout(bank, tuple(size * depth for size in bank.row_sizes))
         given, results = (self._embedded, packed, layout, len(layout), bias), (self.features, self._where)
         native.run("pool_windows", batch, 1, *given, *results, steps, depth, bank.num_features)
@@ -163,13 +164,13 @@ class ByWindows:
         rows, dim = embedding.shape
         given = (grad.contiguous(), self.features, self._where)
         in_rows, in_weights = (_layout(bank, bank.weight_sizes(numbers)) for numbers in (depth, dim))
-        of_weights, of_bias = torch.empty(sum(bank.weight_sizes(dim))), torch.empty(bank.num_features)
+        of_weights, of_bias = native.empty(sum(bank.weight_sizes(dim))), native.empty(bank.num_features)
         of_embedded = torch.zeros_like(self._embedded)
         of_filters = (self._embedded, *given, in_weights, len(in_weights), of_weights, of_bias, batch, steps, depth, dim)
         native.run("weight_gradient", sum(bank.weight_sizes(1)), 1, *of_filters, bank.num_features)
         of_windows = (self._rows, *given, in_rows, len(in_rows), of_embedded, steps, depth)
         native.run("window_gradient", batch, 1, *of_windows, bank.num_features)
-        of_embedding = torch.zeros(rows, depth).index_add_(0, self._tokens.flatten(), of_embedded.flatten(0, 1))
+        of_embedding = native.zeros(rows, depth).index_add_(0, self._tokens.flatten(), of_embedded.flatten(0, 1))
         shapes = [(c, dim, w) for c, w in zip(bank.channels, bank.widths, strict=True)]
         parts = [part.view(shape) for part, shape in zip(of_weights.split(bank.weight_sizes(dim)), shapes, strict=True)]
         return of_embedding[:, :dim], parts, of_bias.split(bank.channels)
@@ -184,8 +185,9 @@ def _pad_last(x: Tensor) -> Tensor:
 def _pack(bank: FilterBank, weights: Sequence[Tensor], depth: int) -> tuple[Tensor, Tensor]:
     """Weights (C, E, width), flat and filter after filter: as rows (C, width * depth), and as (P / 16, width * depth, 16)."""
     weights = [w.contiguous() for w in weights]
-    rows, packed = torch.empty(sum(bank.weight_sizes(depth))), torch.empty(depth * sum(bank.row_sizes))
-    addresses, layout = torch.tensor([w.data_ptr() for w in weights]), _layout(bank, bank.weight_sizes(depth))
+    rows, packed = native.empty(sum(bank.weight_sizes(depth))), native.empty(depth * sum(bank.row_sizes))
+    addresses = torch.tensor([native.address(w) for w in weights], device="cpu")
+    layout = _layout(bank, bank.weight_sizes(depth))
     sizes = (weights[0].shape[1], depth)
     native.run("pack_windows", sum(bank.row_sizes), 1, addresses, layout, len(layout), rows, packed, *sizes)
     return rows, packed

@@ -42,8 +42,8 @@ class _States(torch.autograd.Function):
         (batch, steps, num_inputs), num_units = inputs.shape, weight_hh.shape[1]
         num_chunks = -(-num_units // native.LANES)
         widths = (num_inputs + num_units, num_units, num_chunks * native.LANES)
-        read, hidden, cells = (torch.empty(batch, steps, width) for width in widths)
-        gates = torch.empty(batch, steps, num_chunks * native.TILE) if has_gradient else None
+        read, hidden, cells = (native.empty(batch, steps, width) for width in widths)
+        gates = native.empty(batch, steps, num_chunks * native.TILE) if has_gradient else None
         given, results = [x.contiguous() for x in (inputs, weight_ih, weight_hh, bias)], (read, hidden, cells, gates)
         native.run("lstm_states", batch, _SEQUENCES, *given, *results, steps, num_inputs, num_units)
         ctx.save_for_backward(weight_ih, weight_hh, read, cells, gates)
@@ -54,7 +54,7 @@ class _States(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight_ih, weight_hh, read, cells, gates = ctx.saved_tensors
         (batch, steps, num_units), num_inputs = grad.shape, weight_ih.shape[1]
-        of_inputs, of_sums = torch.empty(batch, steps, num_inputs), torch.empty(batch, steps, 4 * num_units)
+        of_inputs, of_sums = native.empty(batch, steps, num_inputs), native.empty(batch, steps, 4 * num_units)
         given = [x.contiguous() for x in (weight_ih, weight_hh, cells, gates, grad)]
         native.run("lstm_states_gradient", batch, _SEQUENCES, *given, of_inputs, of_sums, steps, num_inputs, num_units)
         of_sums = of_sums.flatten(0, 1)

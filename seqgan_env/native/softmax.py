@@ -21,8 +21,8 @@ class NativeSoftmax:
         self.vocab_size, self.depth = weight.shape
         self.num_tiles = -(-self.vocab_size // native.TILE)
         self._padding = self.num_tiles * native.TILE - self.vocab_size
-        self._by_token, norms = weight.detach().contiguous(), torch.empty(self.num_tiles)
-        self.weight = torch.empty(self.num_tiles, self.depth, native.TILE)
+        self._by_token, norms = weight.detach().contiguous(), native.empty(self.num_tiles)
+        self.weight = native.empty(self.num_tiles, self.depth, native.TILE)
         given = (self._by_token, self.vocab_size, self.depth)
         native.run("softmax_pack", self.num_tiles, 1, *given, self.weight, norms)
         self.norm = float(norms.max()) ** 0.5
@@ -45,8 +45,8 @@ class NativeSoftmax:
     def draw(self, hidden: Tensor, uniform: Tensor, with_log_probs: bool) -> tuple[Tensor, Tensor]:
         """Tokens (R,) of the states (R, H), drawn by inversion of `uniform` (R,); their log-probabilities (R,), or nothing."""
         hidden, uniform = self._states(hidden, len(uniform)), uniform.to(torch.float32).contiguous()
-        tokens = torch.empty(len(hidden), dtype=torch.int64)
-        log_probs = torch.empty(len(hidden) if with_log_probs else 0)
+        tokens = native.empty(len(hidden), dtype=torch.int64)
+        log_probs = native.empty(len(hidden) if with_log_probs else 0)
         wanted = log_probs if with_log_probs else None
         native.run("softmax_draw", len(hidden), native.BLOCK, *self.layer(), hidden, uniform, tokens, wanted)
         return tokens, log_probs
@@ -63,12 +63,12 @@ class NativeSoftmax:
         width = -(-self.depth // native.LANES) * native.LANES
         missing = width - self.depth
         by_token = F.pad(self._by_token, (0, missing)).contiguous() if missing else self._by_token  # (V, width)
-        grad_weight, grad_bias = torch.zeros_like(self._by_token), torch.zeros(self.vocab_size)
+        grad_weight, grad_bias = torch.zeros_like(self._by_token), native.zeros(self.vocab_size)
         grad_hidden = torch.empty_like(hidden)
         tiles_per_part = -(-self.num_tiles // _PARTS)
         num_parts = -(-self.num_tiles // tiles_per_part)
         for rows in (slice(i, min(i + _ROWS_AT_ONCE, len(hidden))) for i in range(0, len(hidden), _ROWS_AT_ONCE)):
-            by_part = torch.empty(num_parts, rows.stop - rows.start, width)
+            by_part = native.empty(num_parts, rows.stop - rows.start, width)
             given = (hidden[rows], shift[rows], (row_weights / total)[rows], row_weights[rows], targets[rows])
             sizes, results = (rows.stop - rows.start, tiles_per_part), (grad_weight, grad_bias, by_part)
             weights = (*self.layer(), by_token, self.vocab_size, width)
@@ -78,7 +78,7 @@ class NativeSoftmax:
 
     def _log_probs(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities, shift and total, (R,) each: a token's probability is exp(logit - shift) / total."""
-        log_probs, shift, total = torch.empty(3, len(hidden)).unbind()
+        log_probs, shift, total = native.empty(3, len(hidden)).unbind()
         given, results = (self.vocab_size, hidden, targets), (log_probs, shift, total)
         native.run("softmax_log_probs", len(hidden), native.BLOCK, *self.layer(), *given, *results)
         return results

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from seqgan_env.building import undisturbed
 from seqgan_env.knobs import KNOBS, Knob, knobs_for
 from seqgan_env.language_model import LSTMLanguageModel
 from seqgan_env.metrics.oracle import Metrics, OracleMetrics
@@ -69,6 +70,7 @@ ORACLE_PRESETS = {
 class OracleTask:
     """Writing what a random LSTM would write; the truth is known, so that every divergence can be measured."""
 
+    @undisturbed()
     def __init__(self, settings: OracleSettings = OracleSettings(), name: str = "oracle") -> None:
         for field in ("num_real", "num_validation", "num_held_out", "num_eval"):
             if getattr(settings, field) < 1:
@@ -155,6 +157,7 @@ class OracleTask:
         return self.oracle.sample(num, RowStreams(key).fold_in(which).repeat(num))
 
 
+@undisturbed()
 def build_oracle(settings: OracleSettings, spec: TokenSpec) -> LSTMLanguageModel:
     """The oracle: parameters from `settings.weights`, or ~ N(0, 1) from NumPy's PCG64, the same on every machine."""
     oracle = LSTMLanguageModel(spec, settings.embedding_dim, settings.hidden_dim)
