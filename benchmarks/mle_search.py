@@ -39,7 +39,7 @@ GRIDS: dict[str, dict[str, Sequence[float]]] = {
     "oracle-tiny": {
         "learning_rate": (1e-2, 2e-2, 4e-2, 8e-2),
         "learning_rate_decay": (0.9, 0.95),
-        "weight_decay": (0.02, 0.1, 0.2),
+        "weight_decay": (0.1,),
         "epochs": (40,),
     },
     "oracle-small": {
