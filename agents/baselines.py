@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from agents.reinforce import Reinforce
 from seqgan_env.building import undisturbed
-from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
-from seqgan_env.maximum_likelihood import MaximumLikelihood
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
-from seqgan_env.vector_env import TokenVectorEnv
 
 
 class Uniform:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from agents.baselines import MLE
-from seqgan_env.knobs import LikelihoodPolicy, MixturePolicy, Temperature
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.knobs import LikelihoodPolicy, MixturePolicy, Temperature
 from seqgan_env.streams import RowStreams
 from seqgan_env.types import RolloutPolicy, TokenSpec
-from seqgan_env.vector_env import TokenVectorEnv
 
 _GREEDY = 0.02  # a temperature at which the likeliest token is nearly always written
 _PARTS = 0x70617274  # separates the draw of a sequence to repeat from other draws

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_env.building import undisturbed
-from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
-from seqgan_env.maximum_likelihood import MaximumLikelihood
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
 from seqgan_env.streams import RowStreams
-from seqgan_env.vector_env import TokenVectorEnv
 
 BASELINES = ("none", "batch_mean", "value")
 

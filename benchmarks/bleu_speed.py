@@ -28,10 +28,10 @@ from rich.table import Table
 
 from benchmarks.measuring import commit, gemm_gflops, measure
 from seqgan_env import Discriminator, TokenSpec
-from seqgan_env.discriminator import PAPER_DISCRIMINATOR
+from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR
 from seqgan_env.metrics.ngram import BleuReferences, BleuScorer
-from seqgan_env.run_directory import write_json
-from seqgan_env.tasks.corpus import CorpusSettings, CorpusTask
+from seqgan_env.tasks.text.task import CorpusSettings, CorpusTask
+from seqgan_env.training.run_directory import write_json
 
 ORDERS = (2, 3, 4, 5)
 AGREEMENT = 1e-12

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.measuring import Limits
-from seqgan_env.discriminator import DiscriminatorConfig
+from seqgan_env.discriminators.discriminator import DiscriminatorConfig
 
 _CACHE_BYTES = 2**25  # what is smaller is taken to stay in a cache
 

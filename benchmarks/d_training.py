@@ -23,10 +23,10 @@ from rich.table import Table
 
 from benchmarks.measuring import in_own_process, machine, read_arguments
 from seqgan_env import Discriminator, DiscriminatorTrainer, LSTMLanguageModel
-from seqgan_env.discriminator import PAPER_DISCRIMINATOR, discriminator_accuracy
-from seqgan_env.maximum_likelihood import MaximumLikelihood
-from seqgan_env.run_directory import write_atomically, write_json
-from seqgan_env.tasks.oracle import OracleSettings, OracleTask
+from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR, discriminator_accuracy
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
+from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
+from seqgan_env.training.run_directory import write_atomically, write_json
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from torch import Tensor
 
 from benchmarks.measuring import machine
 from seqgan_env import Discriminator, LSTMLanguageModel, PrefixValue, RewardModel, RewardSettings, TokenSpec, TokenVectorEnv
-from seqgan_env.run_directory import write_json
-from seqgan_env.tasks.oracle import OracleSettings, OracleTask
+from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
+from seqgan_env.training.run_directory import write_json
 
 SEQ_LEN = 20
 PARTS = {  # functions whose time, with that of what they call, is a part of a step

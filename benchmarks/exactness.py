@@ -21,10 +21,10 @@ from torch import Tensor
 from benchmarks import plain
 from benchmarks.measuring import in_own_process
 from seqgan_env import Discriminator, DiscriminatorTrainer, LSTMLanguageModel, RewardSettings, TokenSpec
-from seqgan_env.discriminator import PAPER_DISCRIMINATOR, DiscriminatorConfig
-from seqgan_env.maximum_likelihood import MaximumLikelihood
-from seqgan_env.registration import build_rewards
-from seqgan_env.tasks.oracle import OracleSettings, OracleTask
+from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR, DiscriminatorConfig
+from seqgan_env.envs.registration import build_rewards
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
+from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
 
 SPEC = TokenSpec(5000, 20)
 NUM = 256

@@ -34,12 +34,12 @@ from benchmarks.costs import Cost
 from benchmarks.measuring import Limits, commit, cpu_model
 from benchmarks.speed import ITEMS, QUICK, Bench, Sizes
 from seqgan_env import DiscriminatorTrainer
-from seqgan_env.adversarial import Schedule, train_adversarial
-from seqgan_env.run_directory import versions, write_json
-from seqgan_env.sampling import _TorchSoftmax
-from seqgan_env.settings import settings_from
+from seqgan_env.generators.sampling import _TorchSoftmax
 from seqgan_env.streams import RowStreams
-from seqgan_env.train import Trainer
+from seqgan_env.training.adversarial import Schedule, train_adversarial
+from seqgan_env.training.run_directory import versions, write_json
+from seqgan_env.training.settings import settings_from
+from seqgan_env.training.trainer import Trainer
 
 GOAL_SECONDS = 15 * 60  # of the published run
 Found = dict[str, Any]

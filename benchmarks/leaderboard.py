@@ -17,7 +17,7 @@ from pathlib import Path
 from seqgan_env.bench.leaderboard import JUDGED, KINDS, ORACLE, REAL, Entry, Standings
 from seqgan_env.bench.results import read_all
 from seqgan_env.bench.tables import Column, Table
-from seqgan_env.run_directory import write_text
+from seqgan_env.training.run_directory import write_text
 
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from seqgan_env.run_directory import versions
+from seqgan_env.training.run_directory import versions
 
 Result = TypeVar("Result")
 

@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 
-from seqgan_env.language_model import LSTMLanguageModel
-from seqgan_env.maximum_likelihood import MaximumLikelihood
+from seqgan_env.generators.language_model import LSTMLanguageModel
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.metrics.likelihood import nll_per_token
-from seqgan_env.run_directory import read_json, versions, write_json
 from seqgan_env.tasks import make_task
+from seqgan_env.training.run_directory import read_json, versions, write_json
 
 Settings = dict[str, float]
 

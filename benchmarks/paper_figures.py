@@ -21,7 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.runs import add_arguments, read_rows, train_all
-from seqgan_env.run_directory import METRICS, versions, write_atomically, write_json
+from seqgan_env.training.run_directory import METRICS, versions, write_atomically, write_json
 
 Curve = dict[str, Any]
 

@@ -25,7 +25,7 @@ from scipy import stats
 
 from benchmarks.runs import add_arguments, read_rows, train_all
 from seqgan_env.metrics.score import SELECT, scores
-from seqgan_env.run_directory import RESULT, read_json, versions, write_json
+from seqgan_env.training.run_directory import RESULT, read_json, versions, write_json
 
 Metrics = Mapping[str, float]
 

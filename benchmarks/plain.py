@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgan_env import Discriminator, LSTMLanguageModel
-from seqgan_env.discriminator import DiscriminatorConfig
+from seqgan_env.discriminators.discriminator import DiscriminatorConfig
 
 Module = TypeVar("Module", bound=nn.Module)
 

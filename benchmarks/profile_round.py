@@ -26,11 +26,11 @@ from rich.table import Table
 from agents.reinforce import Reinforce
 from benchmarks.measuring import in_own_process, machine, read_arguments
 from seqgan_env import DiscriminatorTrainer, RewardSettings, TokenVectorEnv, native
+from seqgan_env.envs.registration import build_rewards
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.native import network
-from seqgan_env.registration import build_rewards
-from seqgan_env.run_directory import write_atomically, write_json
-from seqgan_env.tasks.oracle import OracleSettings, OracleTask
+from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
+from seqgan_env.training.run_directory import write_atomically, write_json
 
 PARTS = {
     "rollout sampling": "#4c72b0",

@@ -21,12 +21,12 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from agents.cheats import ReplayPolicy
-from seqgan_env.knobs import LikelihoodPolicy, MixturePolicy
-from seqgan_env.language_model import LSTMLanguageModel
-from seqgan_env.maximum_likelihood import MaximumLikelihood
+from seqgan_env.generators.knobs import LikelihoodPolicy, MixturePolicy
+from seqgan_env.generators.language_model import LSTMLanguageModel
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.metrics.referee import Referee
-from seqgan_env.run_directory import versions, write_atomically, write_json
-from seqgan_env.tasks.oracle import ORACLE_PRESETS, OracleTask
+from seqgan_env.tasks.oracle.task import ORACLE_PRESETS, OracleTask
+from seqgan_env.training.run_directory import versions, write_atomically, write_json
 
 SIZES = (1_000, 4_000, 8_000)  # training sequences of the referee, and the others in proportion
 KINDS = {

@@ -13,9 +13,9 @@ from rich.progress import track
 
 from agents.reinforce import Reinforce
 from seqgan_env import RewardSettings, TokenVectorEnv, build_rewards, make_task
-from seqgan_env.adversarial import evaluate_task
 from seqgan_env.metrics.likelihood import nll_per_token
-from seqgan_env.run_directory import write_json
+from seqgan_env.training.adversarial import evaluate_task
+from seqgan_env.training.run_directory import write_json
 
 PUBLISHED = {1: 10.17, 15: 9.12}  # the released log, nats per token
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.progress import track
 
-from seqgan_env.run_directory import CONFIG, RESULT, read_json
+from seqgan_env.training.run_directory import CONFIG, RESULT, read_json
 
 
 def train(path: Path, arguments: Sequence[str]) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def train(path: Path, arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         SystemExit: the run fails, or the one at `path` had other arguments.
     """
-    command = [sys.executable, "-m", "seqgan_env.cli", "train", *arguments, "--threads", "1", "--force", "--out", str(path)]
+    command = [sys.executable, "-m", "seqgan_env.cli.main", "train", *arguments, "--threads", "1", "--force", "--out", str(path)]
     if (path / RESULT).exists():
         before = read_json(path / CONFIG)["command"][2:-2]
         if before != command[4:-2]:

@@ -32,11 +32,11 @@ from torch import Tensor, nn
 from agents.sb3.policy import LanguageModelPolicy
 from agents.sb3.vec_env import SequenceVecEnv
 from benchmarks.measuring import machine
-from seqgan_env.env import TokenEnv
-from seqgan_env.rewards import RewardModel, RewardSettings
-from seqgan_env.run_directory import write_json
-from seqgan_env.tasks.oracle import OracleSettings, OracleTask
-from seqgan_env.vector_env import TokenVectorEnv
+from seqgan_env.envs.env import TokenEnv
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.rewards.model import RewardModel, RewardSettings
+from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
+from seqgan_env.training.run_directory import write_json
 
 DIM = 32
 

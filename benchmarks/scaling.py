@@ -31,9 +31,9 @@ from rich.table import Table
 from agents.reinforce import Reinforce
 from benchmarks.measuring import in_own_process, machine, measure, peak_memory, read_arguments
 from seqgan_env import Discriminator, RewardSettings, TokenVectorEnv
-from seqgan_env.registration import build_rewards
-from seqgan_env.run_directory import write_atomically, write_json
-from seqgan_env.tasks.oracle import OracleSettings, OracleTask
+from seqgan_env.envs.registration import build_rewards
+from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
+from seqgan_env.training.run_directory import write_atomically, write_json
 
 MEMORY_ALLOWED = 8 * 2**30  # of the large point
 _SECONDS_PER_POINT = 3.0

@@ -22,8 +22,8 @@ import torch
 from scipy import stats
 
 from benchmarks.runs import add_arguments, train_all
-from seqgan_env.run_directory import read_weights, versions, write_json
-from seqgan_env.train import load_run
+from seqgan_env.training.run_directory import read_weights, versions, write_json
+from seqgan_env.training.trainer import load_run
 from seqgan_env.types import Estimate, HasEstimates
 
 POLICIES = {

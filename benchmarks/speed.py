@@ -32,12 +32,12 @@ from benchmarks import exactness, plain
 from benchmarks.costs import Cost, Costs
 from benchmarks.measuring import Limits, in_own_process, machine, measure_in_turns, peak_memory
 from seqgan_env import Discriminator, DiscriminatorTrainer, LSTMLanguageModel, RewardSettings, TokenVectorEnv
-from seqgan_env.adversarial import Schedule, train_adversarial
-from seqgan_env.discriminator import PAPER_DISCRIMINATOR
-from seqgan_env.maximum_likelihood import MaximumLikelihood
-from seqgan_env.registration import build_rewards
-from seqgan_env.run_directory import write_json
-from seqgan_env.tasks.oracle import OracleSettings, OracleTask
+from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR
+from seqgan_env.envs.registration import build_rewards
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
+from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
+from seqgan_env.training.adversarial import Schedule, train_adversarial
+from seqgan_env.training.run_directory import write_json
 
 
 @dataclass(frozen=True)

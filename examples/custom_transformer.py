@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from agents.reinforce import Reinforce
 from seqgan_env import LanguageModel, RewardSettings, Schedule, TokenVectorEnv, build_rewards, make_task, train_adversarial
-from seqgan_env.adversarial import pretrain_policy
+from seqgan_env.training.adversarial import pretrain_policy
 from seqgan_env.types import TokenSpec
 
 

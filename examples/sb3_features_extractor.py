@@ -15,7 +15,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 import seqgan_env  # noqa: F401  registers the ids
-from seqgan_env.rewards import RewardModel
+from seqgan_env.rewards.model import RewardModel
 from seqgan_env.types import TokenSpec
 
 

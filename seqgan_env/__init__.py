@@ -2,16 +2,16 @@
 
 __version__ = "0.1.0"
 
-from seqgan_env.adversarial import Schedule, pretrain_policy, train_adversarial
-from seqgan_env.discriminator import PAPER_DISCRIMINATOR, Discriminator, DiscriminatorConfig, DiscriminatorTrainer
-from seqgan_env.env import TokenEnv
-from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
-from seqgan_env.online import OnlineRewardModel, OnlineSettings
-from seqgan_env.registration import build_rewards, register_envs
-from seqgan_env.rewards import RewardModel, RewardSettings
+from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR, Discriminator, DiscriminatorConfig, DiscriminatorTrainer
+from seqgan_env.envs.env import TokenEnv
+from seqgan_env.envs.online import OnlineRewardModel, OnlineSettings
+from seqgan_env.envs.registration import build_rewards, register_envs
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.tasks import make_task
+from seqgan_env.training.adversarial import Schedule, pretrain_policy, train_adversarial
 from seqgan_env.types import GeneratorAgent, PrefixValue, RolloutPolicy, SequenceScorer, Task, TokenSpec
-from seqgan_env.vector_env import TokenVectorEnv
 
 __all__ = [
     "PAPER_DISCRIMINATOR",

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
-from seqgan_env.knobs import Knob
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.knobs import Knob
 from seqgan_env.names import choose
 from seqgan_env.types import GeneratorAgent
-from seqgan_env.vector_env import TokenVectorEnv
 
 GROUP = "seqgan_env.agents"
 _NEEDED = ("policy", "pretrain", "update")

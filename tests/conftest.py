@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqgan_env.language_model import LSTMLanguageModel
-from seqgan_env.rewards import RewardModel, RewardSettings
-from seqgan_env.tasks.oracle import OracleSettings, OracleTask
+from seqgan_env.generators.language_model import LSTMLanguageModel
+from seqgan_env.rewards.model import RewardModel, RewardSettings
+from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
 from seqgan_env.types import TokenSpec
 
 torch.set_num_threads(1)

@@ -5,12 +5,12 @@ import torch
 from torch import Tensor, nn
 
 from agents.reinforce import Reinforce
-from seqgan_env.adversarial import Schedule, pretrain_policy, train_adversarial
+from seqgan_env.envs.registration import build_rewards
+from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.metrics.likelihood import nll_per_token
-from seqgan_env.registration import build_rewards
-from seqgan_env.rewards import RewardSettings
-from seqgan_env.values import LaggedPolicy
-from seqgan_env.vector_env import TokenVectorEnv
+from seqgan_env.rewards.model import RewardSettings
+from seqgan_env.rewards.values import LaggedPolicy
+from seqgan_env.training.adversarial import Schedule, pretrain_policy, train_adversarial
 
 from .conftest import EOS, SpecTask, random_model, rng
 
@@ -35,7 +35,7 @@ def test_a_round_is_g_steps_then_sync_then_d_steps_on_fresh_negatives(monkeypatc
 
         monkeypatch.setattr(owner, name, call)
 
-    from seqgan_env.discriminator import DiscriminatorTrainer
+    from seqgan_env.discriminators.discriminator import DiscriminatorTrainer
 
     negatives: list[Tensor] = []
     fit = DiscriminatorTrainer.fit

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from agents.baselines import MLE, SCHEDULES, PolicyGradientBLEU, ScheduledSampling, SeqGAN, Uniform
-from seqgan_env.cli import main
-from seqgan_env.maximum_likelihood import MaximumLikelihood
+from seqgan_env.cli.main import main
+from seqgan_env.envs.registration import build_rewards
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.metrics.ngram import BleuReferences
 from seqgan_env.plugins import load_agent_class
-from seqgan_env.registration import build_rewards
-from seqgan_env.rewards import RewardSettings
-from seqgan_env.settings import settings_from
-from seqgan_env.tasks.corpus import CorpusSettings, CorpusTask
+from seqgan_env.rewards.model import RewardSettings
+from seqgan_env.tasks.text.task import CorpusSettings, CorpusTask
 from seqgan_env.testing import check_agent
+from seqgan_env.training.settings import settings_from
 from seqgan_env.types import TokenSpec
-from seqgan_env.vector_env import TokenVectorEnv
 
 from .conftest import EOS, FIXED, all_sequences, random_model, reward_model, rng
 

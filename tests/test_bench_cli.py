@@ -16,7 +16,7 @@ from seqgan_env.bench.compare import differences
 from seqgan_env.bench.compare import main as compare
 from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.results import read_all
-from seqgan_env.cli import main
+from seqgan_env.cli.main import main
 from seqgan_env.tasks import make_task
 from seqgan_env.types import HasReferee
 from tests.test_bench import ROOT, TINY
@@ -38,7 +38,7 @@ class Endless(Reinforce):
 
 
 def bench(out: Path, *words: str, **options: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "seqgan_env.cli", "bench", *words, *FLAGS, "--out", str(out)]
+    command = [sys.executable, "-m", "seqgan_env.cli.main", "bench", *words, *FLAGS, "--out", str(out)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]
 
 

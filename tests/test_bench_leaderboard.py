@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.leaderboard import BEGIN, END, main
-from seqgan_env.adversarial import evaluate_task
 from seqgan_env.bench.jobs import REFERENCE, Job, Suite
 from seqgan_env.bench.leaderboard import BEST_KNOB, INFINITE, JUDGED, ORACLE, REAL, Entry, Standings
 from seqgan_env.bench.results import Result
 from seqgan_env.bench.worker import run_job
-from seqgan_env.knobs import Knob, Mixture, Temperature
+from seqgan_env.generators.knobs import Knob, Mixture, Temperature
 from seqgan_env.metrics.score import SELECT
-from seqgan_env.train import Trainer
+from seqgan_env.training.adversarial import evaluate_task
+from seqgan_env.training.trainer import Trainer
 
 # KL(G||O) and KL(O||G) of the knobs of a made-up reference: T 0.9 has the lowest mean, 0.10
 KNOBS = {"T 1": (0.12, 0.10), "T 0.9": (0.09, 0.11), "T 0.5": (0.085, 0.60), "T 0.5 x 0.5 + T 1 x 0.5": (0.11, 0.14)}

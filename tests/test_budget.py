@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from seqgan_env.adversarial import Schedule, train_adversarial
-from seqgan_env.budget import Budget
-from seqgan_env.registration import build_rewards
-from seqgan_env.rewards import RewardSettings
-from seqgan_env.tasks.oracle import OracleTask
+from seqgan_env.envs.registration import build_rewards
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.rewards.model import RewardSettings
+from seqgan_env.tasks.oracle.task import OracleTask
+from seqgan_env.training.adversarial import Schedule, train_adversarial
+from seqgan_env.training.budget import Budget
 from seqgan_env.types import TokenSpec
-from seqgan_env.vector_env import TokenVectorEnv
 
 from .conftest import FIXED, TINY, reward_model, rng
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import seqgan_env  # noqa: F401 (registers the ids)
-from seqgan_env.discriminator import DiscriminatorTrainer
+from seqgan_env.discriminators.discriminator import DiscriminatorTrainer
+from seqgan_env.envs.registration import build_rewards
+from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.plugins import make_agent
-from seqgan_env.registration import build_rewards
-from seqgan_env.rewards import RewardSettings
+from seqgan_env.rewards.model import RewardSettings
 from seqgan_env.tasks import make_task
-from seqgan_env.vector_env import TokenVectorEnv
 
 from .conftest import rng
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from agents.cheats import LikeliestDraft, ReplayPolicy
-from seqgan_env.knobs import MixturePolicy
+from seqgan_env.generators.knobs import MixturePolicy
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import scores
-from seqgan_env.settings import settings_from
-from seqgan_env.train import Trainer
+from seqgan_env.training.settings import settings_from
+from seqgan_env.training.trainer import Trainer
 from seqgan_env.types import TokenSpec
 
 from .conftest import all_sequences, random_model, rng

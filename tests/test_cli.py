@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from seqgan_env.cli import main
-from seqgan_env.knobs import KNOBS, Temperature
-from seqgan_env.settings import TrainSettings
+from seqgan_env.cli.main import main
+from seqgan_env.generators.knobs import KNOBS, Temperature
+from seqgan_env.training.settings import TrainSettings
 
 QUICK = [
     "--batch-size",
@@ -136,7 +136,7 @@ def test_text_trains_to_the_end(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_ends_cleanly_with_what_there_is(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "seqgan_env.cli", "train", *SMALL, "--rounds", "100000", "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "seqgan_env.cli.main", "train", *SMALL, "--rounds", "100000", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
@@ -161,7 +161,7 @@ BAD = [
     (["train", "--task", "oracle-tinny"], "Did you mean 'oracle-tiny'"),
     (["train", "--agent", "reinforc"], "Did you mean 'reinforce'"),
     (["train", "--agent", "no.such:Agent"], "cannot be imported"),
-    (["train", "--agent", "seqgan_env.maximum_likelihood:MaximumLikelihood"], "has no pretrain and no update"),
+    (["train", "--agent", "seqgan_env.generators.maximum_likelihood:MaximumLikelihood"], "has no pretrain and no update"),
     (["train", "--reward", "rolout"], "Did you mean 'rollout'"),
     (["train", "--source", "oracel"], "Did you mean 'oracle'"),
     (["train", "--preset", "papre"], "Did you mean 'paper'"),

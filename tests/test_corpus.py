@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from seqgan_env.metrics.ngram import BleuReferences
 from seqgan_env.tasks import docstrings, make_task
-from seqgan_env.tasks.corpus import SPECIAL, CorpusSettings, CorpusTask
 from seqgan_env.tasks.reading import read_lines
+from seqgan_env.tasks.text.task import SPECIAL, CorpusSettings, CorpusTask
 from seqgan_env.types import Task
 
 from .conftest import Successor, needs_data, random_model, rng

@@ -7,13 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seqgan_env.cli import main
-from seqgan_env.discriminator import Discriminator, DiscriminatorTrainer
-from seqgan_env.language_model import LSTMLanguageModel
-from seqgan_env.run_directory import read_json
+from seqgan_env.cli.main import main
+from seqgan_env.discriminators.discriminator import Discriminator, DiscriminatorTrainer
+from seqgan_env.generators.language_model import LSTMLanguageModel
+from seqgan_env.rewards.values import RolloutValue
 from seqgan_env.streams import RowStreams
+from seqgan_env.training.run_directory import read_json
 from seqgan_env.types import TokenSpec
-from seqgan_env.values import RolloutValue
 
 from .conftest import EOS, random_model, rng
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqgan_env.cuda_graphs import GraphedStep
-from seqgan_env.dense_network import FilterProduct
-from seqgan_env.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorTrainer
-from seqgan_env.graphed_descent import Descent, GraphedDescent
+from seqgan_env.discriminators.cuda_graphs import GraphedStep
+from seqgan_env.discriminators.dense_network import FilterProduct
+from seqgan_env.discriminators.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorTrainer
+from seqgan_env.discriminators.graphed_descent import Descent, GraphedDescent
 from seqgan_env.native.network import Network
 from seqgan_env.native.pooling import FilterBank
 from seqgan_env.types import TokenSpec

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from seqgan_env import native
-from seqgan_env.discriminator import (
+from seqgan_env.discriminators.discriminator import (
     PAPER_DISCRIMINATOR,
     Discriminator,
     DiscriminatorConfig,
     DiscriminatorTrainer,
     discriminator_accuracy,
 )
-from seqgan_env.registration import build_rewards
-from seqgan_env.settings import settings_from
+from seqgan_env.envs.registration import build_rewards
 from seqgan_env.tasks import make_task
+from seqgan_env.training.settings import settings_from
 from seqgan_env.types import TokenSpec
 
 from .conftest import EOS, random_model, rng

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqgan_env.knobs import KNOBS, Knob, Mixture, Temperature, TopK, TopP
+from seqgan_env.generators.knobs import KNOBS, Knob, Mixture, Temperature, TopK, TopP
 from seqgan_env.metrics.divergence import LogRatios, difference_error, divergences
 from seqgan_env.metrics.oracle import OracleMetrics
 from seqgan_env.metrics.score import RANKING, SCORES, best_knob, scores

@@ -13,11 +13,11 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import seqgan_env
-from seqgan_env.env import TokenEnv
-from seqgan_env.rewards import RewardModel
+from seqgan_env.envs.env import TokenEnv
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.rewards.model import RewardModel
 from seqgan_env.streams import RowStreams, streams_from_keys
 from seqgan_env.types import TokenSpec
-from seqgan_env.vector_env import TokenVectorEnv
 
 from .conftest import EOS, FIXED, Successor, WeightedSum, random_model, reward_model, rng
 

@@ -23,21 +23,21 @@ from agents.baselines import MLE
 from agents.sb3.agent import DQN, PPO
 from agents.sb3.encoding import PrefixReader
 from seqgan_env import native
-from seqgan_env.discriminator import PAPER_DISCRIMINATOR, Discriminator, DiscriminatorConfig, DiscriminatorTrainer
-from seqgan_env.fast_routes import Snapshot
-from seqgan_env.language_model import LSTMLanguageModel
-from seqgan_env.maximum_likelihood import MaximumLikelihood
+from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR, Discriminator, DiscriminatorConfig, DiscriminatorTrainer
+from seqgan_env.envs.registration import build_rewards
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.language_model import LSTMLanguageModel
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
+from seqgan_env.generators.sampling import linear_weighted_nll
 from seqgan_env.native import adam
+from seqgan_env.native.fast_routes import Snapshot
 from seqgan_env.native.linear import product
 from seqgan_env.native.pooling import FilterBank, pool_tables
-from seqgan_env.registration import build_rewards
-from seqgan_env.rewards import CONTROLS, RewardSettings
+from seqgan_env.rewards.model import CONTROLS, RewardSettings
+from seqgan_env.rewards.scorers import OptimalScorer, OracleScorer
 from seqgan_env.rowwise import in_whole_blocks, sigmoid
-from seqgan_env.sampling import linear_weighted_nll
-from seqgan_env.scorers import OptimalScorer, OracleScorer
-from seqgan_env.tasks.oracle import OracleSettings, OracleTask
+from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
 from seqgan_env.types import TokenSpec
-from seqgan_env.vector_env import TokenVectorEnv
 
 from .conftest import EOS, random_model, rng
 
@@ -645,7 +645,7 @@ def test_a_score_depends_on_neither_the_batch_nor_what_was_scored_before(
     config: DiscriminatorConfig, wanted: str, table_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
-    monkeypatch.setattr("seqgan_env.discriminator._TABLE_BYTES", table_bytes)
+    monkeypatch.setattr("seqgan_env.discriminators.discriminator._TABLE_BYTES", table_bytes)
     spec = TokenSpec(300, 20)
     model = Discriminator.initialised(spec, rng(), config)
     tokens = torch.randint(300, (300, 20), generator=rng(1))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu_check import PublishedRun
-from seqgan_env.run_directory import read_json
+from seqgan_env.training.run_directory import read_json
 
 ROOT = Path(__file__).parents[1]
 

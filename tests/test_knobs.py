@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seqgan_env.knobs import (
+from seqgan_env.generators.knobs import (
     FEW_KNOBS,
     KNOBS,
     UNTURNED,

@@ -3,7 +3,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.streams import RowStreams
 from seqgan_env.types import TokenSpec
 

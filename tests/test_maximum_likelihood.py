@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from seqgan_env.maximum_likelihood import MaximumLikelihood
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.types import TokenSpec
 
 from .conftest import random_model, rng

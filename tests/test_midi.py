@@ -8,7 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from seqgan_env.music_tokens import (
+from seqgan_env.tasks.music.melody import estimate_key, melody_of, to_common_key
+from seqgan_env.tasks.music.midi import Note, Score, UnusableMidiError, read_score, write_melody
+from seqgan_env.tasks.music.music_tokens import (
     HOLD,
     LOWEST_PITCH,
     NUM_KEYS,
@@ -23,8 +25,6 @@ from seqgan_env.music_tokens import (
     token_of,
     word_of,
 )
-from seqgan_env.tasks.melody import estimate_key, melody_of, to_common_key
-from seqgan_env.tasks.midi import Note, Score, UnusableMidiError, read_score, write_melody
 
 C_MAJOR = (0, 2, 4, 5, 7, 9, 11, 12)
 MELODIES = st.lists(st.integers(0, VOCAB_SIZE - 1) | st.just(HOLD) | st.just(REST), min_size=1, max_size=24).map(np.array)

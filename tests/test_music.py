@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgan_env.cli import main
+from seqgan_env.cli.main import main
 from seqgan_env.metrics.music import (
     MusicMetrics,
     interval_histograms,
@@ -22,11 +22,20 @@ from seqgan_env.metrics.music import (
     pitch_class_histograms,
     pitch_contours,
 )
-from seqgan_env.music_tokens import HOLD, LOWEST_PITCH, REST, SILENCE, VOCAB_SIZE, is_onset, notes_of, sounding_pitches
 from seqgan_env.tasks import make_task
-from seqgan_env.tasks.midi import write_melody
-from seqgan_env.tasks.music import MusicSettings, MusicTask, windows_of
-from seqgan_env.tasks.tunes import PIECES_PER_KEY, built_in_scores
+from seqgan_env.tasks.music.midi import write_melody
+from seqgan_env.tasks.music.music_tokens import (
+    HOLD,
+    LOWEST_PITCH,
+    REST,
+    SILENCE,
+    VOCAB_SIZE,
+    is_onset,
+    notes_of,
+    sounding_pitches,
+)
+from seqgan_env.tasks.music.task import MusicSettings, MusicTask, windows_of
+from seqgan_env.tasks.music.tunes import PIECES_PER_KEY, built_in_scores
 from seqgan_env.types import HasEstimates, Task, TokenSpec, WritesFiles
 
 from .conftest import needs_data, random_model, rng

@@ -11,10 +11,10 @@ from scipy import stats
 from torch import Tensor
 
 from seqgan_env import native
-from seqgan_env.language_model import LSTMLanguageModel
+from seqgan_env.generators.language_model import LSTMLanguageModel
+from seqgan_env.generators.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
 from seqgan_env.native.adam import Factors, adam_step
 from seqgan_env.native.recurrence import lstm_states
-from seqgan_env.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
 from seqgan_env.streams import RowStreams
 from seqgan_env.types import TokenSpec
 

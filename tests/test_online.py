@@ -10,14 +10,14 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from seqgan_env.adversarial import Schedule, train_adversarial
-from seqgan_env.discriminator import DiscriminatorTrainer
-from seqgan_env.env import TokenEnv
-from seqgan_env.language_model import LSTMLanguageModel
-from seqgan_env.online import OnlineRewardModel, OnlineSettings, PolicyClone
-from seqgan_env.rewards import RewardModel
+from seqgan_env.discriminators.discriminator import DiscriminatorTrainer
+from seqgan_env.envs.env import TokenEnv
+from seqgan_env.envs.online import OnlineRewardModel, OnlineSettings, PolicyClone
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.language_model import LSTMLanguageModel
+from seqgan_env.rewards.model import RewardModel
 from seqgan_env.testing import check_vector_env
-from seqgan_env.vector_env import TokenVectorEnv
+from seqgan_env.training.adversarial import Schedule, train_adversarial
 
 from .conftest import EOS, FIXED, random_model, reward_model, rng
 from .test_env import assert_same

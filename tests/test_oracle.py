@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from seqgan_env.metrics.likelihood import nll_per_token
 from seqgan_env.tasks import make_task
-from seqgan_env.tasks.oracle import OracleSettings, OracleTask
+from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
 
 from .conftest import TINY, needs_data, rng
 

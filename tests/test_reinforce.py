@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from agents.reinforce import Reinforce, returns_to_go
-from seqgan_env.maximum_likelihood import MaximumLikelihood
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.metrics.likelihood import nll_per_token
 from seqgan_env.types import TokenSpec
-from seqgan_env.vector_env import TokenVectorEnv
 
 from .conftest import FIXED, WeightedSum, all_sequences, random_model, reward_model, rng
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqgan_env import run_directory
+from seqgan_env.training import run_directory
 
 
 def test_an_existing_run_is_kept_unless_forced(tmp_path: Path) -> None:

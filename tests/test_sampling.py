@@ -6,7 +6,7 @@ from scipy import stats
 from torch import Tensor
 
 from seqgan_env import sampling
-from seqgan_env.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
+from seqgan_env.generators.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
 
 from .conftest import rng
 

@@ -29,16 +29,16 @@ from agents.sb3.distribution import FORBIDDEN_LOGIT, TokenDistribution, log_prob
 from agents.sb3.encoding import PrefixReader, encode_prefixes, longest_prefixes
 from agents.sb3.policy import RATE, LanguageModelPolicy
 from agents.sb3.vec_env import SequenceVecEnv
-from seqgan_env.adversarial import Schedule, train_adversarial
-from seqgan_env.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorTrainer
-from seqgan_env.env import TokenEnv
-from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.discriminators.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorTrainer
+from seqgan_env.envs.env import TokenEnv
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.plugins import agent_names, load_agent_class
-from seqgan_env.rewards import RewardModel, RewardSettings
+from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.streams import streams_from_keys
 from seqgan_env.testing import check_agent
+from seqgan_env.training.adversarial import Schedule, train_adversarial
 from seqgan_env.types import GeneratorAgent, TokenSpec
-from seqgan_env.vector_env import TokenVectorEnv
 
 from .conftest import EOS, FIXED, SpecTask, Successor, WeightedSum, all_sequences, random_model, reward_model, rng
 

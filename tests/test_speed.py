@@ -20,7 +20,7 @@ from benchmarks import exactness, plain, profile_round, scaling, speed
 from benchmarks.costs import Cost, Costs
 from benchmarks.measuring import Limits, cpu_model, gemm_gflops, in_own_process, measure, measure_in_turns, peak_memory
 from seqgan_env import Discriminator, LSTMLanguageModel, TokenSpec
-from seqgan_env.discriminator import PAPER_DISCRIMINATOR, DiscriminatorConfig
+from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR, DiscriminatorConfig
 from tests.conftest import FIXED, all_sequences, random_model, rng
 
 ROOT = Path(__file__).parents[1]

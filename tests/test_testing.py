@@ -17,11 +17,11 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from agents.reinforce import Reinforce
-from seqgan_env.env import TokenEnv
-from seqgan_env.language_model import LSTMLanguageModel
+from seqgan_env.envs.env import TokenEnv
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.testing import check_agent, check_policy, check_vector_env
 from seqgan_env.types import TokenSpec
-from seqgan_env.vector_env import TokenVectorEnv
 
 from .conftest import EOS, FIXED, Successor, random_model, reward_model
 

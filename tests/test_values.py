@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqgan_env.scorers import ConstantValue, RandomValue
+from seqgan_env.rewards.scorers import ConstantValue, RandomValue
+from seqgan_env.rewards.values import LaggedPolicy, RolloutValue, action_values
 from seqgan_env.streams import RowStreams
 from seqgan_env.types import PrefixValue, RolloutPolicy, SequenceScorer, TokenSpec
-from seqgan_env.values import LaggedPolicy, RolloutValue, action_values
 
 from .conftest import Successor, WeightedSum, all_sequences, random_model, rng
 

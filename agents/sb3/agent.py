@@ -36,11 +36,11 @@ from agents.sb3.policy import (
 )
 from agents.sb3.q_policy import LanguageModelDQNPolicy, LanguageModelQRDQNPolicy
 from agents.sb3.vec_env import SequenceVecEnv
-from seqgan_env.fast_routes import Snapshot
-from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
-from seqgan_env.maximum_likelihood import MaximumLikelihood
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
-from seqgan_env.vector_env import TokenVectorEnv
+from seqgan_env.native.fast_routes import Snapshot
 
 _OURS = {
     "embedding_dim": 32,

@@ -10,7 +10,7 @@ from stable_baselines3.common.distributions import Distribution
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from seqgan_env.sampling import rows_per_chunk
+from seqgan_env.generators.sampling import rows_per_chunk
 
 FORBIDDEN_LOGIT = -1e8  # exp of it is 0, and unlike minus infinity it leaves no NaN in entropies, divergences and gradients
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqgan_env.fast_routes import Snapshot
-from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
-from seqgan_env.sampling import SoftmaxSampler
+from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.generators.sampling import SoftmaxSampler
+from seqgan_env.native.fast_routes import Snapshot
 
 
 def encode_prefixes(model: LanguageModel, tokens: Tensor, lengths: Tensor) -> Tensor:

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from agents.sb3.distribution import TokenDistribution, log_probs_and_entropy
 from agents.sb3.encoding import PrefixReader, encode_prefixes
-from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.envs.vector_env import observation_space as space_of
+from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.types import TokenSpec
-from seqgan_env.vector_env import observation_space as space_of
 
 _FUSED_ON_CPU = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 4)
 RATE = "rate_factor"  # of an optimizer's parameter group: its learning rate is this times that of the first group

@@ -21,7 +21,7 @@ from torch import Tensor
 from agents.sb3.distribution import FORBIDDEN_LOGIT
 from agents.sb3.encoding import PrefixReader, encode_prefixes
 from agents.sb3.policy import as_prefixes, build_optimizer, check_spaces, forbidden_tokens, value_head
-from seqgan_env.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.types import TokenSpec
 
 

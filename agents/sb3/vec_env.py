@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices
 
-from seqgan_env.vector_env import TokenVectorEnv
+from seqgan_env.envs.vector_env import TokenVectorEnv
 
 _BY_ENV = ("action_masks", "render")  # methods whose result has one entry per env
 

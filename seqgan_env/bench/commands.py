@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from seqgan_env import run_directory
-from seqgan_env.arguments import Parser, add_settings, given_settings, positive
 from seqgan_env.bench.jobs import DECIDED_BY_THE_HARNESS, Job, Suite, grid, read_suite
 from seqgan_env.bench.live_view import LiveView
 from seqgan_env.bench.local import LocalPool
@@ -22,10 +20,12 @@ from seqgan_env.bench.ray_pool import RayPool
 from seqgan_env.bench.results import path_of
 from seqgan_env.bench.runner import SUPERSEDED, Pool, Progress, opened, run_jobs
 from seqgan_env.bench.samples import result_of_samples
+from seqgan_env.cli.arguments import Parser, add_settings, given_settings, positive
 from seqgan_env.names import choose
-from seqgan_env.rewards import FORMS, SOURCES
-from seqgan_env.settings import PRESETS, TrainSettings
+from seqgan_env.rewards.model import FORMS, SOURCES
 from seqgan_env.tasks import TASKS, setting_names
+from seqgan_env.training import run_directory
+from seqgan_env.training.settings import PRESETS, TrainSettings
 
 if TYPE_CHECKING:  # loads scipy
     from seqgan_env.bench.leaderboard import Entry

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seqgan_env import run_directory
 from seqgan_env.bench.results import RESULTS
+from seqgan_env.training import run_directory
 
 _OF_THE_MACHINE = ("costs", "origin")
 

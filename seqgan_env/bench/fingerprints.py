@@ -12,7 +12,7 @@ from pathlib import Path
 import seqgan_env
 
 # code that decides how a benchmark is run and shown, and no number in it
-_UNDECIDING = ("arguments.py", "cli.py", "bench")
+_UNDECIDING = ("cli", "bench")
 _DECIDING = ("bench/worker.py",)
 
 

@@ -11,12 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from seqgan_env import native, run_directory
+from seqgan_env import native
+from seqgan_env.training import run_directory
 from seqgan_env.bench.fingerprints import code_of_library, code_of_module, fingerprint
 from seqgan_env.names import choose
 from seqgan_env.plugins import accepts, control_options, learns_from_reward, load_agent_class, training_settings
-from seqgan_env.settings import PRESETS, TrainSettings, settings_from
 from seqgan_env.tasks import TASKS
+from seqgan_env.training.settings import PRESETS, TrainSettings, settings_from
 
 REFERENCE = "mle"  # the row that every other one is compared with; its knobs are the measure
 

@@ -18,7 +18,7 @@ from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.results import Result, Row
 from seqgan_env.bench.statistics import Decision, Paired, holm, paired, probability_of_improvement
 from seqgan_env.metrics.score import FORWARD, RANKING, REFEREED, REVERSE, SCORES, SELECT, Score, best_knob, scores
-from seqgan_env.rewards import CONTROLS
+from seqgan_env.rewards.model import CONTROLS
 from seqgan_env.types import Estimate
 
 BEST_KNOB = "best knob"  # the row of the reference's best knob, which nobody ran

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqgan_env import run_directory
 from seqgan_env.bench import charts
 from seqgan_env.bench.leaderboard import KINDS, ORACLE, Standings
 from seqgan_env.bench.results import Result, read_all
 from seqgan_env.bench.story import story
 from seqgan_env.bench.tables import HEALTH, Table, all_tables, runs_rows
+from seqgan_env.training import run_directory
 from seqgan_env.types import Estimate
 
 PAGE, TABLES, CSV_FOLDER, RUNS = "report.html", "report.md", "tables", "runs.csv"

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from seqgan_env import run_directory
+from seqgan_env.training import run_directory
 
 SCHEMA = 2
 RESULTS, FAILURES = "results", "failures"  # folders of a benchmark

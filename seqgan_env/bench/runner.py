@@ -12,7 +12,7 @@ from typing import Protocol
 
 from seqgan_env.bench.jobs import Job
 from seqgan_env.bench.results import FAILURES, RESULTS, Result, path_of
-from seqgan_env.run_directory import write_text
+from seqgan_env.training.run_directory import write_text
 
 _POLL_SECONDS = 0.1
 _LOCK = ".lock"

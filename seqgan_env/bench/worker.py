@@ -24,7 +24,7 @@ from seqgan_env.bench.jobs import Job, paths_of
 from seqgan_env.bench.results import Result
 from seqgan_env.metrics.likelihood import unigram_metrics
 from seqgan_env.metrics.score import SCORES
-from seqgan_env.train import Trainer
+from seqgan_env.training.trainer import Trainer
 
 NUM_SAMPLES = 10
 

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from scipy import optimize, sparse
 from torch import Tensor, nn
 
-from seqgan_env.language_model import LSTMLanguageModel
-from seqgan_env.maximum_likelihood import MaximumLikelihood
+from seqgan_env.generators.language_model import LSTMLanguageModel
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.metrics.kneser_ney import KneserNey
 from seqgan_env.types import TokenSpec
 

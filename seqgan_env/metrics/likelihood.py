@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqgan_env.scorers import HasLogProb
+from seqgan_env.rewards.scorers import HasLogProb
 from seqgan_env.types import RolloutPolicy, TokenSpec
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from seqgan_env.metrics.bootstrap import DeleteOne, Mean, Statistic
 from seqgan_env.metrics.real_data import RealDataMetrics
-from seqgan_env.music_tokens import LOWEST_PITCH, NUM_KEYS, SILENCE, is_onset, sounding_pitches
+from seqgan_env.tasks.music.music_tokens import LOWEST_PITCH, NUM_KEYS, SILENCE, is_onset, sounding_pitches
 
 _NO_INTERVAL = NUM_KEYS  # out of -87..87
 

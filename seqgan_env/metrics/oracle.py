@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqgan_env.knobs import Knob, LikelihoodPolicy, Temperature, parts_of
+from seqgan_env.generators.knobs import Knob, LikelihoodPolicy, Temperature, parts_of
 from seqgan_env.metrics.divergence import LogRatios, difference_error, divergences, kl_divergences
 from seqgan_env.metrics.likelihood import nll_per_token, sample_sequences, unigram_metrics
 from seqgan_env.metrics.score import SELECT
-from seqgan_env.scorers import HasLogProb
+from seqgan_env.rewards.scorers import HasLogProb
 from seqgan_env.types import RolloutPolicy, TokenSpec
 
 Metrics = dict[str, float]

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqgan_env.language_model import LSTMLanguageModel
+from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.metrics.classifiers import (
     BidirectionalLSTM,
     Classifier,

@@ -6,9 +6,9 @@ from dataclasses import fields, replace
 from typing import Any
 
 from seqgan_env.names import choose
-from seqgan_env.tasks.corpus import CorpusSettings, CorpusTask
-from seqgan_env.tasks.music import MusicSettings, MusicTask
-from seqgan_env.tasks.oracle import ORACLE_PRESETS, OracleSettings, OracleTask
+from seqgan_env.tasks.music.task import MusicSettings, MusicTask
+from seqgan_env.tasks.oracle.task import ORACLE_PRESETS, OracleSettings, OracleTask
+from seqgan_env.tasks.text.task import CorpusSettings, CorpusTask
 from seqgan_env.types import Task
 
 TASKS: dict[str, OracleSettings | CorpusSettings | MusicSettings] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from seqgan_env.tasks.docstrings import docstring_sentences
+from seqgan_env.tasks.text.docstrings import docstring_sentences
 
 
 def read_lines(corpus: str | None, kind: str = "corpus") -> list[str]:

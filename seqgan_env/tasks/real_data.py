@@ -10,7 +10,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-from seqgan_env.knobs import FEW_KNOBS, Knob, Temperature, knobs_for
+from seqgan_env.generators.knobs import FEW_KNOBS, Knob, Temperature, knobs_for
 from seqgan_env.metrics.real_data import RealDataMetrics
 from seqgan_env.metrics.score import REFEREED, SELECT
 from seqgan_env.types import Estimate, Judge, RolloutPolicy, TokenSpec

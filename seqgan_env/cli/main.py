@@ -1,0 +1,330 @@
+"""The command line: seqgan train, sample, evaluate, list, bench, report."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from gymnasium.error import Error as GymnasiumError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from seqgan_env.bench import commands as bench_commands
+from seqgan_env.cli.arguments import Parser, add_settings, given_settings, positive
+from seqgan_env.generators.knobs import KNOBS
+from seqgan_env.metrics.divergence import SATURATED
+from seqgan_env.metrics.likelihood import sample_sequences
+from seqgan_env.metrics.score import RANKING, REFEREED, SCORES
+from seqgan_env.names import choose
+from seqgan_env.plugins import agent_names
+from seqgan_env.rewards.model import FORMS, SOURCES
+from seqgan_env.tasks import TASKS
+from seqgan_env.training import run_directory
+from seqgan_env.training.adversarial import evaluate_task
+from seqgan_env.training.settings import PRESETS, TrainSettings, settings_from
+from seqgan_env.training.trainer import Run, Trainer, at_temperature, load_run, tensorboard_logger, write_config, write_run
+from seqgan_env.types import HasEstimates, WritesFiles
+
+ROWS = {
+    "mle": "MLE",
+    "best_knob": "best knob",
+    "constant": "constant reward",
+    "agent": "agent",
+}
+COLUMNS = {
+    "score": "score ↑",
+    "score_reverse": "  in KL(G||O) alone ↑",
+    "score_forward": "  in KL(O||G) alone ↑",
+    "referee_score": "referee's score ↑",
+    "kl_mean": "mean of both KLs ↓",
+    "kl_reverse": "KL(G||O) ↓",
+    "kl_forward": "KL(O||G) ↓",
+    "js": "JS / ln 2 ↓",
+    "tv": "total variation ↓",
+    "precision": "precision ↑",
+    "recall": "recall ↑",
+    "referee_js": "referee's JS / ln 2 ↓",
+    "nll_oracle": "nll_oracle",
+    "nll_gen": "nll_gen ↓",
+    "entropy": "entropy",
+    "perplexity_heldout": "perplexity ↓",
+    "bleu2": "BLEU-2",
+    "bleu3": "BLEU-3",
+    "bleu4": "BLEU-4",
+    "bleu5": "BLEU-5",
+    "self_bleu4": "Self-BLEU-4 ↓",
+    "distinct2": "distinct-2 ↑",
+    "perplexity_samples": "perplexity of samples",
+    "perplexity_reverse": "reverse perplexity ↓",
+    "copied_share": "copied from training",
+    "length_ks": "length distance (KS) ↓",
+    "mse": "mean squared error ↓",
+    "pitch_class_divergence": "pitch-class divergence ↓",
+    "interval_divergence": "interval divergence ↓",
+    "effective_vocabulary": "eff. vocab.",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code: 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    sys.path.append(str(Path.cwd()))  # so that --agent finds a module of the user's own
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = build_parser().parse_args(words, argparse.Namespace(words=words))
+    try:
+        code: int = arguments.run(arguments)
+    except (ValueError, TypeError, GymnasiumError) as problem:
+        if arguments.traceback:
+            raise
+        print(f"seqgan: {' '.join(str(problem).split())}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `seqgan sample RUN | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = Parser(prog="seqgan", description="Sequence generation as reinforcement learning (SeqGAN).", allow_abbrev=False)
+    parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+    _add_train(commands)
+    sample = commands.add_parser("sample", help="write sequences with the trained policy of a run", allow_abbrev=False)
+    sample.add_argument("run_path", type=Path, metavar="RUN", help="run directory")
+    sample.add_argument("--num", type=positive, default=20, metavar="N", help="sequences (default: 20)")
+    sample.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
+    sample.add_argument("--temperature", type=float, default=1.0, metavar="X", help="divides the logits (default: 1)")
+    sample.add_argument("--out", type=Path, default=None, metavar="DIR", help="of a music run's files (default: RUN/samples)")
+    sample.set_defaults(run=_sample)
+    _add_evaluate(commands)
+    listing = commands.add_parser("list", help="list tasks, agents, rewards, sources or knobs", allow_abbrev=False)
+    listing.add_argument("what", metavar="tasks|agents|rewards|sources|knobs")
+    listing.set_defaults(run=_list)
+    bench_commands.add_commands(commands)
+    return parser
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure the trained policy of a run, or samples from elsewhere",
+        description="Measures the trained policy of a run; or, with --samples, sequences that any program wrote, and puts them"
+        " as a row into a benchmark.",
+        allow_abbrev=False,
+    )
+    evaluate.add_argument("run_path", type=Path, nargs="?", metavar="RUN", help="run directory")
+    evaluate.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws, or of the row's run (default: 0)")
+    bench_commands.add_samples_arguments(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser(
+        "train",
+        help="pre-train, adversarial phase, table, plot",
+        description="Pre-trains an agent, trains it by Algorithm 1, and measures it beside its controls.",
+        allow_abbrev=False,
+    )
+    train.add_argument(
+        "--preset", default="tiny", metavar="NAME", help=f"settings to start from: {', '.join(PRESETS)} (default: tiny)"
+    )
+    train.add_argument("--out", type=Path, default=None, metavar="DIR", help="run directory (default: runs/TASK-AGENT-SEED)")
+    train.add_argument("--force", action="store_true", default=False, help="overwrite an existing run directory")
+    add_settings(train, [field.name for field in fields(TrainSettings)])
+    train.set_defaults(run=_train)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from torch.utils.tensorboard import SummaryWriter  # no other command needs it
+
+    settings = settings_from(arguments.preset, given_settings(arguments))
+    path = arguments.out or Path("runs") / f"{settings.task}-{settings.agent.replace(':', '.')}-{settings.seed}"
+    run_directory.check_available(path, arguments.force)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    console = Console()
+    with LiveProgress(console) as progress:
+        trainer = Trainer(settings, progress)
+        run_directory.create(path, arguments.force)
+        write_config(settings, path, trainer.task)
+        console.print(str(getattr(trainer.task, "summary", f"task {settings.task}: {trainer.task.spec}")), highlight=False)
+        with SummaryWriter(str(path / "tensorboard")) as writer:
+            trainer.on_row = tensorboard_logger(writer)
+            run = trainer()
+    write_run(run, path)
+    _print_table(console, run)
+    console.print(f"samples, curves, metrics and weights: {path}", highlight=False)
+    return 130 if run.interrupted else 0
+
+
+class LiveProgress:
+    """One bar a phase, with the metrics that matter behind it; off a terminal, a line a phase."""
+
+    SHOWN = (
+        "nll_validation",
+        "task/nll_oracle",
+        "task/nll_gen",
+        "task/score",
+        "discriminator/accuracy_heldout",
+        "kl_mean",
+        "agent/reward",
+    )
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description:<24}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self.progress = Progress(*columns, TextColumn("{task.fields[metrics]}"), console=console)
+        self.tasks: dict[str, TaskID] = {}
+        self.shown: dict[str, float] = {}
+
+    def __enter__(self) -> LiveProgress:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.progress.stop()
+
+    def __call__(self, phase: str, done: int, total: int, metrics: dict[str, float]) -> None:
+        if phase not in self.tasks:
+            self.shown = {}
+            self.tasks[phase] = self.progress.add_task(phase, total=total, metrics="")
+        self.shown |= {key.split("/")[-1]: metrics[key] for key in self.SHOWN if key in metrics}
+        text = "  ".join(f"{key} {value:.3f}" for key, value in self.shown.items())
+        self.progress.update(self.tasks[phase], completed=done, metrics=text)
+
+
+def _print_table(console: Console, run: Run) -> None:
+    settings, who = run.settings, [name for name in ROWS if name in run.metrics]
+    table = Table(title=f"{settings.task}, {settings.agent}, source {settings.source}, seed {settings.seed}")
+    table.add_column("")
+    for name in who:
+        turned = f"\n{run.best_knob}" if name == "best_knob" else ""
+        table.add_column(ROWS[name] + turned, justify="right", style="bold" if name == "agent" else "")
+    for name, label in COLUMNS.items():
+        if any(name in run.metrics[policy] for policy in who):
+            table.add_row(label, *[_cell(run.metrics[policy], name) for policy in who])
+    table.caption = _errors(run)
+    console.print(table)
+    console.print(_verdict(run), highlight=False)
+
+
+def _cell(metrics: Mapping[str, float], name: str) -> str:
+    """A metric as it stands in the table; a divergence that no longer tells policies apart says so."""
+    if name not in metrics:
+        return ""
+    saturated = name in ("js", "tv") and metrics[name] > SATURATED
+    digits = 4 if name in _FINE else 3
+    return f"{metrics[name]:.{digits}f}" + " saturated" * saturated
+
+
+def _errors(run: Run) -> str:
+    """The standard errors of what ranks, the largest of all policies."""
+    found = {}
+    for score in (RANKING, REFEREED):
+        errors = [row.get(f"{score.divergence}_error", math.nan) for row in run.metrics.values()]
+        known = [error for error in errors if math.isfinite(error)]
+        if known:
+            found[COLUMNS[score.divergence].removesuffix(" ↓")] = max(known)
+    return "; ".join(f"standard error of {label}: {error:.4f}" for label, error in found.items())
+
+
+_FINE = {"kl_mean", *(score.name for score in SCORES)}  # differences in the third digit count
+
+
+def _verdict(run: Run) -> str:
+    """Two sentences on what the adversarial phase did, from this one seed."""
+    if run.interrupted:
+        return "Interrupted: the table shows what there was."
+    agent = run.metrics.get("agent", {})
+    score = next((score for score in (RANKING, REFEREED) if score.name in agent), None)
+    if score is None and run.knobs:
+        return "No score: there are too few real sequences for a referee."
+    if score is None:
+        return "No score: without knobs (--knobs, and a policy whose temperature can be turned) there is nothing to beat."
+    value = agent[score.name]
+    error = "" if run.score_error is None else f" ± {run.score_error:.4f}"
+    says = _meaning(value, run.score_error)
+    return (
+        f"Score {value:+.4f}{error} {score.unit} against the best knob of maximum likelihood ({run.best_knob}): {says}. "
+        "The error is that of the draws; one seed says nothing about another."
+    )
+
+
+def _meaning(value: float, error: float | None) -> str:
+    """What a score says, at two standard errors."""
+    if not math.isfinite(value):
+        return "the agent gives some real sequences no probability at all"
+    if error is not None and abs(value) <= 2 * error:
+        return "no difference; a knob does as well"
+    return "nearer to the truth than any knob" if value > 0 else "further from the truth than a knob reaches without training"
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    settings, task, agent = load_run(arguments.run_path)
+    policy = at_temperature(agent.policy, arguments.temperature)
+    rng = torch.Generator(device=settings.device).manual_seed(arguments.seed)
+    samples = sample_sequences(policy, task.spec, arguments.num, rng)
+    if isinstance(task, WritesFiles):
+        folder = arguments.out or arguments.run_path / "samples"
+        task.write_samples(samples, folder)
+        print(f"files: {folder}", file=sys.stderr)
+    elif arguments.out:
+        raise ValueError(f"--out {arguments.out} was given; task {task.name} writes lines, not files")
+    for tokens in samples:
+        print(task.decode(tokens))
+    sys.stdout.flush()
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    if bench_commands.chose_samples(arguments):
+        return bench_commands.evaluate_samples(arguments)
+    settings, task, agent = load_run(arguments.run_path)
+    table = Table("metric", "value", "95 % interval", title=str(arguments.run_path))
+    if isinstance(task, HasEstimates):
+        rng = torch.Generator(device=settings.device).manual_seed(arguments.seed + 1)
+        for name, estimate in task.estimates(agent.policy, rng).items():
+            table.add_row(name, f"{estimate.value:.4f}", f"{estimate.low:.4f} to {estimate.high:.4f}")
+    else:
+        metrics = evaluate_task(agent.policy, task, arguments.seed, settings.device)
+        for name in (name for name in metrics if not name.endswith("_error")):
+            table.add_row(name, f"{metrics[name]:.4f}", _interval(metrics[name], metrics.get(f"{name}_error")))
+    Console().print(table)
+    return 0
+
+
+def _interval(value: float, error: float | None) -> str:
+    """The 95 % interval of a mean with this standard error."""
+    if error is None or not math.isfinite(error):
+        return ""
+    return f"{value - 1.96 * error:.4f} to {value + 1.96 * error:.4f}"
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    listings: dict[str, dict[str, str]] = {
+        "tasks": {name: str(settings) for name, settings in TASKS.items()},
+        "agents": agent_names(),
+        "rewards": {form.name: f"discount {form.discount:g}" for form in FORMS.values()},
+        "sources": dict.fromkeys(SOURCES, ""),
+        "knobs": {knob.name: "" for knob in KNOBS},
+    }
+    for name, text in listings[choose(listings, arguments.what, "listing")].items():
+        print(f"{name:16} {text}".rstrip())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

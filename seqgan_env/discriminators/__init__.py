@@ -1,0 +1,1 @@
+"""Who tells real sequences from generated ones, and how it is trained."""

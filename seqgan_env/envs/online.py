@@ -1,0 +1,213 @@
+"""Online training: a reward model that learns from the episodes written under it, for loops that know only `reset` and `step`.
+
+It trains the discriminator, on the episodes against real sequences, and fits a language model to the episodes, which is rolled
+out in place of a policy that nobody handed over. Algorithm 1 needs neither: it drives the discriminator itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seqgan_env.discriminators.discriminator import Discriminator, DiscriminatorTrainer, discriminator_accuracy
+from seqgan_env.generators.language_model import LanguageModel
+from seqgan_env.metrics.likelihood import nll_per_token
+from seqgan_env.rewards.model import RewardModel, RewardSettings
+from seqgan_env.rewards.scorers import HasLogProb
+from seqgan_env.streams import streams_from_keys
+from seqgan_env.types import RolloutPolicy, Task
+
+
+@dataclass(frozen=True)
+class OnlineSettings:
+    """When and how an online environment learns. An update takes all episodes that ended since the one before.
+
+    Attributes:
+        d_interval: episodes from one update to the next; more where one step ends more.
+        d_epochs: passes of the discriminator over the sequences of an update.
+        d_memory: past episodes that are kept. An update draws as many of them as there are new ones, and as many real sequences
+            as both. With none the discriminator forgets what the policy used to write, and the two chase each other in circles.
+        warm_up: episodes before the first update. Until then the discriminator is as it was initialised, and pays noise.
+        warm_up_epochs: `d_epochs` of the first update.
+        clone_memory: updates whose episodes the clone is fitted to. Each weighs half as much as the one after it: the policy has
+            moved on since, but more episodes make a better fit.
+        clone_epochs: passes of the clone over these.
+        clone_learning_rate: of its Adam.
+    """
+
+    d_interval: int = 500
+    d_epochs: int = 2
+    d_memory: int = 20_000
+    warm_up: int = 1_000
+    warm_up_epochs: int = 6
+    clone_memory: int = 4
+    clone_epochs: int = 1
+    clone_learning_rate: float = 1e-2
+
+    def __post_init__(self) -> None:
+        for name in ("d_interval", "d_epochs", "warm_up", "warm_up_epochs", "clone_memory", "clone_epochs"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}; allowed is a whole number from 1")
+        if self.d_memory < 0:
+            raise ValueError(f"d_memory is {self.d_memory}; allowed is 0 or more")
+        if not self.clone_learning_rate > 0:
+            raise ValueError(f"clone_learning_rate is {self.clone_learning_rate}; allowed is any number above 0")
+
+
+class PolicyClone:
+    """Fits a language model to what an unseen policy writes: maximum likelihood, recent episodes first."""
+
+    def __init__(self, model: LanguageModel, settings: OnlineSettings, batch_size: int = 128, max_grad_norm: float = 5.0) -> None:
+        """Args:
+        model: trained in place, by handle. A freshly initialised one is as good as uniform, which is how most policies begin.
+        settings: of the fit.
+        batch_size: sequences per step.
+        max_grad_norm: gradients are scaled down to this norm.
+        """
+        self.model, self.num_epochs, self.batch_size, self.max_grad_norm = model, settings.clone_epochs, batch_size, max_grad_norm
+        self.recent: deque[Tensor] = deque(maxlen=settings.clone_memory)  # (M, T) each, oldest first
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=settings.clone_learning_rate)
+
+    def fit(self, episodes: Tensor, rng: torch.Generator) -> dict[str, float]:
+        """Takes in new `episodes` (M, T).
+
+        Returns:
+            `nll`, of the new episodes before they were fitted, in nats per token.
+        """
+        nll = nll_per_token(self.model, self.model.spec, episodes)
+        self.recent.append(episodes)
+        tokens = torch.cat(list(self.recent))
+        ages = range(len(self.recent) - 1, -1, -1)
+        of_batches = [
+            torch.full((len(batch),), 0.5**age, dtype=torch.float32) for age, batch in zip(ages, self.recent, strict=True)
+        ]
+        weights = torch.cat(of_batches).to(tokens.device)
+        for _ in range(self.num_epochs):
+            order = torch.randperm(len(tokens), generator=rng, device=rng.device)
+            for rows in order.split(self.batch_size):
+                self._step(tokens[rows], weights[rows])
+        return {"nll": nll}
+
+    def _step(self, tokens: Tensor, weights: Tensor) -> None:
+        """One step of Adam on sequences (B, T) of weights (B,)."""
+        written = (tokens != self.model.spec.pad_token) * weights.unsqueeze(1)
+        loss = self.model.weighted_nll(tokens, written) / written.sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+        self.optimizer.step()
+
+
+class OnlineRewardModel(RewardModel):
+    """A reward model that learns from every episode it is told of, on its own schedule.
+
+    Seeding an environment seeds the draws and the order of training data too, and nothing else: what has been learned stays
+    learned, as an agent's weights would. So a new environment, the same seed and the same loop give the same rewards bit by bit,
+    and between two updates the rewards of an episode depend on its seed alone. Copies of an environment share the model.
+
+    Attributes:
+        online: the schedule.
+        learning: whether episodes still teach it; no longer once a policy has been bound from outside, as Algorithm 1 does.
+        num_episodes: a running total of episodes seen.
+        num_updates: a running total of updates.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        settings: RewardSettings,
+        policy: RolloutPolicy,
+        discriminator: Discriminator | None = None,
+        online: OnlineSettings = OnlineSettings(),
+        fit_policy: bool = True,
+    ) -> None:
+        """Args:
+        task: what is written.
+        settings: source and form.
+        policy: rolled out; a `LanguageModel` if it is to be fitted.
+        discriminator: trained, for source "discriminator".
+        online: the schedule.
+        fit_policy: fit `policy` to the episodes, if the source or the form uses it; otherwise whoever gave it trains it.
+        """
+        super().__init__(task, settings, policy, discriminator)
+        self.learning = True
+        self.online, self.num_episodes, self.num_updates = online, 0, 0
+        self._trainer = None if discriminator is None else DiscriminatorTrainer(discriminator, self.budget)
+        in_use = self.needs_prefix_values or settings.source == "optimal"
+        self._clone = PolicyClone(_language_model(policy), online) if fit_policy and in_use else None
+        self._rng = torch.Generator(device=self.device).manual_seed(0)
+        self._waiting: list[np.ndarray] = []
+        self._past = torch.empty(0, self.spec.seq_len, dtype=torch.int64, device=self.device)  # (M, T), oldest first
+        self._metrics: dict[str, float] = {}
+
+    def bind(self, policy: RolloutPolicy) -> None:
+        """Makes `policy` the live policy and ends the learning here: whoever binds, drives."""
+        super().bind(policy)
+        self.learning = False
+
+    def seed(self, keys: np.ndarray) -> None:
+        self._rng.manual_seed(streams_from_keys(keys, torch.device("cpu")).initial_seed())
+
+    def observe(self, episodes: np.ndarray) -> dict[str, float]:
+        if not self.learning:
+            return {}
+        self._waiting.append(episodes)
+        self.num_episodes += len(episodes)
+        if sum(map(len, self._waiting)) < (self.online.d_interval if self.num_updates else self.online.warm_up):
+            return {}
+        self._metrics = self._update()
+        return self.online_metrics()
+
+    def online_metrics(self) -> dict[str, float]:
+        """Metrics of the last update, empty before the first; see docs/custom_policy.md for their names."""
+        return dict(self._metrics)
+
+    @torch.inference_mode(mode=False)  # a loop may step inside torch.no_grad() or inference_mode(); learning needs gradients
+    @torch.enable_grad()
+    def _update(self) -> dict[str, float]:
+        episodes = torch.from_numpy(np.concatenate(self._waiting)).to(self.device, torch.int64)
+        self._waiting = []
+        metrics = self._train_discriminator(episodes) | self._fit_clone(episodes)
+        oracle = getattr(self.task, "oracle", None)
+        if isinstance(oracle, HasLogProb):
+            metrics["task/nll_oracle"] = nll_per_token(oracle, self.spec, episodes)
+        self.num_updates += 1
+        return metrics | {"online/updates": float(self.num_updates), "online/episodes": float(self.num_episodes)}
+
+    def _train_discriminator(self, episodes: Tensor) -> dict[str, float]:
+        """Accuracies come first: on these episodes, and on held-out real data, it has not been trained yet."""
+        if self._trainer is None:
+            return {}
+        real_heldout = self.task.held_out[: len(episodes)]
+        metrics = discriminator_accuracy(self._trainer.discriminator, real_heldout, episodes)
+        negatives = torch.cat([episodes, self._remembered(len(episodes))])
+        real = self.task.draw_real(len(negatives), self._rng)
+        num_epochs = self.online.d_epochs if self.num_updates else self.online.warm_up_epochs
+        metrics |= self._trainer.fit(real, negatives, num_epochs, self._rng)
+        past = torch.cat([self._past, episodes])
+        self._past = past[max(0, len(past) - self.online.d_memory) :]
+        return {f"discriminator/{key}": value for key, value in metrics.items()}
+
+    def _remembered(self, num: int) -> Tensor:
+        """At most `num` past episodes (M, T), drawn without repeats."""
+        order = torch.randperm(len(self._past), generator=self._rng, device=self._rng.device)
+        return self._past[order[:num]]
+
+    def _fit_clone(self, episodes: Tensor) -> dict[str, float]:
+        if self._clone is None:
+            return {}
+        metrics = self._clone.fit(episodes, self._rng)
+        self.sync()
+        return {f"clone/{key}": value for key, value in metrics.items()}
+
+
+def _language_model(policy: RolloutPolicy) -> LanguageModel:
+    if not isinstance(policy, LanguageModel):
+        raise ValueError(f"rollout_policy 'clone' fits a LanguageModel to the episodes; {type(policy).__name__} is none")
+    return policy

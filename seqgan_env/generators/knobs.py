@@ -1,0 +1,331 @@
+"""Knobs: ways to turn a trained policy into another one without training and without a reward.
+
+What a knob of maximum likelihood reaches, nobody needs adversarial training for. So the best knob is the rival
+of every agent (Caccia et al. 2020, "Language GANs falling short", have the temperature alone; a mixture of two
+temperatures does better, and beats any score that temperature alone defines).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from seqgan_env.generators.language_model import LanguageModel
+from seqgan_env.rewards.scorers import HasLogProb
+from seqgan_env.streams import RowStreams, uniforms
+from seqgan_env.types import RolloutPolicy
+
+_CHOICE = 0x6B6E6F62  # separates the draw of a mixture's part from the draws of its tokens
+_LOGITS_AT_ONCE = 2**24
+_BELOW_ONE = 1 - 2**-23  # times a float32 it is a smaller float32
+
+
+class LikelihoodPolicy(RolloutPolicy, HasLogProb, Protocol):
+    """A policy that writes and knows exactly how likely it is to write what."""
+
+
+@runtime_checkable
+class HasTemperature(Protocol):
+    """A policy whose sampling temperature can be changed."""
+
+    def with_temperature(self, temperature: float) -> LikelihoodPolicy:
+        """A copy whose logits are divided by `temperature`."""
+        ...
+
+
+@runtime_checkable
+class Knob(Protocol):
+    """A way to turn a policy into another one. Knobs are compared by value and can be keys of a dict."""
+
+    @property
+    def name(self) -> str:
+        """As it stands in tables."""
+        ...
+
+    def fits(self, policy: object) -> bool:
+        """Whether the policy has what is turned."""
+        ...
+
+    def __call__(self, policy: RolloutPolicy) -> LikelihoodPolicy:
+        """The turned policy; the given one stays as it is."""
+        ...
+
+
+@runtime_checkable
+class MeasuresKnobs(Protocol):
+    """A task that can say what the knobs of a policy reach."""
+
+    def knobs_of(self, policy: RolloutPolicy, more: Sequence[Knob]) -> list[Knob]:
+        """The knobs of this task that fit a policy, and `more`; `UNTURNED` is among them."""
+        ...
+
+    def measure_knobs(self, policy: RolloutPolicy, knobs: Sequence[Knob], seed: int) -> Iterator[dict[str, float]]:
+        """The metrics of every knob, those of `evaluate` for this seed, beside the divergences by which the best is chosen."""
+        ...
+
+    def paired_error(self, policy: RolloutPolicy, other: RolloutPolicy, seed: int) -> float | None:
+        """The standard error of the difference of two policies' ranking divergence; None where the task cannot tell."""
+        ...
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """Divides the logits.
+
+    Attributes:
+        value: above 0; below 1 is sharper.
+    """
+
+    value: float
+
+    @property
+    def name(self) -> str:
+        return f"T {self.value:g}"
+
+    def fits(self, policy: object) -> bool:
+        return isinstance(policy, HasTemperature)
+
+    def __call__(self, policy: RolloutPolicy) -> LikelihoodPolicy:
+        if not isinstance(policy, HasTemperature):
+            raise ValueError(f"{self.name} was asked for; {type(policy).__name__} has no with_temperature")
+        return policy.with_temperature(self.value)
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Writes only the most likely tokens of every step (Fan et al. 2018).
+
+    Alone it gives most real sequences no probability. In a `Mixture` with the whole policy it has a floor.
+
+    Attributes:
+        num: how many tokens are kept, 1 or more.
+    """
+
+    num: int
+
+    @property
+    def name(self) -> str:
+        return f"top {self.num}"
+
+    def fits(self, policy: object) -> bool:
+        return isinstance(policy, LanguageModel)
+
+    def __call__(self, policy: RolloutPolicy) -> LikelihoodPolicy:
+        return TruncatedPolicy(_language_model(policy, self.name), self)
+
+    def keep(self, logits: Tensor) -> Tensor:
+        """Which tokens are kept, (..., V) of logits (..., V)."""
+        least = logits.topk(min(self.num, logits.shape[-1]), dim=-1).values[..., -1:]
+        return logits >= least
+
+
+@dataclass(frozen=True)
+class TopP:
+    """Nucleus sampling: writes only the fewest tokens that hold a share of the probability (Holtzman et al. 2020).
+
+    Attributes:
+        share: of the probability, above 0 and below 1.
+    """
+
+    share: float
+
+    @property
+    def name(self) -> str:
+        return f"nucleus {self.share:g}"
+
+    def fits(self, policy: object) -> bool:
+        return isinstance(policy, LanguageModel)
+
+    def __call__(self, policy: RolloutPolicy) -> LikelihoodPolicy:
+        return TruncatedPolicy(_language_model(policy, self.name), self)
+
+    def keep(self, logits: Tensor) -> Tensor:
+        """Which tokens are kept, (..., V) of logits (..., V)."""
+        probs, order = logits.softmax(-1).sort(-1, descending=True)
+        before = probs.cumsum(-1) - probs
+        return torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before < self.share)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Writes every whole sequence by one of several knobs, drawn by weight.
+
+    Attributes:
+        parts: knobs, none of them a mixture, with their weights, which sum to 1.
+    """
+
+    parts: tuple[tuple[Knob, float], ...]
+
+    def __post_init__(self) -> None:
+        weights = [weight for _, weight in self.parts]
+        if min(weights, default=0.0) <= 0 or not math.isclose(sum(weights), 1.0):
+            raise ValueError(f"the weights of a mixture are {weights}; allowed are numbers above 0 that sum to 1")
+        nested = [knob.name for knob, _ in self.parts if isinstance(knob, Mixture)]
+        if nested:
+            raise ValueError(f"a mixture has the mixture {nested[0]!r} as a part; give the parts of that one")
+
+    @property
+    def name(self) -> str:
+        return " + ".join(f"{knob.name} x {weight:g}" for knob, weight in self.parts)
+
+    def fits(self, policy: object) -> bool:
+        return all(knob.fits(policy) for knob, _ in self.parts)
+
+    def __call__(self, policy: RolloutPolicy) -> LikelihoodPolicy:
+        return MixturePolicy([knob(policy) for knob, _ in self.parts], [weight for _, weight in self.parts])
+
+
+def parts_of(knob: Knob) -> tuple[tuple[Knob, float], ...]:
+    """The parts of a knob with their weights; of one that is no mixture, itself."""
+    return knob.parts if isinstance(knob, Mixture) else ((knob, 1.0),)
+
+
+class MixturePolicy:
+    """p(Y) = sum_k w_k p_k(Y): one of several policies, drawn by weight, writes the whole sequence."""
+
+    def __init__(self, policies: Sequence[LikelihoodPolicy], weights: Sequence[float]) -> None:
+        """Args:
+        policies: that write.
+        weights: of each; they sum to 1.
+        """
+        self.policies, self.weights = list(policies), list(weights)
+
+    @torch.no_grad()
+    def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
+        """Finished sequences (B, T); which policy goes on with a prefix follows how likely each is to have written it."""
+        streams = RowStreams.draw(rng, len(tokens))
+        shares = self._log_shares(tokens, lengths).softmax(0).cumsum(0)  # (K, B)
+        draws = streams.fold_in(_CHOICE).uniform(1).squeeze(1)
+        chosen = (draws >= shares[:-1]).sum(0)  # (B,)
+        completed = tokens.clone()
+        for k, policy in enumerate(self.policies):
+            rows = (chosen == k).nonzero().squeeze(1)
+            if len(rows):
+                completed[rows] = policy.complete(tokens[rows], lengths[rows], streams.select(rows))
+        return completed
+
+    def log_prob(self, tokens: Tensor) -> Tensor:
+        """log p(Y), (B,), in nats."""
+        return self._log_joint(tokens).logsumexp(0)
+
+    def _log_shares(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """log w_k p_k of the prefixes, (K, B); log w_k of the empty one, and of one that no policy can have written."""
+        prior = torch.tensor(self.weights, dtype=torch.float32, device=tokens.device).log().unsqueeze(1).expand(-1, len(tokens))
+        if not bool(lengths.any()):
+            return prior
+        joint = self._log_joint(tokens)
+        known = (lengths > 0) & torch.isfinite(joint).any(0)
+        return torch.where(known, joint, prior)
+
+    def _log_joint(self, tokens: Tensor) -> Tensor:
+        """log w_k p_k of what is written of `tokens` (B, T), (K, B)."""
+        parts = [policy.log_prob(tokens) + math.log(w) for policy, w in zip(self.policies, self.weights, strict=True)]
+        return torch.stack(parts)
+
+
+class TruncatedPolicy:
+    """A language model that writes only some tokens of every step, by their probabilities among each other."""
+
+    def __init__(self, model: LanguageModel, knob: TopK | TopP) -> None:
+        """Args:
+        model: that is truncated.
+        knob: says which tokens are kept.
+        """
+        self.model, self.knob = model, knob
+
+    @torch.no_grad()
+    def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
+        """Finished sequences (B, T) that begin with the prefixes `tokens` (B, T), `lengths` (B,)."""
+        spec = self.model.spec
+        tokens = tokens.clone()
+        ended = spec.is_complete(tokens, lengths)
+        draws = uniforms(rng, len(tokens), spec.seq_len)
+        state = self.model.start(len(tokens))
+        inputs = tokens.new_full((len(tokens),), spec.start_token)
+        for t in range(spec.seq_len):
+            hidden, state = self.model.advance(state, inputs)
+            logits = self.model.output(hidden)
+            if t < spec.min_length:
+                logits[:, spec.eos_token] = -torch.inf
+            cumulative = self._truncated(logits).exp().cumsum(1)
+            total = cumulative[:, -1:]
+            threshold = torch.minimum(draws[:, t : t + 1] * total, total * _BELOW_ONE)  # a product may round up
+            drawn = (threshold >= cumulative).sum(1)
+            tokens[:, t] = torch.where(~ended & (lengths <= t), drawn, tokens[:, t])
+            inputs = tokens[:, t].clamp(max=spec.vocab_size - 1)
+            if spec.eos_token is not None:
+                ended |= tokens[:, t] == spec.eos_token
+        return tokens
+
+    @torch.no_grad()
+    def log_prob(self, tokens: Tensor) -> Tensor:
+        """log p(Y), (B,), in nats; minus infinity where a token was cut off."""
+        spec = self.model.spec
+        rows = max(1, _LOGITS_AT_ONCE // (spec.seq_len * spec.vocab_size))
+        return torch.cat([self._log_prob(part) for part in tokens.split(rows)])
+
+    def _log_prob(self, tokens: Tensor) -> Tensor:
+        written = tokens != self.model.spec.pad_token
+        log_probs = self._truncated(self.model.logits(tokens))
+        of_tokens = log_probs.gather(2, tokens.masked_fill(~written, 0).unsqueeze(2)).squeeze(2)
+        return of_tokens.masked_fill(~written, 0.0).sum(1)
+
+    def _truncated(self, logits: Tensor) -> Tensor:
+        """log-probabilities (..., V) of the kept tokens among each other; minus infinity for the others."""
+        return logits.masked_fill(~self.knob.keep(logits), -torch.inf).log_softmax(-1)
+
+
+def _language_model(policy: RolloutPolicy, knob: str) -> LanguageModel:
+    if not isinstance(policy, LanguageModel):
+        raise ValueError(f"{knob} was asked for; {type(policy).__name__} is no LanguageModel, which has logits")
+    return policy
+
+
+UNTURNED = Temperature(1.0)
+
+_TEMPERATURES = (1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5, 0.3)
+_LOW, _HIGH = (0.9, 0.8, 0.7, 0.5, 0.3), (1.0, 1.1)
+_WEIGHTS = (0.1, 0.25, 0.5, 0.75, 0.9)
+_TRUNCATIONS: tuple[Knob, ...] = (TopP(0.9), TopK(10))
+
+
+def _mixtures(low: Sequence[Knob], high: Sequence[Knob], weights: Sequence[float]) -> tuple[Knob, ...]:
+    return tuple(
+        Mixture(((first, weight), (second, round(1 - weight, 9)))) for first in low for second in high for weight in weights
+    )
+
+
+def _temperatures(values: Sequence[float]) -> tuple[Knob, ...]:
+    return tuple(map(Temperature, values))
+
+
+# Where densities are known all of these are measured in one pass, since mixtures share the draws of their parts.
+KNOBS: tuple[Knob, ...] = (
+    *_temperatures(_TEMPERATURES),
+    *_mixtures(_temperatures(_LOW), _temperatures(_HIGH), _WEIGHTS),
+    *_TRUNCATIONS,
+    *_mixtures(_TRUNCATIONS, [UNTURNED], (0.5, 0.9)),
+)
+
+_SORTABLE = 1_000  # a larger vocabulary takes too long to be sorted at every step
+
+
+def knobs_for(policy: object, vocab_size: int, knobs: Sequence[Knob]) -> list[Knob]:
+    """The knobs that fit a policy; without truncations where the vocabulary is large."""
+    fitting = [knob for knob in knobs if knob.fits(policy)]
+    if vocab_size <= _SORTABLE:
+        return fitting
+    return [knob for knob in fitting if all(isinstance(part, Temperature) for part, _ in parts_of(knob))]
+
+
+# On real data every knob needs samples and classifiers of its own.
+FEW_KNOBS: tuple[Knob, ...] = (
+    *_temperatures((1.1, 1.0, 0.9, 0.8, 0.7)),
+    *_mixtures(_temperatures((0.8, 0.5)), [UNTURNED], (0.5,)),
+    TopP(0.95),
+)

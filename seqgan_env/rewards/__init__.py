@@ -1,0 +1,1 @@
+"""What a step pays: sources of scores, values of prefixes, and the forms of reward."""

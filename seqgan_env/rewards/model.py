@@ -1,0 +1,220 @@
+"""What a step pays: a score source times a form, with the discount that fits the form.
+
+| form         | r_t                          | discount |
+| `rollout`    | Q_t, the paper's             | 0: r_t already is the action value; a sum of them counts it T times |
+| `difference` | Q_t - Q_{t-1} with Q_0 = 0   | 1: an episode's rewards sum to score(Y) |
+| `terminal`   | 0, and score(Y) at the end   | 1: the same sum, without rollouts |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqgan_env.discriminators.discriminator import Discriminator
+from seqgan_env.names import choose
+from seqgan_env.rewards.scorers import ConstantValue, HasLogProb, OptimalScorer, OracleScorer, RandomValue
+from seqgan_env.rewards.values import LaggedPolicy, RolloutValue, action_values
+from seqgan_env.streams import streams_from_keys
+from seqgan_env.training.budget import Budget
+from seqgan_env.types import PrefixValue, RolloutPolicy, SequenceScorer, Task
+
+
+@dataclass(frozen=True)
+class RewardForm:
+    """How values become rewards.
+
+    Attributes:
+        name: as on the command line.
+        discount: with which the sum of rewards is the objective.
+        needs_prefix_values: whether unfinished prefixes are rolled out.
+        reward_fn: values before and after the step (B,), (B,) to rewards (B,).
+    """
+
+    name: str
+    discount: float
+    needs_prefix_values: bool
+    reward_fn: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+FORMS = {
+    form.name: form
+    for form in (
+        RewardForm("rollout", 0.0, True, lambda before, after: after),
+        RewardForm("difference", 1.0, True, lambda before, after: after - before),
+        RewardForm("terminal", 1.0, False, lambda before, after: after),  # `after` is 0 until the end
+    )
+}
+CONTROLS = ("constant", "random", "noise")  # sources that say nothing about a sequence
+SOURCES = ("discriminator", "optimal", "oracle", "bleu", *CONTROLS)
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """What an environment pays.
+
+    Attributes:
+        reward: form, one of rollout, difference, terminal.
+        source: score source, one of discriminator, optimal, oracle, bleu, constant, random, noise, or any object with
+            `score(tokens)`.
+        score_as: "probability" or "logit", for the sources discriminator and optimal.
+        num_rollouts: N, completions per prefix.
+        sync_rate: 1 rolls out the live policy; below 1, a copy that moves by this rate at every `sync`.
+    """
+
+    reward: str = "rollout"
+    source: str | SequenceScorer = "discriminator"
+    score_as: str = "probability"
+    num_rollouts: int = 16
+    sync_rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        choose(FORMS, self.reward, "reward form")
+        choose(("probability", "logit"), self.score_as, "score_as")
+        if isinstance(self.source, str):
+            choose(SOURCES, self.source, "source")
+        elif not callable(getattr(self.source, "score", None)):
+            given = type(self.source).__name__
+            raise ValueError(f"source is a {given} without score(tokens); allowed are {', '.join(SOURCES)}, or an object with it")
+        if isinstance(self.num_rollouts, bool) or not isinstance(self.num_rollouts, int) or self.num_rollouts < 1:
+            raise ValueError(f"num_rollouts is {self.num_rollouts!r}; allowed is a whole number from 1")
+        if not 0 < self.sync_rate <= 1:
+            raise ValueError(f"sync_rate is {self.sync_rate}; allowed is above 0, up to 1")
+
+
+class RewardModel:
+    """The reward of a task under some settings, moving as the discriminator and the policy learn.
+
+    Environments share it by handle: copying an environment, as `gym.make(env.spec)` does with its arguments, copies the
+    reference, so that a discriminator trained outside is the one that pays inside.
+
+    Attributes:
+        task: what is written.
+        settings: source and form.
+        discriminator: the CNN, for source "discriminator"; None otherwise.
+        policy: the live policy, rolled out and, for source "optimal", compared with the oracle.
+        budget: what it, its environments and the training of its discriminator have spent.
+    """
+
+    def __init__(
+        self, task: Task, settings: RewardSettings, policy: RolloutPolicy, discriminator: Discriminator | None = None
+    ) -> None:
+        self.task, self.settings, self.spec = task, settings, task.spec
+        self.form = FORMS[settings.reward]
+        self.discriminator = discriminator
+        self.budget = Budget()
+        self.bind(policy)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> RewardModel:
+        return self
+
+    @property
+    def discount(self) -> float:
+        """The discount with which the return is the objective (0 for form "rollout": r_t already is the action value)."""
+        return self.form.discount
+
+    @property
+    def reward_fn(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        return self.form.reward_fn
+
+    @property
+    def needs_prefix_values(self) -> bool:
+        return self.form.needs_prefix_values
+
+    @property
+    def device(self) -> torch.device:
+        """Where the policy lives, and so the tokens that are rolled out."""
+        return getattr(self.policy, "device", torch.device("cpu"))
+
+    def bind(self, policy: RolloutPolicy) -> None:
+        """Makes `policy` the live policy, by handle: what it learns, the rollouts follow (after `sync` if `sync_rate` < 1)."""
+        if not isinstance(policy, RolloutPolicy):
+            raise TypeError(f"{type(policy).__name__} cannot be rolled out; a policy needs complete(tokens, lengths, rng)")
+        self.policy = policy
+        self.rollout_policy = policy if self.settings.sync_rate == 1 else LaggedPolicy(policy, self.settings.sync_rate)
+        self.value = self._build_value()
+
+    def sync(self) -> None:
+        """Moves a lagged rollout policy towards the live one; nothing to do at `sync_rate` 1."""
+        if isinstance(self.rollout_policy, LaggedPolicy):
+            self.rollout_policy.sync()
+
+    def values(self, tokens: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Values (B,) of prefixes (B, T), (B,) in the episodes of streams `keys` (B,): the one door from NumPy to torch."""
+        streams = streams_from_keys(keys, self.device)
+        prefixes = torch.from_numpy(tokens).to(self.device, torch.int64)
+        values = self.value(prefixes, torch.from_numpy(lengths).to(self.device), streams)
+        return values.double().cpu().numpy()
+
+    def seed(self, keys: np.ndarray) -> None:
+        """Told of the streams (B,) uint64 of an environment that was just seeded. Draws nothing itself, so does nothing."""
+
+    def observe(self, episodes: np.ndarray) -> dict[str, float]:
+        """Told of sequences (M, T) that just ended; metrics if it learned from them now. This one is driven and never does."""
+        return {}
+
+    def online_metrics(self) -> dict[str, float]:
+        """Metrics of what was last learned from observed episodes; empty where nothing was."""
+        return {}
+
+    def action_values(self, tokens: Tensor, rng: torch.Generator) -> Tensor:
+        """Q of every token of finished sequences (B, T), in one call: (B, T), 0 behind the end."""
+        return action_values(self.value, self.spec, self.spec.check_sequences(tokens), rng)
+
+    def rewards(self, tokens: Tensor, rng: torch.Generator) -> Tensor:
+        """What stepping through finished sequences (B, T) pays: (B, T), 0 behind the end; unneeded rollouts are left out."""
+        if self.needs_prefix_values:
+            values = self.action_values(tokens, rng)
+        else:
+            lengths = self.spec.lengths(self.spec.check_sequences(tokens))
+            values = torch.zeros(tokens.shape, device=tokens.device, dtype=torch.float32)
+            values.scatter_(1, lengths.unsqueeze(1) - 1, self.value(tokens, lengths, rng).unsqueeze(1))
+        after = values.double().cpu().numpy()
+        before = np.concatenate([np.zeros((len(after), 1)), after[:, :-1]], axis=1)
+        rewards = torch.from_numpy(self.reward_fn(before, after)).to(tokens.device, torch.float32)
+        return rewards.masked_fill(tokens == self.spec.pad_token, 0.0)
+
+    def score(self, tokens: Tensor, rng: torch.Generator) -> Tensor:
+        """Scores (B,) of finished sequences (B, T): the value of a prefix that is complete."""
+        return self.value(tokens, self.spec.lengths(tokens), rng)
+
+    def _build_value(self) -> PrefixValue:
+        source = self.settings.source
+        if source == "constant":
+            return ConstantValue()
+        if source in ("random", "noise"):
+            return RandomValue(zero_mean=source == "noise")
+        return RolloutValue(self.spec, self.rollout_policy, self._build_scorer(), self.settings.num_rollouts, self.budget)
+
+    def _build_scorer(self) -> SequenceScorer:
+        source = self.settings.source
+        if not isinstance(source, str):
+            return source
+        if source == "discriminator":
+            return self._require_discriminator()
+        if source == "bleu":
+            return self._build_bleu()
+        oracle = self._require_oracle()
+        if source == "oracle":
+            return OracleScorer(oracle, self.spec)
+        return OptimalScorer(oracle, self.policy, self.settings.score_as)
+
+    def _require_discriminator(self) -> Discriminator:
+        if self.discriminator is None:
+            raise ValueError("source 'discriminator' needs a discriminator; none was given")
+        return self.discriminator
+
+    def _require_oracle(self) -> HasLogProb:
+        oracle: HasLogProb | None = getattr(self.task, "oracle", None)
+        if oracle is None:
+            raise ValueError(f"source {self.settings.source!r} needs a task with an oracle; {self.task.name} has none")
+        return oracle
+
+    def _build_bleu(self) -> SequenceScorer:
+        from seqgan_env.metrics.ngram import BleuScorer  # n-gram counting is loaded where it is used
+
+        return BleuScorer(self.task.real_sequences, self.spec)

@@ -1,0 +1,120 @@
+"""Monte Carlo values of prefixes, Q(Y_1:t) = E[score(completion)], the heart of the package (Yu et al. 2017, eq. 4)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from seqgan_env.streams import RowStreams
+from seqgan_env.training.budget import Budget
+from seqgan_env.types import PrefixValue, RolloutPolicy, SequenceScorer, TokenSpec
+
+_COMPLETIONS_PER_CHUNK = 2**15
+
+
+class RolloutValue:
+    """The mean score of `num_rollouts` completions of a prefix; the score itself where the prefix is finished.
+
+    The random stream of a completion is a function of the row's stream, the length of its prefix and the number of the rollout.
+    So a value does not depend on the batch it was asked in: stepping and offline scoring agree.
+    """
+
+    def __init__(
+        self,
+        spec: TokenSpec,
+        policy: RolloutPolicy,
+        scorer: SequenceScorer,
+        num_rollouts: int,
+        budget: Budget | None = None,
+    ) -> None:
+        """Args:
+        spec: of the sequences.
+        policy: rolled out.
+        scorer: of finished sequences.
+        num_rollouts: N.
+        budget: counts what is spent; a new one if not given.
+        """
+        if num_rollouts < 1:
+            raise ValueError(f"num_rollouts is {num_rollouts}; allowed is 1 or more")
+        self.spec, self.policy, self.scorer, self.num_rollouts = spec, policy, scorer, num_rollouts
+        self.budget = budget or Budget()
+
+    def __call__(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
+        """Values (B,) of the prefixes `tokens` (B, T), `lengths` (B,)."""
+        streams = RowStreams.draw(rng, len(tokens)).fold_in(lengths)
+        values = torch.zeros(len(tokens), device=tokens.device, dtype=torch.float32)
+        finished = self.spec.is_complete(tokens, lengths)
+        if bool(finished.any()):
+            values[finished] = self._score(tokens[finished])
+        for rows in (~finished).nonzero().squeeze(1).split(max(1, _COMPLETIONS_PER_CHUNK // self.num_rollouts)):
+            if len(rows):
+                values[rows] = self._mean_score(tokens[rows], lengths[rows], streams.select(rows))
+        return values
+
+    def _mean_score(self, tokens: Tensor, lengths: Tensor, streams: RowStreams) -> Tensor:
+        repeated = tokens.repeat_interleave(self.num_rollouts, dim=0)  # (B * N, T)
+        completions = self.policy.complete(
+            repeated, lengths.repeat_interleave(self.num_rollouts), streams.repeat(self.num_rollouts)
+        )
+        self.budget.rollout_tokens += int(self.spec.lengths(completions).sum() - self.num_rollouts * lengths.sum())
+        return self._score(completions).view(-1, self.num_rollouts).mean(1)  # (B * N,) -> (B, N) -> (B,)
+
+    def _score(self, tokens: Tensor) -> Tensor:
+        scores = self.scorer.score(tokens)
+        self.budget.sequences_scored += len(tokens)
+        name = f"{type(self.scorer).__name__}.score"
+        if scores.shape != (len(tokens),):
+            raise ValueError(
+                f"{name} returned shape {tuple(scores.shape)} for {len(tokens)} sequences; expected ({len(tokens)},)"
+            )
+        bad = ~torch.isfinite(scores)
+        if bool(bad.any()):
+            row = int(bad.nonzero()[0])
+            raise ValueError(f"{name} returned {float(scores[row])} for {tokens[row].tolist()}; scores must be finite")
+        return scores.to(torch.float32)
+
+
+def action_values(value: PrefixValue, spec: TokenSpec, tokens: Tensor, rng: torch.Generator) -> Tensor:
+    """Q of every token of finished sequences, (B, T), in one call; 0 behind the end.
+
+    Args:
+        value: of prefixes.
+        spec: of the sequences.
+        tokens: (B, T) int64, finished.
+        rng: row streams, or any generator.
+    """
+    batch, steps = tokens.shape
+    streams = RowStreams.draw(rng, batch)
+    position = torch.arange(steps, device=tokens.device)
+    written = (position < spec.lengths(tokens).unsqueeze(1)).flatten()  # (B * T,)
+    prefixes = tokens.unsqueeze(1).expand(batch, steps, steps).masked_fill(position > position.unsqueeze(1), spec.pad_token)
+    rows = torch.arange(batch, device=tokens.device).repeat_interleave(steps)[written]
+    lengths = (position + 1).repeat(batch)[written]
+    values = torch.zeros(batch * steps, device=tokens.device, dtype=torch.float32)
+    values[written] = value(prefixes.flatten(0, 1)[written], lengths, streams.select(rows))
+    return values.view(batch, steps)
+
+
+class LaggedPolicy:
+    """The rollout policy as the paper describes it: a copy that moves towards the live policy at every `sync`.
+
+    beta <- sync_rate * theta + (1 - sync_rate) * beta, for `sync_rate` in (0, 1).
+    """
+
+    def __init__(self, policy: RolloutPolicy, sync_rate: float) -> None:
+        if not isinstance(policy, nn.Module):
+            raise TypeError(f"sync_rate {sync_rate} needs a policy that is a torch.nn.Module; {type(policy).__name__} is not")
+        self.live, self.sync_rate = policy, sync_rate
+        self.copy = copy.deepcopy(policy)
+
+    def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
+        return self.copy.complete(tokens, lengths, rng)
+
+    @torch.no_grad()
+    def sync(self) -> None:
+        """Moves the copy towards the live policy."""
+        assert isinstance(self.live, nn.Module)
+        for lagged, live in zip(self.copy.parameters(), self.live.parameters(), strict=True):
+            lagged.lerp_(live, self.sync_rate)

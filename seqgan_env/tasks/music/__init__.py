@@ -1,0 +1,1 @@
+"""Melodies of MIDI files, a token a time step."""

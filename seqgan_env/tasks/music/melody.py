@@ -1,0 +1,105 @@
+"""From the notes of a piece to one melody on a grid of time steps, and into the key without accidentals.
+
+The melody is what sounds highest at each step (the skyline; Uitdenbogerd & Zobel 1999). The key is the one of the 24 whose
+profile correlates best with how long each pitch class sounds (Krumhansl & Schmuckler; profiles of Krumhansl & Kessler 1982).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqgan_env.tasks.music.midi import Score
+from seqgan_env.tasks.music.music_tokens import (
+    LOWEST_PITCH,
+    NUM_KEYS,
+    SILENCE,
+    from_notes,
+    highest_notes,
+    is_onset,
+    sounding_pitches,
+)
+
+_MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
+_MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+_A = 9  # pitch class
+
+
+@dataclass(frozen=True)
+class Melody:
+    """A melody on the grid and what became of the notes.
+
+    Attributes:
+        tokens: (steps,) int64, to the end of the last note.
+        num_notes: notes of the piece on the 88 keys.
+        num_off_keys: notes elsewhere, left out.
+        num_hidden: notes on the keys that are the highest at no step.
+        num_off_grid: notes on the keys that begin between steps and were moved to the nearest.
+        moved_beats: by how much these were moved, in beats, together.
+    """
+
+    tokens: np.ndarray
+    num_notes: int
+    num_off_keys: int
+    num_hidden: int
+    num_off_grid: int
+    moved_beats: float
+
+
+def melody_of(score: Score, steps_per_beat: int) -> Melody:
+    """The highest voice of a piece; every time goes to the nearest step, and a note lasts one step at least."""
+    ticks = score.ticks_per_beat
+    notes = [note for note in score.notes if LOWEST_PITCH <= note.pitch < LOWEST_PITCH + NUM_KEYS]
+    starts, ends, pitches = np.array(notes, dtype=np.int64).reshape(-1, 3).T
+    first, last = (_nearest(times * steps_per_beat, ticks) for times in (starts, ends))
+    last = np.maximum(last, first + 1)
+    steps = list(zip(first.tolist(), last.tolist(), pitches.tolist(), strict=True))
+    num_steps = int(last.max(initial=0))
+    heard = set(highest_notes(steps, num_steps).tolist()) - {-1}
+    moved = np.abs(first * ticks - starts * steps_per_beat)
+    return Melody(
+        tokens=from_notes(steps, num_steps),
+        num_notes=len(notes),
+        num_off_keys=len(score.notes) - len(notes),
+        num_hidden=len(notes) - len(heard),
+        num_off_grid=int((moved > 0).sum()),
+        moved_beats=float(moved.sum() / (ticks * steps_per_beat)),
+    )
+
+
+def _nearest(numerator: np.ndarray, denominator: int) -> np.ndarray:
+    """The whole numbers nearest to fractions; halves go up."""
+    whole: np.ndarray = (2 * numerator + denominator) // (2 * denominator)
+    return whole
+
+
+def estimate_key(tokens: np.ndarray) -> tuple[int, bool]:
+    """Pitch class of the tonic, C is 0, and whether the key is minor, of a melody (steps,) with a note.
+
+    Of keys that fit alike it is a major one, then the one whose tonic is nearest above the first note, so that a melody that is
+    moved takes its key along.
+    """
+    pitches = sounding_pitches(tokens)
+    classes = pitches[pitches != SILENCE] % 12
+    durations = np.bincount(classes, minlength=12)
+    rotated = np.array([np.roll(profile, tonic) for profile in (_MAJOR, _MINOR) for tonic in range(12)])
+    rotated -= rotated.mean(1, keepdims=True)
+    fit = (
+        rotated / np.linalg.norm(rotated, axis=1, keepdims=True)
+    ) @ durations  # the rest of the correlation is the same for all
+    alike = np.flatnonzero(fit.round(9) == fit.round(9).max()).tolist()
+    best = min(alike, key=lambda key: (key >= 12, (key - classes[0]) % 12))
+    return best % 12, best >= 12
+
+
+def to_common_key(tokens: np.ndarray) -> np.ndarray | None:
+    """The melody (steps,) in C major or A minor, by the smallest shift that stays on the keys; None where none does."""
+    tonic, minor = estimate_key(tokens)
+    up = ((_A if minor else 0) - tonic) % 12
+    struck = is_onset(tokens)
+    keys = tokens[struck]
+    for shift in sorted((up, up - 12), key=lambda shift: (abs(shift), shift)):
+        if keys.min() + shift >= 0 and keys.max() + shift < NUM_KEYS:
+            return np.where(struck, tokens + shift, tokens)
+    return None

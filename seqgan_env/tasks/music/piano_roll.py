@@ -1,0 +1,53 @@
+"""Melodies as pictures: time to the right, pitch upwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seqgan_env.tasks.music.music_tokens import pitch_name
+from seqgan_env.training.run_directory import write_atomically
+
+MOST_SHOWN = 20
+
+_COLUMNS = 2
+_GAP = 0.12  # steps, between a note and the next one of the same pitch
+_COLOUR = "#4c72b0"
+
+
+def plot_piano_rolls(melodies: Sequence[Sequence[tuple[int, int, int]]], num_steps: int, steps_per_beat: int, path: Path) -> None:
+    """Draws the first `MOST_SHOWN` melodies, all on the same axes, and writes a PNG, atomically.
+
+    Args:
+        melodies: the notes (first step, step of the end, MIDI pitch) of each.
+        num_steps: that each lasts.
+        steps_per_beat: for the axis of time.
+        path: of the file.
+    """
+    from matplotlib.figure import Figure  # loaded only where something is drawn
+
+    shown = melodies[:MOST_SHOWN]
+    rows = max(1, -(-len(shown) // _COLUMNS))
+    figure = Figure(figsize=(11, 0.6 + 1.5 * rows), layout="constrained")
+    axes = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
+    pitches = [pitch for notes in shown for _, _, pitch in notes] or [60]
+    low, high = min(pitches) - 1, max(pitches) + 1
+    for i, (axis, notes) in enumerate(zip(axes.flat, shown, strict=False)):
+        for start, end, pitch in notes:
+            span = (start / steps_per_beat, (end - start - _GAP) / steps_per_beat)
+            axis.broken_barh([span], (pitch - 0.5, 1), color=_COLOUR, linewidth=0)
+        axis.set_title(f"{i:03}", loc="left", fontsize=8, pad=2)
+    for axis in axes.flat:
+        axis.set(xlim=(0, num_steps / steps_per_beat), ylim=(low - 0.5, high + 0.5))
+        axis.set_yticks([pitch for pitch in range(low, high + 1) if pitch % 12 in (0, 7)])
+        axis.yaxis.set_major_formatter(lambda pitch, _: pitch_name(round(pitch)))
+        axis.set_xticks(range(0, num_steps // steps_per_beat + 1, max(1, num_steps // steps_per_beat // 8)))
+        axis.tick_params(labelsize=7)
+        axis.grid(alpha=0.3)
+    for axis in axes.flat[len(shown) :]:
+        axis.set_visible(False)
+    figure.supxlabel("beats", fontsize=9)
+    figure.supylabel("pitch", fontsize=9)
+    if len(melodies) > len(shown):
+        figure.suptitle(f"the first {len(shown)} of {len(melodies)} melodies", fontsize=10)
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))

@@ -1,0 +1,221 @@
+"""The music task: writing melodies like those of a folder of MIDI files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqgan_env.metrics.music import MusicMetrics
+from seqgan_env.tasks.music.melody import Melody, melody_of, to_common_key
+from seqgan_env.tasks.music.midi import Score, UnusableMidiError, read_score, write_melody
+from seqgan_env.tasks.music.music_summary import MusicSummary
+from seqgan_env.tasks.music.music_tokens import (
+    LOWEST_PITCH,
+    REST,
+    SILENCE,
+    VOCAB_SIZE,
+    notes_of,
+    sounding_pitches,
+    token_of,
+    word_of,
+)
+from seqgan_env.tasks.music.piano_roll import plot_piano_rolls
+from seqgan_env.tasks.music.tunes import built_in_scores
+from seqgan_env.tasks.real_data import RealDataTask, Words, check_split_settings, digest, split
+from seqgan_env.types import TokenSpec
+
+SUFFIXES = (".mid", ".midi")
+
+_MOST_NAMED = 5  # skipped files in an error
+
+
+@dataclass(frozen=True)
+class MusicSettings:
+    """A folder of MIDI files and how it becomes sequences. The settings and the files determine everything about the task.
+
+    Attributes:
+        corpus: path of a folder; its files *.mid and *.midi are read, those in folders below it too. None is the built-in music
+            of `seqgan_env.tasks.music.tunes`.
+        max_length: T, the steps of a sequence.
+        steps_per_beat: time steps in a beat, which is a quarter note; every time goes to the nearest step. The finer they are,
+            the more of the tokens are holds, which any policy learns and any BLEU likes.
+        transpose: whether every piece is moved into C major or A minor, from the key that its pitches suggest.
+        split_seed: of the division into training, validation and held-out pieces.
+        validation_share: share of the distinct melodies to select on.
+        held_out_share: share of the distinct melodies to report on.
+        num_eval: sequences drawn from a policy to evaluate it.
+    """
+
+    corpus: str | None = None
+    max_length: int = 32
+    steps_per_beat: int = 2
+    transpose: bool = False
+    split_seed: int = 0
+    validation_share: float = 0.05
+    held_out_share: float = 0.1
+    num_eval: int = 2_000
+
+    def __post_init__(self) -> None:
+        if self.max_length < 2:
+            raise ValueError(f"max_length is {self.max_length}; allowed is 2 or more")
+        if not 1 <= self.steps_per_beat <= 48:
+            raise ValueError(f"steps_per_beat is {self.steps_per_beat}; allowed is 1..48")
+        check_split_settings(self)
+
+
+class MusicTask(RealDataTask):
+    """Writing what the music could have been: the highest voice of each piece, cut into windows of T steps.
+
+    Tokens are those of `seqgan_env.tasks.music.music_tokens`: 88 keys, a rest and a hold. All windows of a piece are on one side of the
+    split.
+
+    Attributes:
+        summary: what became of the files, the skipped ones by name.
+        fingerprint: hash of the melodies and the settings.
+    """
+
+    def __init__(self, settings: MusicSettings = MusicSettings(), name: str = "music") -> None:
+        """Reads, quantises, splits and cuts the music.
+
+        Raises:
+            ValueError: the folder cannot be read, has no MIDI file or none to use, or too few to split.
+        """
+        self.settings = settings
+        spec = TokenSpec(VOCAB_SIZE, settings.max_length)
+        scores, skipped = _built_in() if settings.corpus is None else _read(Path(settings.corpus))
+        melodies = self._melodies(scores, skipped)
+        pieces = [_words(melody.tokens) for melody in melodies]
+        windows = {piece: windows_of(_tokens(piece), settings.max_length) for piece in pieces}
+        if not any(map(len, windows.values())):
+            raise ValueError(self._nothing_to_use(len(pieces), skipped))
+        sides = split([piece for piece in pieces if len(windows[piece])], settings, self._source(), "melodies")
+        parts = [torch.from_numpy(np.concatenate([windows[piece] for piece in side])) for side in sides]
+        super().__init__(name, spec, parts, settings.num_eval, MusicMetrics)
+        self.summary = self._summarise(melodies, [len(windows[piece]) for piece in pieces], skipped)
+        chosen = {key: value for key, value in asdict(settings).items() if key not in ("corpus", "num_eval")}
+        self.fingerprint = digest(json.dumps(chosen, sort_keys=True), *map(" ".join, pieces)).hex()
+
+    def encode(self, text: str) -> Tensor:
+        """A melody written as words ("C4 - . E4") as a sequence (T,).
+
+        Raises:
+            ValueError: these are not T words, or one of them is no word of a melody.
+        """
+        words = text.split()
+        if len(words) != self.spec.seq_len:
+            raise ValueError(f"text {text[:40]!r} has {len(words)} words; a melody of this task has {self.spec.seq_len}")
+        return torch.from_numpy(_tokens(words))
+
+    def decode(self, tokens: Tensor) -> str:
+        """The melody (T,) as words, a step each: the note struck, "-" for a hold, "." for a rest."""
+        return " ".join(word_of(token) for token in tokens.tolist() if token != self.spec.pad_token)
+
+    def write_samples(self, samples: Tensor, folder: Path) -> None:
+        """Melodies (B, T) as `000.mid`, `001.mid`, ... and `piano_roll.png`, in `folder`, which is made if need be.
+
+        Raises:
+            ValueError: the folder cannot be written.
+        """
+        steps_per_beat, num_steps = self.settings.steps_per_beat, self.spec.seq_len
+        melodies = [notes_of(row) for row in samples.cpu().numpy()]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for i, notes in enumerate(melodies):
+                write_melody(folder / f"{i:03}.mid", notes, num_steps, steps_per_beat)
+            plot_piano_rolls(melodies, num_steps, steps_per_beat, folder / "piano_roll.png")
+        except OSError as problem:
+            raise ValueError(f"samples cannot be written to {folder}: {problem.strerror or problem}") from problem
+
+    def _melodies(self, scores: dict[str, Score], skipped: dict[str, str]) -> list[Melody]:
+        """A melody of each piece that has one; the others go to `skipped`."""
+        found = []
+        for name, score in scores.items():
+            melody = melody_of(score, self.settings.steps_per_beat)
+            tokens = to_common_key(melody.tokens) if self.settings.transpose and melody.num_notes else melody.tokens
+            if melody.num_notes == 0:
+                skipped[name] = "no notes on the 88 keys"
+            elif tokens is None:
+                skipped[name] = "too wide to be moved into C major or A minor"
+            else:
+                found.append(replace(melody, tokens=tokens))
+        return found
+
+    def _nothing_to_use(self, num_pieces: int, skipped: dict[str, str]) -> str:
+        named = [f"{name}: {reason}" for name, reason in skipped.items()]
+        more = f", and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+        skips = f" ({', '.join(named[:_MOST_NAMED])}{more})" if named else ""
+        length = self.settings.max_length
+        hint = f"; no melody fills {length} steps: lower max_length or raise steps_per_beat" if num_pieces else ""
+        return f"{self._source()} has no music to use{skips}{hint}"
+
+    def _summarise(self, melodies: list[Melody], num_windows: list[int], skipped: dict[str, str]) -> MusicSummary:
+        return MusicSummary(
+            source=self._source(),
+            steps_per_beat=self.settings.steps_per_beat,
+            steps_per_window=self.spec.seq_len,
+            pieces=len(melodies),
+            skipped=skipped,
+            notes=sum(melody.num_notes for melody in melodies),
+            off_keys=sum(melody.num_off_keys for melody in melodies),
+            hidden=sum(melody.num_hidden for melody in melodies),
+            off_grid=sum(melody.num_off_grid for melody in melodies),
+            moved_beats=sum(melody.moved_beats for melody in melodies),
+            too_short=num_windows.count(0),
+            windows=sum(num_windows),
+            steps=sum(len(melody.tokens) for melody in melodies),
+            parts=(len(self.real_sequences), len(self.validation), len(self.held_out)),
+        )
+
+    def _source(self) -> str:
+        return "built-in music" if self.settings.corpus is None else f"music folder {self.settings.corpus}"
+
+
+def windows_of(tokens: np.ndarray, length: int) -> np.ndarray:
+    """A melody (steps,) in windows (K, length), one behind the other; silent ones and what is left over at the end are left out.
+
+    A note that is held over from the window before is struck again.
+    """
+    end = len(tokens) - len(tokens) % length
+    windows = tokens[:end].reshape(-1, length).copy()
+    sounding = sounding_pitches(tokens)[:end].reshape(-1, length)
+    first = sounding[:, 0]
+    windows[:, 0] = np.where(first == SILENCE, REST, first - LOWEST_PITCH)
+    silent = (sounding == SILENCE).all(1)
+    sounding_windows: np.ndarray = windows[~silent]
+    return sounding_windows
+
+
+def _built_in() -> tuple[dict[str, Score], dict[str, str]]:
+    return {str(i): score for i, score in enumerate(built_in_scores())}, {}
+
+
+def _read(folder: Path) -> tuple[dict[str, Score], dict[str, str]]:
+    """The pieces of a folder by file name, and by file name why others cannot be used."""
+    if not folder.is_dir():
+        raise ValueError(f"music folder {folder} is no folder; give one with files *.mid or *.midi")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise ValueError(f"music folder {folder} has no file *.mid or *.midi")
+    scores: dict[str, Score] = {}
+    skipped: dict[str, str] = {}
+    for path in paths:
+        name = path.relative_to(folder).as_posix()
+        try:
+            scores[name] = read_score(path)
+        except UnusableMidiError as problem:
+            skipped[name] = str(problem)
+    return scores, skipped
+
+
+def _words(tokens: np.ndarray) -> Words:
+    return tuple(map(word_of, tokens.tolist()))
+
+
+def _tokens(words: Sequence[str]) -> np.ndarray:
+    return np.array([token_of(word) for word in words], dtype=np.int64)

@@ -1,0 +1,1 @@
+"""The synthetic benchmark, whose true distribution is known."""

@@ -1,0 +1,239 @@
+"""The synthetic benchmark: an LSTM with random parameters is the true distribution (Yu et al. 2017, section 4)."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from seqgan_env.building import undisturbed
+from seqgan_env.generators.knobs import KNOBS, Knob, knobs_for
+from seqgan_env.generators.language_model import LSTMLanguageModel
+from seqgan_env.metrics.oracle import Metrics, OracleMetrics
+from seqgan_env.streams import RowStreams, seed_key
+from seqgan_env.tasks.real_data import draw_without_repeats
+from seqgan_env.types import Judge, RolloutPolicy, TokenSpec
+
+# streams of an oracle's seed: each set of data has its own, so that changing one size changes no other set
+_REAL, _VALIDATION, _HELD_OUT = 1, 2, 3
+_SELECTION = 1_000_003  # added to a seed: draws that choose a knob and measure nothing
+
+
+@dataclass(frozen=True)
+class OracleSettings:
+    """An oracle and its data.
+
+    Attributes:
+        vocab_size: V, tokens.
+        seq_len: T, tokens.
+        embedding_dim: of the oracle LSTM.
+        hidden_dim: of the oracle LSTM.
+        oracle_seed: of the oracle's parameters and of all data.
+        weights: file of the oracle's parameters (the authors' released pickle, or safetensors) in place of random ones.
+        num_real: sequences to train on.
+        num_validation: sequences to select on.
+        num_held_out: sequences to report on. The error of a divergence falls with the square root of their number.
+        fresh: every draw of real data is new, an endless supply; pre-training still uses `num_real` fixed ones.
+        num_eval: sequences drawn from a policy to evaluate it.
+    """
+
+    vocab_size: int = 50
+    seq_len: int = 10
+    embedding_dim: int = 32
+    hidden_dim: int = 32
+    oracle_seed: int = 0
+    weights: str | None = None
+    num_real: int = 10_000
+    num_validation: int = 5_000
+    num_held_out: int = 20_000
+    fresh: bool = False
+    num_eval: int = 20_000
+
+
+ORACLE_PRESETS = {
+    "oracle-tiny": OracleSettings(vocab_size=50, seq_len=10),
+    "oracle-small": OracleSettings(vocab_size=500, seq_len=20),
+    "oracle-paper": OracleSettings(vocab_size=5000, seq_len=20, num_held_out=5_000, num_eval=5_000),
+}
+
+
+class OracleTask:
+    """Writing what a random LSTM would write; the truth is known, so that every divergence can be measured."""
+
+    @undisturbed()
+    def __init__(self, settings: OracleSettings = OracleSettings(), name: str = "oracle") -> None:
+        for field in ("num_real", "num_validation", "num_held_out", "num_eval"):
+            if getattr(settings, field) < 1:
+                raise ValueError(f"{field} is {getattr(settings, field)}; allowed is 1 or more")
+        self.name, self.settings = name, settings
+        self.spec = TokenSpec(settings.vocab_size, settings.seq_len)
+        self.oracle = build_oracle(settings, self.spec)
+        self.real_sequences = self._draw(settings.num_real, _REAL)
+        self.validation = self._draw(settings.num_validation, _VALIDATION)
+        self.held_out = self._draw(settings.num_held_out, _HELD_OUT)
+
+    def draw_real(self, num: int, rng: torch.Generator) -> Tensor:
+        """`num` real sequences (num, T): new ones if `fresh`, else from the fixed ones, without repeats while they last."""
+        if self.settings.fresh:
+            return self.oracle.sample(num, rng)
+        return draw_without_repeats(self.real_sequences, num, rng)
+
+    def evaluate(self, policy: RolloutPolicy, rng: torch.Generator) -> dict[str, float]:
+        """The metrics of `seqgan_env.metrics.oracle`: likelihoods, divergences with their errors, the unigram."""
+        return self._metrics.of_policy(policy, self.settings.num_eval, rng)
+
+    def knobs_of(self, policy: RolloutPolicy, more: Sequence[Knob] = ()) -> list[Knob]:
+        """The knobs of `seqgan_env.generators.knobs` that fit a policy, and `more`."""
+        return knobs_for(policy, self.spec.vocab_size, [*KNOBS, *more])
+
+    def measure_knobs(self, policy: RolloutPolicy, knobs: Sequence[Knob], seed: int) -> Iterator[Metrics]:
+        """The metrics of every knob; those that choose come from validation data and other draws of the policy."""
+        num, select_seed = self.settings.num_eval, seed + _SELECTION
+        yield from self._metrics.of_knobs(policy, knobs, num, seed, self.validation, select_seed)
+
+    def paired_error(self, policy: RolloutPolicy, other: RolloutPolicy, seed: int) -> float | None:
+        """The standard error of the difference of two policies' `kl_mean`; None where one has no likelihoods."""
+        return self._metrics.paired_error(policy, other, self.settings.num_eval, seed)
+
+    @cached_property
+    def referee(self) -> Judge | None:
+        """Judges policies by samples alone, as on real data; for those without likelihoods there is nothing else."""
+        from seqgan_env.metrics.referee import Referee  # loads scipy: where it is used
+
+        return Referee.of(self.spec, self.real_sequences, self.validation, self.held_out)
+
+    @cached_property
+    def _metrics(self) -> OracleMetrics:
+        return OracleMetrics(self.oracle, self.spec, self.held_out)
+
+    def measure(self, samples: Tensor) -> dict[str, float]:
+        """What can be said of sequences (B, T) from anywhere: `nll_oracle`, in nats per token, and the metrics of the unigram.
+
+        Raises:
+            ValueError: they are no finished sequences of this task, or none.
+        """
+        if not len(samples):
+            raise ValueError("samples are empty; one sequence or more is needed")
+        self.spec.check_sequences(samples, "samples")
+        return self._metrics.of_samples(samples)
+
+    def encode(self, text: str) -> Tensor:
+        """Tokens written as numbers ("3 14 15") as a sequence (T,).
+
+        Raises:
+            ValueError: these are not T numbers of tokens.
+        """
+        words = text.split()
+        bad = [word for word in words if not (word.isascii() and word.isdecimal() and int(word) < self.spec.vocab_size)]
+        if bad:
+            raise ValueError(f"text {text[:40]!r} holds {bad[0]!r}; allowed are tokens 0..{self.spec.vocab_size - 1}")
+        if len(words) != self.spec.seq_len:
+            raise ValueError(f"text {text[:40]!r} has {len(words)} tokens; a sequence of this task has {self.spec.seq_len}")
+        return torch.tensor([int(word) for word in words])
+
+    def decode(self, tokens: Tensor) -> str:
+        return " ".join(str(token) for token in tokens.tolist() if token != self.spec.pad_token)
+
+    def to(self, device: str) -> OracleTask:
+        """Moves the oracle and all data to `device`, in place."""
+        self.oracle.to(device)
+        for name in ("real_sequences", "validation", "held_out"):
+            setattr(self, name, getattr(self, name).to(device))
+        self.__dict__.pop("_metrics", None)  # made anew from what was moved
+        return self
+
+    def _draw(self, num: int, which: int) -> Tensor:
+        key = torch.tensor([seed_key(self.settings.oracle_seed) - 2**63])
+        return self.oracle.sample(num, RowStreams(key).fold_in(which).repeat(num))
+
+
+@undisturbed()
+def build_oracle(settings: OracleSettings, spec: TokenSpec) -> LSTMLanguageModel:
+    """The oracle: parameters from `settings.weights`, or ~ N(0, 1) from NumPy's PCG64, the same on every machine."""
+    oracle = LSTMLanguageModel(spec, settings.embedding_dim, settings.hidden_dim)
+    arrays = (
+        _random_arrays(oracle, settings.oracle_seed) if settings.weights is None else load_oracle_arrays(Path(settings.weights))
+    )
+    _fill(oracle, arrays, settings.weights or "random parameters")
+    return oracle.requires_grad_(False).eval()
+
+
+def load_oracle_arrays(path: Path) -> dict[str, np.ndarray]:
+    """An oracle's parameters by name from a `.safetensors` file, or from the authors' pickle of 15 arrays.
+
+    Raises:
+        ValueError: the file is missing, damaged, or holds anything but arrays of numbers.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return {name: tensor.numpy() for name, tensor in load_file(path).items()}
+        with path.open("rb") as file:
+            return _from_released(_ArrayUnpickler(file).load(), path)
+    except OSError as problem:
+        raise ValueError(f"weights file {path}: {problem.strerror or problem}") from problem
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        EOFError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        TypeError,
+        ImportError,
+    ) as problem:
+        raise ValueError(f"weights file {path} is damaged or not an oracle's weights: {problem}") from problem
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles NumPy arrays and refuses everything else before anything of it is run."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file, encoding="latin1")
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
+            return getattr(importlib.import_module("numpy._core.multiarray"), name)
+        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
+            return getattr(np, name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}; only NumPy arrays are allowed")
+
+
+def _from_released(arrays: object, path: Path) -> dict[str, np.ndarray]:
+    """The authors' order: embedding, then W, U, b of input, forget, output gate and candidate, then the output layer."""
+    if not isinstance(arrays, list) or len(arrays) != 15 or not all(isinstance(a, np.ndarray) for a in arrays):
+        raise ValueError(f"weights file {path} holds {type(arrays).__name__}; expected the released list of 15 arrays")
+    embedding, *gates, weight, bias = arrays
+    order = (0, 1, 3, 2)  # theirs is i, f, o, g; PyTorch's i, f, g, o
+    stacked = [np.concatenate([gates[3 * gate + part].T for gate in order]) for part in range(3)]
+    names = ("embedding.weight", "lstm.weight_ih_l0", "lstm.weight_hh_l0", "lstm.bias_ih_l0", "output.weight", "output.bias")
+    return dict(zip(names, (embedding, *stacked, weight.T, bias), strict=True))
+
+
+def _random_arrays(oracle: LSTMLanguageModel, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.Generator(np.random.PCG64(seed))
+    shapes = {name: tuple(p.shape) for name, p in oracle.named_parameters() if p.requires_grad}
+    return {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def _fill(oracle: LSTMLanguageModel, arrays: dict[str, np.ndarray], source: str) -> None:
+    parameters = {name: p for name, p in oracle.named_parameters() if p.requires_grad}
+    if set(arrays) != set(parameters):
+        raise ValueError(f"{source} holds {sorted(arrays)}; expected {sorted(parameters)}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            array = np.asarray(arrays[name], dtype=np.float32)
+            if array.shape != tuple(parameter.shape):
+                raise ValueError(f"{source}: {name} has shape {array.shape}; this task needs {tuple(parameter.shape)}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{source}: {name} holds numbers that are not finite")
+            parameter.copy_(torch.from_numpy(array))

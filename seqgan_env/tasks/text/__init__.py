@@ -1,0 +1,1 @@
+"""Sentences of a text file, by words, characters or a tokenizer."""

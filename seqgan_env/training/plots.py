@@ -1,0 +1,192 @@
+"""The picture of a run: learning curves with the rivals beside them, and the planes in which knobs trade."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqgan_env.training.run_directory import write_atomically
+
+Row = Mapping[str, float]
+Rows = Sequence[Row]
+Named = Mapping[str, Row]  # metrics by policy or by knob
+
+_COLOURS = {"mle": "#4c72b0", "best_knob": "#8c8c8c", "agent": "#c44e52", "constant": "#dd8452"}
+_LABELS = {
+    "mle": "MLE (best validation)",
+    "best_knob": "best knob of MLE",
+    "agent": "agent",
+    "constant": "constant reward",
+}
+_AXES = {
+    "kl_mean": "mean of both KL divergences (nats per token)",
+    "kl_reverse": "KL(G||O) (nats per token)",
+    "kl_forward": "KL(O||G) (nats per token)",
+    "nll_oracle": "nll_oracle (nats per token)",
+    "nll_gen": "nll_gen on held-out data (nats per token)",
+    "bleu4": "BLEU-4 against held-out data",
+    "self_bleu4": "Self-BLEU-4",
+    "referee_js": "JS divergence, lower bound (share of ln 2)",
+}
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Two metrics between which knobs trade.
+
+    Attributes:
+        x: a metric; low is good.
+        y: a metric.
+        title: of the picture.
+    """
+
+    x: str
+    y: str
+    title: str
+
+    def holds(self, metrics: Row) -> bool:
+        """Whether a policy with these metrics has a finite place in the plane."""
+        return all(math.isfinite(metrics.get(name, math.nan)) for name in (self.x, self.y))
+
+
+# What is shown of a run, by the metric that it must have.
+_BY_ROUND = {"kl_mean": ("kl_mean", "nll_oracle", "nll_gen"), "bleu4": ("bleu4", "self_bleu4", "nll_gen")}
+_PLANES = (
+    Plane("kl_forward", "kl_reverse", "Both divergences: towards the lower left is better"),
+    Plane("nll_gen", "nll_oracle", "Likelihoods: a mixture wins here, so nothing is ranked"),
+    Plane("self_bleu4", "bleu4", "Quality against variety: nothing is ranked here"),
+)
+
+
+def plot_curves(history: Rows, knobs: Named, metrics: Named, path: Path) -> None:
+    """Writes the run as a PNG: pre-training, metrics by round, the planes, the referee, discriminator and reward.
+
+    Args:
+        history: rows of MLE epochs (`phase` 0) and rounds (`phase` 1).
+        knobs: by name what the knobs of the pre-trained policy reach.
+        metrics: final metrics by policy.
+        path: of the PNG.
+    """
+    from matplotlib.figure import Figure  # loaded only where something is drawn
+
+    anyone = next(iter(metrics.values()), {})
+    by_round = next((names for needed, names in _BY_ROUND.items() if needed in anyone), ())
+    planes = [plane for plane in _PLANES if plane.holds(anyone)]
+    judged = {who: row for who, row in metrics.items() if "referee_js" in row}
+    num_panels = 3 + len(by_round) + len(planes) + bool(judged)
+    columns = -(-num_panels // 2)
+    figure = Figure(figsize=(4.7 * columns, 7.5), layout="constrained")
+    panels = iter(figure.subplots(2, columns, squeeze=False).ravel())
+    epochs, rounds = [row for row in history if not row["phase"]], [row for row in history if row["phase"]]
+    _pretraining(next(panels), epochs)
+    for name in by_round:
+        _by_round(next(panels), rounds, name, metrics)
+    for plane in planes:
+        _plane(next(panels), rounds, knobs, metrics, plane)
+    if judged:
+        _referee(next(panels), judged)
+    _discriminator(next(panels), rounds)
+    _reward(next(panels), rounds)
+    for unused in panels:
+        unused.set_axis_off()
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))
+
+
+def _pretraining(axes: Any, epochs: Rows) -> None:
+    if any("nll_validation" in row for row in epochs):
+        x = [row["epoch"] for row in epochs]
+        axes.plot(x, [row["mle_loss"] for row in epochs], label="training", color="#8c8c8c")
+        axes.plot(x, [row["nll_validation"] for row in epochs], label="validation", color=_COLOURS["mle"])
+        axes.legend(frameon=False)
+    _decorate(axes, "Pre-training by maximum likelihood", "epoch", "-log p (nats per token)")
+
+
+def _by_round(axes: Any, rounds: Rows, name: str, metrics: Named) -> None:
+    _line(axes, rounds, f"task/{name}", _LABELS["agent"], _COLOURS["agent"])
+    for who in _COLOURS if not rounds else ("mle", "best_knob", "constant"):
+        if math.isfinite(metrics.get(who, {}).get(name, math.nan)):
+            axes.axhline(metrics[who][name], label=_LABELS[who], color=_COLOURS[who], linestyle="--", linewidth=1.2)
+    _legend(axes)
+    _decorate(axes, f"{name} by round", "round", _AXES[name])
+
+
+def _plane(axes: Any, rounds: Rows, knobs: Named, metrics: Named, plane: Plane) -> None:
+    """Knobs as points, temperatures as a curve, the agent's way and where everybody ended."""
+    x, y = plane.x, plane.y
+    places = {name: row for name, row in knobs.items() if plane.holds(row)}
+    mixed = [row for row in places.values() if "temperature" not in row]
+    axes.plot([row[x] for row in mixed], [row[y] for row in mixed], ".", color="#bbbbbb", label="mixtures, truncations")
+    curve = sorted((row for row in places.values() if "temperature" in row), key=lambda row: row["temperature"])
+    axes.plot([row[x] for row in curve], [row[y] for row in curve], ".-", color=_COLOURS["mle"], label="temperatures")
+    for row in curve:
+        axes.annotate(f"{row['temperature']:g}", (row[x], row[y]), fontsize=7, color=_COLOURS["mle"], clip_on=True)
+    path = [row for row in rounds if f"task/{x}" in row]
+    if path:
+        line = {"color": _COLOURS["agent"], "linewidth": 0.8, "label": "agent by round"}
+        axes.plot([row[f"task/{x}"] for row in path], [row[f"task/{y}"] for row in path], ".-", **line)
+    for who, values in metrics.items():
+        if plane.holds(values):
+            marker = "*" if who == "agent" else "o"
+            axes.plot(values[x], values[y], marker, color=_COLOURS[who], markersize=9, label=_LABELS[who])
+    _zoom(axes, [(row[x], row[y]) for row in places.values()], metrics, plane)
+    _legend(axes)
+    _decorate(axes, plane.title, _AXES[x], _AXES[y])
+
+
+def _zoom(axes: Any, knobs: Sequence[tuple[float, float]], metrics: Named, plane: Plane) -> None:
+    """Shows what is near the policies; the coldest knobs would squeeze everything else into a corner."""
+    found = [(row[plane.x], row[plane.y]) for row in metrics.values() if plane.holds(row)]
+    if not found:
+        return
+    low, high = min(x for x, _ in found), max(x for x, _ in found)
+    margin = max(0.03, 0.6 * (high - low))
+    seen = found + [point for point in knobs if low - margin <= point[0] <= high + margin]
+    bottom, top = min(y for _, y in seen), max(y for _, y in seen)
+    axes.set_xlim(low - margin, high + margin)
+    axes.set_ylim(bottom - 0.08 * (top - bottom + 0.01), top + 0.08 * (top - bottom + 0.01))
+
+
+def _referee(axes: Any, judged: Named) -> None:
+    """The referee's bound for every policy with its standard error."""
+    for place, (who, row) in enumerate(judged.items()):
+        error = row.get("referee_js_error", 0.0)
+        axes.errorbar(row["referee_js"], -place, xerr=error, fmt="o", color=_COLOURS[who], capsize=3)
+    axes.set_yticks([-place for place in range(len(judged))], [_LABELS[who] for who in judged])
+    axes.margins(y=0.3)
+    _decorate(axes, "Referee: how far from real data (lower is better)", _AXES["referee_js"], "")
+
+
+def _discriminator(axes: Any, rounds: Rows) -> None:
+    _line(axes, rounds, "discriminator/accuracy_real_heldout", "held-out real", "#55a868")
+    _line(axes, rounds, "discriminator/accuracy_generated_heldout", "fresh generated", "#c44e52")
+    _line(axes, rounds, "discriminator/log_ratio_correlation", "correlation with the true log-ratio", "#8172b3")
+    axes.axhline(0.5, color="#cccccc", linewidth=1)
+    _legend(axes)
+    _decorate(axes, "Discriminator, on sequences it never saw", "round", "accuracy, correlation")
+
+
+def _reward(axes: Any, rounds: Rows) -> None:
+    _line(axes, rounds, "agent/reward", "mean reward per token", "#937860")
+    _decorate(axes, "Reward (moves with the discriminator)", "round", "reward per token")
+
+
+def _line(axes: Any, rounds: Rows, key: str, label: str, colour: str) -> None:
+    rows = [row for row in rounds if key in row]
+    if rows:
+        axes.plot([row["round"] for row in rows], [row[key] for row in rows], label=label, color=colour)
+
+
+def _legend(axes: Any) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8)
+
+
+def _decorate(axes: Any, title: str, x: str, y: str) -> None:
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)

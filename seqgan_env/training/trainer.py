@@ -1,0 +1,340 @@
+"""A whole run: pre-training, its knobs, Algorithm 1, the constant-reward control, and what is written of them."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from seqgan_env.envs.registration import build_rewards
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.knobs import UNTURNED, MeasuresKnobs, Temperature
+from seqgan_env.metrics.likelihood import sample_sequences
+from seqgan_env.metrics.score import RANKING, REFEREED, SELECT, best_knob, scores
+from seqgan_env.plugins import control_options, learns_from_reward, load_knobs, make_agent
+from seqgan_env.rewards.model import RewardModel, RewardSettings
+from seqgan_env.tasks import make_task
+from seqgan_env.training import run_directory
+from seqgan_env.training.adversarial import Progress, evaluate_task, pretrain_policy, silent, train_adversarial
+from seqgan_env.training.plots import plot_curves
+from seqgan_env.training.settings import TrainSettings
+from seqgan_env.types import GeneratorAgent, HasReferee, RolloutPolicy, Task
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter  # loaded by whoever writes with it
+
+NUM_SAMPLES = 20
+
+OnRow = Callable[[dict[str, float]], None]
+
+
+@dataclass
+class Run:
+    """What a run has found so far.
+
+    Attributes:
+        settings: of the run.
+        history: one row an MLE epoch (`phase` 0) and a round (`phase` 1).
+        knobs: by name what each knob of the pre-trained policy reaches.
+        best_knob: the name of the one that is to be beaten; None where none was measured.
+        metrics: by policy (`mle`, `best_knob`, `agent`, `constant`) the task's metrics and the scores.
+        score_error: standard error of the agent's score over draws, not over seeds; None where it has none.
+        seconds: by phase.
+        samples: by policy, sequences as a person reads them.
+        weights: by file name.
+        interrupted: whether it was ended early.
+    """
+
+    settings: TrainSettings
+    history: list[dict[str, float]] = field(default_factory=list)
+    knobs: dict[str, dict[str, float]] = field(default_factory=dict)
+    best_knob: str | None = None
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    samples: dict[str, list[str]] = field(default_factory=dict)
+    weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    score_error: float | None = None
+    interrupted: bool = False
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Adds the time inside to the seconds of `phase`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - started
+
+
+class Trainer:
+    """Runs one `TrainSettings` from the beginning to the end."""
+
+    def __init__(self, settings: TrainSettings, progress: Progress = silent, on_row: OnRow = lambda row: None) -> None:
+        """Args:
+        settings: of the run.
+        progress: called with phase, done, total and metrics.
+        on_row: called with every row of the history as it comes.
+        """
+        self.settings, self.progress, self.on_row = settings, progress, on_row
+        self.run = Run(settings)
+        progress("read data", 0, 1, {})
+        with self.run.timed("data"):
+            self.task = build_task(settings)
+        progress("read data", 1, 1, {})
+        self.agent, self.rewards = build_agent(settings, self.task, settings.source)
+        self.rival: RolloutPolicy | None = None  # the best knob of the pre-trained policy
+        self.learns = learns_from_reward(settings.agent)
+
+    def __call__(self) -> Run:
+        """Everything, or what there is when a KeyboardInterrupt comes."""
+        try:
+            self._pretrain()
+            if self.settings.knobs:
+                self._measure_knobs()
+            if self.learns:
+                self._train()
+                if self.settings.control:
+                    self._control()
+        except KeyboardInterrupt:
+            self.run.interrupted = True
+        self._compare()
+        return self.run
+
+    def _pretrain(self) -> None:
+        settings = self.settings
+        with self.run.timed("pretrain"):
+            rows = pretrain_policy(self.agent, self.task, settings.mle_epochs, settings.keep_best, self.progress)
+        for row in rows:
+            self._log({"phase": 0.0} | row)
+        self._record(self.pretrained, self.agent.policy)
+
+    def _measure_knobs(self) -> None:
+        """What turning the pre-trained policy reaches, and which knob is to be beaten."""
+        policy, task, run = self.agent.policy, self.task, self.run
+        if not isinstance(task, MeasuresKnobs) or not UNTURNED.fits(policy):
+            return
+
+        knobs = task.knobs_of(policy, load_knobs(self.settings.more_knobs))
+        with run.timed("knobs"):
+            measured = task.measure_knobs(policy, knobs, self.settings.seed + 1)
+            for done, (knob, metrics) in enumerate(zip(knobs, measured, strict=True), start=1):
+                run.knobs[knob.name] = metrics
+                self.progress("knobs of MLE", done, len(knobs), metrics)
+        run.best_knob = best_knob(run.knobs, RANKING) or best_knob(run.knobs, REFEREED)
+        if run.best_knob is None:
+            return
+        self.rival = next(knob for knob in knobs if knob.name == run.best_knob)(policy)
+        self._judge_knobs(policy, self.rival)
+        run.metrics[self.pretrained] |= _of_the_referee(run.knobs[UNTURNED.name])
+        run.metrics["best_knob"] = dict(run.knobs[run.best_knob])
+        self._write("best_knob", self.rival)
+
+    def _judge_knobs(self, policy: RolloutPolicy, rival: RolloutPolicy) -> None:
+        """The referee on the policy as it is and on its best knob, where the task has not asked it already."""
+        for name, turned in ((UNTURNED.name, policy), (self.run.best_knob, rival)):
+            row = self.run.knobs[str(name)]
+            judged = self._judge(turned) if self._needs_referee(row) else {}
+            if judged:
+                row |= judged | {SELECT + REFEREED.divergence: judged[f"{REFEREED.divergence}_validation"]}
+
+    def _train(self) -> None:
+        with self.run.timed("adversarial"):
+            for row in train_adversarial(self.agent, self.rewards, self.settings.schedule(), self.settings.seed, self.progress):
+                self._log({"phase": 1.0} | row | scores(self.run.knobs, row, "task/"))
+        if self.rewards.discriminator is not None:
+            self.run.weights["discriminator.safetensors"] = self.rewards.discriminator.state_dict()
+
+    def _log(self, row: dict[str, float]) -> None:
+        self.run.history.append(row)
+        self.on_row(row)
+
+    def _control(self) -> None:
+        """The same agent from the same pre-trained policy, as many updates, every reward 1."""
+        mle = self.run.weights.get("mle.safetensors")
+        if mle is None:
+            return
+        options = self.settings.agent_options | control_options(self.settings.agent)
+        settings = replace(self.settings, agent_options=options)
+        control, rewards = build_agent(settings, self.task, "constant")
+        _load(control.policy, mle)
+        schedule = replace(settings.schedule(), eval_every=settings.rounds + 1)
+
+        def progress(phase: str, done: int, total: int, metrics: dict[str, float]) -> None:
+            self.progress("constant-reward control", done, total, {})
+
+        with self.run.timed("constant"):
+            for _ in train_adversarial(control, rewards, schedule, settings.seed, progress):
+                pass
+        self._record("constant", control.policy)
+
+    def _compare(self) -> None:
+        """The agent's row, and everybody's scores against the best knob."""
+        if "mle" in self.run.metrics:
+            self._record("agent", self.agent.policy)
+        for metrics in self.run.metrics.values():
+            metrics |= scores(self.run.knobs, metrics)
+        if "agent" in self.run.metrics and self.rival is not None:
+            self.run.score_error = self._score_error(self.rival)
+
+    def _score_error(self, rival: RolloutPolicy) -> float | None:
+        """The standard error of the agent's score, from draws that it and its rival share where the task has them."""
+        if isinstance(self.task, MeasuresKnobs):
+            paired = self.task.paired_error(self.agent.policy, rival, self.settings.seed + 1)
+            if paired is not None:
+                return paired
+        error = f"{REFEREED.divergence}_error"
+        agent, best = (self.run.metrics[name].get(error) for name in ("agent", "best_knob"))
+        return None if agent is None or best is None else math.hypot(agent, best)
+
+    def _record(self, name: str, policy: RolloutPolicy) -> None:
+        with self.run.timed("evaluate"):
+            metrics = dict(self._evaluate(policy))
+        judged_among_knobs = name == self.pretrained and self.settings.knobs and UNTURNED.fits(policy)
+        if self._needs_referee(metrics) and not judged_among_knobs:
+            metrics |= self._judge(policy)
+        self.run.metrics[name] = metrics
+        self._write(name, policy)
+        if isinstance(policy, nn.Module) and name in ("mle", "agent", "constant"):
+            file = "policy" if name == "agent" else name
+            self.run.weights[f"{file}.safetensors"] = {k: v.clone() for k, v in policy.state_dict().items()}
+
+    @property
+    def pretrained(self) -> str:
+        """What the pre-trained policy is called: `agent` where it is all that the agent learns."""
+        return "mle" if self.learns else "agent"
+
+    def _needs_referee(self, metrics: Mapping[str, float]) -> bool:
+        """Whether the referee is asked for, or is the only judge; and has not judged yet."""
+        wanted = self.settings.referee or RANKING.divergence not in metrics
+        return wanted and REFEREED.divergence not in metrics
+
+    def _judge(self, policy: RolloutPolicy) -> dict[str, float]:
+        """The referee's metrics of a policy; none where the task has no referee."""
+        if not isinstance(self.task, HasReferee) or self.task.referee is None:
+            return {}
+        self.progress("referee", 0, 1, {})
+        with self.run.timed("referee"):
+            rng = torch.Generator(device=self.settings.device).manual_seed(self.settings.seed + 1)
+            found = dict(self.task.referee.of_policy(policy, rng))
+        self.progress("referee", 1, 1, {})
+        return found
+
+    def _write(self, name: str, policy: RolloutPolicy) -> None:
+        """Samples of a policy as a person reads them."""
+        rng = torch.Generator(device=self.settings.device).manual_seed(self.settings.seed)
+        samples = sample_sequences(policy, self.task.spec, NUM_SAMPLES, rng)
+        self.run.samples[name] = [self.task.decode(row) for row in samples]
+
+    def _evaluate(self, policy: RolloutPolicy) -> Mapping[str, float]:
+        return evaluate_task(policy, self.task, self.settings.seed, self.settings.device)
+
+
+def _of_the_referee(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The referee's metrics among others."""
+    return {name: value for name, value in metrics.items() if name.startswith(REFEREED.divergence)}
+
+
+def at_temperature(policy: RolloutPolicy, temperature: float) -> RolloutPolicy:
+    """The policy at another temperature; itself at 1.
+
+    Raises:
+        ValueError: it has no temperature.
+    """
+    return policy if temperature == 1.0 else Temperature(temperature)(policy)
+
+
+def build_task(settings: TrainSettings) -> Task:
+    """The task of a run, on its device."""
+    task = make_task(settings.task, **settings.task_settings())
+    if settings.device != "cpu":
+        task.to(settings.device)
+    return task
+
+
+def build_agent(settings: TrainSettings, task: Task, source: str) -> tuple[GeneratorAgent, RewardModel]:
+    """A new agent in a new environment of `task` that pays by `source`, and what that environment pays."""
+    reward = RewardSettings(settings.reward, source, settings.score_as, settings.num_rollouts, settings.sync_rate)
+    size, batch_size = settings.discriminator, settings.d_batch_size
+    rewards = build_rewards(task, reward, None, None, size, settings.seed, settings.device, batch_size)
+    env = TokenVectorEnv(settings.batch_size, rewards)
+    return make_agent(settings.agent, env, settings.seed, settings.agent_options), rewards
+
+
+def write_run(run: Run, path: Path) -> None:
+    """Everything there is of a run, into its directory."""
+    run_directory.write_csv(path / run_directory.METRICS, run.history)
+    if run.knobs:
+        run_directory.write_csv(path / "knobs.csv", [{"knob": name} | row for name, row in run.knobs.items()])
+    run_directory.write_text(path / "samples.txt", _samples_text(run.samples))
+    for name, state in run.weights.items():
+        run_directory.write_weights(path / name, state)
+    plot_curves(run.history, run.knobs, run.metrics, path / "curves.png")
+    result: dict[str, Any] = dict(run.metrics) | {
+        "best_knob_name": run.best_knob,
+        "score_error": run.score_error,
+        "seconds": run.seconds,
+        "interrupted": run.interrupted,
+    }
+    run_directory.write_json(path / run_directory.RESULT, result)
+
+
+def write_config(settings: TrainSettings, path: Path, task: Task) -> None:
+    """Everything needed to repeat a run."""
+    config = {"settings": asdict(settings), "versions": run_directory.versions(), "command": ["seqgan", *sys.argv[1:]]}
+    fingerprint = getattr(task, "fingerprint", None)
+    if fingerprint:
+        config["corpus_fingerprint"] = fingerprint
+    run_directory.write_json(path / run_directory.CONFIG, config)
+
+
+def load_run(path: Path) -> tuple[TrainSettings, Task, GeneratorAgent]:
+    """The settings, task and trained agent of a run directory.
+
+    Raises:
+        ValueError: a file is missing or damaged, or the corpus has changed since.
+    """
+    config = run_directory.read_json(path / run_directory.CONFIG)
+    try:
+        settings = TrainSettings(**config["settings"])
+    except (KeyError, TypeError) as problem:
+        raise ValueError(f"{path / run_directory.CONFIG} is not the configuration of a run: {problem}") from problem
+    task = build_task(settings)
+    if getattr(task, "fingerprint", None) != config.get("corpus_fingerprint"):
+        raise ValueError(f"the corpus of {path} has changed since it was trained; its tokens no longer mean the same words")
+    agent, _ = build_agent(settings, task, "constant")
+    state = run_directory.read_weights(path / "policy.safetensors")
+    try:
+        _load(agent.policy, state)
+    except RuntimeError as problem:
+        raise ValueError(f"{path / 'policy.safetensors'} does not fit the run's policy: {problem}") from problem
+    return settings, task, agent
+
+
+def _load(policy: RolloutPolicy, state: Mapping[str, Tensor]) -> None:
+    if not isinstance(policy, nn.Module):
+        raise ValueError(f"{type(policy).__name__} is no torch.nn.Module; its weights cannot be loaded")
+    policy.load_state_dict(state)
+
+
+def _samples_text(samples: Mapping[str, list[str]]) -> str:
+    return "\n".join(f"## {name}\n" + "\n".join(lines) + "\n" for name, lines in samples.items())
+
+
+def tensorboard_logger(writer: SummaryWriter) -> OnRow:
+    """Writes every row as scalars: of pre-training by epoch under `pretrain/`, of the adversarial phase by round."""
+
+    def log(row: dict[str, float]) -> None:
+        step, prefix = (int(row["round"]), "") if row["phase"] else (int(row["epoch"]), "pretrain/")
+        for key, value in row.items():
+            if key not in ("phase", "round", "epoch"):
+                writer.add_scalar(prefix + key, value, step)
+
+    return log
