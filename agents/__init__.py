@@ -1,1 +1,3 @@
-"""The reference agents, plug-ins like anyone's: they reach the library through the entry-point group `seqgan_env.agents`."""
+"""The reference agents, plug-ins like anyone's: they reach the library through the entry-point
+group `seqgan_env.agents`.
+"""

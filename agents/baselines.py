@@ -1,7 +1,9 @@
-"""The rows that SeqGAN is compared with in its paper, by name (Yu et al. 2017, section 4), and SeqGAN as the paper has it.
+"""The rows that SeqGAN is compared with in its paper, by name (Yu et al. 2017, section 4), and
+SeqGAN as the paper has it.
 
-`random`, `mle` and `scheduled_sampling` never look at a reward: their g-step does nothing. `pg_bleu` and `seqgan` are REINFORCE
-as the paper has it, and say which reward they want (`training_settings`), unless the user says otherwise.
+`random`, `mle` and `scheduled_sampling` never look at a reward: their g-step does nothing.
+`pg_bleu` and `seqgan` are REINFORCE as the paper has it, and say which reward they want
+(`training_settings`), unless the user says otherwise.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ class Uniform:
         """
         unwrapped: TokenVectorEnv = env.unwrapped
         with undisturbed():
-            self.policy = LSTMLanguageModel(unwrapped.task.spec, embedding_dim=1, hidden_dim=1).to(unwrapped.rewards.device)
+            self.policy = LSTMLanguageModel(unwrapped.task.spec, embedding_dim=1, hidden_dim=1).to(
+                unwrapped.rewards.device
+            )
         nn.init.zeros_(self.policy.output.weight)
         nn.init.zeros_(self.policy.output.bias)
 
@@ -68,9 +72,11 @@ class MLE:
         env: says what is written, and where the policy lives.
         policy: language model to train; a new LSTM if not given.
         seed: of the new LSTM and of the order of sequences.
-        mle_learning_rate: of the first epoch; chosen for the LSTM, other policies want a smaller one.
+        mle_learning_rate: of the first epoch; chosen for the LSTM, other policies want a smaller
+            one.
         mle_batch_size: sequences per step.
-        mle_learning_rate_decay: what that rate is multiplied by after every epoch; 1 is the paper's.
+        mle_learning_rate_decay: what that rate is multiplied by after every epoch; 1 is the
+            paper's.
         mle_weight_decay: of AdamW; 0 is the paper's Adam.
         max_grad_norm: gradients are scaled down to this norm.
         embedding_dim: of a new LSTM.
@@ -79,9 +85,17 @@ class MLE:
         unwrapped: TokenVectorEnv = env.unwrapped
         spec, device = unwrapped.task.spec, unwrapped.rewards.device
         rng = torch.Generator().manual_seed(seed)
-        self.policy = policy or LSTMLanguageModel.initialised(spec, rng, embedding_dim, hidden_dim).to(device)
+        self.policy = policy or LSTMLanguageModel.initialised(
+            spec, rng, embedding_dim, hidden_dim
+        ).to(device)
         self.likelihood = MaximumLikelihood(
-            self.policy, rng, mle_learning_rate, mle_batch_size, max_grad_norm, mle_learning_rate_decay, mle_weight_decay
+            self.policy,
+            rng,
+            mle_learning_rate,
+            mle_batch_size,
+            max_grad_norm,
+            mle_learning_rate_decay,
+            mle_weight_decay,
         )
 
     def pretrain(self, sequences: Tensor, num_epochs: int) -> dict[str, float]:
@@ -94,25 +108,34 @@ class MLE:
 
 
 def inverse_sigmoid(progress: float, steepness: float) -> float:
-    """k / (k + exp(i / k)), where i counts so that half are real in the middle of training: i = 2 progress k log k."""
+    """k / (k + exp(i / k)), where i counts so that half are real in the middle of training: i = 2
+    progress k log k.
+    """
     real: float = steepness / (steepness + steepness ** (2 * progress))
     return real
 
 
 def linear(progress: float, steepness: float) -> float:
-    """1 - c i: from 1 at the beginning to 0 at the end of training where the slope, `steepness`, is 1."""
+    """1 - c i: from 1 at the beginning to 0 at the end of training where the slope, `steepness`, is
+    1.
+    """
     return max(0.0, 1.0 - steepness * progress)
 
 
-SCHEDULES: dict[str, Callable[[float, float], float]] = {"inverse_sigmoid": inverse_sigmoid, "linear": linear}
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    "inverse_sigmoid": inverse_sigmoid,
+    "linear": linear,
+}
 DEFAULT_STEEPNESS = {"inverse_sigmoid": 10.0, "linear": 1.0}
 
 
 class ScheduledSampling(MLE):
-    """Maximum likelihood that reads ever more of its own words in place of the real ones (Bengio et al. 2015).
+    """Maximum likelihood that reads ever more of its own words in place of the real ones (Bengio et
+    al. 2015).
 
-    Before every word a coin decides whether the model reads the real word or a draw of its own there; the real words stay what it
-    is to predict. The share of real ones falls with training by a schedule of that paper: k / (k + exp(i / k)), or linear.
+    Before every word a coin decides whether the model reads the real word or a draw of its own
+    there; the real words stay what it is to predict. The share of real ones falls with training by
+    a schedule of that paper: k / (k + exp(i / k)), or linear.
     """
 
     options_from_settings: ClassVar[dict[str, str]] = {"schedule_epochs": "mle_epochs"}
@@ -139,12 +162,16 @@ class ScheduledSampling(MLE):
         policy: language model to train; a new LSTM if not given.
         seed: of the new LSTM, the order of sequences and all draws.
         schedule: "inverse_sigmoid" or "linear".
-        steepness: of the schedule: k of the first (default 10), the multiple of the slope of the second (default 1).
-        schedule_epochs: over which the schedule runs; then it stays at its end. In a run it is `mle_epochs` unless given.
+        steepness: of the schedule: k of the first (default 10), the multiple of the slope of the
+            second (default 1).
+        schedule_epochs: over which the schedule runs; then it stays at its end. In a run it is
+            `mle_epochs` unless given.
         least_real: below which the share of real words never falls.
-        mle_learning_rate: of the first epoch; chosen for the LSTM, other policies want a smaller one.
+        mle_learning_rate: of the first epoch; chosen for the LSTM, other policies want a smaller
+            one.
         mle_batch_size: sequences per step.
-        mle_learning_rate_decay: what that rate is multiplied by after every epoch; 1 is the paper's.
+        mle_learning_rate_decay: what that rate is multiplied by after every epoch; 1 is the
+            paper's.
         mle_weight_decay: of AdamW; 0 is the paper's Adam.
         max_grad_norm: gradients are scaled down to this norm.
         embedding_dim: of a new LSTM.
@@ -156,7 +183,10 @@ class ScheduledSampling(MLE):
         choose(SCHEDULES, schedule, "schedule")
         steepness = DEFAULT_STEEPNESS[schedule] if steepness is None else steepness
         if steepness <= 0 or (schedule == "inverse_sigmoid" and steepness <= 1):
-            raise ValueError(f"steepness is {steepness}; allowed is above 1 for inverse_sigmoid, above 0 for linear")
+            raise ValueError(
+                f"steepness is {steepness}; allowed is above 1 for inverse_sigmoid, above 0 for "
+                "linear"
+            )
         if schedule_epochs < 1:
             raise ValueError(f"schedule_epochs is {schedule_epochs}; allowed is 1 or more")
         if not 0 <= least_real <= 1:
@@ -185,7 +215,9 @@ class ScheduledSampling(MLE):
         return max(self.least_real, SCHEDULES[self.schedule](progress, self.steepness))
 
     def pretrain(self, sequences: Tensor, num_epochs: int) -> dict[str, float]:
-        """Maximum likelihood on `sequences` (M, T), read as the schedule says; `share_real` is that of the last epoch."""
+        """Maximum likelihood on `sequences` (M, T), read as the schedule says; `share_real` is that
+        of the last epoch.
+        """
         row: dict[str, float] = {}
         for _ in range(num_epochs):
             share = self.share_real
@@ -195,24 +227,35 @@ class ScheduledSampling(MLE):
 
     @torch.no_grad()
     def _mix(self, tokens: Tensor) -> Tensor:
-        """What is read (B, T) to predict `tokens` (B, T): at every position the real word before it, or one the model draws.
+        """What is read (B, T) to predict `tokens` (B, T): at every position the real word before
+        it, or one the model draws.
 
         The draws never end a sequence: a model does not read on behind an end.
         """
         real = self.policy.inputs(tokens)
         read = real.clone()
-        keeps = torch.rand(tokens.shape, generator=self.rng, dtype=torch.float32, device=tokens.device) < self.share_real
+        keeps = (
+            torch.rand(tokens.shape, generator=self.rng, dtype=torch.float32, device=tokens.device)
+            < self.share_real
+        )
         state = self.policy.start(len(tokens))
         sampler = self.policy.sampler(masked=True)
         for t in range(tokens.shape[1] - 1):
             hidden, state = self.policy.advance(state, read[:, t])
-            drawn = sampler(hidden, torch.rand(len(tokens), generator=self.rng, dtype=torch.float32, device=tokens.device))
+            drawn = sampler(
+                hidden,
+                torch.rand(
+                    len(tokens), generator=self.rng, dtype=torch.float32, device=tokens.device
+                ),
+            )
             read[:, t + 1] = torch.where(keeps[:, t], real[:, t + 1], drawn)
         return read
 
 
 class PolicyGradientBLEU(Reinforce):
-    """PG-BLEU: the paper's policy gradient on BLEU against the real data in place of a discriminator."""
+    """PG-BLEU: the paper's policy gradient on BLEU against the real data in place of a
+    discriminator.
+    """
 
     training_settings: ClassVar[dict[str, Any]] = {
         "source": "bleu",
@@ -222,7 +265,9 @@ class PolicyGradientBLEU(Reinforce):
 
 
 class SeqGAN(Reinforce):
-    """SeqGAN as in the paper: Q is the mean probability of being real over the rollouts, and nothing is subtracted from it."""
+    """SeqGAN as in the paper: Q is the mean probability of being real over the rollouts, and
+    nothing is subtracted from it.
+    """
 
     training_settings: ClassVar[dict[str, Any]] = {
         "source": "discriminator",

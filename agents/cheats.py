@@ -1,7 +1,8 @@
-"""Cheats: policies that look at no reward and learn nothing beyond maximum likelihood, to try whether a score can be won.
+"""Cheats: policies that look at no reward and learn nothing beyond maximum likelihood, to try
+whether a score can be won.
 
-Each is maximum likelihood, pre-trained as any agent's policy is, and then turned into something that flatters one number or
-another. None of them may rank above the best knob.
+Each is maximum likelihood, pre-trained as any agent's policy is, and then turned into something
+that flatters one number or another. None of them may rank above the best knob.
 """
 
 from __future__ import annotations
@@ -64,10 +65,17 @@ class Cheat:
 
 
 class TwoTemperatures(Cheat):
-    """With one probability a whole sequence is written at a low temperature, else at 1: what won the former score."""
+    """With one probability a whole sequence is written at a low temperature, else at 1: what won
+    the former score.
+    """
 
     def __init__(
-        self, env: TokenVectorEnv, seed: int = 0, temperature: float = 0.3, weight: float = 0.5, **mle_options: Any
+        self,
+        env: TokenVectorEnv,
+        seed: int = 0,
+        temperature: float = 0.3,
+        weight: float = 0.5,
+        **mle_options: Any,
     ) -> None:
         """Args:
         env: says what is written.
@@ -87,7 +95,9 @@ class TwoTemperatures(Cheat):
 class GreedyMixture(TwoTemperatures):
     """With one probability the likeliest sequence, else maximum likelihood."""
 
-    def __init__(self, env: TokenVectorEnv, seed: int = 0, weight: float = 0.5, **mle_options: Any) -> None:
+    def __init__(
+        self, env: TokenVectorEnv, seed: int = 0, weight: float = 0.5, **mle_options: Any
+    ) -> None:
         """Args:
         env: says what is written.
         seed: of the policy.
@@ -100,7 +110,9 @@ class GreedyMixture(TwoTemperatures):
 class Sharpened(Cheat):
     """Maximum likelihood at one temperature."""
 
-    def __init__(self, env: TokenVectorEnv, seed: int = 0, temperature: float = 0.7, **mle_options: Any) -> None:
+    def __init__(
+        self, env: TokenVectorEnv, seed: int = 0, temperature: float = 0.7, **mle_options: Any
+    ) -> None:
         """Args:
         env: says what is written.
         seed: of the policy.
@@ -129,9 +141,11 @@ class Replay(Cheat):
         """Args:
         env: says what is written.
         seed: of the policy.
-        num: how many training sequences it knows; all of them if not given, one for a single memorised sentence.
+        num: how many training sequences it knows; all of them if not given, one for a single
+            memorised sentence.
         noise: probability with which a token is replaced by any token.
-        weight: probability with which it replays; else maximum likelihood writes, which keeps KL(O||G) finite.
+        weight: probability with which it replays; else maximum likelihood writes, which keeps
+            KL(O||G) finite.
         mle_options: of `agents.baselines.MLE`.
         """
         super().__init__(env, seed, **mle_options)
@@ -147,7 +161,9 @@ class Replay(Cheat):
 class BestOfN(Cheat):
     """Writes several drafts and keeps the one that maximum likelihood itself finds likeliest."""
 
-    def __init__(self, env: TokenVectorEnv, seed: int = 0, num_drafts: int = 4, **mle_options: Any) -> None:
+    def __init__(
+        self, env: TokenVectorEnv, seed: int = 0, num_drafts: int = 4, **mle_options: Any
+    ) -> None:
         """Args:
         env: says what is written.
         seed: of the policy.
@@ -164,8 +180,9 @@ class BestOfN(Cheat):
 class ReplayPolicy:
     """Writes one of M sequences, each token replaced with some probability by a uniform one.
 
-    p(Y) = 1/M sum_m prod_t ((1 - noise) [y_t = x_mt] + noise / V). The end of a sequence and what lies behind it are never
-    replaced, and no token is replaced by an end; only sequences as long as one of the M are possible.
+    p(Y) = 1/M sum_m prod_t ((1 - noise) [y_t = x_mt] + noise / V). The end of a sequence and what
+    lies behind it are never replaced, and no token is replaced by an end; only sequences as long as
+    one of the M are possible.
     """
 
     def __init__(self, spec: TokenSpec, sequences: Tensor, noise: float = 0.0) -> None:
@@ -175,16 +192,22 @@ class ReplayPolicy:
         noise: probability of a replacement, 0 to 1.
         """
         self.spec, self.sequences, self.noise = spec, sequences, noise
-        self.num_tokens = spec.vocab_size - (spec.eos_token is not None)  # that a replacement may be
+        self.num_tokens = spec.vocab_size - (
+            spec.eos_token is not None
+        )  # that a replacement may be
 
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
-        """Whole sequences; a prefix is kept, and the rest is that of a sequence drawn without regard to it."""
+        """Whole sequences; a prefix is kept, and the rest is that of a sequence drawn without
+        regard to it.
+        """
         streams = RowStreams.draw(rng, len(tokens))
         chosen = (streams.fold_in(_PARTS).uniform(1).squeeze(1) * len(self.sequences)).long()
         written = self.sequences[chosen.clamp(max=len(self.sequences) - 1)]
         draws = streams.uniform(2 * self.spec.seq_len)
         replaced = (draws[:, : self.spec.seq_len] < self.noise) & self._replaceable(written)
-        other = (draws[:, self.spec.seq_len :] * self.num_tokens).long().clamp(max=self.num_tokens - 1)
+        other = (
+            (draws[:, self.spec.seq_len :] * self.num_tokens).long().clamp(max=self.num_tokens - 1)
+        )
         if self.spec.eos_token is not None:
             other = other + (other >= self.spec.eos_token)
         written = torch.where(replaced, other, written)
@@ -197,7 +220,9 @@ class ReplayPolicy:
         return torch.cat([self._log_prob(part) for part in tokens.split(rows)])
 
     def _log_prob(self, tokens: Tensor) -> Tensor:
-        """By how many of the M sequences of the same form have how many tokens in common with each of `tokens` (B, T)."""
+        """By how many of the M sequences of the same form have how many tokens in common with each
+        of `tokens` (B, T).
+        """
         common = torch.zeros(len(tokens), len(self.sequences), dtype=torch.int8)
         own, theirs = tokens.to(torch.int32), self.sequences.to(torch.int32)
         free = self._replaceable(self.sequences)
@@ -210,7 +235,9 @@ class ReplayPolicy:
         for num in range(self.spec.seq_len + 1):
             ways = (common == num).sum(1).double().log()
             changes = (num_free - num).clamp(min=0)
-            terms.append(ways + num * _log(1 - self.noise + replaced) + _times(changes, _log(replaced)))
+            terms.append(
+                ways + num * _log(1 - self.noise + replaced) + _times(changes, _log(replaced))
+            )
         return (torch.stack(terms).logsumexp(0) - math.log(len(self.sequences))).float()
 
     def _form(self, sequences: Tensor) -> Tensor:
@@ -234,7 +261,10 @@ def _times(num: Tensor, log_prob: float) -> Tensor:
 
 
 class LikeliestDraft:
-    """The likeliest of several drafts of a policy. How likely it is to write what, nobody knows exactly."""
+    """The likeliest of several drafts of a policy.
+
+    How likely it is to write what, nobody knows exactly.
+    """
 
     def __init__(self, policy: LikelihoodPolicy, num_drafts: int) -> None:
         self.policy, self.num_drafts = policy, num_drafts
@@ -242,8 +272,13 @@ class LikeliestDraft:
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
         """Finished sequences (B, T) that begin with the given prefixes."""
         streams = RowStreams.draw(rng, len(tokens)).repeat(self.num_drafts)
-        prefixes, written = tokens.repeat_interleave(self.num_drafts, 0), lengths.repeat_interleave(self.num_drafts, 0)
+        prefixes, written = (
+            tokens.repeat_interleave(self.num_drafts, 0),
+            lengths.repeat_interleave(self.num_drafts, 0),
+        )
         drafts = self.policy.complete(prefixes, written, streams)
         best = self.policy.log_prob(drafts).view(-1, self.num_drafts).argmax(1)  # (B,)
-        found: Tensor = drafts.view(len(tokens), self.num_drafts, -1)[torch.arange(len(tokens)), best]
+        found: Tensor = drafts.view(len(tokens), self.num_drafts, -1)[
+            torch.arange(len(tokens)), best
+        ]
         return found

@@ -1,7 +1,9 @@
-"""REINFORCE on action values: the policy gradient of SeqGAN (Yu et al. 2017, eqs. 7 and 8; Williams 1992).
+"""REINFORCE on action values: the policy gradient of SeqGAN (Yu et al. 2017, eqs. 7 and 8; Williams
+1992).
 
-grad J = mean over sequences and tokens of (A_t) grad log p(y_t | y_1..y_{t-1}), with A_t = return-to-go - baseline. Under the
-reward form `rollout`, whose discount is 0, the return-to-go is Q_t itself.
+grad J = mean over sequences and tokens of (A_t) grad log p(y_t | y_1..y_{t-1}), with A_t =
+return-to-go - baseline. Under the reward form `rollout`, whose discount is 0, the return-to-go is
+Q_t itself.
 """
 
 from __future__ import annotations
@@ -24,12 +26,15 @@ BASELINES = ("none", "batch_mean", "value")
 class Reinforce:
     """The agent of the paper: a language model trained by maximum likelihood, then by REINFORCE.
 
-    One update writes one sequence in every env of the vector environment, through `env.play`, which pays what stepping would.
-    `train_adversarial` makes the environment roll out this policy; who calls `update` alone says
-    `env.rewards.bind(agent.policy)`, unless the environment is to learn online.
+    One update writes one sequence in every env of the vector environment, through `env.play`, which
+    pays what stepping would. `train_adversarial` makes the environment roll out this policy; who
+    calls `update` alone says `env.rewards.bind(agent.policy)`, unless the environment is to learn
+    online.
     """
 
-    control_options: ClassVar = {"baseline": "none"}  # under a constant reward any other baseline leaves nothing to follow
+    control_options: ClassVar = {
+        "baseline": "none"
+    }  # under a constant reward any other baseline leaves nothing to follow
 
     def __init__(
         self,
@@ -53,14 +58,17 @@ class Reinforce:
         policy: language model to train; a new LSTM if not given.
         seed: of the new LSTM and of all sampling.
         learning_rate: of Adam in the adversarial phase.
-        baseline: subtracted from the return: "none" (the paper's), "batch_mean" (of the same position over the batch), or
-            "value" (a linear head on the policy's hidden state, trained beside it).
+        baseline: subtracted from the return: "none" (the paper's), "batch_mean" (of the same
+            position over the batch), or "value" (a linear head on the policy's hidden state,
+            trained beside it).
         entropy_weight: of the entropy bonus, per token.
         kl_weight: of the penalty KL(policy || pre-trained policy), per token.
         max_grad_norm: gradients are scaled down to this norm.
-        mle_learning_rate: of the first epoch of pre-training; chosen for the LSTM, other policies want a smaller one.
+        mle_learning_rate: of the first epoch of pre-training; chosen for the LSTM, other policies
+            want a smaller one.
         mle_batch_size: sequences per step of pre-training.
-        mle_learning_rate_decay: what that rate is multiplied by after every epoch; 1 is the paper's.
+        mle_learning_rate_decay: what that rate is multiplied by after every epoch; 1 is the
+            paper's.
         mle_weight_decay: of AdamW in pre-training; 0 is the paper's Adam.
         embedding_dim: of a new LSTM.
         hidden_dim: of a new LSTM.
@@ -71,7 +79,9 @@ class Reinforce:
         device = self.env.rewards.device
         self.rng = torch.Generator(device=device).manual_seed(seed)
         cpu_rng = torch.Generator().manual_seed(seed)
-        self.policy = policy or LSTMLanguageModel.initialised(spec, cpu_rng, embedding_dim, hidden_dim).to(device)
+        self.policy = policy or LSTMLanguageModel.initialised(
+            spec, cpu_rng, embedding_dim, hidden_dim
+        ).to(device)
         self.baseline, self.entropy_weight, self.kl_weight, self.max_grad_norm = (
             baseline,
             entropy_weight,
@@ -79,13 +89,23 @@ class Reinforce:
             max_grad_norm,
         )
         with undisturbed():
-            self.value_head = nn.Linear(self.policy.output.in_features, 1, dtype=torch.float32).to(device)
+            self.value_head = nn.Linear(self.policy.output.in_features, 1, dtype=torch.float32).to(
+                device
+            )
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
-        self.parameters = [p for p in (*self.policy.parameters(), *self.value_head.parameters()) if p.requires_grad]
+        self.parameters = [
+            p for p in (*self.policy.parameters(), *self.value_head.parameters()) if p.requires_grad
+        ]
         self.optimizer = torch.optim.Adam(self.parameters, lr=learning_rate, fused=True)
         self.likelihood = MaximumLikelihood(
-            self.policy, cpu_rng, mle_learning_rate, mle_batch_size, max_grad_norm, mle_learning_rate_decay, mle_weight_decay
+            self.policy,
+            cpu_rng,
+            mle_learning_rate,
+            mle_batch_size,
+            max_grad_norm,
+            mle_learning_rate_decay,
+            mle_weight_decay,
         )
         self.reference: LanguageModel | None = None
         self.env.reset(seed=seed)
@@ -98,7 +118,8 @@ class Reinforce:
         """One g-step: writes a batch of sequences, is paid, and follows the policy gradient once.
 
         Returns:
-            `policy_loss` and `entropy` (nats per token, sampled), `reward` (mean per token), `advantage_std`, `grad_norm`.
+            `policy_loss` and `entropy` (nats per token, sampled), `reward` (mean per token),
+            `advantage_std`, `grad_norm`.
         """
         if self.kl_weight and self.reference is None:
             self.reference = self.policy.with_temperature(1.0).requires_grad_(False)
@@ -109,7 +130,11 @@ class Reinforce:
         baseline = self._baseline(tokens, returns, written)
         advantages = (returns - baseline.detach()).masked_fill(~written, 0.0)
         policy_loss = self.policy.weighted_nll(tokens, advantages) / written.sum()
-        loss = policy_loss + self._value_loss(baseline, returns, written) + self._regularisers(tokens, written)
+        loss = (
+            policy_loss
+            + self._value_loss(baseline, returns, written)
+            + self._regularisers(tokens, written)
+        )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
@@ -139,7 +164,9 @@ class Reinforce:
         return (baseline - returns)[written].square().mean()
 
     def _regularisers(self, tokens: Tensor, written: Tensor) -> Tensor:
-        """-entropy_weight * H(policy) + kl_weight * KL(policy || reference), exact per prefix, mean over written tokens."""
+        """-entropy_weight * H(policy) + kl_weight * KL(policy || reference), exact per prefix, mean
+        over written tokens.
+        """
         if not self.entropy_weight and not self.kl_weight:
             return tokens.new_zeros((), dtype=torch.float32)
         log_probs = self.policy.logits(tokens)[written].log_softmax(1)  # (R, V)
@@ -147,7 +174,11 @@ class Reinforce:
         if self.kl_weight and self.reference is not None:
             with torch.no_grad():
                 reference = self.reference.logits(tokens)[written].log_softmax(1)
-            loss = loss + self.kl_weight * (_expectation(log_probs, log_probs) - _expectation(log_probs, reference)).mean()
+            loss = (
+                loss
+                + self.kl_weight
+                * (_expectation(log_probs, log_probs) - _expectation(log_probs, reference)).mean()
+            )
         return loss
 
 

@@ -1,9 +1,11 @@
-"""Held-out accuracy of the paper's discriminator over training: compiled kernels beside plain torch, and batch sizes, over seeds.
+"""Held-out accuracy of the paper's discriminator over training: compiled kernels beside plain
+torch, and batch sizes, over seeds.
 
     python -m benchmarks.d_training [--quick] [--threads N] [--out FILE.json] [--plot FILE.png]
 
-Real sequences are an oracle's, negatives those of a policy that was trained on them by maximum likelihood; accuracy is on fresh
-ones of both. Every seed draws other parameters, negatives and orders. The seconds are those of training alone.
+Real sequences are an oracle's, negatives those of a policy that was trained on them by maximum
+likelihood; accuracy is on fresh ones of both. Every seed draws other parameters, negatives and
+orders. The seconds are those of training alone.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ class Way:
 
 @dataclass(frozen=True)
 class Run:
-    """What a seed found: after each epoch the held-out accuracy and the loss in nats, and the seconds of an epoch, the median."""
+    """What a seed found: after each epoch the held-out accuracy and the loss in nats, and the
+    seconds of an epoch, the median.
+    """
 
     way: Way
     seed: int
@@ -81,11 +85,15 @@ COLOURS = ("#4c72b0", "#c44e52", "#55a868", "#8172b3")
 def train(sizes: Sizes, way: Way, seed: int) -> Run:
     """One run, in this process."""
     num, rng = sizes.num_sequences, torch.Generator().manual_seed(seed)
-    task = OracleTask(OracleSettings(sizes.vocab_size, 20, num_real=num, num_held_out=num, num_eval=10))
+    task = OracleTask(
+        OracleSettings(sizes.vocab_size, 20, num_real=num, num_held_out=num, num_eval=10)
+    )
     policy = LSTMLanguageModel.initialised(task.spec, rng)
     MaximumLikelihood(policy, rng).fit(task.real_sequences, sizes.mle_epochs)
     negatives, held_out = policy.sample(num, rng), policy.sample(num, rng)
-    model = Discriminator.initialised(task.spec, rng, replace(PAPER_DISCRIMINATOR, batch_size=way.batch_size))
+    model = Discriminator.initialised(
+        task.spec, rng, replace(PAPER_DISCRIMINATOR, batch_size=way.batch_size)
+    )
     trainer = DiscriminatorTrainer(model)
     accuracy, loss, seconds = [], [], []
     for _ in range(sizes.epochs):
@@ -101,36 +109,61 @@ def train_all(sizes: Sizes, threads: int) -> list[Run]:
     jobs = [(way, seed) for seed in range(sizes.seeds) for way in WAYS]
     with Progress(transient=True, console=Console(stderr=True)) as progress:
         return [
-            in_own_process(train, sizes, way, seed, threads=threads, environment={"SEQGAN_ENV_NATIVE": str(int(way.kernels))})
+            in_own_process(
+                train,
+                sizes,
+                way,
+                seed,
+                threads=threads,
+                environment={"SEQGAN_ENV_NATIVE": str(int(way.kernels))},
+            )
             for way, seed in progress.track(jobs, description="training")
         ]
 
 
 def show(runs: Sequence[Run], title: str) -> Table:
-    """The table: means and ranges over seeds of the accuracy, halfway and at the end, and of the loss; seconds of an epoch."""
+    """The table: means and ranges over seeds of the accuracy, halfway and at the end, and of the
+    loss; seconds of an epoch.
+    """
     epochs = len(runs[0].accuracy)
     table = Table(title=title)
     table.add_column("way to train")
-    for name in (f"accuracy, epoch {epochs // 2}", f"epoch {epochs}", f"loss, epoch {epochs}", "seconds an epoch"):
+    for name in (
+        f"accuracy, epoch {epochs // 2}",
+        f"epoch {epochs}",
+        f"loss, epoch {epochs}",
+        "seconds an epoch",
+    ):
         table.add_column(name, justify="right")
     for way in WAYS:
         own = [run for run in runs if run.way == way]
         halfway, end = ([run.accuracy[epoch - 1] for run in own] for epoch in (epochs // 2, epochs))
         columns = (halfway, end, [run.loss[-1] for run in own])
-        cells = (f"{statistics.fmean(values):.3f} ({min(values):.3f} to {max(values):.3f})" for values in columns)
+        cells = (
+            f"{statistics.fmean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+            for values in columns
+        )
         table.add_row(way.name, *cells, f"{statistics.median(run.seconds for run in own):.2f}")
     return table
 
 
 def plot(runs: Sequence[Run], path: Path) -> None:
-    """Writes accuracy against epochs, and against seconds of training: the mean over seeds, and their range as a band."""
+    """Writes accuracy against epochs, and against seconds of training: the mean over seeds, and
+    their range as a band.
+    """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for way, colour in zip(WAYS, COLOURS, strict=True):
         own = [run for run in runs if run.way == way]
         epochs = list(range(1, len(own[0].accuracy) + 1))
         _draw(left, epochs, own, way, colour)
-        _draw(right, [epoch * statistics.median(run.seconds for run in own) for epoch in epochs], own, way, colour)
+        _draw(
+            right,
+            [epoch * statistics.median(run.seconds for run in own) for epoch in epochs],
+            own,
+            way,
+            colour,
+        )
     left.set_ylabel("held-out accuracy")
     left.set_xlabel("epochs")
     right.set_xlabel("seconds of training")
@@ -142,9 +175,21 @@ def plot(runs: Sequence[Run], path: Path) -> None:
 def _draw(axes: Axes, x: Sequence[float], runs: Sequence[Run], way: Way, colour: str) -> None:
     columns = list(zip(*(run.accuracy for run in runs), strict=True))
     axes.plot(
-        x, [statistics.fmean(c) for c in columns], "o-" if way.kernels else "x--", color=colour, label=way.name, markersize=4
+        x,
+        [statistics.fmean(c) for c in columns],
+        "o-" if way.kernels else "x--",
+        color=colour,
+        label=way.name,
+        markersize=4,
     )
-    axes.fill_between(x, [min(c) for c in columns], [max(c) for c in columns], color=colour, alpha=0.15, linewidth=0)
+    axes.fill_between(
+        x,
+        [min(c) for c in columns],
+        [max(c) for c in columns],
+        color=colour,
+        alpha=0.15,
+        linewidth=0,
+    )
     axes.grid(alpha=0.3)
 
 
@@ -153,7 +198,10 @@ def main() -> None:
     arguments = read_arguments(__doc__)
     sizes = QUICK if arguments.quick else Sizes()
     runs, about = train_all(sizes, arguments.threads), machine()
-    title = f"{sizes.seeds} seeds; {about['cpu']}, {arguments.threads} thread(s), commit {about['commit']}"
+    title = (
+        f"{sizes.seeds} seeds; {about['cpu']}, {arguments.threads} thread(s), commit "
+        f"{about['commit']}"
+    )
     Console(width=140).print(show(runs, title))
     if arguments.plot:
         plot(runs, arguments.plot)

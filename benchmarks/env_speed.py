@@ -1,12 +1,14 @@
-"""Environment steps per second with terminal reward, where a step's time goes, and what the env layer adds to the model's calls.
+"""Environment steps per second with terminal reward, where a step's time goes, and what the env
+layer adds to the model's calls.
 
     python -m benchmarks.env_speed [--quick] [--threads N] [--out FILE.json]
 
-A step is one token in one env. The first table steps the vector environment with given tokens, under a constant reward and under
-a cheap score; the second is a profile of the same, whose hooks slow all parts alike. The third writes whole episodes with an LSTM
-policy that carries its state: the env layer is what `step` takes beyond the reward's own model calls (scoring, rollouts), and its
-overhead is that time as a share of the whole loop. Every configuration is warmed up once; tables show the median, and the spread
-is half the range.
+A step is one token in one env. The first table steps the vector environment with given tokens,
+under a constant reward and under a cheap score; the second is a profile of the same, whose hooks
+slow all parts alike. The third writes whole episodes with an LSTM policy that carries its state:
+the env layer is what `step` takes beyond the reward's own model calls (scoring, rollouts), and its
+overhead is that time as a share of the whole loop. Every configuration is warmed up once; tables
+show the median, and the spread is half the range.
 """
 
 from __future__ import annotations
@@ -29,7 +31,15 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.measuring import machine
-from seqgan_env import Discriminator, LSTMLanguageModel, PrefixValue, RewardModel, RewardSettings, TokenSpec, TokenVectorEnv
+from seqgan_env import (
+    Discriminator,
+    LSTMLanguageModel,
+    PrefixValue,
+    RewardModel,
+    RewardSettings,
+    TokenSpec,
+    TokenVectorEnv,
+)
 from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
 from seqgan_env.training.run_directory import write_json
 
@@ -56,7 +66,16 @@ class Sizes:
     repeats: int = 7
 
 
-QUICK = Sizes((50, 500), (1, 16), overhead_vocab_size=500, overhead_envs=16, num_rollouts=1, steps=40, episodes=1, repeats=2)
+QUICK = Sizes(
+    (50, 500),
+    (1, 16),
+    overhead_vocab_size=500,
+    overhead_envs=16,
+    num_rollouts=1,
+    steps=40,
+    episodes=1,
+    repeats=2,
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +91,9 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Overhead:
-    """Of the env layer, median and half the range: microseconds per call of `step`, and the share of the loop's time."""
+    """Of the env layer, median and half the range: microseconds per call of `step`, and the share
+    of the loop's time.
+    """
 
     reward: str
     num_envs: int
@@ -105,12 +126,16 @@ class TimedValue:
 
 def small_task(vocab_size: int) -> OracleTask:
     """An oracle task that keeps next to no data."""
-    return OracleTask(OracleSettings(vocab_size, SEQ_LEN, num_real=10, num_held_out=10, num_eval=10))
+    return OracleTask(
+        OracleSettings(vocab_size, SEQ_LEN, num_real=10, num_held_out=10, num_eval=10)
+    )
 
 
 def stepping(env: TokenVectorEnv, steps: int) -> Callable[[], None]:
     """Work: `steps` calls of `step` with uniform tokens that are drawn beforehand."""
-    actions = np.random.default_rng(0).integers(env.task.spec.vocab_size, size=(steps, env.num_envs))
+    actions = np.random.default_rng(0).integers(
+        env.task.spec.vocab_size, size=(steps, env.num_envs)
+    )
     env.reset(seed=0)
 
     def work() -> None:
@@ -140,9 +165,15 @@ def throughputs(sizes: Sizes) -> list[Throughput]:
     found = []
     for vocab_size in sizes.vocab_sizes:
         task = small_task(vocab_size)
-        for num_envs, (name, source) in product(sizes.num_envs, (("constant", "constant"), ("count of zeros", CountOfZeros()))):
-            rewards = RewardModel(task, RewardSettings(reward="terminal", source=source), task.oracle)  # type: ignore[arg-type]
-            seconds = seconds_of(stepping(TokenVectorEnv(num_envs, rewards), sizes.steps), sizes.repeats)
+        for num_envs, (name, source) in product(
+            sizes.num_envs, (("constant", "constant"), ("count of zeros", CountOfZeros()))
+        ):
+            rewards = RewardModel(
+                task, RewardSettings(reward="terminal", source=source), task.oracle
+            )  # type: ignore[arg-type]
+            seconds = seconds_of(
+                stepping(TokenVectorEnv(num_envs, rewards), sizes.steps), sizes.repeats
+            )
             rates = [sizes.steps * num_envs / s for s in seconds]
             found.append(Throughput(name, vocab_size, num_envs, *median_and_spread(rates)))
     return found
@@ -151,7 +182,9 @@ def throughputs(sizes: Sizes) -> list[Throughput]:
 def profile(sizes: Sizes) -> dict[str, float]:
     """The shares of a step's time by part, at the middle number of envs and a cheap score."""
     task = small_task(sizes.vocab_sizes[0])
-    rewards = RewardModel(task, RewardSettings(reward="terminal", source=CountOfZeros()), task.oracle)
+    rewards = RewardModel(
+        task, RewardSettings(reward="terminal", source=CountOfZeros()), task.oracle
+    )
     work = stepping(TokenVectorEnv(sizes.num_envs[len(sizes.num_envs) // 2], rewards), sizes.steps)
     work()
     profiler = cProfile.Profile()
@@ -160,19 +193,23 @@ def profile(sizes: Sizes) -> dict[str, float]:
     seconds = {
         f"{Path(file).stem}.{function}": row[3] for (file, _, function), row in stats.items()
     }  # of a function and its calls
-    parts = {part: seconds[function] / seconds["vector_env.step"] for part, function in PARTS.items()}
+    parts = {
+        part: seconds[function] / seconds["vector_env.step"] for part, function in PARTS.items()
+    }
     return parts | {"tokens, sums and copies": 1 - sum(parts.values())}
 
 
 class Loop:
-    """Episodes that an LSTM policy writes through the environment, with the time in `step` apart."""
+    """Episodes that an LSTM policy writes through the environment; the time in `step` apart."""
 
     def __init__(self, sizes: Sizes, reward: str, source: str) -> None:
         self.rng = torch.Generator().manual_seed(0)
         task = small_task(sizes.overhead_vocab_size)
         self.spec: TokenSpec = task.spec
         self.policy = LSTMLanguageModel.initialised(self.spec, self.rng)
-        discriminator = Discriminator.initialised(self.spec, self.rng) if source == "discriminator" else None
+        discriminator = (
+            Discriminator.initialised(self.spec, self.rng) if source == "discriminator" else None
+        )
         settings = RewardSettings(reward=reward, source=source, num_rollouts=sizes.num_rollouts)
         rewards = RewardModel(task, settings, self.policy, discriminator)
         self.value = rewards.value = TimedValue(rewards.value)
@@ -213,22 +250,58 @@ def overhead(sizes: Sizes, reward: str, source: str) -> Overhead:
     rate = statistics.median([steps * sizes.overhead_envs / whole for _, whole in found])
     microseconds = 1e6 * statistics.median([layer / steps for layer, _ in found])
     name = f"{reward}, {source}" + (f", N {sizes.num_rollouts}" if reward == "rollout" else "")
-    return Overhead(name, sizes.overhead_envs, sizes.overhead_vocab_size, rate, microseconds, share, spread)
+    return Overhead(
+        name, sizes.overhead_envs, sizes.overhead_vocab_size, rate, microseconds, share, spread
+    )
 
 
-def show(rates: list[Throughput], parts: dict[str, float], overheads: list[Overhead], about: dict[str, Any]) -> list[Table]:
+def show(
+    rates: list[Throughput],
+    parts: dict[str, float],
+    overheads: list[Overhead],
+    about: dict[str, Any],
+) -> list[Table]:
     """The three tables."""
-    where = f"{about['cpu']}, {about['threads']} thread(s), torch {about['versions']['torch']}, commit {about['commit']}"
-    first = Table("source", "V", "envs", "steps per second", "spread", title=f"steps, terminal reward\n{where}")
+    where = (
+        f"{about['cpu']}, {about['threads']} thread(s), torch {about['versions']['torch']}, "
+        f"commit {about['commit']}"
+    )
+    first = Table(
+        "source",
+        "V",
+        "envs",
+        "steps per second",
+        "spread",
+        title=f"steps, terminal reward\n{where}",
+    )
     for rate in rates:
         spread = f"± {rate.spread / rate.steps_per_second:.0%}"
-        first.add_row(rate.source, f"{rate.vocab_size:,}", f"{rate.num_envs:,}", f"{rate.steps_per_second:,.0f}", spread)
+        first.add_row(
+            rate.source,
+            f"{rate.vocab_size:,}",
+            f"{rate.num_envs:,}",
+            f"{rate.steps_per_second:,.0f}",
+            spread,
+        )
     second = Table("part of a step", "share", title="where the time goes")
     for part, part_share in parts.items():
         second.add_row(part, f"{part_share:.0%}")
-    third = Table("reward", "V", "envs", "steps per second", "env layer, µs a call", "share", title="overhead of the env layer")
+    third = Table(
+        "reward",
+        "V",
+        "envs",
+        "steps per second",
+        "env layer, µs a call",
+        "share",
+        title="overhead of the env layer",
+    )
     for o in overheads:
-        cells = (f"{o.vocab_size:,}", str(o.num_envs), f"{o.steps_per_second:,.0f}", f"{o.microseconds:.0f}")
+        cells = (
+            f"{o.vocab_size:,}",
+            str(o.num_envs),
+            f"{o.steps_per_second:,.0f}",
+            f"{o.microseconds:.0f}",
+        )
         third.add_row(o.reward, *cells, f"{o.share:.2%} ± {o.spread:.2%}")
     return [first, second, third]
 
@@ -236,7 +309,9 @@ def show(rates: list[Throughput], parts: dict[str, float], overheads: list[Overh
 def main() -> None:
     """Measures, prints the tables and writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to check that everything runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes, to check that everything runs"
+    )
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the measurements as JSON")
     arguments = parser.parse_args()
@@ -246,7 +321,9 @@ def main() -> None:
     sizes = QUICK if arguments.quick else Sizes()
     about = machine() | {"threads": arguments.threads}
     rates, parts = throughputs(sizes), profile(sizes)
-    overheads = [overhead(sizes, *case) for case in (("terminal", "constant"), ("rollout", "discriminator"))]
+    overheads = [
+        overhead(sizes, *case) for case in (("terminal", "constant"), ("rollout", "discriminator"))
+    ]
     console = Console(width=120)
     for table in show(rates, parts, overheads, about):
         console.print(table)

@@ -1,12 +1,14 @@
-"""What works on a GPU and how fast: tests, every work item of `benchmarks.speed`, a round, the published run.
+"""What works on a GPU and how fast: tests, every work item of `benchmarks.speed`, a round, the
+published run.
 
     python -m benchmarks.gpu_check --out benchmarks/results/gpu.json
     python -m benchmarks.gpu_check --device cpu --quick            (a dry run without a GPU)
 
-Under eight minutes on a data-centre GPU. Every item is ours and plain torch on the same device, the median of several turns,
-beside the device's measured limits of matrix products and memory. The published run is begun with `seqgan train`'s own trainer
-and extrapolated. Variants do the same work step by step and as a CUDA graph, with `--compile` by torch.compile too. What fails is
-written down and does not stop the rest; the exit code is 1 then.
+Under eight minutes on a data-centre GPU. Every item is ours and plain torch on the same device, the
+median of several turns, beside the device's measured limits of matrix products and memory. The
+published run is begun with `seqgan train`'s own trainer and extrapolated. Variants do the same work
+step by step and as a CUDA graph, with `--compile` by torch.compile too. What fails is written down
+and does not stop the rest; the exit code is 1 then.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ def _wait(device: str) -> None:
 
 
 def device_limits(device: str) -> Found:
-    """FLOP/s of matrix products in float32, TF32 and bfloat16, and bytes/s of a triad: the best of several tries."""
+    """FLOP/s of matrix products in float32, TF32 and bfloat16, and bytes/s of a triad: the best of
+    several tries.
+    """
     size, num = (8192, 2**28) if device != "cpu" else (1024, 2**22)
 
     def gemm(dtype: torch.dtype) -> float:
@@ -73,14 +77,20 @@ def device_limits(device: str) -> Found:
 
     a, b, c = (torch.ones(num, device=device) for _ in range(3))
     bandwidth = 12 * num / min(seconds_of(lambda: torch.add(b, c, alpha=2, out=a), device, 5))
-    found = {"gemm": gemm(torch.float32), "gemm_bfloat16": gemm(torch.bfloat16), "bandwidth": bandwidth}
+    found = {
+        "gemm": gemm(torch.float32),
+        "gemm_bfloat16": gemm(torch.bfloat16),
+        "bandwidth": bandwidth,
+    }
     with _tf32():
         return found | {"gemm_tf32": gemm(torch.float32)}
 
 
 @contextmanager
 def _tf32() -> Iterator[None]:
-    """Matrix products of float32 in TF32 where the device has it, as convolutions are by torch's default."""
+    """Matrix products of float32 in TF32 where the device has it, as convolutions are by torch's
+    default.
+    """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
@@ -90,13 +100,17 @@ def _tf32() -> Iterator[None]:
 
 
 def item(key: str, sizes: Sizes, device: str, limits: Found) -> Found:
-    """One work item on the device: ours, plain torch scaled from its part, and the share of the binding limit."""
+    """One work item on the device: ours, plain torch scaled from its part, and the share of the
+    binding limit.
+    """
     work_of = ITEMS[key].work
     assert work_of is not None
     work = work_of(Bench(sizes, device))
     ours = seconds_of(work.ours, device, 3)
     seconds = statistics.median(ours)
-    found: Found = {"seconds": seconds, "spread": (max(ours) - min(ours)) / 2} | _of_limits(work.cost, seconds, limits)
+    found: Found = {"seconds": seconds, "spread": (max(ours) - min(ours)) / 2} | _of_limits(
+        work.cost, seconds, limits
+    )
     parts = seconds_of(work.plain, device, 2)
     # a part of the work does not fill a GPU, so that this is an upper bound of plain torch's time
     return found | {"plain_seconds_at_most": statistics.median(parts) * sizes.parts}
@@ -106,7 +120,9 @@ def _of_limits(cost: Cost, seconds: float, limits: Found) -> Found:
     """The rate, and the shares of the limits with matrix products in float32 and in TF32."""
     found: Found = {"gflops_per_second": cost.all_flops / seconds / 1e9}
     for name, rate in (("share_of_limit", "gemm"), ("share_with_tf32", "gemm_tf32")):
-        floor, bound = cost.floor(Limits(limits[rate], limits["gemm_bfloat16"], limits["bandwidth"]))
+        floor, bound = cost.floor(
+            Limits(limits[rate], limits["gemm_bfloat16"], limits["bandwidth"])
+        )
         found |= {name: floor / seconds, f"bound_of_{name}": bound}
     return found
 
@@ -124,7 +140,11 @@ def one_round(sizes: Sizes, device: str) -> Found:
         eval_every=100,
     )
     *_, row = train_adversarial(bench.agent, bench.rewards, schedule)
-    return {"seconds": row["time/g_steps"] + row["time/d_steps"], "g_step": row["time/g_steps"], "d_steps": row["time/d_steps"]}
+    return {
+        "seconds": row["time/g_steps"] + row["time/d_steps"],
+        "g_step": row["time/g_steps"],
+        "d_steps": row["time/d_steps"],
+    }
 
 
 class PublishedRun:
@@ -132,12 +152,26 @@ class PublishedRun:
 
     def __init__(self, device: str, quick: bool) -> None:
         self.full = settings_from("paper", {})
-        changes: Found = {"device": device, "knobs": False, "control": False, "mle_epochs": 6, "d_pretrain_steps": 4, "rounds": 4}
+        changes: Found = {
+            "device": device,
+            "knobs": False,
+            "control": False,
+            "mle_epochs": 6,
+            "d_pretrain_steps": 4,
+            "rounds": 4,
+        }
         if quick:
-            changes |= {"vocab_size": 500, "num_negatives": 256, "batch_size": 16, "num_rollouts": 2}
+            changes |= {
+                "vocab_size": 500,
+                "num_negatives": 256,
+                "batch_size": 16,
+                "num_rollouts": 2,
+            }
             changes |= {"mle_epochs": 3, "d_pretrain_steps": 2, "rounds": 2}
         self.settings = settings_from("paper", changes | {"eval_every": changes["rounds"]})
-        self.ends: dict[str, list[float]] = defaultdict(list)  # times at which steps of a phase ended
+        self.ends: dict[str, list[float]] = defaultdict(
+            list
+        )  # times at which steps of a phase ended
 
     def __call__(self) -> Found:
         """Seconds of each kind of step, and of the whole schedule if each step takes as long."""
@@ -150,10 +184,16 @@ class PublishedRun:
             "d_pretrain_step": self._median_of("pre-train discriminator"),
             "g_steps": statistics.median(row["time/g_steps"] for row in rounds[1:]),
             "d_steps": statistics.median(row["time/d_steps"] for row in rounds[1:]),
-            "evaluation": self._seconds_of("adversarial")[-1] - rounds[-1]["time/g_steps"] - rounds[-1]["time/d_steps"],
+            "evaluation": self._seconds_of("adversarial")[-1]
+            - rounds[-1]["time/g_steps"]
+            - rounds[-1]["time/d_steps"],
         }
         parts = self._parts(found)
-        whole = {"parts": parts, "seconds_in_all": sum(parts.values()), "goal_seconds": GOAL_SECONDS}
+        whole = {
+            "parts": parts,
+            "seconds_in_all": sum(parts.values()),
+            "goal_seconds": GOAL_SECONDS,
+        }
         return found | whole | {"seconds_of_short_run": seconds, "phases_of_short_run": run.seconds}
 
     def _parts(self, steps: Found) -> Found:
@@ -185,7 +225,10 @@ def sampling_variants(sizes: Sizes, device: str) -> Found:
     found: Found = {"eager": _median(lambda: policy.sample(num, bench.rng), device)}
     with _tf32():
         found["eager, TF32"] = _median(lambda: policy.sample(num, bench.rng), device)
-    empty, streams = torch.full((num, sizes.seq_len), policy.spec.pad_token, device=device), RowStreams.draw(bench.rng, num)
+    empty, streams = (
+        torch.full((num, sizes.seq_len), policy.spec.pad_token, device=device),
+        RowStreams.draw(bench.rng, num),
+    )
     if device != "cpu":
         graph = _graph_of(lambda: policy.complete(empty, empty.new_zeros(num), streams))
         found["CUDA graph"] = _median(graph.replay, device)
@@ -196,27 +239,41 @@ def discriminator_variants(sizes: Sizes, device: str) -> Found:
     """Seconds of an epoch of D: convolutions step by step, and one product in a CUDA graph."""
     bench, found = Bench(sizes, device), {}
     for name, graphs in (("eager", False), ("CUDA graph", True)):
-        found[name] = _epoch_of_d(bench, device, DiscriminatorTrainer(bench.discriminator, graphs=graphs))
+        found[name] = _epoch_of_d(
+            bench, device, DiscriminatorTrainer(bench.discriminator, graphs=graphs)
+        )
     with _tf32():
-        found["CUDA graph, TF32"] = _epoch_of_d(bench, device, DiscriminatorTrainer(bench.discriminator))
+        found["CUDA graph, TF32"] = _epoch_of_d(
+            bench, device, DiscriminatorTrainer(bench.discriminator)
+        )
     return found
 
 
 def compiled_variants(sizes: Sizes, device: str) -> Found:
-    """Seconds with torch.compile, in its default mode: writing with a compiled draw, and D's epoch with a compiled network."""
+    """Seconds with torch.compile, in its default mode: writing with a compiled draw, and D's epoch
+    with a compiled network.
+    """
     bench, found = Bench(sizes, device), {}
     with mock.patch.object(_TorchSoftmax, "_pick", torch.compile(_TorchSoftmax._pick)):
-        found["sampling"] = _median(lambda: bench.agent.policy.sample(sizes.num_sequences, bench.rng), device)
+        found["sampling"] = _median(
+            lambda: bench.agent.policy.sample(sizes.num_sequences, bench.rng), device
+        )
     bench.discriminator.compile()
-    found["D's epoch"] = _epoch_of_d(bench, device, DiscriminatorTrainer(bench.discriminator, graphs=False))
+    found["D's epoch"] = _epoch_of_d(
+        bench, device, DiscriminatorTrainer(bench.discriminator, graphs=False)
+    )
     return found
 
 
 def _epoch_of_d(bench: Bench, device: str, trainer: DiscriminatorTrainer) -> float:
-    """Of whole batches, so that nothing is compiled for the rest of an epoch; scaled to the epoch."""
+    """Of whole batches, so that nothing is compiled for an epoch's rest; scaled to the epoch."""
     num = min(50 * trainer.discriminator.config.batch_size, bench.sizes.num_sequences)
     real, negatives = bench.task.real_sequences[:num], bench.agent.policy.sample(num, bench.rng)
-    return _median(lambda: trainer.fit(real, negatives, 1, bench.rng), device) * bench.sizes.num_sequences / num
+    return (
+        _median(lambda: trainer.fit(real, negatives, 1, bench.rng), device)
+        * bench.sizes.num_sequences
+        / num
+    )
 
 
 def _median(work: Callable[[], object], device: str) -> float:
@@ -236,10 +293,26 @@ def _graph_of(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
 def device_tests() -> Found:
     """The tests that need a device, those that are slow too."""
     files = ["tests/test_cuda.py", "tests/test_cuda_graphs.py"]
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", "-p", "no:cacheprovider", *files]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "slow or not slow",
+        "-p",
+        "no:cacheprovider",
+        *files,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    counts = {kind: int(num) for num, kind in re.findall(r"(\d+) (passed|failed|skipped|error)", done.stdout[-500:])}
-    return counts | {"code": done.returncode, "output": "" if done.returncode == 0 else done.stdout[-6000:]}
+    counts = {
+        kind: int(num)
+        for num, kind in re.findall(r"(\d+) (passed|failed|skipped|error)", done.stdout[-500:])
+    }
+    return counts | {
+        "code": done.returncode,
+        "output": "" if done.returncode == 0 else done.stdout[-6000:],
+    }
 
 
 class Check:
@@ -253,9 +326,14 @@ class Check:
         started = time.perf_counter()
         try:
             self.found[name] = part(*arguments)
-        except Exception:  # whatever falls on a machine that nobody has seen is to be read, and not to end the rest
+        # whatever falls on a machine that nobody has seen is to be read, and not to end the rest
+        except Exception:
             self.failures[name] = traceback.format_exc()
-        print(f"{name}: {self.failures.get(name) or self.found[name]}  [{time.perf_counter() - started:.1f} s]", flush=True)
+        print(
+            f"{name}: {self.failures.get(name) or self.found[name]}  "
+            f"[{time.perf_counter() - started:.1f} s]",
+            flush=True,
+        )
         return self.found.get(name)
 
 
@@ -265,13 +343,17 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda", metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--no-tests", action="store_true", help="leave the tests out")
-    parser.add_argument("--compile", action="store_true", help="measure torch.compile too, which takes minutes")
+    parser.add_argument(
+        "--compile", action="store_true", help="measure torch.compile too, which takes minutes"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
     return parser.parse_args()
 
 
 def run_all(check: Check, arguments: argparse.Namespace, about: Found) -> None:
-    """Every part; what has been found is written after each, so that it outlasts whatever happens then."""
+    """Every part; what has been found is written after each, so that it outlasts whatever happens
+    then.
+    """
     device, sizes = arguments.device, QUICK if arguments.quick else Sizes()
 
     def part(name: str, function: Callable[..., Any], *given: Any) -> Any:
@@ -302,7 +384,10 @@ def show(found: Found, title: str) -> Table:
         table.add_column(name, justify="left" if name == "work" else "right")
     for key in (key for key in ITEMS if key in found):
         row = found[key]
-        shares = [f"{row[name]:.1%}" if name in row else "" for name in ("share_of_limit", "share_with_tf32")]
+        shares = [
+            f"{row[name]:.1%}" if name in row else ""
+            for name in ("share_of_limit", "share_with_tf32")
+        ]
         plain = row.get("plain_seconds_at_most")
         table.add_row(key, f"{row['seconds']:.4f}", *shares, f"{plain:.3f}" if plain else "")
     run = found.get("published run", {"parts": {}})

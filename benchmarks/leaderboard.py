@@ -1,10 +1,11 @@
 """The leaderboard of the README, from the results of benchmarks.
 
     python -m benchmarks.leaderboard benchmarks/results/controls benchmarks/results/algorithms
-    python -m benchmarks.leaderboard benchmarks/results/controls --check              (fails if the README says something else)
+    # fails if the README says something else
+    python -m benchmarks.leaderboard benchmarks/results/controls --check
 
-What stands between the two markers of the README is replaced; the rest of it stays. Every folder has a table of its own, since
-what cost differently is not to be ranked together.
+What stands between the two markers of the README is replaced; the rest of it stays. Every folder
+has a table of its own, since what cost differently is not to be ranked together.
 """
 
 from __future__ import annotations
@@ -66,12 +67,20 @@ def _board(title: str, standings: Standings, kind: str) -> str:
         Column("score (interval)", "+.4f"),
         *(Column(_title(metric, task, tasks)) for task, metric in metrics),
     ]
-    rows = [[e.label, e.score, *(e.mean(metric, task) for task, metric in metrics), e.verdict] for e in entries]
-    table = Table("", "", "", [*columns, Column("verdict")], rows, [entry.mark for entry in entries])
+    rows = [
+        [e.label, e.score, *(e.mean(metric, task) for task, metric in metrics), e.verdict]
+        for e in entries
+    ]
+    table = Table(
+        "", "", "", [*columns, Column("verdict")], rows, [entry.mark for entry in entries]
+    )
     return (
-        f"**{title}**, {', '.join(tasks)}: the {of.score.divergence} of the best knob of maximum likelihood less that of the "
-        f"row, in {of.score.unit}, the mean over {_seeds(entries)} seeds; positive is nearer to the truth. An interval has the "
-        f"level of its verdict (Holm's correction, 5 % for the whole benchmark).{_NOTES.get(kind, '')}\n\n{table.markdown()}"
+        f"**{title}**, {', '.join(tasks)}: the {of.score.divergence} of the best knob of maximum "
+        "likelihood less that of the "
+        f"row, in {of.score.unit}, the mean over {_seeds(entries)} seeds; positive is nearer to "
+        "the truth. An interval has the "
+        "level of its verdict (Holm's correction, 5 % for the whole "
+        f"benchmark).{_NOTES.get(kind, '')}\n\n{table.markdown()}"
     )
 
 
@@ -82,7 +91,12 @@ _SHOWN = {
 }
 
 
-_NOTES = {JUDGED: " The referee judges by samples alone: some of these rows have no likelihoods, and no other score."}
+_NOTES = {
+    JUDGED: (
+        " The referee judges by samples alone: some of these rows have no likelihoods, and no "
+        "other score."
+    )
+}
 
 
 def _title(metric: str, task: str, tasks: Sequence[str]) -> str:
@@ -95,10 +109,22 @@ def _seeds(entries: Sequence[Entry]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrites or checks the README; 0 if it is as the results have it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="of a benchmark, with results/*.json")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        type=Path,
+        metavar="FOLDER",
+        help="of a benchmark, with results/*.json",
+    )
     parser.add_argument("--readme", type=Path, default=Path("README.md"), metavar="FILE")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the leaderboard is stale")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing; exit with 1 if the leaderboard is stale",
+    )
     chosen = parser.parse_args(arguments)
     try:
         old = chosen.readme.read_text(encoding="utf-8")
@@ -109,7 +135,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if new == old:
         return 0
     if chosen.check:
-        print(f"the leaderboard in {chosen.readme} is stale; python -m benchmarks.leaderboard makes it anew", file=sys.stderr)
+        print(
+            f"the leaderboard in {chosen.readme} is stale; python -m benchmarks.leaderboard "
+            "makes it anew",
+            file=sys.stderr,
+        )
         return 1
     write_text(chosen.readme, new)
     return 0

@@ -1,4 +1,6 @@
-"""What the speed benchmarks share: timing, peak memory, a process for each measurement, the machine and its measured limits."""
+"""What the speed benchmarks share: timing, peak memory, a process for each measurement, the machine
+and its measured limits.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,23 @@ from seqgan_env.training.run_directory import versions
 Result = TypeVar("Result")
 
 
-def measure(work: Callable[[], object], repeats: int, warm_up: Callable[[], object] | None = None) -> tuple[float, float]:
-    """Median and half the range of the seconds of `work`, after one call of `warm_up`, or of itself."""
+def measure(
+    work: Callable[[], object], repeats: int, warm_up: Callable[[], object] | None = None
+) -> tuple[float, float]:
+    """Median and half the range of the seconds of `work`, after one call of `warm_up`, or of
+    itself.
+    """
     (warm_up or work)()
     seconds = [_seconds(work) for _ in range(repeats)]
     return statistics.median(seconds), (max(seconds) - min(seconds)) / 2
 
 
-def measure_in_turns(ours: Callable[[], object], other: Callable[[], object], repeats: int) -> tuple[list[float], list[float]]:
-    """Seconds of both, a call of each in turn, so that what else the machine does disturbs both alike."""
+def measure_in_turns(
+    ours: Callable[[], object], other: Callable[[], object], repeats: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of both, a call of each in turn, so that what else the machine does disturbs both
+    alike.
+    """
     turns = [(_seconds(ours), _seconds(other)) for _ in range(repeats)]
     return [turn[0] for turn in turns], [turn[1] for turn in turns]
 
@@ -73,7 +83,9 @@ class Limits:
 
 
 def gemm_gflops(dtype: torch.dtype = torch.float32, seconds: float = 2.0) -> float:
-    """The machine's rate of matrix products with the present threads, GFLOP/s: the best of several sizes, in about `seconds`."""
+    """The machine's rate of matrix products with the present threads, GFLOP/s: the best of several
+    sizes, in about `seconds`.
+    """
     best, end = 0.0, time.perf_counter() + seconds
     for size in (512, 1024, 2048):
         a, b = (torch.rand(size, size).to(dtype) for _ in range(2))
@@ -87,7 +99,9 @@ def gemm_gflops(dtype: torch.dtype = torch.float32, seconds: float = 2.0) -> flo
 def memory_bandwidth(num: int = 2**25, repeats: int = 5) -> float:
     """Bytes/s of a = b + 2 c over `num` float32 each: two are read and one is written."""
     a, b, c = (torch.ones(num) for _ in range(3))
-    return 3 * 4 * num / min(_seconds(lambda: torch.add(b, c, alpha=2, out=a)) for _ in range(repeats))
+    return (
+        3 * 4 * num / min(_seconds(lambda: torch.add(b, c, alpha=2, out=a)) for _ in range(repeats))
+    )
 
 
 def peak_memory() -> int | None:
@@ -107,13 +121,19 @@ def _maximum_resident_set() -> int | None:
         import resource  # Windows has none
     except ImportError:
         return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def in_own_process(
-    function: Callable[..., Result], *arguments: Any, threads: int = 1, environment: Mapping[str, str] | None = None
+    function: Callable[..., Result],
+    *arguments: Any,
+    threads: int = 1,
+    environment: Mapping[str, str] | None = None,
 ) -> Result:
-    """What `function` returns in a new process with so many torch threads, so that its peak memory is its own.
+    """What `function` returns in a new process with so many torch threads, so that its peak memory
+    is its own.
 
     Args:
         function: of a module, so that the process can import it.
@@ -122,13 +142,16 @@ def in_own_process(
         environment: variables to set besides.
 
     Raises:
-        BrokenProcessPool: the process was killed, most likely for memory. Whatever the function raises.
+        BrokenProcessPool: the process was killed, most likely for memory. Whatever the function
+            raises.
     """
     changes = {"OMP_NUM_THREADS": str(threads)} | dict(environment or {})
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), torch_threads, (threads,)) as pool:
+        with ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), torch_threads, (threads,)
+        ) as pool:
             return pool.submit(function, *arguments).result()
     finally:
         for name, value in before.items():
@@ -146,7 +169,8 @@ def machine() -> dict[str, Any]:
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "compiled_kernels": find_spec("seqgan_env._native") is not None and os.environ.get("SEQGAN_ENV_NATIVE") != "0",
+        "compiled_kernels": find_spec("seqgan_env._native") is not None
+        and os.environ.get("SEQGAN_ENV_NATIVE") != "0",
         "platform": platform.platform(),
         "versions": versions(),
         "commit": commit(),
@@ -166,7 +190,9 @@ def cpu_model() -> str:
 def commit() -> str:
     """The commit that is measured, or "unknown" outside a checkout."""
     try:
-        done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+        )
     except OSError:
         return "unknown"
     return done.stdout.strip() or "unknown"
@@ -175,7 +201,9 @@ def commit() -> str:
 def read_arguments(doc: str | None) -> argparse.Namespace:
     """The command line of a benchmark with a picture; `doc` is its module's."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0] if doc else "")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to check that everything runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes, to check that everything runs"
+    )
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the measurements as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write the picture as PNG")

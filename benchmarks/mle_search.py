@@ -1,10 +1,13 @@
-"""Which settings make maximum likelihood strongest: chosen by validation likelihood on some oracles, checked on others.
+r"""Which settings make maximum likelihood strongest: chosen by validation likelihood on some
+oracles, checked on others.
 
-    python -m benchmarks.mle_search --task oracle-tiny --out benchmarks/results/mle-search-oracle-tiny.json
+    python -m benchmarks.mle_search --task oracle-tiny \
+        --out benchmarks/results/mle-search-oracle-tiny.json
 
-Oracle tasks vary the oracle's seed, and with it the data and the model's seed; other tasks vary the model's seed alone.
-The choice is made on seeds 0 to 4 and looks at nothing but the best validation likelihood of a run; seeds 5 to 9 then
-compare what was chosen with Adam at a constant rate. Runs are kept in --out, so that an interrupted search goes on.
+Oracle tasks vary the oracle's seed, and with it the data and the model's seed; other tasks vary the
+model's seed alone. The choice is made on seeds 0 to 4 and looks at nothing but the best validation
+likelihood of a run; seeds 5 to 9 then compare what was chosen with Adam at a constant rate. Runs
+are kept in --out, so that an interrupted search goes on.
 """
 
 from __future__ import annotations
@@ -29,8 +32,18 @@ Settings = dict[str, float]
 
 CHOOSE_ON, CHECK_ON = range(5), range(5, 10)
 CONSTANT: dict[str, Settings] = {
-    "oracle-tiny": {"learning_rate": 1e-2, "learning_rate_decay": 1.0, "weight_decay": 0.0, "epochs": 20},
-    "oracle-small": {"learning_rate": 1e-2, "learning_rate_decay": 1.0, "weight_decay": 0.0, "epochs": 20},
+    "oracle-tiny": {
+        "learning_rate": 1e-2,
+        "learning_rate_decay": 1.0,
+        "weight_decay": 0.0,
+        "epochs": 20,
+    },
+    "oracle-small": {
+        "learning_rate": 1e-2,
+        "learning_rate_decay": 1.0,
+        "weight_decay": 0.0,
+        "epochs": 20,
+    },
     "text": {"learning_rate": 5e-3, "learning_rate_decay": 1.0, "weight_decay": 0.0, "epochs": 12},
     "music": {"learning_rate": 5e-3, "learning_rate_decay": 1.0, "weight_decay": 0.0, "epochs": 20},
 }
@@ -48,13 +61,25 @@ GRIDS: dict[str, dict[str, Sequence[float]]] = {
         "weight_decay": (0.1,),
         "epochs": (40,),
     },
-    "text": {"learning_rate": (5e-3, 1e-2, 2e-2), "learning_rate_decay": (0.8, 0.85), "weight_decay": (0.1,), "epochs": (8,)},
-    "music": {"learning_rate": (1e-2, 2e-2, 4e-2), "learning_rate_decay": (0.9, 0.95), "weight_decay": (0.1,), "epochs": (30,)},
+    "text": {
+        "learning_rate": (5e-3, 1e-2, 2e-2),
+        "learning_rate_decay": (0.8, 0.85),
+        "weight_decay": (0.1,),
+        "epochs": (8,),
+    },
+    "music": {
+        "learning_rate": (1e-2, 2e-2, 4e-2),
+        "learning_rate_decay": (0.9, 0.95),
+        "weight_decay": (0.1,),
+        "epochs": (30,),
+    },
 }
 
 
 def run(task_name: str, seed: int, settings: Settings, corpus: str | None) -> dict[str, float]:
-    """The best validation likelihood of a run, the epoch that has it, and its held-out likelihood (nats per token)."""
+    """The best validation likelihood of a run, the epoch that has it, and its held-out likelihood
+    (nats per token).
+    """
     given: dict[str, Any] = {"corpus": corpus} if corpus else {}
     if task_name.startswith("oracle"):
         given["oracle_seed"] = seed
@@ -89,12 +114,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--task", choices=sorted(GRIDS), default="oracle-tiny")
     parser.add_argument("--corpus", help="of tasks text and music (default: what is built in)")
-    parser.add_argument("--seeds", type=int, default=len(CHOOSE_ON), metavar="N", help="of each kind, at most 5 (default: 5)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON, and go on from there")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=len(CHOOSE_ON),
+        metavar="N",
+        help="of each kind, at most 5 (default: 5)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write everything as JSON, and go on from there"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     grid = GRIDS[arguments.task]
-    candidates = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    candidates = [
+        dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
+    ]
     content = read_json(arguments.out) if arguments.out and arguments.out.exists() else {"runs": {}}
     content |= {"task": arguments.task, "versions": versions()}
 
@@ -125,8 +160,14 @@ def main() -> None:
     for name in ("validation", "held_out"):
         pairs = [(value(chosen, seed)[name], value(constant, seed)[name]) for seed in check_on]
         differences = [new - old for new, old in pairs]
-        content[f"check_{name}"] = {"chosen": [new for new, _ in pairs], "constant": [old for _, old in pairs]}
-        print(f"check on seeds {list(check_on)}, {name}: chosen - constant = {statistics.mean(differences):+.4f}")
+        content[f"check_{name}"] = {
+            "chosen": [new for new, _ in pairs],
+            "constant": [old for _, old in pairs],
+        }
+        print(
+            f"check on seeds {list(check_on)}, {name}: chosen - constant = "
+            f"{statistics.mean(differences):+.4f}"
+        )
     if arguments.out:
         write_json(arguments.out, content)
 

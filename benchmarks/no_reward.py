@@ -1,10 +1,12 @@
-"""What beats the best knob without any reward: maximum likelihood that gets more out of the same data.
+"""What beats the best knob without any reward: maximum likelihood that gets more out of the same
+data.
 
     python -m benchmarks.no_reward --seeds 3 --out benchmarks/results/no-reward.json
 
-The knobs turn one policy of maximum likelihood. It could have been trained longer, or its last epochs could have been averaged.
-Neither sees a reward, and neither is a cheat; but who compares an agent with a weak maximum likelihood will take them for the
-agent's merit. Every seed is an oracle, data and a policy of its own.
+The knobs turn one policy of maximum likelihood. It could have been trained longer, or its last
+epochs could have been averaged. Neither sees a reward, and neither is a cheat; but who compares an
+agent with a weak maximum likelihood will take them for the agent's merit. Every seed is an oracle,
+data and a policy of its own.
 """
 
 from __future__ import annotations
@@ -34,8 +36,12 @@ AVERAGED = 5  # last epochs
 State = dict[str, Tensor]
 
 
-def epochs_of(task: OracleTask, seed: int, dim: int, num_epochs: int, decay: float) -> tuple[LSTMLanguageModel, list[State]]:
-    """A policy of maximum likelihood, of its best validation epoch, and its weights after each of the last epochs."""
+def epochs_of(
+    task: OracleTask, seed: int, dim: int, num_epochs: int, decay: float
+) -> tuple[LSTMLanguageModel, list[State]]:
+    """A policy of maximum likelihood, of its best validation epoch, and its weights after each of
+    the last epochs.
+    """
     rng = torch.Generator().manual_seed(seed)
     model = LSTMLanguageModel.initialised(task.spec, rng, dim, dim)
     likelihood = MaximumLikelihood(model, rng, 8e-2, learning_rate_decay=decay, weight_decay=0.1)
@@ -53,7 +59,9 @@ def epochs_of(task: OracleTask, seed: int, dim: int, num_epochs: int, decay: flo
 def averaged(model: LSTMLanguageModel, states: Sequence[State]) -> LSTMLanguageModel:
     """The policy whose weights are the mean of several."""
     mean = copy.deepcopy(model)
-    mean.load_state_dict({name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]})
+    mean.load_state_dict(
+        {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+    )
     return mean
 
 
@@ -72,11 +80,16 @@ def run(seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, policy in policies.items():
         knobs = task.knobs_of(policy)
-        rows = {knob.name: row for knob, row in zip(knobs, task.measure_knobs(policy, knobs, seed + 1), strict=True)}
+        rows = {
+            knob.name: row
+            for knob, row in zip(knobs, task.measure_knobs(policy, knobs, seed + 1), strict=True)
+        }
         best = best_knob(rows, RANKING)
         assert best is not None
         found[name] = {metric: rows["T 1"][metric] for metric in SHOWN}
-        found[f"{name}, best knob"] = {metric: rows[best][metric] for metric in SHOWN} | {"knob": best}
+        found[f"{name}, best knob"] = {metric: rows[best][metric] for metric in SHOWN} | {
+            "knob": best
+        }
     return {"seed": seed, "rows": found}
 
 
@@ -86,7 +99,9 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
     for name in runs[0]["rows"]:
         rival = [r["rows"]["maximum likelihood, best knob"]["kl_mean"] for r in runs]
         scores = [of - r["rows"][name]["kl_mean"] for of, r in zip(rival, runs, strict=True)]
-        cells = [f"{statistics.mean(r['rows'][name][metric] for r in runs):.3f}" for metric in SHOWN]
+        cells = [
+            f"{statistics.mean(r['rows'][name][metric] for r in runs):.3f}" for metric in SHOWN
+        ]
         spread = f"{statistics.mean(scores):+.4f} ({min(scores):+.4f} to {max(scores):+.4f})"
         lines.append(f"| {name} | {spread} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -95,12 +110,20 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
 def main() -> None:
     """Runs what is missing, prints the table and writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--first", type=int, default=5, metavar="N", help="the first oracle's seed (default: 5)")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="how many oracles (default: 3)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON, and go on from there")
+    parser.add_argument(
+        "--first", type=int, default=5, metavar="N", help="the first oracle's seed (default: 5)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="how many oracles (default: 3)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write everything as JSON, and go on from there"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    content: dict[str, Any] = read_json(arguments.out) if arguments.out and arguments.out.exists() else {"runs": []}
+    content: dict[str, Any] = (
+        read_json(arguments.out) if arguments.out and arguments.out.exists() else {"runs": []}
+    )
     done = {found["seed"] for found in content["runs"]}
     for seed in range(arguments.first, arguments.first + arguments.seeds):
         if seed not in done:

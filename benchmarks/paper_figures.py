@@ -1,11 +1,14 @@
-"""The paper's pictures (Yu et al. 2017) of what SeqGAN depends on, as one command each.
+r"""The paper's pictures (Yu et al. 2017) of what SeqGAN depends on, as one command each.
 
-    python -m benchmarks.paper_figures stability --out benchmarks/results/stability.json --plot docs/images/stability.png
-    python -m benchmarks.paper_figures rollouts --out benchmarks/results/rollouts.json --plot docs/images/rollouts.png
+    python -m benchmarks.paper_figures stability --out benchmarks/results/stability.json \
+        --plot docs/images/stability.png
+    python -m benchmarks.paper_figures rollouts --out benchmarks/results/rollouts.json \
+        --plot docs/images/rollouts.png
 
-Stability (its figure 3) is about how much the policy (g-steps) and the discriminator (d-steps of k epochs) learn in a round;
-rollouts about N, the Monte Carlo completions of a prefix. Every setting makes as many policy updates as any other. The quick size
-is the task oracle-tiny, the full one the paper's schedule on oracle-paper. A run is a process of its own with one torch thread.
+Stability (its figure 3) is about how much the policy (g-steps) and the discriminator (d-steps of k
+epochs) learn in a round; rollouts about N, the Monte Carlo completions of a prefix. Every setting
+makes as many policy updates as any other. The quick size is the task oracle-tiny, the full one the
+paper's schedule on oracle-paper. A run is a process of its own with one torch thread.
 """
 
 from __future__ import annotations
@@ -29,7 +32,10 @@ SIZES = {
     "quick": ("--preset tiny --task oracle-tiny --batch-size 64 --num-negatives 1000", 3, 300),
     "full": ("--preset paper", 5, 3000),
 }  # arguments of `seqgan train`, seeds, policy updates
-SHOWN = {"task/nll_oracle": "nll_oracle, nats per token (quality) ↓", "task/nll_gen": "nll_gen, nats per token (diversity) ↓"}
+SHOWN = {
+    "task/nll_oracle": "nll_oracle, nats per token (quality) ↓",
+    "task/nll_gen": "nll_gen, nats per token (diversity) ↓",
+}
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52")
 POINTS = 20  # of a curve, at most
 
@@ -72,23 +78,50 @@ FIGURES = {
 
 
 def curve(runs: Sequence[Path], setting: Setting) -> Curve:
-    """What a setting reached: policy updates (K,), and of every metric shown its values (seeds, K) at these."""
-    histories = [[row for row in read_rows(run / METRICS) if "task/nll_oracle" in row] for run in runs]
+    """What a setting reached: policy updates (K,), and of every metric shown its values (seeds, K)
+    at these.
+    """
+    histories = [
+        [row for row in read_rows(run / METRICS) if "task/nll_oracle" in row] for run in runs
+    ]
     updates = [row["round"] * setting.g_steps for row in histories[0]]
     return {"label": setting.label, "updates": updates} | {
         name: [[row[name] for row in rows] for rows in histories] for name in SHOWN
     }
 
 
-def plot(curves: Sequence[Curve], controls: Mapping[str, Sequence[float]], title: str, path: Path) -> None:
-    """Draws the mean of every curve with the range over seeds, and where a constant reward ends; writes a PNG, atomically."""
+def plot(
+    curves: Sequence[Curve], controls: Mapping[str, Sequence[float]], title: str, path: Path
+) -> None:
+    """Draws the mean of every curve with the range over seeds, and where a constant reward ends;
+    writes a PNG, atomically.
+    """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     for axis, (name, label) in zip(figure.subplots(1, len(SHOWN)), SHOWN.items(), strict=True):
         for colour, found in zip(COLOURS, curves, strict=True):
             values = np.array(found[name])
-            axis.plot(found["updates"], values.mean(0), color=colour, marker="o", markersize=3, label=found["label"])
-            axis.fill_between(found["updates"], values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
-        axis.axhline(np.mean(controls[name]), color="#8c8c8c", linestyle="--", label="constant reward, at the end")
+            axis.plot(
+                found["updates"],
+                values.mean(0),
+                color=colour,
+                marker="o",
+                markersize=3,
+                label=found["label"],
+            )
+            axis.fill_between(
+                found["updates"],
+                values.min(0),
+                values.max(0),
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
+        axis.axhline(
+            np.mean(controls[name]),
+            color="#8c8c8c",
+            linestyle="--",
+            label="constant reward, at the end",
+        )
         axis.set(xlabel="policy updates (g-steps)", ylabel=label)
         axis.grid(alpha=0.3)
     figure.axes[0].legend(fontsize=8)
@@ -96,12 +129,22 @@ def plot(curves: Sequence[Curve], controls: Mapping[str, Sequence[float]], title
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))
 
 
-def markdown(curves: Sequence[Curve], controls: Mapping[str, Sequence[float]], seconds: Mapping[str, float]) -> str:
+def markdown(
+    curves: Sequence[Curve], controls: Mapping[str, Sequence[float]], seconds: Mapping[str, float]
+) -> str:
     """Where every setting ended: mean and standard error over seeds."""
-    lines = ["| setting | best nll_oracle | last nll_oracle | last nll_gen | seconds a run |", "|---|---|---|---|---|"]
+    lines = [
+        "| setting | best nll_oracle | last nll_oracle | last nll_gen | seconds a run |",
+        "|---|---|---|---|---|",
+    ]
     for found in curves:
         quality, diversity = (np.array(found[name]) for name in SHOWN)
-        cells = [_cell(quality.min(1)), _cell(quality[:, -1]), _cell(diversity[:, -1]), f"{seconds[found['label']]:.0f}"]
+        cells = [
+            _cell(quality.min(1)),
+            _cell(quality[:, -1]),
+            _cell(diversity[:, -1]),
+            f"{seconds[found['label']]:.0f}",
+        ]
         lines.append(f"| {found['label']} | {' | '.join(cells)} |")
     ends = [_cell(np.array(values)) for values in controls.values()]
     return "\n".join([*lines, f"| constant reward | | {ends[0]} | {ends[1]} | |"])
@@ -116,16 +159,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("figure", choices=sorted(FIGURES))
     parser.add_argument("--size", choices=sorted(SIZES), default="quick")
-    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0..N-1, 2 or more (default: 3, full: 5)")
-    parser.add_argument("--weights", help="the authors' released oracle, for --size full (default: an oracle of our own)")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="the picture (default: in the folder of the runs)")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="seeds 0..N-1, 2 or more (default: 3, full: 5)"
+    )
+    parser.add_argument(
+        "--weights",
+        help="the authors' released oracle, for --size full (default: an oracle of our own)",
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="the picture (default: in the folder of the runs)"
+    )
     add_arguments(parser, "runs/paper-FIGURE-SIZE")
     arguments = parser.parse_args()
-    (title, settings), (size, num_seeds, num_updates) = FIGURES[arguments.figure], SIZES[arguments.size]
+    (title, settings), (size, num_seeds, num_updates) = (
+        FIGURES[arguments.figure],
+        SIZES[arguments.size],
+    )
     num_seeds = arguments.seeds or num_seeds
     runs = arguments.runs or Path(f"runs/paper-{arguments.figure}-{arguments.size}")
-    common = [*size.split(), *(["--weights", arguments.weights] if arguments.weights else []), "--no-knobs"]
-    folders = {setting.label: [runs / f"{setting.folder}-{seed}" for seed in range(num_seeds)] for setting in settings}
+    common = [
+        *size.split(),
+        *(["--weights", arguments.weights] if arguments.weights else []),
+        "--no-knobs",
+    ]
+    folders = {
+        setting.label: [runs / f"{setting.folder}-{seed}" for seed in range(num_seeds)]
+        for setting in settings
+    }
     jobs: dict[Path, list[str]] = {}
     for setting in settings:
         rounds = num_updates // setting.g_steps
@@ -136,15 +196,31 @@ def main() -> None:
     results = train_all(jobs, arguments.workers, title)
     curves = [curve(folders[setting.label], setting) for setting in settings]
     last = folders[settings[-1].label]
-    controls = {name: [results[folder]["constant"][name.removeprefix("task/")] for folder in last] for name in SHOWN}
-    seconds = {label: float(np.mean([results[f]["seconds"]["adversarial"] for f in of])) for label, of in folders.items()}
+    controls = {
+        name: [results[folder]["constant"][name.removeprefix("task/")] for folder in last]
+        for name in SHOWN
+    }
+    seconds = {
+        label: float(np.mean([results[f]["seconds"]["adversarial"] for f in of]))
+        for label, of in folders.items()
+    }
     print(f"{title}, {num_seeds} seeds\n{markdown(curves, controls, seconds)}")
     picture = arguments.plot or runs / f"{arguments.figure}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
     plot(curves, controls, title, picture)
     if arguments.out:
-        content = {"title": title, "arguments": common, "seeds": num_seeds, "curves": curves, "constant": controls}
-        content |= {"seconds_a_run": seconds, "seconds": time.perf_counter() - started, "versions": versions()}
+        content = {
+            "title": title,
+            "arguments": common,
+            "seeds": num_seeds,
+            "curves": curves,
+            "constant": controls,
+        }
+        content |= {
+            "seconds_a_run": seconds,
+            "seconds": time.perf_counter() - started,
+            "versions": versions(),
+        }
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(arguments.out, content)
 

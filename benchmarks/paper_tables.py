@@ -1,12 +1,16 @@
-"""The tables of the paper (Yu et al. 2017), as one command each, beside the published numbers.
+r"""The tables of the paper (Yu et al. 2017), as one command each, beside the published numbers.
 
-    python -m benchmarks.paper_tables 1 --weights target_params_py3.pkl --out benchmarks/results/paper-table-1.json
-    python -m benchmarks.paper_tables 2 --corpus poems.txt             (a poem a line, characters separated by spaces)
-    python -m benchmarks.paper_tables 3 [--corpus speeches.txt]        (default: the built-in English)
-    python -m benchmarks.paper_tables 4 [--corpus folder-of-midi]      (default: the built-in tunes)
+    python -m benchmarks.paper_tables 1 --weights target_params_py3.pkl \
+        --out benchmarks/results/paper-table-1.json
+    # a poem a line, characters separated by spaces
+    python -m benchmarks.paper_tables 2 --corpus poems.txt
+    # default: the built-in English
+    python -m benchmarks.paper_tables 3 [--corpus speeches.txt]
+    # default: the built-in tunes
+    python -m benchmarks.paper_tables 4 [--corpus folder-of-midi]
 
-`--size full` has the paper's schedule, sizes and number of seeds. Every run is a process of its own with one torch thread; a
-finished one is kept under --runs and not repeated. A failed run fails.
+`--size full` has the paper's schedule, sizes and number of seeds. Every run is a process of its own
+with one torch thread; a finished one is kept under --runs and not repeated. A failed run fails.
 """
 
 from __future__ import annotations
@@ -91,11 +95,13 @@ LIKELIHOODS = ("nll_oracle", "nll_gen", "kl_mean", "score", "js", "effective_voc
 _TEXT = ("nll_gen", "self_bleu4", "referee_js", "referee_score")
 _PAPER = "--preset paper"
 _ORACLE_QUICK = (
-    f"{_PAPER} --discriminator small --mle-epochs 20 --d-pretrain-steps 5 --rounds 100 --d-steps 1 --num-negatives 2000"
+    f"{_PAPER} --discriminator small --mle-epochs 20 --d-pretrain-steps 5 --rounds 100 --d-steps "
+    "1 --num-negatives 2000"
     " --eval-every 25"
 )
 _TEXT_QUICK = (
-    f"{_PAPER} --discriminator small --mle-epochs 20 --d-pretrain-steps 5 --rounds 60 --d-steps 1 --num-negatives 1000"
+    f"{_PAPER} --discriminator small --mle-epochs 20 --d-pretrain-steps 5 --rounds 60 --d-steps 1 "
+    "--num-negatives 1000"
     " --eval-every 20 --num-rollouts 8"
 )
 TABLES = {
@@ -146,7 +152,9 @@ def directory(runs: Path, name: str, seed: int) -> Path:
 
 
 def rows_of_seed(runs: Path, seed: int) -> dict[str, dict[str, float]]:
-    """Metrics by row label; every score is against the best knob of the best-validation MLE of the same seed."""
+    """Metrics by row label; every score is against the best knob of the best-validation MLE of the
+    same seed.
+    """
     best = directory(runs, "mle-best", seed)
     knobs = {str(row.pop("knob")): row for row in read_rows(best / "knobs.csv", text=("knob",))}
     found: dict[str, dict[str, float]] = {}
@@ -154,7 +162,10 @@ def rows_of_seed(runs: Path, seed: int) -> dict[str, dict[str, float]]:
         metrics = read_json(directory(runs, row.run, seed) / RESULT)[row.policy]
         found[row.label] = metrics | scores(knobs, metrics)
     best_knob = read_json(best / RESULT)["best_knob_name"]
-    shown = {f"its best knob ({best_knob})": knobs[best_knob], "its temperature 0.8": knobs["T 0.8"]}
+    shown = {
+        f"its best knob ({best_knob})": knobs[best_knob],
+        "its temperature 0.8": knobs["T 0.8"],
+    }
     return found | {name: _without_choice(row) | scores(knobs, row) for name, row in shown.items()}
 
 
@@ -163,14 +174,22 @@ def _without_choice(row: Mapping[str, float]) -> dict[str, float]:
 
 
 def summary(seeds: Sequence[Mapping[str, Metrics]], table: Table) -> dict[str, dict[str, Any]]:
-    """By row: mean and standard error of every metric, and the p-value of the paper's first metric against MLE.
+    """By row: mean and standard error of every metric, and the p-value of the paper's first metric
+    against MLE.
 
     The p-value is that of a paired t-test on the seeds, two-sided.
     """
     found: dict[str, dict[str, Any]] = {}
     for label in seeds[0]:
-        values = {name: [seed[label][name] for seed in seeds] for name in table.metrics if name in seeds[0][label]}
-        found[label] = {name: {"mean": float(np.mean(v)), "standard_error": _error(v)} for name, v in values.items()}
+        values = {
+            name: [seed[label][name] for seed in seeds]
+            for name in table.metrics
+            if name in seeds[0][label]
+        }
+        found[label] = {
+            name: {"mean": float(np.mean(v)), "standard_error": _error(v)}
+            for name, v in values.items()
+        }
         if label != BASELINE and len(seeds) > 1:
             first = table.metrics[0]
             baseline = [seed[BASELINE][first] for seed in seeds]
@@ -190,7 +209,10 @@ def markdown(found: Mapping[str, Mapping[str, Any]], table: Table) -> str:
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     published = {row.label: table.published.get(row.published, ()) for row in ROWS}
     for label, row in found.items():
-        cells = [f"{row[name]['mean']:.3f} ± {row[name]['standard_error']:.3f}" if name in row else "" for name in ours]
+        cells = [
+            f"{row[name]['mean']:.3f} ± {row[name]['standard_error']:.3f}" if name in row else ""
+            for name in ours
+        ]
         numbers = [f"{value:.3f}" for value in published.get(label, ())] or [""] * len(paper)
         p_value = "" if math.isnan(row.get("p_value", math.nan)) else f"{row['p_value']:.2g}"
         lines.append("| " + " | ".join([label, *cells, p_value, *numbers]) + " |")
@@ -202,14 +224,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("table", type=int, choices=sorted(TABLES))
     parser.add_argument("--size", choices=("quick", "full"), default="quick")
-    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0..N-1 (default: 3, full: 12)")
-    parser.add_argument("--weights", help="table 1: the authors' released oracle (default: an oracle of our own)")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="seeds 0..N-1 (default: 3, full: 12)"
+    )
+    parser.add_argument(
+        "--weights", help="table 1: the authors' released oracle (default: an oracle of our own)"
+    )
     parser.add_argument("--corpus", help="tables 2 to 4: the data")
     add_arguments(parser, "runs/paper-table-TABLE-SIZE")
     arguments = parser.parse_args()
     if arguments.table == 2 and not arguments.corpus:
         parser.error("table 2 needs --corpus: a poem of 20 characters a line, separated by spaces")
-    table, num_seeds = TABLES[arguments.table], arguments.seeds or (3 if arguments.size == "quick" else 12)
+    table, num_seeds = (
+        TABLES[arguments.table],
+        arguments.seeds or (3 if arguments.size == "quick" else 12),
+    )
     runs = arguments.runs or Path(f"runs/paper-table-{arguments.table}-{arguments.size}")
     given = {"--weights": arguments.weights, "--corpus": arguments.corpus}
     data = [text for flag, value in given.items() if value for text in (flag, value)]
@@ -232,7 +261,11 @@ def main() -> None:
             "table": found,
             "published": table.published,
         }
-        content |= {"seconds": time.perf_counter() - started, "machine": platform.processor(), "versions": versions()}
+        content |= {
+            "seconds": time.perf_counter() - started,
+            "machine": platform.processor(),
+            "versions": versions(),
+        }
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(arguments.out, content)
 

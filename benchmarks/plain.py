@@ -1,6 +1,8 @@
-"""SeqGAN in plain torch, as a tutorial writes it: what the fast routes are measured against and must agree with.
+"""SeqGAN in plain torch, as a tutorial writes it: what the fast routes are measured against and
+must agree with.
 
-Nothing here calls the library's own sampling, losses or scoring; parameters come over by their names.
+Nothing here calls the library's own sampling, losses or scoring; parameters come over by their
+names.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class PlainPolicy(nn.Module):
-    """The LSTM with softmax: `torch.multinomial` over all logits, and cross-entropy over all logits."""
+    """The LSTM with softmax: `torch.multinomial` over all logits, and cross-entropy over all
+    logits.
+    """
 
     def __init__(self, vocab_size: int, seq_len: int, embedding_dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -31,7 +35,9 @@ class PlainPolicy(nn.Module):
     def like(cls, policy: LSTMLanguageModel) -> PlainPolicy:
         """With the same parameters, copied."""
         spec, hidden_dim = policy.spec, policy.output.in_features
-        return _filled(cls(spec.vocab_size, spec.seq_len, policy.embedding.embedding_dim, hidden_dim), policy)
+        return _filled(
+            cls(spec.vocab_size, spec.seq_len, policy.embedding.embedding_dim, hidden_dim), policy
+        )
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Of every next token of sequences (B, T): (B, T, V). The start token is 0."""
@@ -40,20 +46,29 @@ class PlainPolicy(nn.Module):
         return logits
 
     def loss(self, tokens: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Mean cross-entropy of the tokens (B, T), each weighted by `weights` (B, T); with action values REINFORCE's loss."""
-        losses = F.cross_entropy(self.logits(tokens).flatten(0, 1), tokens.flatten(), reduction="none")
+        """Mean cross-entropy of the tokens (B, T), each weighted by `weights` (B, T); with action
+        values REINFORCE's loss.
+        """
+        losses = F.cross_entropy(
+            self.logits(tokens).flatten(0, 1), tokens.flatten(), reduction="none"
+        )
         return losses.mean() if weights is None else (losses * weights.flatten()).mean()
 
     @torch.no_grad()
     def complete(self, prefixes: Tensor, rng: torch.Generator) -> Tensor:
         """Sequences (B, T) that begin with `prefixes` (B, t), token by token."""
-        weights = [self.lstm.get_parameter(f"{kind}_l0") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        weights = [
+            self.lstm.get_parameter(f"{kind}_l0")
+            for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
         hidden = cell = torch.zeros(len(prefixes), self.lstm.hidden_size, device=prefixes.device)
         inputs, tokens = prefixes.new_zeros(len(prefixes)), list(prefixes.unbind(1))
         for t in range(self.seq_len):
             hidden, cell = torch.lstm_cell(self.embedding(inputs), (hidden, cell), *weights)
             if t >= prefixes.shape[1]:
-                tokens.append(torch.multinomial(self.output(hidden).softmax(1), 1, generator=rng).squeeze(1))
+                tokens.append(
+                    torch.multinomial(self.output(hidden).softmax(1), 1, generator=rng).squeeze(1)
+                )
             inputs = tokens[t]
         return torch.stack(tokens, dim=1)
 
@@ -68,10 +83,14 @@ class PlainDiscriminator(nn.Module):
     def __init__(self, vocab_size: int, seq_len: int, config: DiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
-        sizes = [(w, c) for w, c in zip(config.widths, config.channels, strict=True) if w <= seq_len]
+        sizes = [
+            (w, c) for w, c in zip(config.widths, config.channels, strict=True) if w <= seq_len
+        ]
         num_features = sum(channels for _, channels in sizes)
         self.embedding = nn.Embedding(vocab_size + 1, config.embedding_dim)
-        self.convolutions = nn.ModuleList(nn.Conv1d(config.embedding_dim, channels, width) for width, channels in sizes)
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(config.embedding_dim, channels, width) for width, channels in sizes
+        )
         self.highway = nn.Linear(num_features, 2 * num_features)
         self.output = nn.Linear(num_features, 1)
 
@@ -84,7 +103,9 @@ class PlainDiscriminator(nn.Module):
     def forward(self, tokens: Tensor, dropout: bool = False) -> Tensor:
         """Logits (B,) of sequences (B, T)."""
         embedded = self.embedding(tokens).transpose(1, 2)
-        features = torch.cat([F.relu(convolution(embedded)).amax(2) for convolution in self.convolutions], dim=1)
+        features = torch.cat(
+            [F.relu(convolution(embedded)).amax(2) for convolution in self.convolutions], dim=1
+        )
         transform, gate = self.highway(features).chunk(2, dim=1)
         gate = torch.sigmoid(gate)
         features = gate * F.relu(transform) + (1 - gate) * features
@@ -102,22 +123,39 @@ class PlainDiscriminator(nn.Module):
 
     def penalty(self) -> Tensor:
         """L2 of the output layer."""
-        return 0.5 * self.config.l2 * (self.output.weight.square().sum() + self.output.bias.square().sum())
+        return (
+            0.5
+            * self.config.l2
+            * (self.output.weight.square().sum() + self.output.bias.square().sum())
+        )
 
 
 def action_values(
-    policy: PlainPolicy, discriminator: PlainDiscriminator, tokens: Tensor, num_rollouts: int, rng: torch.Generator
+    policy: PlainPolicy,
+    discriminator: PlainDiscriminator,
+    tokens: Tensor,
+    num_rollouts: int,
+    rng: torch.Generator,
 ) -> Tensor:
-    """Q of every token (B, T) of finished sequences (B, T): eq. 4 of the paper, prefix after prefix."""
+    """Q of every token (B, T) of finished sequences (B, T): eq.
+
+    4 of the paper, prefix after prefix.
+    """
     values = []
     for length in range(1, tokens.shape[1]):
-        completions = policy.complete(tokens[:, :length].repeat_interleave(num_rollouts, dim=0), rng)
+        completions = policy.complete(
+            tokens[:, :length].repeat_interleave(num_rollouts, dim=0), rng
+        )
         values.append(discriminator.score(completions).view(len(tokens), num_rollouts).mean(1))
     return torch.stack([*values, discriminator.score(tokens)], dim=1)
 
 
-def fit_policy(policy: PlainPolicy, optimizer: torch.optim.Optimizer, tokens: Tensor, batch_size: int = 64) -> float:
-    """An epoch of maximum likelihood on sequences (M, T); the loss of its last step, in nats per token."""
+def fit_policy(
+    policy: PlainPolicy, optimizer: torch.optim.Optimizer, tokens: Tensor, batch_size: int = 64
+) -> float:
+    """An epoch of maximum likelihood on sequences (M, T); the loss of its last step, in nats per
+    token.
+    """
     loss = torch.zeros(())
     for rows in tokens.split(batch_size):
         loss = policy.loss(rows)
@@ -145,9 +183,14 @@ def policy_gradient(
 
 
 def fit_discriminator(
-    discriminator: PlainDiscriminator, optimizer: torch.optim.Optimizer, tokens: Tensor, labels: Tensor
+    discriminator: PlainDiscriminator,
+    optimizer: torch.optim.Optimizer,
+    tokens: Tensor,
+    labels: Tensor,
 ) -> float:
-    """An epoch on sequences (M, T) with labels (M,) in this order; the logistic loss of its last step."""
+    """An epoch on sequences (M, T) with labels (M,) in this order; the logistic loss of its last
+    step.
+    """
     loss, size = torch.zeros(()), discriminator.config.batch_size
     for rows, truth in zip(tokens.split(size), labels.split(size), strict=True):
         loss = discriminator.loss(rows, truth)

@@ -1,10 +1,12 @@
-"""Where the time of a round of Algorithm 1 goes, at the paper's sizes and with the defaults of `seqgan train`, as a picture.
+"""Where the time of a round of Algorithm 1 goes, at the paper's sizes and with the defaults of
+`seqgan train`, as a picture.
 
     python -m benchmarks.profile_round [--quick] [--threads N] [--out FILE.json] [--plot FILE.png]
 
-Timers around public functions, each counting what is not in one inside it. Of the paper's round the g-step is whole; a part of a
-d-step is measured and multiplied. What a fused route does in one call counts for the part that calls it: with the kernels Adam
-of D holds the gradient of the highway weight, which is never stored.
+Timers around public functions, each counting what is not in one inside it. Of the paper's round the
+g-step is whole; a part of a d-step is measured and multiplied. What a fused route does in one call
+counts for the part that calls it: with the kernels Adam of D holds the gradient of the highway
+weight, which is never stored.
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ class Round:
         num_negatives: of a d-step.
         d_steps: in a round.
         d_epochs: in a d-step.
-        measured_negatives: of so many negatives a d-step is measured, for one epoch, and multiplied.
+        measured_negatives: of so many negatives a d-step is measured, for one epoch, and
+            multiplied.
         repeats: rounds that are measured; the mean counts.
     """
 
@@ -80,7 +83,9 @@ ROUNDS = (
     Round("default round", 50, 10, 256, 4, "small", 2_000, 1, 1, 2_000, 10),
 )
 QUICK = (
-    replace(ROUNDS[0], vocab_size=500, batch_size=8, num_rollouts=2, measured_negatives=100, repeats=1),
+    replace(
+        ROUNDS[0], vocab_size=500, batch_size=8, num_rollouts=2, measured_negatives=100, repeats=1
+    ),
     replace(ROUNDS[1], repeats=1),
 )
 
@@ -122,7 +127,9 @@ class Profiler:
     def __init__(self, round_: Round) -> None:
         self.round, self.rng, self.clock = round_, torch.Generator().manual_seed(0), Clock()
         num_real = round_.measured_negatives
-        settings = OracleSettings(round_.vocab_size, round_.seq_len, num_real=num_real, num_held_out=10, num_eval=10)
+        settings = OracleSettings(
+            round_.vocab_size, round_.seq_len, num_real=num_real, num_held_out=10, num_eval=10
+        )
         self.task = OracleTask(settings)
         reward = RewardSettings(num_rollouts=round_.num_rollouts)
         rewards = build_rewards(self.task, reward, discriminator_size=round_.discriminator)
@@ -146,8 +153,12 @@ class Profiler:
         g_step = self._mean(self._g_step)
         d_step = self._mean(self._d_step)
         share = self.round.num_negatives / self.round.measured_negatives * self.round.d_steps
-        passes = {part: share * (1 if part == "negatives" else self.round.d_epochs) for part in PARTS}
-        return {part: g_step.get(part, 0.0) + d_step.get(part, 0.0) * passes[part] for part in PARTS}
+        passes = {
+            part: share * (1 if part == "negatives" else self.round.d_epochs) for part in PARTS
+        }
+        return {
+            part: g_step.get(part, 0.0) + d_step.get(part, 0.0) * passes[part] for part in PARTS
+        }
 
     def _mean(self, step: Callable[[], None]) -> dict[str, float]:
         self.clock.seconds.clear()
@@ -164,17 +175,23 @@ class Profiler:
             self.agent.update()
 
     def _build_tables(self) -> None:
-        """What scoring by a discriminator that has just changed costs more than scoring by the same again."""
+        """What scoring by a discriminator that has just changed costs more than scoring by the same
+        again.
+        """
         tokens = self.task.real_sequences[: 1 + self.round.vocab_size // self.round.seq_len]
         first, again = Clock(), Clock()
         for clock in (first, again):
             with clock("scoring"):
                 self.discriminator.logits(tokens)
-        self.clock.seconds["table building"] += max(0.0, first.seconds["scoring"] - again.seconds["scoring"])
+        self.clock.seconds["table building"] += max(
+            0.0, first.seconds["scoring"] - again.seconds["scoring"]
+        )
 
     def _d_step(self) -> None:
         self._writing = "negatives"
-        negatives = sample_sequences(self.agent.policy, self.task.spec, self.round.measured_negatives, self.rng)
+        negatives = sample_sequences(
+            self.agent.policy, self.task.spec, self.round.measured_negatives, self.rng
+        )
         with self.clock("rest"):
             real = self.task.draw_real(self.round.measured_negatives, self.rng)
         with self.clock("D forward and backward"):
@@ -200,10 +217,15 @@ def show(profiles: dict[str, dict[str, float]], title: str) -> Table:
 
 
 def plot(profiles: dict[str, dict[str, float]], path: Path) -> None:
-    """Writes the parts as shares of stacked bars, a round a bar, and one more for the g-step of each."""
+    """Writes the parts as shares of stacked bars, a round a bar, and one more for the g-step of
+    each.
+    """
     bars = {f"{name}\n{_short(sum(p.values()))} s": p for name, p in profiles.items()}
     for name, parts in profiles.items():
-        g_step = {part: parts[part] for part in ("rollout sampling", "table building", "D scoring", "policy gradient")}
+        g_step = {
+            part: parts[part]
+            for part in ("rollout sampling", "table building", "D scoring", "policy gradient")
+        }
         bars[f"g-step of the {name}\n{_short(sum(g_step.values()))} s"] = g_step
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -229,7 +251,15 @@ def _draw(axes: Any, row: int, parts: dict[str, float]) -> None:
         share = 100 * seconds / total
         axes.barh(row, share, left=left, color=PARTS[part])
         if share >= 4:
-            axes.text(left + share / 2, row, f"{share:.0f} %", ha="center", va="center", color="white", fontsize=9)
+            axes.text(
+                left + share / 2,
+                row,
+                f"{share:.0f} %",
+                ha="center",
+                va="center",
+                color="white",
+                fontsize=9,
+            )
         left += share
 
 
@@ -248,7 +278,11 @@ def main() -> None:
     if arguments.plot:
         plot(profiles, arguments.plot)
     if arguments.out:
-        content = {"rounds": [asdict(r) for r in rounds], "threads": arguments.threads, "machine": about}
+        content = {
+            "rounds": [asdict(r) for r in rounds],
+            "threads": arguments.threads,
+            "machine": about,
+        }
         write_json(arguments.out, content | {"seconds": profiles})
 
 

@@ -1,10 +1,13 @@
-"""The referee where the truth is known: its lower bound of the Jensen-Shannon divergence beside the exact one.
+r"""The referee where the truth is known: its lower bound of Jensen-Shannon beside the
+exact one.
 
-    python -m benchmarks.referee_validation --out benchmarks/results/referee-validation.json --plot docs/images/referee.png
+    python -m benchmarks.referee_validation --out benchmarks/results/referee-validation.json \
+        --plot docs/images/referee.png
 
-On an oracle task policies of every kind are measured by both: maximum likelihood after few and many epochs, at temperatures, in
-mixtures, of other sizes, collapsed, memorising and replaying ones, and the oracle itself. What is wanted is that it ranks them as
-the truth does; a lower bound is always too low, and falls with the number of samples.
+On an oracle task policies of every kind are measured by both: maximum likelihood after few and many
+epochs, at temperatures, in mixtures, of other sizes, collapsed, memorising and replaying ones, and
+the oracle itself. What is wanted is that it ranks them as the truth does; a lower bound is always
+too low, and falls with the number of samples.
 """
 
 from __future__ import annotations
@@ -40,7 +43,9 @@ KINDS = {
 Row = dict[str, Any]
 
 
-def trained(task: OracleTask, dim: int, epochs: int, seed: int) -> Iterator[tuple[int, LSTMLanguageModel]]:
+def trained(
+    task: OracleTask, dim: int, epochs: int, seed: int
+) -> Iterator[tuple[int, LSTMLanguageModel]]:
     """A policy by maximum likelihood after every epoch; always the same object."""
     rng = torch.Generator().manual_seed(seed)
     model = LSTMLanguageModel.initialised(task.spec, rng, dim, dim)
@@ -60,22 +65,38 @@ def policies(task: OracleTask, seed: int) -> Iterator[tuple[str, str, Likelihood
         yield "temperature", f"T {temperature}", best.with_temperature(temperature)
     for temperature, weight in ((0.8, 0.5), (0.5, 0.5), (0.3, 0.3), (0.3, 0.9), (0.02, 0.5)):
         cold = best.with_temperature(temperature)
-        yield "mixture", f"{weight} at T {temperature}", MixturePolicy([cold, best], [weight, 1 - weight])
+        yield (
+            "mixture",
+            f"{weight} at T {temperature}",
+            MixturePolicy([cold, best], [weight, 1 - weight]),
+        )
     for dim in (8, 16, 128):
         *_, (_, other) = trained(task, dim, 20, seed)
         yield "other size", f"LSTM {dim}", other
-    for name, num, noise in (("one sequence", 1, 0.0), ("training set", None, 0.0), ("training set, noise", None, 0.1)):
+    for name, num, noise in (
+        ("one sequence", 1, 0.0),
+        ("training set", None, 0.0),
+        ("training set, noise", None, 0.1),
+    ):
         replay = ReplayPolicy(task.spec, task.real_sequences[:num], noise)
         yield "copies", name, replay
         yield "copies", f"{name} x 0.5", MixturePolicy([replay, best], [0.5, 0.5])
     yield "oracle", "the oracle itself", task.oracle
 
 
-def measured(task: OracleTask, referees: dict[int, Referee], kind: str, name: str, policy: LikelihoodPolicy) -> Row:
+def measured(
+    task: OracleTask, referees: dict[int, Referee], kind: str, name: str, policy: LikelihoodPolicy
+) -> Row:
     """The exact divergence of one policy, and what every referee says."""
     with torch.no_grad():
         exact = task.evaluate(policy, torch.Generator().manual_seed(1))
-        row: Row = {"kind": kind, "name": name, "js": exact["js"], "kl_mean": exact["kl_mean"], "by_size": {}}
+        row: Row = {
+            "kind": kind,
+            "name": name,
+            "js": exact["js"],
+            "kl_mean": exact["kl_mean"],
+            "by_size": {},
+        }
         for size, referee in referees.items():
             started = time.perf_counter()
             empty = torch.full((referee.num_samples, task.spec.seq_len), task.spec.pad_token)
@@ -100,10 +121,14 @@ def summary(rows: Sequence[Row], size: int) -> dict[str, float]:
     return {
         "rank_correlation": float(stats.spearmanr(exact, found).statistic),
         "rank_correlation_without_copies": float(
-            stats.spearmanr([r["js"] for r in no_copies], [r["by_size"][size]["js"] for r in no_copies]).statistic
+            stats.spearmanr(
+                [r["js"] for r in no_copies], [r["by_size"][size]["js"] for r in no_copies]
+            ).statistic
         ),
         "median_share_found": float(np.median([f / e for f, e in far])),
-        "most_above_the_truth": float(max((r["by_size"][size]["js"] - r["js"]) / _error(r, size) for r in rows)),
+        "most_above_the_truth": float(
+            max((r["by_size"][size]["js"] - r["js"]) / _error(r, size) for r in rows)
+        ),
         "seconds": float(np.median([r["by_size"][size]["seconds"] for r in rows])),
     }
 
@@ -113,7 +138,9 @@ def _error(row: Row, size: int) -> float:
 
 
 def plot(rows: Sequence[Row], title: str, path: Path) -> None:
-    """The referee's bound against the exact divergence, for the smallest and the largest number of samples."""
+    """The referee's bound against the exact divergence, for the smallest and the largest number of
+    samples.
+    """
     figure = Figure(figsize=(11, 5), layout="constrained")
     shown = (SIZES[0], SIZES[-1])
     for axis, size in zip(figure.subplots(1, 2, sharey=True), shown, strict=True):
@@ -121,9 +148,20 @@ def plot(rows: Sequence[Row], title: str, path: Path) -> None:
         for kind, colour in KINDS.items():
             of_kind = [row for row in rows if row["kind"] == kind]
             x, y = [row["js"] for row in of_kind], [row["by_size"][size]["js"] for row in of_kind]
-            axis.errorbar(x, y, yerr=[2 * _error(row, size) for row in of_kind], fmt="o", color=colour, label=kind, markersize=5)
+            axis.errorbar(
+                x,
+                y,
+                yerr=[2 * _error(row, size) for row in of_kind],
+                fmt="o",
+                color=colour,
+                label=kind,
+                markersize=5,
+            )
         found = summary(rows, size)
-        axis.set_title(f"{size:,} training sequences: rank correlation {found['rank_correlation']:.2f}", fontsize=10)
+        axis.set_title(
+            f"{size:,} training sequences: rank correlation {found['rank_correlation']:.2f}",
+            fontsize=10,
+        )
         axis.set_xlabel("exact JS divergence, share of ln 2")
         axis.grid(alpha=0.25)
     figure.axes[0].set_ylabel("referee's lower bound, share of ln 2 (± 2 errors)")
@@ -136,18 +174,26 @@ def main() -> None:
     """Measures, prints the table, draws the picture and writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--task", choices=sorted(ORACLE_PRESETS), default="oracle-tiny")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the policies (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the policies (default: 0)"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="the picture")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     task = OracleTask(ORACLE_PRESETS[arguments.task], arguments.task)
     real = (task.spec, task.real_sequences, task.validation, task.held_out)
-    referees = {size: Referee(*real, num_train=size, num_validation=size // 2, num_judged=5 * size // 8) for size in SIZES}
+    referees = {
+        size: Referee(*real, num_train=size, num_validation=size // 2, num_judged=5 * size // 8)
+        for size in SIZES
+    }
     rows = []
     for kind, name, policy in policies(task, arguments.seed):
         rows.append(measured(task, referees, kind, name, policy))
-        cells = [f"{size}: {r['js']:.3f} ± {r['error']:.3f} ({r['family']})" for size, r in rows[-1]["by_size"].items()]
+        cells = [
+            f"{size}: {r['js']:.3f} ± {r['error']:.3f} ({r['family']})"
+            for size, r in rows[-1]["by_size"].items()
+        ]
         print(f"{kind:13} {name:24} exact {rows[-1]['js']:.3f}  " + "  ".join(cells), flush=True)
     found = {size: summary(rows, size) for size in SIZES}
     for size, values in found.items():
@@ -156,7 +202,13 @@ def main() -> None:
         plot(rows, f"The referee on {arguments.task}", arguments.plot)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        content = {"task": arguments.task, "seed": arguments.seed, "summary": found, "rows": rows, "versions": versions()}
+        content = {
+            "task": arguments.task,
+            "seed": arguments.seed,
+            "summary": found,
+            "rows": rows,
+            "versions": versions(),
+        }
         write_json(arguments.out, content)
 
 

@@ -1,13 +1,16 @@
-"""Environment steps per second of PPO, collecting and training: ours against stock Stable-Baselines3, in one run.
+r"""Environment steps per second of PPO, collecting and training: ours against stock
+Stable-Baselines3, in one run.
 
 ours    `SequenceVecEnv` over one `TokenVectorEnv`, and `LanguageModelPolicy`.
-stock   `DummyVecEnv` of single environments, `ActorCriticPolicy` with SB3's Categorical, and a features extractor that encodes
-        the prefix anew with an LSTM of the same size.
+stock   `DummyVecEnv` of single environments, `ActorCriticPolicy` with SB3's Categorical, and a
+        features extractor that encodes the prefix anew with an LSTM of the same size.
 
-Both have the same hyperparameters, the same reward and the same number of steps; they take turns, after a warm-up each. Two
-ways of training are measured: four epochs of four minibatches, our agent's default, and SB3's ten epochs of minibatches of 64.
+Both have the same hyperparameters, the same reward and the same number of steps; they take turns,
+after a warm-up each. Two ways of training are measured: four epochs of four minibatches, our
+agent's default, and SB3's ten epochs of minibatches of 64.
 
-    python -m benchmarks.sb3_speed [--quick] [--source constant oracle] [--repeats 5] [--threads N] [--out FILE.json]
+    python -m benchmarks.sb3_speed [--quick] [--source constant oracle] \
+        [--repeats 5] [--threads N] [--out FILE.json]
 """
 
 from __future__ import annotations
@@ -75,7 +78,9 @@ class CollectTime(BaseCallback):
         return True
 
 
-def build(task: OracleTask, source: str, num_envs: int, batch_size: int, num_epochs: int) -> dict[str, sb3.PPO]:
+def build(
+    task: OracleTask, source: str, num_envs: int, batch_size: int, num_epochs: int
+) -> dict[str, sb3.PPO]:
     """The two models."""
     hyperparameters: dict[str, Any] = {
         "n_steps": task.spec.seq_len,
@@ -87,10 +92,14 @@ def build(task: OracleTask, source: str, num_envs: int, batch_size: int, num_epo
     }
     rewards = RewardModel(task, RewardSettings(reward="terminal", source=source), task.oracle)
     ours_env = VecMonitor(SequenceVecEnv(TokenVectorEnv(num_envs, rewards)))
-    stock_env = DummyVecEnv([lambda: Monitor(TokenEnv(rewards, episode_statistics=False))] * num_envs)
+    stock_env = DummyVecEnv(
+        [lambda: Monitor(TokenEnv(rewards, episode_statistics=False))] * num_envs
+    )
     stock_kwargs = {"features_extractor_class": PrefixLSTM, "net_arch": {"pi": [], "vf": [64]}}
     return {
-        "ours": sb3.PPO(LanguageModelPolicy, ours_env, policy_kwargs={"spec": task.spec}, **hyperparameters),
+        "ours": sb3.PPO(
+            LanguageModelPolicy, ours_env, policy_kwargs={"spec": task.spec}, **hyperparameters
+        ),
         "stock": sb3.PPO("MlpPolicy", stock_env, policy_kwargs=stock_kwargs, **hyperparameters),
     }
 
@@ -112,30 +121,58 @@ def measure(models: dict[str, sb3.PPO], repeats: int) -> dict[str, Any]:
     for part, what in enumerate(("whole", "collecting")):
         for name in models:
             result[f"{name}_{what}"] = summary([turn[name][part] for turn in turns])
-        result[f"ratio_{what}"] = summary([turn["ours"][part] / turn["stock"][part] for turn in turns])
+        result[f"ratio_{what}"] = summary(
+            [turn["ours"][part] / turn["stock"][part] for turn in turns]
+        )
     return result
 
 
 def summary(values: list[float]) -> dict[str, float]:
-    return {"median": round(statistics.median(values), 3), "min": round(min(values), 3), "max": round(max(values), 3)}
+    return {
+        "median": round(statistics.median(values), 3),
+        "min": round(min(values), 3),
+        "max": round(max(values), 3),
+    }
 
 
 def show(found: dict[str, dict[str, Any]], about: dict[str, Any]) -> Table:
     """Medians, and the range of the ratios."""
-    where = f"{about['cpu']}, {about['threads']} thread(s), torch {about['versions']['torch']}, commit {about['commit']}"
-    table = Table("training", "reward", "part", "ours", "stock", "ratio", title=f"PPO, steps per second\n{where}")
+    where = (
+        f"{about['cpu']}, {about['threads']} thread(s), torch {about['versions']['torch']}, "
+        f"commit {about['commit']}"
+    )
+    table = Table(
+        "training",
+        "reward",
+        "part",
+        "ours",
+        "stock",
+        "ratio",
+        title=f"PPO, steps per second\n{where}",
+    )
     for name, result in found.items():
         for what in ("whole", "collecting"):
             ratio = result[f"ratio_{what}"]
             rates = (f"{result[f'{whose}_{what}']['median']:,.0f}" for whose in ("ours", "stock"))
-            table.add_row(*name.split(", "), what, *rates, f"{ratio['median']:.2f}x ({ratio['min']:.2f} to {ratio['max']:.2f})")
+            table.add_row(
+                *name.split(", "),
+                what,
+                *rates,
+                f"{ratio['median']:.2f}x ({ratio['min']:.2f} to {ratio['max']:.2f})",
+            )
     return table
 
 
 def main() -> None:
     """Measures, prints the table and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small sizes and few turns, to check that everything runs")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="small sizes and few turns, to check that everything runs",
+    )
     parser.add_argument("--source", nargs="+", default=["constant", "oracle"])
     parser.add_argument("--num-envs", type=int, default=64)
     parser.add_argument("--vocab-size", type=int, default=5000)
@@ -147,9 +184,16 @@ def main() -> None:
     if args.quick:
         args.source, args.num_envs, args.vocab_size, args.repeats = ["constant"], 16, 200, 2
     torch.set_num_threads(args.threads)
-    task = OracleTask(OracleSettings(args.vocab_size, args.seq_len, DIM, DIM, num_real=10, num_held_out=10, num_eval=10))
+    task = OracleTask(
+        OracleSettings(
+            args.vocab_size, args.seq_len, DIM, DIM, num_real=10, num_held_out=10, num_eval=10
+        )
+    )
     steps = args.num_envs * args.seq_len
-    trainings = {"4 epochs of 4 minibatches": (steps // 4, 4), "10 epochs of minibatches of 64": (64, 10)}  # the agent's, SB3's
+    trainings = {
+        "4 epochs of 4 minibatches": (steps // 4, 4),
+        "10 epochs of minibatches of 64": (64, 10),
+    }  # the agent's, SB3's
     found = {
         f"{name}, {source}": measure(build(task, source, args.num_envs, *training), args.repeats)
         for name, training in trainings.items()

@@ -1,10 +1,12 @@
-"""The same `seqgan train` over several seeds: means with standard errors, and paired differences with 95 % intervals.
+r"""The same `seqgan train` over several seeds: means with standard errors, and paired differences
+with 95 % intervals.
 
-    python -m benchmarks.seeds --seeds 5 --out benchmarks/results/oracle-tiny.json [-- arguments of seqgan train]
+    python -m benchmarks.seeds --seeds 5 --out benchmarks/results/oracle-tiny.json \
+        [-- arguments of seqgan train]
 
-Of a task with real data it also tells how sure the metrics of the first seed are (95 % bootstrap intervals over sentences) and
-shows ten samples. Every seed is a process of its own with one torch thread. A finished seed is kept in --runs and not repeated. A
-failed run fails.
+Of a task with real data it also tells how sure the metrics of the first seed are (95 % bootstrap
+intervals over sentences) and shows ten samples. Every seed is a process of its own with one torch
+thread. A finished seed is kept in --runs and not repeated. A failed run fails.
 """
 
 from __future__ import annotations
@@ -71,11 +73,16 @@ def summarise(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, Cell]]:
     """By policy and metric the mean and its standard error over seeds."""
     metrics = [name for name in METRICS if all(name in result["agent"] for result in results)]
     policies = [name for name in POLICIES if all(name in result for result in results)]
-    return {p: {name: mean_and_error([r[p][name] for r in results]) for name in metrics} for p in policies}
+    return {
+        p: {name: mean_and_error([r[p][name] for r in results]) for name in metrics}
+        for p in policies
+    }
 
 
 def paired(results: Sequence[dict[str, Any]], other: str, metric: str) -> dict[str, float]:
-    """The agent minus another policy of the same seed: mean, standard error and the 95 % t-interval."""
+    """The agent minus another policy of the same seed: mean, standard error and the 95 %
+    t-interval.
+    """
     mean, error = mean_and_error([r["agent"][metric] - r[other][metric] for r in results])
     half = float(stats.t.ppf(0.975, len(results) - 1)) * error
     return {"mean": mean, "standard_error": error, "low": mean - half, "high": mean + half}
@@ -112,9 +119,14 @@ def samples_of(run: Path) -> dict[str, list[str]]:
 
 def markdown(table: dict[str, dict[str, Cell]]) -> str:
     """The table, one row a metric."""
-    lines = ["| | " + " | ".join(POLICIES[policy] for policy in table) + " |", "|---" * (len(table) + 1) + "|"]
+    lines = [
+        "| | " + " | ".join(POLICIES[policy] for policy in table) + " |",
+        "|---" * (len(table) + 1) + "|",
+    ]
     for name in next(iter(table.values())):
-        cells = [f"{mean:.4f} ± {error:.4f}" for mean, error in (table[policy][name] for policy in table)]
+        cells = [
+            f"{mean:.4f} ± {error:.4f}" for mean, error in (table[policy][name] for policy in table)
+        ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -124,28 +136,39 @@ def markdown_of_estimates(estimates: dict[str, dict[str, Estimate]]) -> str:
     lines = ["| one seed, 95 % interval over sentences | MLE | agent |", "|---|---|---|"]
     for name in METRICS:
         if name in estimates["agent"]:
-            cells = [f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})" for e in (estimates[p][name] for p in ("mle", "agent"))]
+            cells = [
+                f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"
+                for e in (estimates[p][name] for p in ("mle", "agent"))
+            ]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def markdown_of_samples(samples: dict[str, list[str]]) -> str:
     """The samples of MLE and of the agent, as lists."""
-    parts = [f"{POLICIES[policy]}:\n\n" + "\n".join(f"- {line}" for line in samples[policy]) for policy in ("mle", "agent")]
+    parts = [
+        f"{POLICIES[policy]}:\n\n" + "\n".join(f"- {line}" for line in samples[policy])
+        for policy in ("mle", "agent")
+    ]
     return "\n\n".join(parts)
 
 
 def main() -> None:
     """Runs the seeds, prints the tables and writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0..N-1, 2 or more (default: 5)")
+    parser.add_argument(
+        "--seeds", type=int, default=5, metavar="N", help="seeds 0..N-1, 2 or more (default: 5)"
+    )
     add_arguments(parser, "runs/seeds")
     parser.add_argument("train", nargs="*", help="arguments of seqgan train, after --")
     arguments = parser.parse_args()
     if arguments.seeds < 2:
         parser.error(f"--seeds is {arguments.seeds}; a standard error needs 2 or more")
     runs = arguments.runs or Path("runs/seeds")
-    jobs = {runs / f"seed-{seed}": [*arguments.train, "--seed", str(seed)] for seed in range(arguments.seeds)}
+    jobs = {
+        runs / f"seed-{seed}": [*arguments.train, "--seed", str(seed)]
+        for seed in range(arguments.seeds)
+    }
     results = list(train_all(jobs, arguments.workers, "seeds").values())
     table = summarise(results)
     print(markdown(table))
@@ -157,9 +180,15 @@ def main() -> None:
         if other in table
     }
     for name, d in differences.items():
-        print(f"{name}: {d['mean']:+.4f} (SE {d['standard_error']:.4f}, 95 % [{d['low']:+.4f}, {d['high']:+.4f}])")
+        print(
+            f"{name}: {d['mean']:+.4f} (SE {d['standard_error']:.4f}, 95 % [{d['low']:+.4f}, "
+            f"{d['high']:+.4f}])"
+        )
     seconds = [sum(r["seconds"].values()) for r in results]
-    print(f"seconds a seed on one thread: {statistics.median(seconds):.0f} (range {min(seconds):.0f}..{max(seconds):.0f})")
+    print(
+        f"seconds a seed on one thread: {statistics.median(seconds):.0f} (range "
+        f"{min(seconds):.0f}..{max(seconds):.0f})"
+    )
     estimates, samples = estimates_of(runs / "seed-0"), samples_of(runs / "seed-0")
     if estimates:
         print(f"\n{markdown_of_estimates(estimates)}\n\n{markdown_of_samples(samples)}")
@@ -167,8 +196,16 @@ def main() -> None:
         command = f"python -m benchmarks.seeds --seeds {arguments.seeds}" + (
             f" -- {shlex.join(arguments.train)}" if arguments.train else ""
         )
-        content = {"command": command, "versions": versions(), "table": table, "differences": differences, "results": results}
-        content["estimates"] = {p: {name: asdict(e) for name, e in found.items()} for p, found in estimates.items()}
+        content = {
+            "command": command,
+            "versions": versions(),
+            "table": table,
+            "differences": differences,
+            "results": results,
+        }
+        content["estimates"] = {
+            p: {name: asdict(e) for name, e in found.items()} for p, found in estimates.items()
+        }
         content["samples"] = samples
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(arguments.out, content)

@@ -1,12 +1,15 @@
-"""Seconds of SeqGAN's work items at the paper's sizes, beside plain torch and the machine's limits in the same run.
+"""Seconds of SeqGAN's work items at the paper's sizes, beside plain torch and the machine's limits
+in the same run.
 
     python -m benchmarks.speed [--quick] [--threads N ...] [--round] [--out FILE.json]
 
-Every item runs in a process of its own: one warm-up, then ours and plain torch in turns, of which the medians and half the range
-of ours are shown; the ratio is the median over turns. Plain torch does a sixteenth of the work (quick: a quarter) and its time is
-multiplied. GFLOP/s is the work that an item cannot do without (formulas: benchmarks/costs.py) per second, and its share is that
-of the machine's limit that binds it, the best of two measurements, before and after. Before all that the fast routes are compared
-with plain torch, and the run fails if they differ. With several thread counts the later ones show their gain over the first.
+Every item runs in a process of its own: one warm-up, then ours and plain torch in turns, of which
+the medians and half the range of ours are shown; the ratio is the median over turns. Plain torch
+does a sixteenth of the work (quick: a quarter) and its time is multiplied. GFLOP/s is the work that
+an item cannot do without (formulas: benchmarks/costs.py) per second, and its share is that of the
+machine's limit that binds it, the best of two measurements, before and after. Before all that the
+fast routes are compared with plain torch, and the run fails if they differ. With several thread
+counts the later ones show their gain over the first.
 """
 
 from __future__ import annotations
@@ -31,7 +34,13 @@ from agents.reinforce import Reinforce
 from benchmarks import exactness, plain
 from benchmarks.costs import Cost, Costs
 from benchmarks.measuring import Limits, in_own_process, machine, measure_in_turns, peak_memory
-from seqgan_env import Discriminator, DiscriminatorTrainer, LSTMLanguageModel, RewardSettings, TokenVectorEnv
+from seqgan_env import (
+    Discriminator,
+    DiscriminatorTrainer,
+    LSTMLanguageModel,
+    RewardSettings,
+    TokenVectorEnv,
+)
 from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
@@ -87,7 +96,8 @@ class Measurement:
         plain_seconds: of plain torch, scaled from its part.
         ratio: of plain torch's seconds to ours, the median over turns.
         cost: of the useful work.
-        peak_bytes: that the process held at most, our route and the interpreter with its libraries; None if unknown.
+        peak_bytes: that the process held at most, our route and the interpreter with its libraries;
+            None if unknown.
         estimated: whether it is a sum of other items.
     """
 
@@ -105,7 +115,9 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Work:
-    """What an item runs: ours, plain torch on one of `Sizes.parts` parts, and a part of ours to warm up where it takes long."""
+    """What an item runs: ours, plain torch on one of `Sizes.parts` parts, and a part of ours to
+    warm up where it takes long.
+    """
 
     ours: Callable[[], object]
     plain: Callable[[], object]
@@ -119,12 +131,24 @@ class Bench:
     def __init__(self, sizes: Sizes, device: str = "cpu") -> None:
         self.sizes, self.rng = sizes, torch.Generator(device).manual_seed(0)
         cpu_rng = torch.Generator().manual_seed(0)
-        settings = OracleSettings(sizes.vocab_size, sizes.seq_len, num_real=sizes.num_sequences, num_held_out=10, num_eval=10)
+        settings = OracleSettings(
+            sizes.vocab_size,
+            sizes.seq_len,
+            num_real=sizes.num_sequences,
+            num_held_out=10,
+            num_eval=10,
+        )
         self.task = OracleTask(settings).to(device)
-        self.discriminator = Discriminator.initialised(self.task.spec, cpu_rng, PAPER_DISCRIMINATOR).to(device)
+        self.discriminator = Discriminator.initialised(
+            self.task.spec, cpu_rng, PAPER_DISCRIMINATOR
+        ).to(device)
         reward = RewardSettings(num_rollouts=sizes.num_rollouts)
-        self.rewards = build_rewards(self.task, reward, discriminator=self.discriminator, device=device)
-        self.agent = Reinforce(TokenVectorEnv(sizes.batch_size, self.rewards), baseline="none", learning_rate=0.0)
+        self.rewards = build_rewards(
+            self.task, reward, discriminator=self.discriminator, device=device
+        )
+        self.agent = Reinforce(
+            TokenVectorEnv(sizes.batch_size, self.rewards), baseline="none", learning_rate=0.0
+        )
         self.rewards.bind(self.agent.policy)
         assert isinstance(self.agent.policy, LSTMLanguageModel)
         self.plain_policy = plain.PlainPolicy.like(self.agent.policy).to(device)
@@ -147,13 +171,18 @@ class Bench:
             self.rewards.action_values(tokens, self.rng)
 
         def by_prefix() -> None:
-            plain.action_values(self.plain_policy, self.plain_discriminator, part, sizes.num_rollouts, self.rng)
+            plain.action_values(
+                self.plain_policy, self.plain_discriminator, part, sizes.num_rollouts, self.rng
+            )
 
         return Work(ours, by_prefix, sizes.costs.rollouts(sizes.batch_size, sizes.num_rollouts))
 
     def g_step(self) -> Work:
         sizes, optimizer = self.sizes, self._adam(self.plain_policy)
-        models, part = (self.plain_policy, self.plain_discriminator, optimizer), sizes.batch_size // sizes.parts
+        models, part = (
+            (self.plain_policy, self.plain_discriminator, optimizer),
+            sizes.batch_size // sizes.parts,
+        )
 
         def ours() -> None:
             self._touch_discriminator()
@@ -166,7 +195,9 @@ class Bench:
         )
 
     def likelihood_epoch(self) -> Work:
-        likelihood = MaximumLikelihood(self.agent.policy, torch.Generator().manual_seed(0), learning_rate=0.0)
+        likelihood = MaximumLikelihood(
+            self.agent.policy, torch.Generator().manual_seed(0), learning_rate=0.0
+        )
         optimizer, part = self._adam(self.plain_policy), self._part(self.task.real_sequences)
         return Work(
             lambda: likelihood.fit(self.task.real_sequences, 1),
@@ -175,20 +206,30 @@ class Bench:
         )
 
     def discriminator_epoch(self) -> Work:
-        real, negatives = self.task.real_sequences, self.agent.policy.sample(self.sizes.num_sequences, self.rng)
-        trainer, optimizer = DiscriminatorTrainer(self.discriminator), self._adam(self.plain_discriminator)
+        real, negatives = (
+            self.task.real_sequences,
+            self.agent.policy.sample(self.sizes.num_sequences, self.rng),
+        )
+        trainer, optimizer = (
+            DiscriminatorTrainer(self.discriminator),
+            self._adam(self.plain_discriminator),
+        )
         mixed = torch.cat([self._part(real), self._part(negatives)])
         order = torch.randperm(len(mixed), generator=self.rng, device=self.rng.device)
         labels = (order < len(mixed) // 2).float()
         return Work(
             lambda: trainer.fit(real, negatives, 1, self.rng),
-            lambda: plain.fit_discriminator(self.plain_discriminator, optimizer, mixed[order], labels),
+            lambda: plain.fit_discriminator(
+                self.plain_discriminator, optimizer, mixed[order], labels
+            ),
             self.sizes.costs.discriminator_epoch(2 * self.sizes.num_sequences),
             lambda: trainer.fit(self._part(real), self._part(negatives), 1, self.rng),
         )
 
     def _touch_discriminator(self) -> None:
-        """Makes D count as changed, so that what is derived from its parameters is made anew, as after every d-step."""
+        """Makes D count as changed, so that what is derived from its parameters is made anew, as
+        after every d-step.
+        """
         with torch.no_grad():
             self.discriminator.embedding.weight += 1e-6
 
@@ -201,7 +242,8 @@ class Bench:
 
 @dataclass(frozen=True)
 class Item:
-    """A row of the table: its work, and at the paper's sizes the seconds of the authors' code and those that we want.
+    """A row of the table: its work, and at the paper's sizes the seconds of the authors' code and
+    those that we want.
 
     Attributes:
         name: with the fields of `Sizes` in braces.
@@ -220,10 +262,18 @@ class Item:
 
 ITEMS = {
     "sample": Item("sample {num_sequences:,} sequences", Bench.sampling, 4.95, 1.0, 25),
-    "rollout": Item("rollout reward, {batch_size} x {seq_len}, N {num_rollouts}", Bench.rollout_reward, 13.6, 2.5, 5),
+    "rollout": Item(
+        "rollout reward, {batch_size} x {seq_len}, N {num_rollouts}",
+        Bench.rollout_reward,
+        13.6,
+        2.5,
+        5,
+    ),
     "g_step": Item("g-step, {batch_size} x {seq_len}, N {num_rollouts}", Bench.g_step, 13.9),
     "mle": Item("MLE epoch, {num_sequences:,} sequences", Bench.likelihood_epoch, 11.8, 4.0, 3),
-    "discriminator": Item("D epoch, 2 x {num_sequences:,} sequences", Bench.discriminator_epoch, 36.0, 18.0, 2),
+    "discriminator": Item(
+        "D epoch, 2 x {num_sequences:,} sequences", Bench.discriminator_epoch, 36.0, 18.0, 2
+    ),
     "round": Item("round: g-step, {d_steps} x (sample, {d_epochs} D)", None, 580.0, 290.0, 2),
 }
 
@@ -236,7 +286,9 @@ def measure_item(key: str, sizes: Sizes) -> Measurement:
     (work.warm_up or work.ours)()
     peak = peak_memory()
     work.plain()
-    ours, parts = measure_in_turns(work.ours, work.plain, min(sizes.repeats, 3) if work.warm_up else sizes.repeats)
+    ours, parts = measure_in_turns(
+        work.ours, work.plain, min(sizes.repeats, 3) if work.warm_up else sizes.repeats
+    )
     plain_seconds = [seconds * sizes.parts for seconds in parts]
     return Measurement(
         key,
@@ -256,7 +308,8 @@ def estimate_round(parts: dict[str, Measurement], sizes: Sizes) -> Measurement:
     times = {"g_step": 1, "sample": sizes.d_steps, "discriminator": sizes.d_steps * sizes.d_epochs}
     counted = [(parts[key], count) for key, count in times.items()]
     seconds, plain_seconds = (
-        sum(count * getattr(part, name) for part, count in counted) for name in ("seconds", "plain_seconds")
+        sum(count * getattr(part, name) for part, count in counted)
+        for name in ("seconds", "plain_seconds")
     )
     return Measurement(
         "round",
@@ -273,7 +326,7 @@ def estimate_round(parts: dict[str, Measurement], sizes: Sizes) -> Measurement:
 
 
 def measure_round(sizes: Sizes, estimate: Measurement) -> Measurement:
-    """The same round by `train_adversarial`, once, in this process; it takes what its parts take."""
+    """The same round by `train_adversarial`, once, in this process."""
     bench = Bench(sizes)
     schedule = Schedule(
         d_pretrain_steps=0,
@@ -286,17 +339,27 @@ def measure_round(sizes: Sizes, estimate: Measurement) -> Measurement:
     *_, row = train_adversarial(bench.agent, bench.rewards, schedule)
     seconds = row["time/g_steps"] + row["time/d_steps"]
     ratio = estimate.plain_seconds / seconds
-    return replace(estimate, seconds=seconds, spread=0.0, ratio=ratio, peak_bytes=peak_memory(), estimated=False)
+    return replace(
+        estimate,
+        seconds=seconds,
+        spread=0.0,
+        ratio=ratio,
+        peak_bytes=peak_memory(),
+        estimated=False,
+    )
 
 
 def _name(key: str, sizes: Sizes) -> str:
     return ITEMS[key].name.format(**asdict(sizes))
 
 
-def measure_all(sizes: Sizes, threads: Sequence[int], whole_round: bool, advance: Callable[[], object]) -> list[Measurement]:
+def measure_all(
+    sizes: Sizes, threads: Sequence[int], whole_round: bool, advance: Callable[[], object]
+) -> list[Measurement]:
     """Every item with every number of threads, each in its own process.
 
-    An item's thread counts follow each other at once, so that a gain is not what the machine did in the meantime.
+    An item's thread counts follow each other at once, so that a gain is not what the machine did in
+    the meantime.
     """
     found: dict[int, dict[str, Measurement]] = {count: {} for count in threads}
     for key, count in product((key for key, item in ITEMS.items() if item.work), threads):
@@ -319,11 +382,15 @@ def measure_limits(threads: Sequence[int], advance: Callable[[], object]) -> dic
     return limits
 
 
-def run(sizes: Sizes, threads: Sequence[int], whole_round: bool) -> tuple[list[Measurement], dict[int, Limits], dict[str, Any]]:
+def run(
+    sizes: Sizes, threads: Sequence[int], whole_round: bool
+) -> tuple[list[Measurement], dict[int, Limits], dict[str, Any]]:
     """All measurements and limits, and the comparison with plain torch, under a progress bar."""
     num_items = sum(item.work is not None for item in ITEMS.values()) + whole_round
     with Progress(transient=True, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("measuring", total=len(exactness.ROUTES) + len(threads) * (num_items + 2))
+        bar = progress.add_task(
+            "measuring", total=len(exactness.ROUTES) + len(threads) * (num_items + 2)
+        )
         advance = partial(progress.advance, bar)
         checks = exactness.routes(advance)
         before = measure_limits(threads, advance)
@@ -333,7 +400,9 @@ def run(sizes: Sizes, threads: Sequence[int], whole_round: bool) -> tuple[list[M
 
 
 def row_of(item: Measurement, limits: Limits, first: Measurement, quick: bool) -> dict[str, Any]:
-    """Everything that is said of an item; what holds for the paper's sizes only is left out if `quick`."""
+    """Everything that is said of an item; what holds for the paper's sizes only is left out if
+    `quick`.
+    """
     floor, bound = item.cost.floor(limits)
     of_item = ITEMS[item.key]
     row = asdict(item) | {
@@ -346,7 +415,9 @@ def row_of(item: Measurement, limits: Limits, first: Measurement, quick: bool) -
     return row | {name: None if quick else getattr(of_item, name) for name in names}
 
 
-def rows_of(items: list[Measurement], limits: dict[int, Limits], quick: bool) -> list[dict[str, Any]]:
+def rows_of(
+    items: list[Measurement], limits: dict[int, Limits], quick: bool
+) -> list[dict[str, Any]]:
     """The table's content, one dict an item and thread count."""
     first: dict[str, Measurement] = {}
     for item in items:
@@ -380,27 +451,50 @@ def _or_blank(value: float | None, form: str) -> str:
 def show(rows: list[dict[str, Any]], limits: dict[int, Limits], about: dict[str, Any]) -> Table:
     """The table, with the machine above it and what a column means below."""
     rates = "; ".join(
-        f"{count} thread{'s' * (count > 1)}: GEMM {limit.gemm / 1e9:.0f} GFLOP/s, bfloat16 {limit.gemm_bfloat16 / 1e9:.0f}, "
+        f"{count} thread{'s' * (count > 1)}: GEMM {limit.gemm / 1e9:.0f} GFLOP/s, bfloat16 "
+        f"{limit.gemm_bfloat16 / 1e9:.0f}, "
         f"memory {limit.bandwidth / 1e9:.0f} GB/s"
         for count, limit in limits.items()
     )
-    table = Table(title=f"{about['cpu']}, torch {about['versions']['torch']}, commit {about['commit']}\n{rates}")
+    table = Table(
+        title=(
+            f"{about['cpu']}, torch {about['versions']['torch']}, commit {about['commit']}\n{rates}"
+        )
+    )
     shown = {name: [form(row) for row in rows] for name, form in COLUMNS.items()}
     for name, cells in shown.items():
         if any(cells):
             table.add_column(name, justify="left" if name == "work" else "right", no_wrap=True)
     for row in zip(*(cells for cells in shown.values() if any(cells)), strict=True):
         table.add_row(*row)
-    table.caption = "plain: seconds of plain torch, from a part; ratio: to it (target); target, released: seconds on one core"
+    table.caption = (
+        "plain: seconds of plain torch, from a part; ratio: to it (target); target, released: "
+        "seconds on one core"
+    )
     return table
 
 
 def main() -> None:
     """Compares, measures, prints the table and writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to check that everything runs and is exact")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1], metavar="N", help="torch threads (default: 1)")
-    parser.add_argument("--round", action="store_true", help="measure a whole round, in place of the sum of its parts")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="small sizes, to check that everything runs and is exact",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        nargs="+",
+        default=[1],
+        metavar="N",
+        help="torch threads (default: 1)",
+    )
+    parser.add_argument(
+        "--round",
+        action="store_true",
+        help="measure a whole round, in place of the sum of its parts",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the measurements as JSON")
     arguments = parser.parse_args()
     if min(arguments.threads) < 1:
@@ -430,7 +524,10 @@ def content(
         "machine": about,
         "limits_by_threads": {str(count): asdict(limit) for count, limit in limits.items()},
         "items": rows,
-        "exactness": {route: [asdict(check) | {"passed": check.passed} for check in row] for route, row in checks.items()},
+        "exactness": {
+            route: [asdict(check) | {"passed": check.passed} for check in row]
+            for route, row in checks.items()
+        },
     }
 
 

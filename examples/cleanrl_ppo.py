@@ -1,7 +1,9 @@
-"""Adversarial training by a loop that has never heard of it: single-file PPO in the manner of CleanRL (Huang et al. 2022).
+"""Adversarial training by a loop that has never heard of it: single-file PPO in the manner of
+CleanRL (Huang et al. 2022).
 
-The loop makes the vector environment, resets and steps it. The environment trains its discriminator and fits its own copy of this
-policy for the rollouts. Run `python examples/cleanrl_ppo.py`, or with `--quick` for a look.
+The loop makes the vector environment, resets and steps it. The environment trains its discriminator
+and fits its own copy of this policy for the rollouts. Run `python examples/cleanrl_ppo.py`, or with
+`--quick` for a look.
 """
 
 import argparse
@@ -61,11 +63,16 @@ def layer_init(layer: nn.Linear, std: float = 2**0.5) -> nn.Linear:
 
 
 class Agent(nn.Module):
-    """Reads the padded prefix (B, T): an embedding per position, one hidden layer, an actor and a critic."""
+    """Reads the padded prefix (B, T): an embedding per position, one hidden layer, an actor and a
+    critic.
+    """
 
     def __init__(self, envs: gym.vector.VectorEnv) -> None:
         super().__init__()
-        vocab_size, seq_len = int(envs.single_action_space.n), envs.single_observation_space.shape[0]
+        vocab_size, seq_len = (
+            int(envs.single_action_space.n),
+            envs.single_observation_space.shape[0],
+        )
         self.embedding = nn.Embedding(vocab_size + 1, 32)  # V is "not written yet"
         self.body = nn.Sequential(nn.Flatten(), layer_init(nn.Linear(32 * seq_len, 128)), nn.Tanh())
         self.actor = layer_init(nn.Linear(128, vocab_size), std=0.01)
@@ -73,7 +80,9 @@ class Agent(nn.Module):
 
     def forward(self, obs: Tensor) -> tuple[Categorical, Tensor]:
         hidden = self.body(self.embedding(obs))
-        return Categorical(logits=self.actor(hidden), validate_args=False), self.critic(hidden).squeeze(-1)
+        return Categorical(logits=self.actor(hidden), validate_args=False), self.critic(
+            hidden
+        ).squeeze(-1)
 
 
 @dataclass
@@ -99,7 +108,9 @@ class Batch:
 
 
 @torch.no_grad()
-def collect(envs: gym.vector.VectorEnv, agent: Agent, obs: np.ndarray, num_steps: int) -> tuple[Batch, np.ndarray]:
+def collect(
+    envs: gym.vector.VectorEnv, agent: Agent, obs: np.ndarray, num_steps: int
+) -> tuple[Batch, np.ndarray]:
     steps = []
     for _ in range(num_steps):
         seen = torch.from_numpy(obs).long()
@@ -107,13 +118,26 @@ def collect(envs: gym.vector.VectorEnv, agent: Agent, obs: np.ndarray, num_steps
         action = distribution.sample()
         obs, reward, terminated, truncated, _ = envs.step(action.numpy())
         done = torch.from_numpy(terminated | truncated).float()
-        steps.append((seen, action, distribution.log_prob(action), torch.from_numpy(reward).float(), done, value))
+        steps.append(
+            (
+                seen,
+                action,
+                distribution.log_prob(action),
+                torch.from_numpy(reward).float(),
+                done,
+                value,
+            )
+        )
     return Batch(*(torch.stack(column) for column in zip(*steps, strict=True))), obs
 
 
-def ppo_loss(agent: Agent, batch: Batch, rows: Tensor, advantages: Tensor, returns: Tensor, args: Args) -> Tensor:
+def ppo_loss(
+    agent: Agent, batch: Batch, rows: Tensor, advantages: Tensor, returns: Tensor, args: Args
+) -> Tensor:
     distribution, value = agent(batch.obs.flatten(0, 1)[rows])
-    ratio = (distribution.log_prob(batch.actions.flatten()[rows]) - batch.log_probs.flatten()[rows]).exp()
+    ratio = (
+        distribution.log_prob(batch.actions.flatten()[rows]) - batch.log_probs.flatten()[rows]
+    ).exp()
     advantage = advantages[rows]
     advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
     clipped = ratio.clamp(1 - args.clip_coef, 1 + args.clip_coef)
@@ -124,7 +148,7 @@ def ppo_loss(agent: Agent, batch: Batch, rows: Tensor, advantages: Tensor, retur
 
 @torch.no_grad()
 def measure(envs: gym.vector.VectorEnv, agent: Agent, num: int = 5_000) -> dict[str, float]:
-    """The task's verdict on sequences of the agent, for us to see; nothing of it reaches the loop."""
+    """The task's verdict on the agent's sequences, for us to see; the loop knows nothing of it."""
     task = envs.unwrapped.task
     tokens = torch.full((num, task.spec.seq_len), task.spec.pad_token)
     for t in range(task.spec.seq_len):
@@ -161,7 +185,9 @@ def train(args: Args) -> tuple[dict[str, float], dict[str, float]]:
                 nn.utils.clip_grad_norm_(agent.parameters(), args.max_grad_norm)
                 optimizer.step()
         if (update + 1) % max(1, num_updates // 10) == 0:
-            print(f"{(update + 1) * batch_size:>8} tokens  reward {float(batch.rewards.mean()):.3f}")
+            print(
+                f"{(update + 1) * batch_size:>8} tokens  reward {float(batch.rewards.mean()):.3f}"
+            )
     return before, measure(envs, agent)
 
 
@@ -173,7 +199,9 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)  # the networks are small: threads cost more than they bring
     started = time.perf_counter()
-    before, after = train(Args(seed=given.seed, total_timesteps=40_000 if given.quick else given.total_timesteps))
+    before, after = train(
+        Args(seed=given.seed, total_timesteps=40_000 if given.quick else given.total_timesteps)
+    )
     for name in before:
         print(f"{name}: {before[name]:.3f} at the start, {after[name]:.3f} at the end")
     print(f"{time.perf_counter() - started:.0f} s, of which {time.process_time():.0f} s on a CPU")

@@ -1,7 +1,8 @@
 """A small causal transformer in place of the LSTM, trained by our REINFORCE and Algorithm 1.
 
-A `LanguageModel` needs `hidden_states` and an `output` layer; sampling, rollouts, likelihoods and losses follow from these. Run
-`python examples/custom_transformer.py [--quick]`, or `seqgan train --agent examples.custom_transformer:TransformerAgent`.
+A `LanguageModel` needs `hidden_states` and an `output` layer; sampling, rollouts, likelihoods and
+losses follow from these. Run `python examples/custom_transformer.py [--quick]`, or `seqgan train
+--agent examples.custom_transformer:TransformerAgent`.
 """
 
 import argparse
@@ -10,31 +11,54 @@ import torch
 from torch import Tensor, nn
 
 from agents.reinforce import Reinforce
-from seqgan_env import LanguageModel, RewardSettings, Schedule, TokenVectorEnv, build_rewards, make_task, train_adversarial
+from seqgan_env import (
+    LanguageModel,
+    RewardSettings,
+    Schedule,
+    TokenVectorEnv,
+    build_rewards,
+    make_task,
+    train_adversarial,
+)
 from seqgan_env.training.adversarial import pretrain_policy
 from seqgan_env.types import TokenSpec
 
 
 class CausalTransformer(LanguageModel):
-    """Embeddings of token and position, two layers of self-attention in which a position sees itself and those before it."""
+    """Embeddings of token and position, two layers of self-attention in which a position sees
+    itself and those before it.
+    """
 
-    def __init__(self, spec: TokenSpec, dim: int = 32, num_heads: int = 4, num_layers: int = 2) -> None:
+    def __init__(
+        self, spec: TokenSpec, dim: int = 32, num_heads: int = 4, num_layers: int = 2
+    ) -> None:
         super().__init__(spec)
         self.embedding = nn.Embedding(spec.vocab_size, dim)
         self.position = nn.Parameter(torch.zeros(spec.seq_len, dim))
-        layer = nn.TransformerEncoderLayer(dim, num_heads, 4 * dim, dropout=0.0, batch_first=True, norm_first=True)
-        self.layers = nn.TransformerEncoder(layer, num_layers, norm=nn.LayerNorm(dim), enable_nested_tensor=False)
+        layer = nn.TransformerEncoderLayer(
+            dim, num_heads, 4 * dim, dropout=0.0, batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(
+            layer, num_layers, norm=nn.LayerNorm(dim), enable_nested_tensor=False
+        )
         self.output = nn.Linear(dim, spec.vocab_size)
 
     def hidden_states(self, inputs: Tensor) -> Tensor:
         num_positions = inputs.shape[1]
-        unseen = torch.ones(num_positions, num_positions, dtype=torch.bool, device=inputs.device).triu(1)
-        hidden: Tensor = self.layers(self.embedding(inputs) + self.position[:num_positions], mask=unseen, is_causal=True)
+        unseen = torch.ones(
+            num_positions, num_positions, dtype=torch.bool, device=inputs.device
+        ).triu(1)
+        hidden: Tensor = self.layers(
+            self.embedding(inputs) + self.position[:num_positions], mask=unseen, is_causal=True
+        )
         return hidden
 
 
 class TransformerAgent(Reinforce):
-    """REINFORCE on a new transformer. `seqgan train` makes it as `TransformerAgent(env, seed=seed, **options)`."""
+    """REINFORCE on a new transformer.
+
+    `seqgan train` makes it as `TransformerAgent(env, seed=seed, **options)`.
+    """
 
     def __init__(
         self,
@@ -48,7 +72,9 @@ class TransformerAgent(Reinforce):
         with torch.random.fork_rng():  # PyTorch draws initial weights from its global generator
             torch.manual_seed(seed)
             policy = CausalTransformer(env.task.spec).to(env.rewards.device)
-        super().__init__(env, policy, seed, learning_rate, baseline, mle_learning_rate=mle_learning_rate)
+        super().__init__(
+            env, policy, seed, learning_rate, baseline, mle_learning_rate=mle_learning_rate
+        )
 
 
 def main() -> None:
@@ -59,11 +85,17 @@ def main() -> None:
     rewards = build_rewards(task, RewardSettings(score_as="logit", num_rollouts=4))
     agent = TransformerAgent(TokenVectorEnv(64 if quick else 256, rewards))
     for row in pretrain_policy(agent, task, num_epochs=3 if quick else 20, keep_best=True):
-        print(f"MLE epoch {row['epoch']:.0f}: {row['nll_validation']:.3f} nats per token on validation data")
+        print(
+            f"MLE epoch {row['epoch']:.0f}: {row['nll_validation']:.3f} nats per token on "
+            "validation data"
+        )
     schedule = Schedule(rounds=5, d_pretrain_epochs=2, num_negatives=500) if quick else Schedule()
     for row in train_adversarial(agent, rewards, schedule):
         if "task/nll_oracle" in row:
-            print(f"round {row['round']:.0f}: nll_oracle {row['task/nll_oracle']:.3f}, nll_gen {row['task/nll_gen']:.3f}")
+            print(
+                f"round {row['round']:.0f}: nll_oracle {row['task/nll_oracle']:.3f}, nll_gen "
+                f"{row['task/nll_gen']:.3f}"
+            )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""A policy of no neural network at all: n-gram counts, and a table of logits that the policy gradient adds to.
+"""A policy of no neural network at all: n-gram counts, and a table of logits that the policy
+gradient adds to.
 
-p(y_t | context) = softmax(log(count + smoothing) + table)[y_t], where the context is the last two tokens. A complete
-`GeneratorAgent`. Run `python examples/ngram_policy.py [--quick]`, or `seqgan train --agent examples.ngram_policy:NgramAgent`.
+p(y_t | context) = softmax(log(count + smoothing) + table)[y_t], where the context is the last two
+tokens. A complete `GeneratorAgent`. Run `python examples/ngram_policy.py [--quick]`, or `seqgan
+train --agent examples.ngram_policy:NgramAgent`.
 """
 
 import argparse
@@ -11,14 +13,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from agents.reinforce import returns_to_go
-from seqgan_env import RewardSettings, Schedule, TokenVectorEnv, build_rewards, make_task, train_adversarial
+from seqgan_env import (
+    RewardSettings,
+    Schedule,
+    TokenVectorEnv,
+    build_rewards,
+    make_task,
+    train_adversarial,
+)
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.streams import RowStreams, uniforms
 from seqgan_env.types import TokenSpec
 
 
 class NgramPolicy:
-    """A `RolloutPolicy` over trigrams; `log_prob` is an extra that lets the task measure its likelihoods."""
+    """A `RolloutPolicy` over trigrams; `log_prob` is an extra that lets the task measure its
+    likelihoods.
+    """
 
     def __init__(self, spec: TokenSpec, smoothing: float = 0.1) -> None:
         self.spec = spec
@@ -27,7 +38,9 @@ class NgramPolicy:
         self.table = torch.zeros(num_contexts, spec.vocab_size)
 
     def logits(self, contexts: Tensor, positions: Tensor) -> Tensor:
-        """Logits (R, V) for contexts (R,) at positions (R,); minus infinity where the end token is masked."""
+        """Logits (R, V) for contexts (R,) at positions (R,); minus infinity where the end token is
+        masked.
+        """
         logits = self.counts[contexts].log() + self.table[contexts]
         if self.spec.min_length:
             logits[positions < self.spec.min_length, self.spec.eos_token] = -torch.inf
@@ -47,18 +60,29 @@ class NgramPolicy:
             probs = self.logits(self.contexts(tokens)[rows, t], torch.full_like(rows, t)).softmax(1)
             cumulative = probs.cumsum(1)
             target = draws[rows, t : t + 1] * cumulative[:, -1:]
-            tokens[rows, t] = torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp(max=self.spec.vocab_size - 1)
+            tokens[rows, t] = (
+                torch.searchsorted(cumulative, target, right=True)
+                .squeeze(1)
+                .clamp(max=self.spec.vocab_size - 1)
+            )
             if self.spec.eos_token is not None:
                 ended |= tokens[:, t] == self.spec.eos_token
         return tokens
 
     def log_prob(self, tokens: Tensor) -> Tensor:
         contexts, positions, chosen, written = self.flat(tokens)
-        log_probs = self.logits(contexts, positions).log_softmax(1).gather(1, chosen.unsqueeze(1)).squeeze(1)
+        log_probs = (
+            self.logits(contexts, positions)
+            .log_softmax(1)
+            .gather(1, chosen.unsqueeze(1))
+            .squeeze(1)
+        )
         return torch.zeros(tokens.shape).masked_scatter_(written, log_probs).sum(1)
 
     def flat(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Context, position and token (R,) of every written token of `tokens` (B, T), and where they are (B, T)."""
+        """Context, position and token (R,) of every written token of `tokens` (B, T), and where
+        they are (B, T).
+        """
         written = tokens != self.spec.pad_token
         positions = torch.arange(tokens.shape[1]).expand_as(tokens)
         return self.contexts(tokens)[written], positions[written], tokens[written], written
@@ -74,14 +98,21 @@ class NgramAgent:
         self.env.reset(seed=seed)
 
     def pretrain(self, sequences: Tensor, num_epochs: int) -> dict[str, float]:
-        """Counts the trigrams. A second epoch would only count them twice, so that a later call changes nothing."""
+        """Counts the trigrams.
+
+        A second epoch would only count them twice, so that a later call changes nothing.
+        """
         contexts, _, tokens, _ = self.policy.flat(sequences)
         if not self.policy.counts.max() > 1:
-            self.policy.counts.index_put_((contexts, tokens), torch.ones(len(tokens)), accumulate=True)
+            self.policy.counts.index_put_(
+                (contexts, tokens), torch.ones(len(tokens)), accumulate=True
+            )
         return {"mle_loss": float(-self.policy.log_prob(sequences).sum() / len(tokens))}
 
     def update(self) -> dict[str, float]:
-        """One step of REINFORCE: the gradient of log p(y | context) with respect to the table is onehot(y) - p."""
+        """One step of REINFORCE: the gradient of log p(y | context) with respect to the table is
+        onehot(y) - p.
+        """
         streams = RowStreams.draw(self.rng, self.env.num_envs)
         tokens = sample_sequences(self.policy, self.env.task.spec, self.env.num_envs, streams)
         rewards = self.env.play(tokens)
@@ -89,8 +120,12 @@ class NgramAgent:
         returns = returns_to_go(rewards, self.env.discount)
         baseline = (returns * written).sum(0) / written.sum(0).clamp(min=1)
         advantages = (returns - baseline)[written]
-        direction = F.one_hot(chosen, self.env.task.spec.vocab_size) - self.policy.logits(contexts, positions).softmax(1)
-        self.policy.table.index_add_(0, contexts, self.learning_rate / len(tokens) * advantages.unsqueeze(1) * direction)
+        direction = F.one_hot(chosen, self.env.task.spec.vocab_size) - self.policy.logits(
+            contexts, positions
+        ).softmax(1)
+        self.policy.table.index_add_(
+            0, contexts, self.learning_rate / len(tokens) * advantages.unsqueeze(1) * direction
+        )
         return {"reward": float(rewards[written].mean())}
 
 
@@ -105,7 +140,10 @@ def main() -> None:
     schedule = Schedule(rounds=5, d_pretrain_epochs=2, num_negatives=500) if quick else Schedule()
     for row in train_adversarial(agent, rewards, schedule):
         if "task/nll_oracle" in row:
-            print(f"round {row['round']:.0f}: nll_oracle {row['task/nll_oracle']:.3f}, nll_gen {row['task/nll_gen']:.3f}")
+            print(
+                f"round {row['round']:.0f}: nll_oracle {row['task/nll_oracle']:.3f}, nll_gen "
+                f"{row['task/nll_gen']:.3f}"
+            )
 
 
 if __name__ == "__main__":

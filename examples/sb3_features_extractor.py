@@ -1,7 +1,8 @@
-"""A features extractor of one's own under Stable-Baselines3's PPO, with nothing but stock SB3 around the registered environment.
+"""A features extractor of one's own under Stable-Baselines3's PPO, with nothing but stock SB3
+around the registered environment.
 
-SB3 makes its environments one by one, so these share one reward model, that is one discriminator. Needs
-`pip install 'seqgan-env[sb3]'`. Run `python examples/sb3_features_extractor.py [--quick]`.
+SB3 makes its environments one by one, so these share one reward model, that is one discriminator.
+Needs `pip install 'seqgan-env[sb3]'`. Run `python examples/sb3_features_extractor.py [--quick]`.
 """
 
 import argparse
@@ -22,9 +23,13 @@ from seqgan_env.types import TokenSpec
 class PrefixEncoder(BaseFeaturesExtractor):
     """The last state of a GRU over the written tokens."""
 
-    def __init__(self, observation_space: gym.spaces.Box, embedding_dim: int = 32, features_dim: int = 64) -> None:
+    def __init__(
+        self, observation_space: gym.spaces.Box, embedding_dim: int = 32, features_dim: int = 64
+    ) -> None:
         super().__init__(observation_space, features_dim)
-        self.pad_token = int(observation_space.high.max())  # V, "not written yet"; here also what the GRU reads first
+        self.pad_token = int(
+            observation_space.high.max()
+        )  # V, "not written yet"; here also what the GRU reads first
         self.embedding = nn.Embedding(self.pad_token + 1, embedding_dim)
         self.gru = nn.GRU(embedding_dim, features_dim, batch_first=True)
 
@@ -46,7 +51,11 @@ class SB3Policy:
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
         tokens = tokens.clone()
         for t in range(self.spec.seq_len):
-            rows = (~self.spec.is_complete(tokens, self.spec.lengths(tokens)) & (lengths <= t)).nonzero().squeeze(1)
+            rows = (
+                (~self.spec.is_complete(tokens, self.spec.lengths(tokens)) & (lengths <= t))
+                .nonzero()
+                .squeeze(1)
+            )
             probs = self.model.policy.get_distribution(tokens[rows].float()).distribution.probs
             tokens[rows, t] = torch.multinomial(probs, 1, generator=rng).squeeze(1)
         return tokens
@@ -62,9 +71,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="10,000 tokens")
     total_timesteps = 10_000 if parser.parse_args().quick else 100_000
     env_id = "SeqGAN/Oracle-v0"
-    rewards = gym.make(env_id, reward="terminal", warm_up=200, d_interval=500).unwrapped.rewards  # no rollouts: one by one, slow
+    rewards = gym.make(
+        env_id, reward="terminal", warm_up=200, d_interval=500
+    ).unwrapped.rewards  # no rollouts: one by one, slow
     envs = make_vec_env(env_id, n_envs=16, seed=0, env_kwargs={"rewards": rewards})
-    extractor: dict[str, Any] = {"features_extractor_class": PrefixEncoder, "features_extractor_kwargs": {"embedding_dim": 32}}
+    extractor: dict[str, Any] = {
+        "features_extractor_class": PrefixEncoder,
+        "features_extractor_kwargs": {"embedding_dim": 32},
+    }
     model = PPO(
         "MlpPolicy",
         envs,

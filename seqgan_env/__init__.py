@@ -1,8 +1,16 @@
-"""Sequence generation with a learned, moving reward, as Gymnasium environments. Importing registers the ids SeqGAN/..."""
+"""Sequence generation with a learned, moving reward, as Gymnasium environments.
+
+Importing registers the ids SeqGAN/...
+"""
 
 __version__ = "0.1.0"
 
-from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR, Discriminator, DiscriminatorConfig, DiscriminatorTrainer
+from seqgan_env.discriminators.discriminator import (
+    PAPER_DISCRIMINATOR,
+    Discriminator,
+    DiscriminatorConfig,
+    DiscriminatorTrainer,
+)
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.online import OnlineRewardModel, OnlineSettings
 from seqgan_env.envs.registration import build_rewards, register_envs
@@ -11,7 +19,14 @@ from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageMode
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.tasks import make_task
 from seqgan_env.training.adversarial import Schedule, pretrain_policy, train_adversarial
-from seqgan_env.types import GeneratorAgent, PrefixValue, RolloutPolicy, SequenceScorer, Task, TokenSpec
+from seqgan_env.types import (
+    GeneratorAgent,
+    PrefixValue,
+    RolloutPolicy,
+    SequenceScorer,
+    Task,
+    TokenSpec,
+)
 
 __all__ = [
     "PAPER_DISCRIMINATOR",

@@ -1,7 +1,9 @@
-"""Randomness as an argument: one counter-based stream per row, so that a row's draws do not depend on its batch.
+"""Randomness as an argument: one counter-based stream per row, so that a row's draws do not depend
+on its batch.
 
-A key is a 64-bit integer; folding data into a key gives another key, and hashing a key with a counter gives a draw. The hash is
-the finaliser of SplitMix64 (Steele, Lea and Flood 2014). The NumPy and the torch route give the same keys.
+A key is a 64-bit integer; folding data into a key gives another key, and hashing a key with a
+counter gives a draw. The hash is the finaliser of SplitMix64 (Steele, Lea and Flood 2014). The
+NumPy and the torch route give the same keys.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ _DRAW = 0x5851F42D4C957F2D  # separates the counters of draws from folded data
 class RowStreams(torch.Generator):
     """A `torch.Generator` that also holds one independent stream per row of a batch.
 
-    A policy that draws through `uniforms` gives row i the same completion whatever rows stand beside it; one that uses it as an
-    ordinary generator still gets reproducible, but batch-dependent, numbers.
+    A policy that draws through `uniforms` gives row i the same completion whatever rows stand
+    beside it; one that uses it as an ordinary generator still gets reproducible, but
+    batch-dependent, numbers.
     """
 
     keys: Tensor  # (B,) int64
@@ -37,7 +40,9 @@ class RowStreams(torch.Generator):
 
     @classmethod
     def draw(cls, rng: torch.Generator, num_rows: int) -> RowStreams:
-        """Streams for `num_rows` rows: `rng` itself if it has them, new ones drawn from it otherwise."""
+        """Streams for `num_rows` rows: `rng` itself if it has them, new ones drawn from it
+        otherwise.
+        """
         if isinstance(rng, RowStreams):
             if len(rng) != num_rows:
                 raise ValueError(f"rng has streams for {len(rng)} rows; this batch has {num_rows}")
@@ -50,8 +55,13 @@ class RowStreams(torch.Generator):
         return RowStreams(_fold(self.keys, data))
 
     def repeat(self, times: int) -> RowStreams:
-        """`times` independent streams for every row: row i becomes rows i * times .. i * times + times - 1."""
-        copy = -1 - torch.arange(times, device=self.keys.device).repeat(len(self))  # fold_in is called with positive numbers
+        """`times` independent streams for every row: row i becomes rows i * times ..
+
+        i * times + times - 1.
+        """
+        copy = -1 - torch.arange(times, device=self.keys.device).repeat(
+            len(self)
+        )  # fold_in is called with positive numbers
         return RowStreams(_fold(self.keys.repeat_interleave(times), copy))
 
     def select(self, rows: Tensor) -> RowStreams:
@@ -65,24 +75,37 @@ class RowStreams(torch.Generator):
 
 def draws_of(keys: Tensor, num: int) -> Tensor:
     """Uniform float32 draws in [0, 1) of keys (B,) int64, (B, num): the upper 24 bits of a hash."""
-    return _shift_right(_mix(keys.unsqueeze(1) ^ draw_counters(num, keys.device)), 40).to(torch.float32) * 2.0**-24
+    return (
+        _shift_right(_mix(keys.unsqueeze(1) ^ draw_counters(num, keys.device)), 40).to(
+            torch.float32
+        )
+        * 2.0**-24
+    )
 
 
 def draw_counters(num: int, device: torch.device) -> Tensor:
-    """What a key is joined with, by exclusive or, before it is hashed to each of its draws: (num,) int64."""
+    """What a key is joined with, by exclusive or, before it is hashed to each of its draws: (num,)
+    int64.
+    """
     return _mix(torch.arange(1, num + 1, device=device) * _signed(_DRAW))
 
 
 def uniforms(rng: torch.Generator, num_rows: int, num_columns: int) -> Tensor:
-    """Uniform draws in [0, 1), (num_rows, num_columns), from any generator; row by row if it has row streams."""
+    """Uniform draws in [0, 1), (num_rows, num_columns), from any generator; row by row if it has
+    row streams.
+    """
     if isinstance(rng, RowStreams):
         return RowStreams.draw(rng, num_rows).uniform(num_columns)
     return torch.rand(num_rows, num_columns, generator=rng, device=rng.device, dtype=torch.float32)
 
 
 def fold_keys(keys: np.ndarray, data: np.ndarray) -> np.ndarray:
-    """The NumPy route of `RowStreams.fold_in`: keys (B,) uint64 and data (B,) int64 to new keys (B,) uint64."""
-    return _mix_numpy(keys ^ _mix_numpy(data.astype(np.uint64) * np.uint64(_GOLDEN) + np.uint64(_GOLDEN)))
+    """The NumPy route of `RowStreams.fold_in`: keys (B,) uint64 and data (B,) int64 to new keys
+    (B,) uint64.
+    """
+    return _mix_numpy(
+        keys ^ _mix_numpy(data.astype(np.uint64) * np.uint64(_GOLDEN) + np.uint64(_GOLDEN))
+    )
 
 
 def seed_key(seed: int) -> int:

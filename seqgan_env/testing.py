@@ -1,4 +1,5 @@
-"""Checkers for what others bring: an agent, and (Gymnasium has one for single environments only) a vector environment.
+"""Checkers for what others bring: an agent, and (Gymnasium has one for single environments only) a
+vector environment.
 
 Each raises an AssertionError whose one sentence says what was found and what is expected.
 """
@@ -32,27 +33,36 @@ def check_agent(agent: object, spec: TokenSpec | None = None) -> None:
     The agent is trained a little: check a fresh one.
 
     Args:
-        agent: an agent, or a class, of which one is made in a small environment as `seqgan train` would: `Class(env, seed=0)`.
+        agent: an agent, or a class, of which one is made in a small environment as `seqgan train`
+            would: `Class(env, seed=0)`.
         spec: of its sequences; by default that of `agent.env` or of `agent.policy`.
 
     Raises:
-        AssertionError: a method is missing or misbehaves; the sentence says which, how, and what is expected.
+        AssertionError: a method is missing or misbehaves; the sentence says which, how, and what is
+            expected.
     """
     if inspect.isclass(agent):
         _check_methods(agent, f"the class {agent.__name__}")
         agent = _call(agent.__name__, agent, _small_env(), seed=0)
     _check_methods(agent, type(agent).__name__)
     policy = getattr(agent, "policy", None)
-    assert policy is not None, f"{type(agent).__name__} has no policy; an agent needs policy, {', '.join(_METHODS)}"
+    assert policy is not None, (
+        f"{type(agent).__name__} has no policy; an agent needs policy, {', '.join(_METHODS)}"
+    )
     spec = spec or _spec_of(agent)
     check_policy(policy, spec)
     sequences = _random_sequences(spec, 64, torch.Generator().manual_seed(0)).to(_device(policy))
     given = sequences.clone()
     _check_metrics("pretrain", _call("pretrain", agent.pretrain, sequences, 1))  # type: ignore[attr-defined]
-    assert torch.equal(sequences, given), "pretrain changed the caller's sequences; it must leave them as they are"
+    assert torch.equal(sequences, given), (
+        "pretrain changed the caller's sequences; it must leave them as they are"
+    )
     _check_metrics("update", _call("update", agent.update))  # type: ignore[attr-defined]
     same = agent.policy is policy  # type: ignore[attr-defined]
-    assert same, "agent.policy is another object after training; it is bound by handle once and must be trained in place"
+    assert same, (
+        "agent.policy is another object after training; it is bound by handle once and must be "
+        "trained in place"
+    )
     check_policy(policy, spec)
 
 
@@ -69,23 +79,37 @@ def check_policy(policy: object, spec: TokenSpec) -> None:
     name = type(policy).__name__
     complete = getattr(policy, "complete", None)
     assert callable(complete), f"the policy, a {name}, has no complete(tokens, lengths, rng)"
-    tokens, lengths = (part.to(_device(policy)) for part in _prefixes(spec, torch.Generator().manual_seed(1)))
+    tokens, lengths = (
+        part.to(_device(policy)) for part in _prefixes(spec, torch.Generator().manual_seed(1))
+    )
     for rows in (slice(None), slice(0, 1)):
         _check_completions(complete, tokens[rows], lengths[rows], spec)
     _check_randomness(complete, spec, _device(policy))
     log_prob = getattr(policy, "log_prob", None)
     if log_prob is not None:
-        _check_log_prob(log_prob, _random_sequences(spec, 8, torch.Generator().manual_seed(2)).to(_device(policy)))
+        _check_log_prob(
+            log_prob,
+            _random_sequences(spec, 8, torch.Generator().manual_seed(2)).to(_device(policy)),
+        )
 
 
 def _check_methods(agent: object, name: str) -> None:
     missing = [f"{method}()" for method in _METHODS if not callable(getattr(agent, method, None))]
-    assert not missing, f"{name} has no {' and no '.join(missing)}; an agent needs policy, {', '.join(_METHODS)}"
+    assert not missing, (
+        f"{name} has no {' and no '.join(missing)}; an agent needs policy, {', '.join(_METHODS)}"
+    )
 
 
 def _small_env() -> VectorEnv:
     return gym.make_vec(
-        "SeqGAN/Oracle-v0", num_envs=8, online=False, vocab_size=6, seq_len=5, num_real=100, num_held_out=100, num_rollouts=2
+        "SeqGAN/Oracle-v0",
+        num_envs=8,
+        online=False,
+        vocab_size=6,
+        seq_len=5,
+        num_real=100,
+        num_held_out=100,
+        num_rollouts=2,
     )
 
 
@@ -96,7 +120,10 @@ def _spec_of(agent: object) -> TokenSpec:
         spec = getattr(owner, "spec", None)
         if isinstance(spec, TokenSpec):
             return spec
-    raise AssertionError(f"{type(agent).__name__} has neither env nor policy.spec to tell its sequences; give check_agent a spec")
+    raise AssertionError(
+        f"{type(agent).__name__} has neither env nor policy.spec to tell its sequences; give "
+        "check_agent a spec"
+    )
 
 
 def _device(policy: object) -> torch.device:
@@ -127,23 +154,38 @@ def _prefixes(spec: TokenSpec, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     lengths = (torch.rand(48, generator=rng) * spec.lengths(tokens)).long()
     lengths[:16] = 0
     lengths[32:] = spec.lengths(tokens)[32:]
-    return tokens.masked_fill(torch.arange(spec.seq_len) >= lengths.unsqueeze(1), spec.pad_token), lengths
+    return tokens.masked_fill(
+        torch.arange(spec.seq_len) >= lengths.unsqueeze(1), spec.pad_token
+    ), lengths
 
 
-def _check_completions(complete: Callable[..., Any], tokens: Tensor, lengths: Tensor, spec: TokenSpec) -> None:
+def _check_completions(
+    complete: Callable[..., Any], tokens: Tensor, lengths: Tensor, spec: TokenSpec
+) -> None:
     what = "policy.complete"
     given = tokens.clone(), lengths.clone()
-    result = _call(what, complete, tokens, lengths, torch.Generator(device=tokens.device).manual_seed(0))
+    result = _call(
+        what, complete, tokens, lengths, torch.Generator(device=tokens.device).manual_seed(0)
+    )
     unchanged = torch.equal(tokens, given[0]) and torch.equal(lengths, given[1])
     assert unchanged, f"{what} changed the caller's arrays; it must work on a copy (tokens.clone())"
-    assert isinstance(result, Tensor), f"{what} returned a {type(result).__name__}; expected a torch.Tensor"
+    assert isinstance(result, Tensor), (
+        f"{what} returned a {type(result).__name__}; expected a torch.Tensor"
+    )
     shape, expected = tuple(result.shape), tuple(tokens.shape)
-    assert shape == expected, f"{what} returned shape {shape} for {len(tokens)} prefixes; expected {expected}"
-    assert result.dtype == torch.int64, f"{what} returned dtype {result.dtype}; expected torch.int64"
-    assert result.device == tokens.device, f"{what} returned a tensor on {result.device}; expected {tokens.device}"
+    assert shape == expected, (
+        f"{what} returned shape {shape} for {len(tokens)} prefixes; expected {expected}"
+    )
+    assert result.dtype == torch.int64, (
+        f"{what} returned dtype {result.dtype}; expected torch.int64"
+    )
+    assert result.device == tokens.device, (
+        f"{what} returned a tensor on {result.device}; expected {tokens.device}"
+    )
     outside = (result < 0) | (result > spec.pad_token)
     assert not outside.any(), (
-        f"{what} wrote token {int(result[outside][0])}, out of range; allowed are 0..{spec.vocab_size - 1},"
+        f"{what} wrote token {int(result[outside][0])}, out of range; allowed are "
+        f"0..{spec.vocab_size - 1},"
         f" and {spec.pad_token} behind the end of a sequence"
     )
     _check_prefixes_kept(result, tokens, lengths, spec)
@@ -153,7 +195,10 @@ def _check_completions(complete: Callable[..., Any], tokens: Tensor, lengths: Te
 def _check_prefixes_kept(result: Tensor, tokens: Tensor, lengths: Tensor, spec: TokenSpec) -> None:
     finished = spec.is_complete(tokens, lengths)
     same = (result == tokens)[finished].all()
-    assert same, "policy.complete changed a finished prefix; it must come back as it was given, padding included"
+    assert same, (
+        "policy.complete changed a finished prefix; it must come back as it was given, padding "
+        "included"
+    )
     written = torch.arange(spec.seq_len, device=tokens.device) < lengths.unsqueeze(1)
     kept = ((result == tokens) | ~written).all(1)
     row = int((~kept).int().argmax())
@@ -168,8 +213,13 @@ def _check_finished(result: Tensor, spec: TokenSpec) -> None:
         spec.check_sequences(result, "what policy.complete returned")
     except ValueError as problem:
         raise AssertionError(str(problem)) from problem
-    early = spec.eos_token is not None and bool((result[:, : spec.min_length] == spec.eos_token).any())
-    assert not early, f"policy.complete ended a sequence before {spec.min_length} tokens (min_length), where the end is masked"
+    early = spec.eos_token is not None and bool(
+        (result[:, : spec.min_length] == spec.eos_token).any()
+    )
+    assert not early, (
+        f"policy.complete ended a sequence before {spec.min_length} tokens (min_length), where "
+        "the end is masked"
+    )
 
 
 def _check_randomness(complete: Callable[..., Any], spec: TokenSpec, device: torch.device) -> None:
@@ -187,19 +237,33 @@ def _check_randomness(complete: Callable[..., Any], spec: TokenSpec, device: tor
 
     for streams in (plain, rows):
         again = torch.equal(sample(streams(0)), sample(streams(0)))
-        assert again, "policy.complete ignores rng: the same seed gave other completions; draw from rng and from nothing else"
+        assert again, (
+            "policy.complete ignores rng: the same seed gave other completions; draw from rng and "
+            "from nothing else"
+        )
         other = torch.equal(sample(streams(0)), sample(streams(1)))
-        assert not other, "policy.complete ignores rng: different seeds gave the same completions; draw tokens from rng"
+        assert not other, (
+            "policy.complete ignores rng: different seeds gave the same completions; draw tokens "
+            "from rng"
+        )
 
 
 def _check_log_prob(log_prob: Callable[..., Any], tokens: Tensor) -> None:
     given = tokens.clone()
     result = _call("policy.log_prob", log_prob, tokens)
-    assert torch.equal(tokens, given), "policy.log_prob changed the caller's arrays; it must leave them as they are"
-    assert isinstance(result, Tensor), f"policy.log_prob returned a {type(result).__name__}; expected a torch.Tensor"
+    assert torch.equal(tokens, given), (
+        "policy.log_prob changed the caller's arrays; it must leave them as they are"
+    )
+    assert isinstance(result, Tensor), (
+        f"policy.log_prob returned a {type(result).__name__}; expected a torch.Tensor"
+    )
     shape, expected = tuple(result.shape), (len(tokens),)
-    assert shape == expected, f"policy.log_prob returned shape {shape} for {len(tokens)} sequences; expected {expected}"
-    assert result.is_floating_point(), f"policy.log_prob returned dtype {result.dtype}; expected floating point, in nats"
+    assert shape == expected, (
+        f"policy.log_prob returned shape {shape} for {len(tokens)} sequences; expected {expected}"
+    )
+    assert result.is_floating_point(), (
+        f"policy.log_prob returned dtype {result.dtype}; expected floating point, in nats"
+    )
     proper = bool((result <= 1e-4).all())  # not true of a number that is none
     assert proper, f"policy.log_prob returned {result.max():.4g}; a log-probability is at most 0"
 
@@ -208,28 +272,36 @@ def _check_metrics(what: str, metrics: object) -> None:
     expected = "expected dict[str, float]"
     assert isinstance(metrics, dict), f"{what} returned a {type(metrics).__name__}; {expected}"
     for key, value in metrics.items():
-        assert isinstance(key, str), f"{what} returned the key {key!r}, a {type(key).__name__}; {expected}"
+        assert isinstance(key, str), (
+            f"{what} returned the key {key!r}, a {type(key).__name__}; {expected}"
+        )
         number = isinstance(value, (float, int)) and not isinstance(value, bool)
         assert number, f"{what} returned {key!r} as a {type(value).__name__}; {expected}"
 
 
 def check_vector_env(
-    env: VectorEnv, num_steps: int = 500, skip_render_check: bool = False, skip_close_check: bool = False
+    env: VectorEnv,
+    num_steps: int = 500,
+    skip_render_check: bool = False,
+    skip_close_check: bool = False,
 ) -> None:
-    """Verifies that a vector environment, of whatever origin, keeps Gymnasium's vector contract. It is closed afterwards.
+    """Verifies that a vector environment, of whatever origin, keeps Gymnasium's vector contract. It
+    is closed afterwards.
 
-    Checked are spaces, the shapes and dtypes of what `reset` and `step` return, the declared autoreset mode against what
-    happens, that no array is handed out twice, seeding by an int and by a list, rendering in the mode it was made for, and close.
+    Checked are spaces, the shapes and dtypes of what `reset` and `step` return, the declared
+    autoreset mode against what happens, that no array is handed out twice, seeding by an int and by
+    a list, rendering in the mode it was made for, and close.
 
     Args:
-        env: with sub-environments that are alike. One whose rewards learn should be made with few of them, so that what it learns
-            from does not end within the check.
+        env: with sub-environments that are alike. One whose rewards learn should be made with few
+            of them, so that what it learns from does not end within the check.
         num_steps: at most so many random steps wait for episodes to end.
         skip_render_check: leave rendering out.
         skip_close_check: leave the environment open.
 
     Raises:
-        AssertionError: a part of the contract is broken; the sentence says which, and what is expected.
+        AssertionError: a part of the contract is broken; the sentence says which, and what is
+            expected.
     """
     _check_spaces(env)
     _check_steps(env, num_steps)
@@ -240,7 +312,9 @@ def check_vector_env(
         env.close()
         _call("a second close()", env.close)
         if not env.closed:
-            logger.warn("env.closed is False after close(); override close_extras rather than close")
+            logger.warn(
+                "env.closed is False after close(); override close_extras rather than close"
+            )
 
 
 def _check_spaces(env: VectorEnv) -> None:
@@ -252,13 +326,19 @@ def _check_spaces(env: VectorEnv) -> None:
         single, batched = getattr(env, f"single_{name}", None), getattr(env, name, None)
         assert isinstance(single, spaces.Space), f"single_{name} is {single!r}; expected a Space"
         expected = batch_space(single, num_envs)
-        assert batched == expected, f"{name} is {batched}; expected {expected}, single_{name} batched for {num_envs} envs"
+        assert batched == expected, (
+            f"{name} is {batched}; expected {expected}, single_{name} batched for {num_envs} envs"
+        )
     mode = env.metadata.get("autoreset_mode")
-    assert isinstance(mode, AutoresetMode), f"metadata['autoreset_mode'] is {mode!r}; expected a gymnasium.vector.AutoresetMode"
+    assert isinstance(mode, AutoresetMode), (
+        f"metadata['autoreset_mode'] is {mode!r}; expected a gymnasium.vector.AutoresetMode"
+    )
 
 
 def _check_steps(env: VectorEnv, num_steps: int) -> None:
-    """Random episodes; every result against the contract, and against the one before it and the autoreset mode."""
+    """Random episodes; every result against the contract, and against the one before it and the
+    autoreset mode.
+    """
     check_autoreset = _AUTORESET[env.metadata["autoreset_mode"]]
     env.action_space.seed(0)
     first = result = _check_reset(env, env.reset(seed=0))
@@ -278,7 +358,10 @@ def _check_steps(env: VectorEnv, num_steps: int) -> None:
         if endings > _ENDINGS:
             return
     if not endings:
-        logger.warn(f"no episode ended in {num_steps} random steps, so that the autoreset mode was not checked")
+        logger.warn(
+            f"no episode ended in {num_steps} random steps, so that the autoreset mode was not "
+            "checked"
+        )
 
 
 def _check_reset(env: VectorEnv, result: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -291,39 +374,74 @@ def _check_reset(env: VectorEnv, result: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _check_step(env: VectorEnv, result: Any) -> None:
     five = isinstance(result, tuple) and len(result) == 5
-    assert five, "step did not return a tuple of 5; expected (observations, rewards, terminations, truncations, infos)"
+    assert five, (
+        "step did not return a tuple of 5; expected (observations, rewards, terminations, "
+        "truncations, infos)"
+    )
     _check_observations(env, result[0], "step")
-    for name, array, kinds in zip(("rewards", "terminations", "truncations"), result[1:4], ("fiu", "b", "b"), strict=True):
+    for name, array, kinds in zip(
+        ("rewards", "terminations", "truncations"), result[1:4], ("fiu", "b", "b"), strict=True
+    ):
         expected = f"expected ({env.num_envs},) {'bool' if kinds == 'b' else 'numbers'}"
-        assert isinstance(array, np.ndarray), f"step returned {name} as a {type(array).__name__}; {expected}"
+        assert isinstance(array, np.ndarray), (
+            f"step returned {name} as a {type(array).__name__}; {expected}"
+        )
         good = array.shape == (env.num_envs,) and array.dtype.kind in kinds
-        assert good, f"step returned {name} of shape {array.shape} and dtype {array.dtype}; {expected}"
+        assert good, (
+            f"step returned {name} of shape {array.shape} and dtype {array.dtype}; {expected}"
+        )
     _check_infos(env, result[4], "step")
 
 
 def _check_observations(env: VectorEnv, observations: Any, call: str) -> None:
-    shown = f"{observations.dtype} of shape {observations.shape}" if isinstance(observations, np.ndarray) else observations
+    shown = (
+        f"{observations.dtype} of shape {observations.shape}"
+        if isinstance(observations, np.ndarray)
+        else observations
+    )
     inside = observations in env.observation_space
-    assert inside, f"{call} returned observations, {shown}, that are not in observation_space {env.observation_space}"
+    assert inside, (
+        f"{call} returned observations, {shown}, that are not in observation_space "
+        f"{env.observation_space}"
+    )
 
 
 def _check_infos(env: VectorEnv, infos: Any, call: str) -> None:
-    assert isinstance(infos, dict), f"{call} returned infos as a {type(infos).__name__}; expected a dict"
+    assert isinstance(infos, dict), (
+        f"{call} returned infos as a {type(infos).__name__}; expected a dict"
+    )
     for key in infos:
         mask = infos.get(f"_{key}")
         if mask is not None:
-            good = isinstance(mask, np.ndarray) and mask.shape == (env.num_envs,) and mask.dtype == bool
-            assert good, f"{call} returned infos['_{key}'] as {mask!r}; a mask is a ({env.num_envs},) bool array"
+            good = (
+                isinstance(mask, np.ndarray)
+                and mask.shape == (env.num_envs,)
+                and mask.dtype == bool
+            )
+            assert good, (
+                f"{call} returned infos['_{key}'] as {mask!r}; a mask is a ({env.num_envs},) bool "
+                "array"
+            )
 
 
-def _check_not_reused(before: tuple[Any, ...], kept: tuple[Any, ...], after: tuple[Any, ...]) -> None:
-    for name, old, copy in zip(("observations", *("array",) * (len(before) - 2), "infos"), before, kept, strict=True):
+def _check_not_reused(
+    before: tuple[Any, ...], kept: tuple[Any, ...], after: tuple[Any, ...]
+) -> None:
+    for name, old, copy in zip(
+        ("observations", *("array",) * (len(before) - 2), "infos"), before, kept, strict=True
+    ):
         same = data_equivalence(old, copy, exact=True) or _has_nan(copy)
-        assert same, f"step changed the {name} that the call before it returned; every call must return new data"
+        assert same, (
+            f"step changed the {name} that the call before it returned; every call must return "
+            "new data"
+        )
     old_arrays = list(_arrays(before))
     for new in _arrays(after):
         shared = any(np.shares_memory(new, old) for old in old_arrays)
-        assert not shared, "step returned an array that the call before it had returned already; every call must return new data"
+        assert not shared, (
+            "step returned an array that the call before it had returned already; every call must "
+            "return new data"
+        )
 
 
 def _arrays(data: Any) -> Iterator[np.ndarray]:
@@ -338,7 +456,9 @@ def _arrays(data: Any) -> Iterator[np.ndarray]:
 
 
 def _has_nan(data: Any) -> bool:
-    return any(array.dtype.kind == "f" and bool(np.isnan(array).any()) for array in _arrays((data,)))
+    return any(
+        array.dtype.kind == "f" and bool(np.isnan(array).any()) for array in _arrays((data,))
+    )
 
 
 def _actions(env: VectorEnv, infos: dict[str, Any]) -> Any:
@@ -346,33 +466,55 @@ def _actions(env: VectorEnv, infos: dict[str, Any]) -> Any:
     actions = env.action_space.sample()
     mask = infos.get("action_mask")
     if isinstance(mask, np.ndarray) and isinstance(env.single_action_space, spaces.Discrete):
-        for i in np.flatnonzero(mask[np.arange(env.num_envs), actions - env.single_action_space.start] == 0):
+        for i in np.flatnonzero(
+            mask[np.arange(env.num_envs), actions - env.single_action_space.start] == 0
+        ):
             actions[i] = env.single_action_space.start + mask[i].argmax()
     return actions
 
 
-def _check_same_step(env: VectorEnv, step: tuple[Any, ...], was_done: np.ndarray, first: Any) -> None:
-    """The step that ends an episode returns the next one's first observation, and the last one and its info beside it."""
+def _check_same_step(
+    env: VectorEnv, step: tuple[Any, ...], was_done: np.ndarray, first: Any
+) -> None:
+    """The step that ends an episode returns the next one's first observation, and the last one and
+    its info beside it.
+    """
     done, infos = step[2] | step[3], step[4]
     for key in ("final_obs", "final_info"):
         mask = infos.get(f"_{key}", np.zeros(env.num_envs, dtype=bool))
         present = key in infos or not done.any()
-        assert present, f"an episode ended and infos has no {key!r}; AutoresetMode.SAME_STEP returns it in the same step"
-        assert np.array_equal(mask, done), f"infos['_{key}'] is {mask} where episodes ended in {done}; the two must agree"
+        assert present, (
+            f"an episode ended and infos has no {key!r}; AutoresetMode.SAME_STEP returns it in "
+            "the same step"
+        )
+        assert np.array_equal(mask, done), (
+            f"infos['_{key}'] is {mask} where episodes ended in {done}; the two must agree"
+        )
     rows = np.flatnonzero(done)
     finals = {i: infos["final_obs"][i] for i in rows}
     for i, final in finals.items():
         inside = final in env.single_observation_space
-        assert inside, f"infos['final_obs'][{i}] is {final!r}; expected an element of {env.single_observation_space}"
+        assert inside, (
+            f"infos['final_obs'][{i}] is {final!r}; expected an element of "
+            f"{env.single_observation_space}"
+        )
     given, begun = (list(iterate(env.observation_space, obs)) for obs in (step[0], first))
-    stale = [data_equivalence(final, given[i]) and not data_equivalence(final, begun[i]) for i, final in finals.items()]
+    stale = [
+        data_equivalence(final, given[i]) and not data_equivalence(final, begun[i])
+        for i, final in finals.items()
+    ]
     assert not (stale and all(stale)), (
-        "step returned the last observation of an episode that ended; AutoresetMode.SAME_STEP returns the first one of the next"
+        "step returned the last observation of an episode that ended; AutoresetMode.SAME_STEP "
+        "returns the first one of the next"
     )
 
 
-def _check_next_step(env: VectorEnv, step: tuple[Any, ...], was_done: np.ndarray, first: Any) -> None:
-    """The step after the end of an episode ignores its action and begins the next one, with reward 0."""
+def _check_next_step(
+    env: VectorEnv, step: tuple[Any, ...], was_done: np.ndarray, first: Any
+) -> None:
+    """The step after the end of an episode ignores its action and begins the next one, with reward
+    0.
+    """
     rewards, done = step[1], step[2] | step[3]
     good = not done[was_done].any() and not rewards[was_done].any()
     assert good, (
@@ -381,10 +523,15 @@ def _check_next_step(env: VectorEnv, step: tuple[Any, ...], was_done: np.ndarray
     )
 
 
-def _check_disabled(env: VectorEnv, step: tuple[Any, ...], was_done: np.ndarray, first: Any) -> None:
+def _check_disabled(
+    env: VectorEnv, step: tuple[Any, ...], was_done: np.ndarray, first: Any
+) -> None:
     """Whoever steps resets, through `options={"reset_mask": ...}`."""
     given = "final_obs" in step[4]
-    assert not given, "infos has 'final_obs', which is AutoresetMode.SAME_STEP's; under AutoresetMode.DISABLED step returns it"
+    assert not given, (
+        "infos has 'final_obs', which is AutoresetMode.SAME_STEP's; under AutoresetMode.DISABLED "
+        "step returns it"
+    )
 
 
 _AUTORESET: dict[AutoresetMode, Callable[[VectorEnv, tuple[Any, ...], np.ndarray, Any], None]] = {
@@ -396,17 +543,25 @@ _AUTORESET: dict[AutoresetMode, Callable[[VectorEnv, tuple[Any, ...], np.ndarray
 
 def _check_seeding(env: VectorEnv) -> None:
     by_int = _trajectory(env, 123)
-    assert data_equivalence(by_int, _trajectory(env, 123)), "reset(seed=123) twice gave two trajectories; expected the same"
+    assert data_equivalence(by_int, _trajectory(env, 123)), (
+        "reset(seed=123) twice gave two trajectories; expected the same"
+    )
     seeds = list(range(123, 123 + env.num_envs))
     try:
         env.reset(seed=seeds)  # type: ignore[arg-type]
     except Exception as problem:
-        logger.warn(f"reset takes no list of seeds ({type(problem).__name__}: {problem}); SyncVectorEnv and AsyncVectorEnv do")
+        logger.warn(
+            f"reset takes no list of seeds ({type(problem).__name__}: {problem}); SyncVectorEnv "
+            "and AsyncVectorEnv do"
+        )
         return
     by_list = _trajectory(env, seeds)
-    assert data_equivalence(by_list, _trajectory(env, seeds)), "reset(seed=[...]) twice gave two trajectories; expected the same"
+    assert data_equivalence(by_list, _trajectory(env, seeds)), (
+        "reset(seed=[...]) twice gave two trajectories; expected the same"
+    )
     assert data_equivalence(by_int, by_list), (
-        "reset(seed=s) and reset(seed=[s, s + 1, ...]) gave two trajectories; env i of the seed s has the seed s + i"
+        "reset(seed=s) and reset(seed=[s, s + 1, ...]) gave two trajectories; env i of the seed s "
+        "has the seed s + i"
     )
 
 
@@ -426,13 +581,19 @@ def _trajectory(env: VectorEnv, seed: int | list[int], num_steps: int = 10) -> l
 
 def _check_render(env: VectorEnv) -> None:
     modes = env.metadata.get("render_modes", [])
-    assert env.render_mode is None or env.render_mode in modes, f"render_mode is {env.render_mode!r}; metadata allows {modes}"
+    assert env.render_mode is None or env.render_mode in modes, (
+        f"render_mode is {env.render_mode!r}; metadata allows {modes}"
+    )
     if env.render_mode in (None, "human"):
         return
     env.reset(seed=0)
     frames = env.render()
     good = isinstance(frames, (tuple, list)) and len(frames) == env.num_envs
-    assert good, f"render returned a {type(frames).__name__}; expected a tuple of {env.num_envs} frames"
+    assert good, (
+        f"render returned a {type(frames).__name__}; expected a tuple of {env.num_envs} frames"
+    )
     kind: type = {"ansi": str, "rgb_array": np.ndarray}.get(env.render_mode or "", object)
     for frame in frames or ():
-        assert isinstance(frame, kind), f"render returned a {type(frame).__name__} in mode {env.render_mode!r}; expected {kind}"
+        assert isinstance(frame, kind), (
+            f"render returned a {type(frame).__name__} in mode {env.render_mode!r}; expected {kind}"
+        )

@@ -1,7 +1,9 @@
 """The shape of a sequence task, and the protocols through which the parts of the package meet.
 
-Axes everywhere: B sequences in a batch, T `seq_len`, V `vocab_size`, N `num_rollouts`. Token arrays are int64 and padded with
-`pad_token` = V behind the end of a sequence; a prefix is a token array with `lengths` (B,), the number of tokens written.
+Axes everywhere: B sequences in a batch, T `seq_len`, V `vocab_size`, N `num_rollouts`. Token arrays
+    are int64 and padded with
+`pad_token` = V behind the end of a sequence; a prefix is a token array with `lengths` (B,), the
+number of tokens written.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ class TokenSpec:
     Attributes:
         vocab_size: V, the number of tokens; actions are 0..V-1.
         seq_len: T, the number of tokens after which a sequence ends in any case.
-        eos_token: the token that ends a sequence early, or None where every sequence has T tokens. It is part of the
-            sequence and counts in its length.
-        min_length: the number of tokens that must stand before `eos_token`; until then it is masked.
+        eos_token: the token that ends a sequence early, or None where every sequence has T tokens.
+            It is part of the sequence and counts in its length.
+        min_length: the number of tokens that must stand before `eos_token`; until then it is
+            masked.
     """
 
     vocab_size: int
@@ -35,15 +38,24 @@ class TokenSpec:
 
     def __post_init__(self) -> None:
         if self.vocab_size < 2:
-            raise ValueError(f"vocab_size is {self.vocab_size}; a vocabulary needs at least 2 tokens")
+            raise ValueError(
+                f"vocab_size is {self.vocab_size}; a vocabulary needs at least 2 tokens"
+            )
         if self.seq_len < 1:
             raise ValueError(f"seq_len is {self.seq_len}; a sequence needs at least 1 token")
         if self.eos_token is not None and not 0 <= self.eos_token < self.vocab_size:
-            raise ValueError(f"eos_token is {self.eos_token}; the vocabulary is 0..{self.vocab_size - 1}")
+            raise ValueError(
+                f"eos_token is {self.eos_token}; the vocabulary is 0..{self.vocab_size - 1}"
+            )
         if not 0 <= self.min_length < self.seq_len:
-            raise ValueError(f"min_length is {self.min_length}; allowed is 0..{self.seq_len - 1} (seq_len - 1)")
+            raise ValueError(
+                f"min_length is {self.min_length}; allowed is 0..{self.seq_len - 1} (seq_len - 1)"
+            )
         if self.min_length and self.eos_token is None:
-            raise ValueError(f"min_length is {self.min_length}, but without an eos_token every sequence has seq_len tokens")
+            raise ValueError(
+                f"min_length is {self.min_length}, but without an eos_token every sequence has "
+                "seq_len tokens"
+            )
 
     @property
     def pad_token(self) -> int:
@@ -52,7 +64,9 @@ class TokenSpec:
 
     @property
     def start_token(self) -> int:
-        """What a language model reads before the first token: `eos_token`, never an input otherwise, or 0 (the paper's)."""
+        """What a language model reads before the first token: `eos_token`, never an input
+        otherwise, or 0 (the paper's).
+        """
         return 0 if self.eos_token is None else self.eos_token
 
     def lengths(self, tokens: Tensor) -> Tensor:
@@ -68,9 +82,13 @@ class TokenSpec:
         return full | ((lengths > 0) & (last == self.eos_token))
 
     def check_sequences(self, tokens: Tensor, name: str = "tokens") -> Tensor:
-        """`tokens` as it is if it is a (B, T) integer array of finished sequences; a ValueError says what is wrong if not."""
+        """`tokens` as it is if it is a (B, T) integer array of finished sequences; a ValueError
+        says what is wrong if not.
+        """
         if tokens.ndim != 2 or tokens.shape[1] != self.seq_len:
-            raise ValueError(f"{name} has shape {tuple(tokens.shape)}; expected (B, {self.seq_len})")
+            raise ValueError(
+                f"{name} has shape {tuple(tokens.shape)}; expected (B, {self.seq_len})"
+            )
         if tokens.is_floating_point() or tokens.dtype == torch.bool:
             raise ValueError(f"{name} has dtype {tokens.dtype}; expected integers")
         if len(tokens) == 0:
@@ -78,7 +96,10 @@ class TokenSpec:
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high > self.pad_token:
             bad = low if low < 0 else high
-            raise ValueError(f"{name} holds {bad}; allowed are 0..{self.vocab_size - 1}, and {self.pad_token} behind the end")
+            raise ValueError(
+                f"{name} holds {bad}; allowed are 0..{self.vocab_size - 1}, and {self.pad_token} "
+                "behind the end"
+            )
         lengths = self.lengths(tokens)
         written = torch.arange(self.seq_len, device=tokens.device) < lengths.unsqueeze(1)
         if not bool(((tokens != self.pad_token) == written).all()):
@@ -86,10 +107,13 @@ class TokenSpec:
         if not bool(self.is_complete(tokens, lengths).all()):
             row = int((~self.is_complete(tokens, lengths)).nonzero()[0])
             raise ValueError(
-                f"{name}[{row}] has {int(lengths[row])} of {self.seq_len} tokens and no end; expected finished sequences"
+                f"{name}[{row}] has {int(lengths[row])} of {self.seq_len} tokens and no end; "
+                "expected finished sequences"
             )
         if self.eos_token is not None and bool(((tokens == self.eos_token).sum(1) > 1).any()):
-            raise ValueError(f"{name} has tokens behind the end of a sequence (eos_token {self.eos_token})")
+            raise ValueError(
+                f"{name} has tokens behind the end of a sequence (eos_token {self.eos_token})"
+            )
         return tokens
 
 
@@ -107,13 +131,15 @@ class RolloutPolicy(Protocol):
     """Anything that can finish a sequence."""
 
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
-        """Finished sequences (B, T) that begin with the given prefixes; `tokens` (B, T) itself is left as it is.
+        """Finished sequences (B, T) that begin with the given prefixes; `tokens` (B, T) itself is
+        left as it is.
 
         Args:
             tokens: (B, T) int64, padded beyond `lengths`.
             lengths: (B,) int64 in 0..T, ragged; a finished prefix comes back unchanged.
-            rng: the only source of randomness. `seqgan_env.streams.uniforms(rng, B, T)` draws from it so that a row does
-                not depend on the rest of its batch; any other use of it as a `torch.Generator` is fine too.
+            rng: the only source of randomness. `seqgan_env.streams.uniforms(rng, B, T)` draws from
+                it so that a row does not depend on the rest of its batch; any other use of it as a
+                `torch.Generator` is fine too.
         """
         ...
 
@@ -129,7 +155,10 @@ class SequenceScorer(Protocol):
 
 @runtime_checkable
 class PrefixValue(Protocol):
-    """The value of a prefix, which is the action value of its last token (Yu et al. 2017, eq. 4)."""
+    """The value of a prefix, which is the action value of its last token (Yu et al.
+
+    2017, eq. 4).
+    """
 
     def __call__(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
         """Values (B,) of the prefixes `tokens` (B, T), `lengths` (B,)."""
@@ -146,7 +175,10 @@ class RewardFn(Protocol):
 
 @runtime_checkable
 class GeneratorAgent(Protocol):
-    """A generator that learns: what Algorithm 1 trains. `seqgan_env.testing.check_agent` verifies an implementation."""
+    """A generator that learns: what Algorithm 1 trains.
+
+    `seqgan_env.testing.check_agent` verifies an implementation.
+    """
 
     @property
     def policy(self) -> RolloutPolicy:
@@ -190,7 +222,9 @@ class Task(Protocol):
 
 
 class Judge(Protocol):
-    """Says from samples alone how far a policy is from real data; `seqgan_env.metrics.referee` has one."""
+    """Says from samples alone how far a policy is from real data; `seqgan_env.metrics.referee` has
+    one.
+    """
 
     @property
     def num_samples(self) -> int:
@@ -198,7 +232,9 @@ class Judge(Protocol):
         ...
 
     def metrics(self, samples: Tensor) -> Mapping[str, float]:
-        """`referee_js`, `referee_js_error` and `referee_js_validation` of sequences (num_samples, T)."""
+        """`referee_js`, `referee_js_error` and `referee_js_validation` of sequences (num_samples,
+        T).
+        """
         ...
 
     def of_policy(self, policy: RolloutPolicy, rng: torch.Generator) -> Mapping[str, float]:
@@ -233,7 +269,9 @@ class MeasuresSamples(Protocol):
     held_out: Tensor  # (M'', T)
 
     def encode(self, text: str) -> Tensor:
-        """A sequence (T,) from how `decode` writes it; a ValueError says what is wrong with the text."""
+        """A sequence (T,) from how `decode` writes it; a ValueError says what is wrong with the
+        text.
+        """
         ...
 
     def decode(self, tokens: Tensor) -> str:

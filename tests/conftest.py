@@ -17,7 +17,15 @@ from seqgan_env.types import TokenSpec
 torch.set_num_threads(1)
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
-TINY = OracleSettings(vocab_size=3, seq_len=3, embedding_dim=4, hidden_dim=4, num_real=200, num_held_out=200, num_eval=200)
+TINY = OracleSettings(
+    vocab_size=3,
+    seq_len=3,
+    embedding_dim=4,
+    hidden_dim=4,
+    num_real=200,
+    num_held_out=200,
+    num_eval=200,
+)
 FIXED, EOS = TokenSpec(3, 3), TokenSpec(5, 6, eos_token=0, min_length=2)
 
 
@@ -77,7 +85,11 @@ class Successor:
             last = tokens[:, t - 1] if t else torch.full((len(tokens),), self.spec.vocab_size - 1)
             following = (last + 1) % self.spec.vocab_size
             if self.spec.eos_token is not None and t < self.spec.min_length:
-                following = torch.where(following == self.spec.eos_token, (following + 1) % self.spec.vocab_size, following)
+                following = torch.where(
+                    following == self.spec.eos_token,
+                    (following + 1) % self.spec.vocab_size,
+                    following,
+                )
             open_rows = ~ended & (lengths <= t)
             tokens[:, t] = torch.where(open_rows, following, tokens[:, t])
             if self.spec.eos_token is not None:
@@ -99,7 +111,9 @@ class SpecTask(OracleTask):
 def reward_model(spec: TokenSpec, policy: object | None = None, **settings: object) -> RewardModel:
     """A reward model over `spec` with a source known by hand."""
     chosen = {"source": WeightedSum(spec), "num_rollouts": 3} | settings
-    return RewardModel(SpecTask(spec), RewardSettings(**chosen), policy or random_model(spec, seed=5))  # type: ignore[arg-type]
+    return RewardModel(
+        SpecTask(spec), RewardSettings(**chosen), policy or random_model(spec, seed=5)
+    )  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=[FIXED, EOS], ids=["fixed", "eos"])

@@ -14,7 +14,16 @@ from seqgan_env.training.adversarial import Schedule, pretrain_policy, train_adv
 
 from .conftest import EOS, SpecTask, random_model, rng
 
-QUICK = Schedule(rounds=3, g_steps=2, d_steps=2, d_epochs=1, num_negatives=50, eval_every=2, num_heldout=50, d_pretrain_epochs=1)
+QUICK = Schedule(
+    rounds=3,
+    g_steps=2,
+    d_steps=2,
+    d_epochs=1,
+    num_negatives=50,
+    eval_every=2,
+    num_heldout=50,
+    d_pretrain_epochs=1,
+)
 
 
 def setup(**settings: object) -> tuple[Reinforce, object]:
@@ -22,7 +31,9 @@ def setup(**settings: object) -> tuple[Reinforce, object]:
     return Reinforce(TokenVectorEnv(8, rewards), policy=random_model(EOS)), rewards
 
 
-def test_a_round_is_g_steps_then_sync_then_d_steps_on_fresh_negatives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_round_is_g_steps_then_sync_then_d_steps_on_fresh_negatives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     agent, rewards = setup(sync_rate=0.5)
     events: list[str] = []
 
@@ -40,7 +51,9 @@ def test_a_round_is_g_steps_then_sync_then_d_steps_on_fresh_negatives(monkeypatc
     negatives: list[Tensor] = []
     fit = DiscriminatorTrainer.fit
 
-    def recorded_fit(self: DiscriminatorTrainer, real: Tensor, generated: Tensor, *rest: object) -> dict[str, float]:
+    def recorded_fit(
+        self: DiscriminatorTrainer, real: Tensor, generated: Tensor, *rest: object
+    ) -> dict[str, float]:
         events.append("fit")
         negatives.append(generated)
         assert len(real) == len(generated) == 50
@@ -92,7 +105,9 @@ def test_the_papers_fixed_number_of_epochs_keeps_the_last() -> None:
     agent, rewards = setup(source="constant")
     task = rewards.task  # type: ignore[attr-defined]
     rows = pretrain_policy(agent, task, 40, keep_best=False)
-    assert nll_per_token(agent.policy, EOS, task.validation) == pytest.approx(rows[-1]["nll_validation"])
+    assert nll_per_token(agent.policy, EOS, task.validation) == pytest.approx(
+        rows[-1]["nll_validation"]
+    )
 
 
 def test_the_optimal_source_needs_an_oracle_and_likelihoods() -> None:

@@ -1,4 +1,6 @@
-"""The arrows between the parts, held by reading the imports, and what the package asks of its users."""
+"""The arrows between the parts, held by reading the imports, and what the package asks of its
+users.
+"""
 
 import ast
 import subprocess
@@ -30,12 +32,21 @@ def test_the_library_imports_neither_agents_nor_stable_baselines(path: Path) -> 
 
 def test_the_core_knows_no_torch_model() -> None:
     names = imported(ROOT / "seqgan_env" / "envs" / "core.py")
-    assert not any(name.startswith("torch") or "language_model" in name or "discriminator" in name for name in names)
+    assert not any(
+        name.startswith("torch") or "language_model" in name or "discriminator" in name
+        for name in names
+    )
 
 
 def test_imports_within_the_library_have_no_cycle() -> None:
-    modules = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in LIBRARY}
-    arrows = {name: {m for m in imported(path) if m in modules and m != name} for name, path in modules.items()}
+    modules = {
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p
+        for p in LIBRARY
+    }
+    arrows = {
+        name: {m for m in imported(path) if m in modules and m != name}
+        for name, path in modules.items()
+    }
     arrows["seqgan_env"] = set()  # the package's own page gathers everything
     reached: set[str] = set()
 
@@ -54,7 +65,8 @@ def test_the_library_and_its_environments_work_without_stable_baselines3() -> No
     program = (
         "import sys; sys.modules['stable_baselines3'] = sys.modules['sb3_contrib'] = None\n"
         "import gymnasium as gym, seqgan_env, seqgan_env.cli.main, agents.reinforce\n"
-        "envs = gym.make_vec('SeqGAN/Oracle-v0', num_envs=2, num_real=20, num_held_out=20, num_rollouts=1)\n"
+        "envs = gym.make_vec('SeqGAN/Oracle-v0', num_envs=2, num_real=20, num_held_out=20, "
+        "num_rollouts=1)\n"
         "envs.reset(seed=0); envs.step(envs.action_space.sample())"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

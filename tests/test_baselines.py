@@ -1,4 +1,6 @@
-"""The rows of the paper by name: what they learn from, what they never see, and which reward they ask for."""
+"""The rows of the paper by name: what they learn from, what they never see, and which reward they
+ask for.
+"""
 
 import json
 import math
@@ -28,7 +30,18 @@ from .conftest import EOS, FIXED, all_sequences, random_model, reward_model, rng
 
 NAMES = ("random", "mle", "scheduled_sampling", "pg_bleu", "seqgan")
 SMALL: dict[str, Any] = {"embedding_dim": 4, "hidden_dim": 4}
-SMALL_RUN = ["--batch-size", "8", "--mle-epochs", "1", "--rounds", "2", "--num-negatives", "20", "--d-pretrain-epochs", "1"]
+SMALL_RUN = [
+    "--batch-size",
+    "8",
+    "--mle-epochs",
+    "1",
+    "--rounds",
+    "2",
+    "--num-negatives",
+    "20",
+    "--d-pretrain-epochs",
+    "1",
+]
 SMALL_RUN += ["--num-rollouts", "1", "--no-knobs"]
 
 
@@ -51,7 +64,10 @@ def test_uniform_tokens_cost_log_v_each() -> None:
 def test_with_an_end_token_every_allowed_token_is_equally_likely() -> None:
     tokens = all_sequences(EOS)
     policy = Uniform(env_of(EOS)).policy
-    allowed = [[4 if t < EOS.min_length else 5 for t in range(int(length))] for length in EOS.lengths(tokens)]
+    allowed = [
+        [4 if t < EOS.min_length else 5 for t in range(int(length))]
+        for length in EOS.lengths(tokens)
+    ]
     expected = [-sum(math.log(num) for num in row) for row in allowed]
     assert policy.log_prob(tokens).tolist() == pytest.approx(expected)
     assert float(policy.log_prob(tokens).double().exp().sum()) == pytest.approx(1, abs=1e-5)
@@ -84,7 +100,9 @@ def test_mle_is_the_pretraining_of_every_agent_and_no_more(spec: TokenSpec) -> N
     type(plain).initialised(spec, order, 4, 4)  # as the agent drew its weights
     agent.pretrain(data, 2)
     MaximumLikelihood(plain, order, 8e-2, learning_rate_decay=0.95, weight_decay=0.1).fit(data, 2)
-    assert torch.equal(state_of(agent), torch.cat([p.flatten() for p in plain.state_dict().values()]))
+    assert torch.equal(
+        state_of(agent), torch.cat([p.flatten() for p in plain.state_dict().values()])
+    )
     before = state_of(agent).clone()
     assert agent.update() == {}
     assert torch.equal(state_of(agent), before)
@@ -92,7 +110,10 @@ def test_mle_is_the_pretraining_of_every_agent_and_no_more(spec: TokenSpec) -> N
 
 def test_scheduled_sampling_that_reads_only_real_words_is_mle(spec: TokenSpec) -> None:
     data = random_model(spec, 3).sample(100, rng())
-    agents = [MLE(env_of(spec), seed=1, **SMALL), ScheduledSampling(env_of(spec), seed=1, least_real=1.0, **SMALL)]
+    agents = [
+        MLE(env_of(spec), seed=1, **SMALL),
+        ScheduledSampling(env_of(spec), seed=1, least_real=1.0, **SMALL),
+    ]
     for agent in agents:
         agent.pretrain(data, 3)
     assert torch.equal(state_of(agents[0]), state_of(agents[1]))
@@ -109,7 +130,9 @@ def test_scheduled_sampling_that_reads_its_own_words_is_not(spec: TokenSpec) -> 
 def test_what_is_read_is_the_real_word_or_one_that_was_drawn_at_the_share_of_the_schedule(
     spec: TokenSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent = ScheduledSampling(env_of(spec), seed=1, least_real=0.7, schedule_epochs=1, schedule="linear", **SMALL)
+    agent = ScheduledSampling(
+        env_of(spec), seed=1, least_real=0.7, schedule_epochs=1, schedule="linear", **SMALL
+    )
     agent.epoch = 1
     assert agent.share_real == 0.7
     first = 0 if spec.eos_token is None else 1  # never drawn: the end
@@ -138,14 +161,19 @@ def _probability_of(agent: ScheduledSampling, token: int) -> float:
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(1.5, 50), st.floats(0, 1), st.floats(0, 1))
-def test_schedules_fall_from_nearly_all_real_words_to_hardly_any(steepness: float, a: float, b: float) -> None:
+def test_schedules_fall_from_nearly_all_real_words_to_hardly_any(
+    steepness: float, a: float, b: float
+) -> None:
     early, late = min(a, b), max(a, b)
     for name, value in {"inverse_sigmoid": steepness, "linear": 1.0}.items():
         schedule = SCHEDULES[name]
         assert 1 >= schedule(early, value) >= schedule(late, value) >= 0
-    # Bengio et al. 2015: k / (k + exp(i / k)), with i such that half are real in the middle, exp(i / k) = k there
+    # Bengio et al. 2015: k / (k + exp(i / k)), with i such that half are real in the middle, exp(i
+    # / k) = k there
     i = 2 * early * steepness * math.log(steepness)
-    assert SCHEDULES["inverse_sigmoid"](early, steepness) == pytest.approx(steepness / (steepness + math.exp(i / steepness)))
+    assert SCHEDULES["inverse_sigmoid"](early, steepness) == pytest.approx(
+        steepness / (steepness + math.exp(i / steepness))
+    )
     assert SCHEDULES["inverse_sigmoid"](0.5, steepness) == pytest.approx(0.5)
     assert SCHEDULES["linear"](early, 1.0) == pytest.approx(1 - early)
 
@@ -153,13 +181,18 @@ def test_schedules_fall_from_nearly_all_real_words_to_hardly_any(steepness: floa
 def test_the_schedule_runs_over_its_epochs_and_stays_at_its_end() -> None:
     agent = ScheduledSampling(env_of(FIXED), schedule="linear", schedule_epochs=5, **SMALL)
     data = random_model(FIXED).sample(20, rng())
-    assert [agent.pretrain(data, 1)["share_real"] for _ in range(7)] == pytest.approx([1, 0.75, 0.5, 0.25, 0, 0, 0])
+    assert [agent.pretrain(data, 1)["share_real"] for _ in range(7)] == pytest.approx(
+        [1, 0.75, 0.5, 0.25, 0, 0, 0]
+    )
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"schedule": "liner"}, "unknown schedule 'liner'; allowed are inverse_sigmoid, linear. Did you mean 'linear'"),
+        (
+            {"schedule": "liner"},
+            "unknown schedule 'liner'; allowed are inverse_sigmoid, linear. Did you mean 'linear'",
+        ),
         ({"steepness": 1.0}, "steepness is 1.0; allowed is above 1 for inverse_sigmoid"),
         ({"schedule": "linear", "steepness": 0}, "steepness is 0; .* above 0 for linear"),
         ({"schedule_epochs": 0}, "schedule_epochs is 0; allowed is 1 or more"),
@@ -176,7 +209,9 @@ def test_a_schedule_that_cannot_be_is_refused(options: dict[str, Any], message: 
 
 def test_the_schedule_follows_the_epochs_of_the_run_unless_it_is_given() -> None:
     def epochs(**changes: Any) -> int:
-        chosen: int = settings_from("tiny", {"agent": "scheduled_sampling"} | changes).agent_options["schedule_epochs"]
+        chosen: int = settings_from(
+            "tiny", {"agent": "scheduled_sampling"} | changes
+        ).agent_options["schedule_epochs"]
         return chosen
 
     assert epochs() == settings_from("tiny", {}).mle_epochs
@@ -190,12 +225,18 @@ def test_an_agent_asks_for_its_reward_and_the_user_decides() -> None:
     assert settings_from("tiny", {"agent": "pg_bleu", "source": "constant"}).source == "constant"
     seqgan = settings_from("tiny", {"agent": "seqgan"})
     assert (seqgan.score_as, seqgan.agent_options["baseline"]) == ("probability", "none")
-    other = settings_from("tiny", {"agent": "seqgan", "score_as": "logit", "agent_options": {"baseline": "value"}})
+    other = settings_from(
+        "tiny", {"agent": "seqgan", "score_as": "logit", "agent_options": {"baseline": "value"}}
+    )
     assert (other.score_as, other.agent_options["baseline"]) == ("logit", "value")
 
 
 def test_the_paper_preset_keeps_its_learning_rate_for_every_agent_that_has_one() -> None:
-    adam_at_a_constant_rate = {"mle_learning_rate": 1e-2, "mle_learning_rate_decay": 1.0, "mle_weight_decay": 0.0}
+    adam_at_a_constant_rate = {
+        "mle_learning_rate": 1e-2,
+        "mle_learning_rate_decay": 1.0,
+        "mle_weight_decay": 0.0,
+    }
     of_paper = {"learning_rate": 1e-2, "baseline": "none"} | adam_at_a_constant_rate
     assert settings_from("paper", {"agent": "pg_bleu"}).agent_options == of_paper
     assert settings_from("paper", {"agent": "mle"}).agent_options == adam_at_a_constant_rate
@@ -219,7 +260,9 @@ def test_pg_bleu_is_paid_the_bleu_of_what_it_wrote(corpus: str) -> None:
     rewards = build_rewards(task, RewardSettings(source="bleu", num_rollouts=2))
     tokens = random_model(task.spec).sample(30, rng())
     last = rewards.rewards(tokens, rng())[torch.arange(30), task.spec.lengths(tokens) - 1]
-    expected = BleuReferences(task.real_sequences.numpy(), task.spec, 3).sentence_scores(tokens.numpy())
+    expected = BleuReferences(task.real_sequences.numpy(), task.spec, 3).sentence_scores(
+        tokens.numpy()
+    )
     assert last.tolist() == pytest.approx(expected.tolist(), abs=1e-6)
 
 
@@ -230,9 +273,27 @@ def test_every_row_of_the_paper_is_an_agent(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_row_of_the_paper_runs_on_text(name: str, corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_row_of_the_paper_runs_on_text(
+    name: str, corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
-    assert main(["train", "--task", "text", "--corpus", corpus, "--agent", name, "--out", str(out), *SMALL_RUN]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "--task",
+                "text",
+                "--corpus",
+                corpus,
+                "--agent",
+                name,
+                "--out",
+                str(out),
+                *SMALL_RUN,
+            ]
+        )
+        == 0
+    )
     result = json.loads((out / "result.json").read_text())
     learns = name in ("pg_bleu", "seqgan")
     assert ("constant" in result, "mle" in result) == (learns, learns)

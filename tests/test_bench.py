@@ -1,4 +1,6 @@
-"""The benchmark runner: what determines a job, that nothing is done twice, and that nothing is lost."""
+"""The benchmark runner: what determines a job, that nothing is done twice, and that nothing is
+lost.
+"""
 
 import json
 import math
@@ -49,7 +51,9 @@ def suite(rows: dict[str, dict[str, Any]] | None = None, seeds: int = 1, **setti
     return Suite("test", seeds, {"oracle-tiny": {"task": "oracle-tiny"}}, chosen, TINY | settings)
 
 
-def run(jobs: Sequence[Job], folder: Path, num_workers: int = 2, watch: Watch = lambda progress: None) -> Progress:
+def run(
+    jobs: Sequence[Job], folder: Path, num_workers: int = 2, watch: Watch = lambda progress: None
+) -> Progress:
     with opened(folder):
         return run_jobs(jobs, folder, LocalPool(folder, num_workers), watch)
 
@@ -58,11 +62,19 @@ def run(jobs: Sequence[Job], folder: Path, num_workers: int = 2, watch: Watch = 
 
 
 def test_a_suite_is_every_row_on_every_task_with_every_seed_and_the_reference() -> None:
-    tasks: dict[str, dict[str, Any]] = {"oracle-tiny": {"task": "oracle-tiny"}, "long": {"task": "oracle-tiny", "seq_len": 20}}
-    jobs = Suite("s", 3, tasks, {"ppo": {"agent": "ppo"}, "dqn": {"agent": "dqn"}}, {"rounds": 7}).jobs()
+    tasks: dict[str, dict[str, Any]] = {
+        "oracle-tiny": {"task": "oracle-tiny"},
+        "long": {"task": "oracle-tiny", "seq_len": 20},
+    }
+    jobs = Suite(
+        "s", 3, tasks, {"ppo": {"agent": "ppo"}, "dqn": {"agent": "dqn"}}, {"rounds": 7}
+    ).jobs()
     assert len({job.key for job in jobs}) == len(jobs) == 3 * 2 * 3
     assert {job.settings.rounds for job in jobs} == {7}
-    assert {(job.task, job.settings.seq_len) for job in jobs} == {("oracle-tiny", None), ("long", 20)}
+    assert {(job.task, job.settings.seq_len) for job in jobs} == {
+        ("oracle-tiny", None),
+        ("long", 20),
+    }
     assert [job.settings.knobs for job in jobs] == [job.label == REFERENCE for job in jobs]
     assert not any(job.settings.control for job in jobs)
 
@@ -70,7 +82,9 @@ def test_a_suite_is_every_row_on_every_task_with_every_seed_and_the_reference() 
 def test_a_key_follows_everything_that_determines_the_result(tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text("a b\nc d\n")
     job = suite().jobs()[1]
-    text = replace(job, settings=replace(job.settings, task="text", corpus=str(tmp_path / "corpus.txt")))
+    text = replace(
+        job, settings=replace(job.settings, task="text", corpus=str(tmp_path / "corpus.txt"))
+    )
     keys = {job.key, text.key}
     for change in (
         {"seed": 1},
@@ -89,11 +103,16 @@ def test_a_key_follows_everything_that_determines_the_result(tmp_path: Path) -> 
     assert replace(moved).key not in keys
 
 
-def test_a_changed_agent_of_the_users_own_is_another_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_agent_of_the_users_own_is_another_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "mine_a.py").write_text(PLUGIN)
     (tmp_path / "mine_b.py").write_text(PLUGIN.replace("no idea", "an idea"))
-    keys = {suite({"mine": {"agent": f"{module}:Faulty"}}).jobs()[1].key for module in ("mine_a", "mine_b")}
+    keys = {
+        suite({"mine": {"agent": f"{module}:Faulty"}}).jobs()[1].key
+        for module in ("mine_a", "mine_b")
+    }
     assert len(keys) == 2
 
 
@@ -105,8 +124,20 @@ def test_the_constant_control_learns_without_a_baseline_unless_the_suite_says_ot
 
 
 def test_a_grid_names_what_differs() -> None:
-    made = grid(["random", "reinforce", "seqgan", "mle"], ["oracle-tiny"], ["rollout"], ["discriminator", "constant"], 2, {})
-    assert list(made.rows) == ["random", "reinforce, discriminator", "reinforce, constant", "seqgan"]
+    made = grid(
+        ["random", "reinforce", "seqgan", "mle"],
+        ["oracle-tiny"],
+        ["rollout"],
+        ["discriminator", "constant"],
+        2,
+        {},
+    )
+    assert list(made.rows) == [
+        "random",
+        "reinforce, discriminator",
+        "reinforce, constant",
+        "seqgan",
+    ]
     assert len(made.jobs()) == 2 * 5
     plain = grid(["reinforce"], ["oracle-tiny"], ["rollout"], ["optimal"], 1, {})
     assert [job.label for job in plain.jobs()] == [REFERENCE, "reinforce"]
@@ -126,12 +157,24 @@ def test_the_suites_that_come_along_can_be_run() -> None:
         ("title = ", "is no TOML"),
         ("seeds = 3", r"has no tables \[tasks.NAME\]"),
         ("[tasks.oracle-tiny]\n", r"has no tables \[rows.NAME\]"),
-        ("[tasks.oracle-tiny]\n[rows.a]\nagnt = 'ppo'", "unknown setting in rows.a 'agnt'.*Did you mean 'agent'"),
+        (
+            "[tasks.oracle-tiny]\n[rows.a]\nagnt = 'ppo'",
+            "unknown setting in rows.a 'agnt'.*Did you mean 'agent'",
+        ),
         ("[tasks.oracle-tiny]\n[rows.a]\nseed = 1", "unknown setting in rows.a 'seed'"),
-        ("[tasks.oracle-tiny]\n[rows.mle]\nagent = 'mle'", "has a row 'mle'; that one is always there"),
-        ("[tasks.oracle-tny]\n[rows.a]\nagent = 'ppo'", "unknown task 'oracle-tny'.*Did you mean 'oracle-tiny'"),
+        (
+            "[tasks.oracle-tiny]\n[rows.mle]\nagent = 'mle'",
+            "has a row 'mle'; that one is always there",
+        ),
+        (
+            "[tasks.oracle-tny]\n[rows.a]\nagent = 'ppo'",
+            "unknown task 'oracle-tny'.*Did you mean 'oracle-tiny'",
+        ),
         ("[tasks.oracle-tiny]\n[rows.a]\nagent = 'pppo'", "unknown agent 'pppo'"),
-        ("sedes = 3\n[tasks.oracle-tiny]\n[rows.a]", "unknown entry of suite .* 'sedes'.*Did you mean 'seeds'"),
+        (
+            "sedes = 3\n[tasks.oracle-tiny]\n[rows.a]",
+            "unknown entry of suite .* 'sedes'.*Did you mean 'seeds'",
+        ),
         ("seeds = 0\n[tasks.oracle-tiny]\n[rows.a]", "seeds is 0"),
     ],
 )
@@ -154,9 +197,24 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_a_result_says_what_was_reached_and_what_it_cost(finished: Path) -> None:
     mle, noise = sorted(read_all([finished]), key=lambda result: result.label)
-    assert (mle.label, noise.label, noise.task, noise.seed) == (REFERENCE, "noise", "oracle-tiny", 0)
-    assert {"nll_oracle", "nll_gen", "effective_vocabulary", "kl_mean", "kl_reverse", "kl_forward", "js"} <= set(mle.metrics)
-    assert not {score.name for score in SCORES} & set(noise.metrics)  # against the knobs of its own run there are none
+    assert (mle.label, noise.label, noise.task, noise.seed) == (
+        REFERENCE,
+        "noise",
+        "oracle-tiny",
+        0,
+    )
+    assert {
+        "nll_oracle",
+        "nll_gen",
+        "effective_vocabulary",
+        "kl_mean",
+        "kl_reverse",
+        "kl_forward",
+        "js",
+    } <= set(mle.metrics)
+    assert not {score.name for score in SCORES} & set(
+        noise.metrics
+    )  # against the knobs of its own run there are none
     assert len(mle.knobs) > 50
     assert {"T 1", "T 0.9", "T 0.3 x 0.5 + T 1 x 0.5"} <= set(mle.knobs)
     assert mle.knobs["T 0.9"]["temperature"] == 0.9
@@ -164,7 +222,12 @@ def test_a_result_says_what_was_reached_and_what_it_cost(finished: Path) -> None
     assert mle.knobs["T 1"]["kl_mean"] == pytest.approx(mle.metrics["kl_mean"])
     assert not noise.knobs
     assert mle.budget["env_steps"] == 0
-    assert noise.budget == {"env_steps": 2 * 8 * 4, "rollout_tokens": 0, "sequences_scored": 0, "sequences_trained": 0}
+    assert noise.budget == {
+        "env_steps": 2 * 8 * 4,
+        "rollout_tokens": 0,
+        "sequences_scored": 0,
+        "sequences_trained": 0,
+    }
     assert [row["round"] for row in noise.curve] == [0, 1, 2]
     assert [row["budget/env_steps"] for row in noise.curve] == [0, 32, 64]
     assert all(value > 0 for value in noise.costs.values())
@@ -182,11 +245,16 @@ def test_what_is_there_is_not_made_again(finished: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_other_settings_made_stands_no_longer_beside_what_is_new(finished: Path, tmp_path: Path) -> None:
+def test_what_other_settings_made_stands_no_longer_beside_what_is_new(
+    finished: Path, tmp_path: Path
+) -> None:
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     progress = run(suite(rounds=3).jobs()[1:], tmp_path)
     assert (progress.num_superseded, len(progress.done)) == (1, 1)
-    assert {result.label: result.settings["rounds"] for result in read_all([tmp_path])} == {REFERENCE: 2, "noise": 3}
+    assert {result.label: result.settings["rounds"] for result in read_all([tmp_path])} == {
+        REFERENCE: 2,
+        "noise": 3,
+    }
     assert len(list((tmp_path / "superseded").iterdir())) == 1
 
 
@@ -197,7 +265,12 @@ def test_a_failed_job_keeps_its_traceback_stops_no_other_and_is_tried_again(
     (tmp_path / "faulty_agent.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    jobs = suite({"faulty": {"agent": "faulty_agent:Faulty"}, "noise": {"agent": "reinforce", "source": "noise"}}).jobs()[1:]
+    jobs = suite(
+        {
+            "faulty": {"agent": "faulty_agent:Faulty"},
+            "noise": {"agent": "reinforce", "source": "noise"},
+        }
+    ).jobs()[1:]
     totals: list[int] = []
     for _ in range(2):
         progress = run(jobs, tmp_path / "out", 1, lambda progress: totals.append(progress.total))
@@ -254,10 +327,13 @@ def test_a_folder_takes_one_benchmark_at_a_time(tmp_path: Path) -> None:
 def test_workers_end_with_the_runner(tmp_path: Path) -> None:
     long = suite({"r": {"agent": "reinforce"}}, rounds=100_000, mle_epochs=1).jobs()[1]
     program = (
-        "import sys; from pathlib import Path; from seqgan_env.bench.jobs import Job; from tests.test_bench import run\n"
+        "import sys; from pathlib import Path; from seqgan_env.bench.jobs import Job; from "
+        "tests.test_bench import run\n"
         "run([Job.from_json(sys.argv[2])], Path(sys.argv[1]))"
     )
-    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path), long.to_json()], cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path), long.to_json()], cwd=ROOT
+    )
     workers: list[str] = []
     deadline = time.monotonic() + 60
     while not workers and time.monotonic() < deadline:
@@ -304,7 +380,9 @@ def test_what_is_not_finite_is_not_a_number_once_read(tmp_path: Path) -> None:
 
 def test_a_result_survives_its_file(tmp_path: Path) -> None:
     knobs = {"T 1": {"temperature": 1.0, "select/kl_mean": 0.5}}
-    result = Result("a", "text", 3, {"bleu4": 0.5}, knobs=knobs, samples=["x"], costs={"wall_seconds": 1.0})
+    result = Result(
+        "a", "text", 3, {"bleu4": 0.5}, knobs=knobs, samples=["x"], costs={"wall_seconds": 1.0}
+    )
     result.write(tmp_path / "r.json")
     assert Result.read(tmp_path / "r.json") == result
 
@@ -315,14 +393,37 @@ def test_a_result_survives_its_file(tmp_path: Path) -> None:
         ("{", "is damaged"),
         ("[]", "is damaged"),
         ('{"label": "a"}', "has schema None; this version reads 2"),
-        ('{"schema": 1, "label": "a", "task": "t", "seed": 0, "metrics": {}}', "has schema 1; this version reads 2"),
+        (
+            '{"schema": 1, "label": "a", "task": "t", "seed": 0, "metrics": {}}',
+            "has schema 1; this version reads 2",
+        ),
         ('{"schema": 2, "label": "a", "task": "t", "seed": 0}', r"missing \['metrics'\]"),
-        ('{"schema": 2, "label": "a", "task": "t", "seed": 0, "metrics": {}, "x": 1}', r"unknown \['x'\]"),
-        ('{"schema": 2, "label": "a", "task": "t", "seed": "0", "metrics": {}}', "seed is str; expected int"),
-        ('{"schema": 2, "label": "a", "task": "t", "seed": 0, "metrics": {"bleu4": "x"}}', "no numbers: bleu4"),
-        ('{"schema": 2, "label": "a", "task": "t", "seed": 0, "metrics": {}, "knobs": []}', "knobs is list; expected dict"),
-        ('{"schema": 2, "label": "a", "task": "t", "seed": 0, "metrics": {}, "knobs": {"T 1": 3}}', "knobs .* that are int"),
-        ('{"schema": 2, "label": "a", "task": "t", "seed": 0, "metrics": {}, "knobs": {"T 1": {"x": []}}}', "no numbers: x"),
+        (
+            '{"schema": 2, "label": "a", "task": "t", "seed": 0, "metrics": {}, "x": 1}',
+            r"unknown \['x'\]",
+        ),
+        (
+            '{"schema": 2, "label": "a", "task": "t", "seed": "0", "metrics": {}}',
+            "seed is str; expected int",
+        ),
+        (
+            '{"schema": 2, "label": "a", "task": "t", "seed": 0, "metrics": {"bleu4": "x"}}',
+            "no numbers: bleu4",
+        ),
+        (
+            '{"schema": 2, "label": "a", "task": "t", "seed": 0, "metrics": {}, "knobs": []}',
+            "knobs is list; expected dict",
+        ),
+        (
+            '{"schema": 2, "label": "a", "task": "t", "seed": 0, '
+            '"metrics": {}, "knobs": {"T 1": 3}}',
+            "knobs .* that are int",
+        ),
+        (
+            '{"schema": 2, "label": "a", "task": "t", "seed": 0, '
+            '"metrics": {}, "knobs": {"T 1": {"x": []}}}',
+            "no numbers: x",
+        ),
     ],
 )
 def test_a_bad_result_is_named_and_refused(tmp_path: Path, text: str, message: str) -> None:

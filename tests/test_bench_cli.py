@@ -21,7 +21,9 @@ from seqgan_env.tasks import make_task
 from seqgan_env.types import HasReferee
 from tests.test_bench import ROOT, TINY
 
-FLAGS = [word for name, value in TINY.items() for word in ("--" + name.replace("_", "-"), str(value))]
+FLAGS = [
+    word for name, value in TINY.items() for word in ("--" + name.replace("_", "-"), str(value))
+]
 ORACLE = ["--task", "oracle-tiny", "--vocab-size", "6", "--seq-len", "4"]
 FAULTY = """
 from agents.reinforce import Reinforce
@@ -38,8 +40,19 @@ class Endless(Reinforce):
 
 
 def bench(out: Path, *words: str, **options: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "seqgan_env.cli.main", "bench", *words, *FLAGS, "--out", str(out)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]
+    command = [
+        sys.executable,
+        "-m",
+        "seqgan_env.cli.main",
+        "bench",
+        *words,
+        *FLAGS,
+        "--out",
+        str(out),
+    ]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )  # type: ignore[call-overload,no-any-return]
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -66,7 +79,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.mark.slow
-def test_a_line_for_every_job_where_there_is_no_terminal_and_the_leaderboard_at_the_end(finished: tuple[Path, str]) -> None:
+def test_a_line_for_every_job_where_there_is_no_terminal_and_the_leaderboard_at_the_end(
+    finished: tuple[Path, str],
+) -> None:
     told = finished[1].splitlines()
     assert sum(": done. " in line for line in told) == 6
     assert any("mle on oracle-tiny, seed 1: done. " in line for line in told)
@@ -93,8 +108,15 @@ def test_shards_are_the_whole(finished: tuple[Path, str], tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_hash_seeds_threads_and_folders_change_nothing(finished: tuple[Path, str], tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONHASHSEED": "77", "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
+def test_hash_seeds_threads_and_folders_change_nothing(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    environment = os.environ | {
+        "PYTHONHASHSEED": "77",
+        "OMP_NUM_THREADS": "2",
+        "MKL_NUM_THREADS": "2",
+        "PYTHONPATH": str(ROOT),
+    }
     assert finish(bench(tmp_path / "out", *GRID, cwd=tmp_path, env=environment))[0] == 0
     assert compare([str(finished[0]), str(tmp_path / "out")]) == 0
 
@@ -144,7 +166,17 @@ def test_ctrl_c_ends_everything_and_leaves_nothing_half_written(tmp_path: Path) 
 def test_a_failed_job_is_told_with_its_reason_and_fails_the_whole(tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text(FAULTY)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    code, out, _ = finish(bench(tmp_path / "out", "--agents", "faulty:Faulty", "--seeds", "1", cwd=tmp_path, env=environment))
+    code, out, _ = finish(
+        bench(
+            tmp_path / "out",
+            "--agents",
+            "faulty:Faulty",
+            "--seeds",
+            "1",
+            cwd=tmp_path,
+            env=environment,
+        )
+    )
     assert code == 1
     assert "failed: faulty:Faulty on oracle-tiny, seed 0: RuntimeError: no idea what to do" in out
     assert "2 jobs: 1 done, 1 failed, 0 kept from before" in out
@@ -158,7 +190,10 @@ BAD = [
     (["bench"], "needs a suite or --agents"),
     (["bench", "nowhere.toml"], "suite nowhere.toml cannot be read"),
     (["bench", "SUITE", "--agents", "ppo"], "--agents cannot be given with a suite"),
-    (["bench", "SUITE", "--set", "learning_rat=1"], "has the agent option 'learning_rat'; none of mle, reinforce takes it"),
+    (
+        ["bench", "SUITE", "--set", "learning_rat=1"],
+        "has the agent option 'learning_rat'; none of mle, reinforce takes it",
+    ),
     (["bench", "--agents", "pppo"], "Did you mean 'ppo'"),
     (["bench", "--agents", "ppo", "--tasks", "oracle-tini"], "Did you mean 'oracle-tiny'"),
     (["bench", "--agents", "ppo", "--rewards", "rolout"], "Did you mean 'rollout'"),
@@ -184,12 +219,21 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    ("words", "message"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
 def test_bad_input_gets_one_line_and_exit_code_2(
-    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    files = {"SUITE": lines(tmp_path / "suite.toml", SUITE), "FILE": lines(tmp_path / "samples.txt", "0 1 2 3", "0 1 2 3")}
+    files = {
+        "SUITE": lines(tmp_path / "suite.toml", SUITE),
+        "FILE": lines(tmp_path / "samples.txt", "0 1 2 3", "0 1 2 3"),
+    }
     try:
         code = main([str(files.get(word, word)) for word in words])
     except SystemExit as stop:
@@ -208,20 +252,41 @@ def evaluate(*words: object) -> int:
     return main(["evaluate", *map(str, words)])
 
 
-def test_samples_from_elsewhere_become_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_samples_from_elsewhere_become_a_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = lines(tmp_path / "mine.txt", "0 1 2 3", "5 5 5 5", "0 1 2 3")
-    words = ("--samples", file, *ORACLE, "--label", "theirs", "--seed", 3, "--nll-gen", 1.5, "--out", tmp_path / "out")
+    words = (
+        "--samples",
+        file,
+        *ORACLE,
+        "--label",
+        "theirs",
+        "--seed",
+        3,
+        "--nll-gen",
+        1.5,
+        "--out",
+        tmp_path / "out",
+    )
     assert evaluate(*words) == 0
     (result,) = read_all([tmp_path / "out"])
     assert (result.label, result.task, result.seed) == ("theirs", "oracle-tiny", 3)
-    assert result.metrics.keys() == {"nll_oracle", "nll_gen", "effective_vocabulary", "unique_tokens"}
+    assert result.metrics.keys() == {
+        "nll_oracle",
+        "nll_gen",
+        "effective_vocabulary",
+        "unique_tokens",
+    }
     told = " ".join(capsys.readouterr().out.split())
     assert re.search(r"the referee needs \d+ samples; with 3 the row has no score", told)
     assert (result.metrics["nll_gen"], result.metrics["unique_tokens"]) == (1.5, 5)
     assert result.samples == ["0 1 2 3", "5 5 5 5", "0 1 2 3"]
     file.write_text("0 0 0 0\n1 1 1 1\n")
     assert evaluate(*words) == 0
-    assert read_all([tmp_path / "out"])[0].metrics["unique_tokens"] == 2  # the same row, not another
+    assert (
+        read_all([tmp_path / "out"])[0].metrics["unique_tokens"] == 2
+    )  # the same row, not another
 
 
 @pytest.mark.slow
@@ -236,12 +301,35 @@ def test_an_oracles_samples_are_measured_as_a_run_measures_them(tmp_path: Path) 
 
 
 def test_text_samples_get_the_metrics_of_real_data(tmp_path: Path) -> None:
-    corpus = lines(tmp_path / "corpus.txt", *[f"{a} {b} {c}" for a in "abcde" for b in "fghij" for c in "klm"])
+    corpus = lines(
+        tmp_path / "corpus.txt", *[f"{a} {b} {c}" for a in "abcde" for b in "fghij" for c in "klm"]
+    )
     file = lines(tmp_path / "mine.txt", "a f k", "b g l", "a word unknown")
-    assert evaluate("--samples", file, "--task", "text", "--corpus", corpus, "--column", "letters", "--out", tmp_path) == 0
+    assert (
+        evaluate(
+            "--samples",
+            file,
+            "--task",
+            "text",
+            "--corpus",
+            corpus,
+            "--column",
+            "letters",
+            "--out",
+            tmp_path,
+        )
+        == 0
+    )
     (result,) = read_all([tmp_path])
     assert result.task == "letters"
-    assert result.metrics.keys() >= {"bleu2", "bleu4", "self_bleu4", "distinct2", "perplexity_reverse", "effective_vocabulary"}
+    assert result.metrics.keys() >= {
+        "bleu2",
+        "bleu4",
+        "self_bleu4",
+        "distinct2",
+        "perplexity_reverse",
+        "effective_vocabulary",
+    }
     assert result.samples[:2] == ["a f k", "b g l"]
 
 
@@ -257,7 +345,10 @@ def test_samples_enough_for_the_referee_are_judged_by_the_first_of_them(tmp_path
     bad, good = ["k k k k"] * (num + 5), drawn[1_500 : 1_500 + num + 5]
     assert len(good) == num + 5
     for label, rows in (("bad", bad), ("good", good), ("long", [*good[:num], *bad])):
-        assert evaluate("--samples", lines(tmp_path / "mine.txt", *rows), "--label", label, *chosen) == 0
+        assert (
+            evaluate("--samples", lines(tmp_path / "mine.txt", *rows), "--label", label, *chosen)
+            == 0
+        )
     found = {result.label: result.metrics["referee_js"] for result in read_all([tmp_path])}
     assert found["bad"] > 0.8
     assert found["good"] < 0.2
@@ -270,19 +361,41 @@ BAD_SAMPLES = [
     (b"0 1 2 3\n0 1 2 6\n", ORACLE, "line 2: text '0 1 2 6' holds '6'; allowed are tokens 0..5"),
     (b"0 1 2 3\n0 1 2 -1\n", ORACLE, "line 2: text '0 1 2 -1' holds '-1'"),
     (b"0 1 2 3\n0 1 2 2.5\n", ORACLE, "line 2: text '0 1 2 2.5' holds '2.5'"),
-    (b"0 1 2\n0 1 2 3\n", ORACLE, "line 1: text '0 1 2' has 3 tokens; a sequence of this task has 4"),
+    (
+        b"0 1 2\n0 1 2 3\n",
+        ORACLE,
+        "line 1: text '0 1 2' has 3 tokens; a sequence of this task has 4",
+    ),
     (b"0 1 2 3\n\n", ORACLE, "line 2: text '' has 0 tokens"),
-    ("0 1 2 3\n0 1 2 3\n".encode("utf-16"), ORACLE, "is not UTF-8 text: byte 0xff at offset 0, in line 1; it looks like UTF-16"),
+    (
+        "0 1 2 3\n0 1 2 3\n".encode("utf-16"),
+        ORACLE,
+        "is not UTF-8 text: byte 0xff at offset 0, in line 1; it looks like UTF-16",
+    ),
     (b"a b\nc \xe9\n", ["--task", "text"], "is not UTF-8 text: byte 0xe9 at offset 6, in line 2"),
     (b"a b\n" + b"c " * 40 + b"\n", ["--task", "text"], "line 2: text 'c c c"),
-    (b"C4 -\nC4 H4\n", ["--task", "music", "--max-length", "2"], "line 2: 'H4' is no word of a melody"),
-    (b"C4 -\nC4\n", ["--task", "music", "--max-length", "2"], "line 2: text 'C4' has 1 words; a melody of this task has 2"),
+    (
+        b"C4 -\nC4 H4\n",
+        ["--task", "music", "--max-length", "2"],
+        "line 2: 'H4' is no word of a melody",
+    ),
+    (
+        b"C4 -\nC4\n",
+        ["--task", "music", "--max-length", "2"],
+        "line 2: text 'C4' has 1 words; a melody of this task has 2",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("content", "task", "message"), BAD_SAMPLES, ids=[message[:30] for _, _, message in BAD_SAMPLES])
+@pytest.mark.parametrize(
+    ("content", "task", "message"), BAD_SAMPLES, ids=[message[:30] for _, _, message in BAD_SAMPLES]
+)
 def test_bad_samples_are_refused_with_file_line_and_what_is_allowed(
-    content: bytes, task: Sequence[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    content: bytes,
+    task: Sequence[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "samples.txt").write_bytes(content)
     assert evaluate("--samples", tmp_path / "samples.txt", *task, "--out", tmp_path / "out") == 2
@@ -293,10 +406,28 @@ def test_bad_samples_are_refused_with_file_line_and_what_is_allowed(
 
 
 @pytest.mark.slow
-def test_a_row_from_elsewhere_stands_in_the_report(finished: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_row_from_elsewhere_stands_in_the_report(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
     file = lines(tmp_path / "mine.txt", "0 1 2 3", "5 4 3 2")
-    assert evaluate("--samples", file, *ORACLE, "--label", "theirs", "--nll-gen", 1.7, "--out", tmp_path / "more") == 0
-    assert main(["report", str(finished[0]), str(tmp_path / "more"), "--out", str(tmp_path / "page")]) == 0
+    assert (
+        evaluate(
+            "--samples",
+            file,
+            *ORACLE,
+            "--label",
+            "theirs",
+            "--nll-gen",
+            1.7,
+            "--out",
+            tmp_path / "more",
+        )
+        == 0
+    )
+    assert (
+        main(["report", str(finished[0]), str(tmp_path / "more"), "--out", str(tmp_path / "page")])
+        == 0
+    )
     for name in ("report.html", "report.md", "runs.csv"):
         assert "theirs" in (tmp_path / "page" / name).read_text()
 
@@ -304,6 +435,8 @@ def test_a_row_from_elsewhere_stands_in_the_report(finished: tuple[Path, str], t
 # ---- comparing ----
 
 
-def test_folders_that_cannot_be_compared_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folders_that_cannot_be_compared_are_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert compare([str(tmp_path), str(tmp_path)]) == 2
     assert "has no results" in capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""The leaderboard: what ranks above what, and that nothing ranks above the best knob that has learned nothing."""
+"""The leaderboard: what ranks above what, and that nothing ranks above the best knob that has
+learned nothing.
+"""
 
 import math
 from collections.abc import Mapping
@@ -22,25 +24,43 @@ from seqgan_env.training.adversarial import evaluate_task
 from seqgan_env.training.trainer import Trainer
 
 # KL(G||O) and KL(O||G) of the knobs of a made-up reference: T 0.9 has the lowest mean, 0.10
-KNOBS = {"T 1": (0.12, 0.10), "T 0.9": (0.09, 0.11), "T 0.5": (0.085, 0.60), "T 0.5 x 0.5 + T 1 x 0.5": (0.11, 0.14)}
+KNOBS = {
+    "T 1": (0.12, 0.10),
+    "T 0.9": (0.09, 0.11),
+    "T 0.5": (0.085, 0.60),
+    "T 0.5 x 0.5 + T 1 x 0.5": (0.11, 0.14),
+}
 BEST, MIXTURE = "T 0.9", "T 0.5 x 0.5 + T 1 x 0.5"
 
 
 def kl(reverse: float, forward: float) -> dict[str, float]:
     """Metrics with these divergences."""
-    return {"kl_mean": (reverse + forward) / 2, "kl_reverse": reverse, "kl_forward": forward, "nll_oracle": 2.5 + reverse}
+    return {
+        "kl_mean": (reverse + forward) / 2,
+        "kl_reverse": reverse,
+        "kl_forward": forward,
+        "nll_oracle": 2.5 + reverse,
+    }
 
 
 def knob(metrics: Mapping[str, float]) -> dict[str, float]:
     """A knob with these metrics, whose divergences the other draws confirm."""
-    divergences = {name: value for name, value in metrics.items() if name.startswith("kl_") or name == "referee_js"}
+    divergences = {
+        name: value
+        for name, value in metrics.items()
+        if name.startswith("kl_") or name == "referee_js"
+    }
     return {**metrics, **{SELECT + name: value for name, value in divergences.items()}}
 
 
 def reference(seed: int, task: str = "o", shift: float = 0.0) -> Result:
-    """Maximum likelihood with its knobs, all further from the truth by `shift` and by a hundredth more with every seed."""
+    """Maximum likelihood with its knobs, all further from the truth by `shift` and by a hundredth
+    more with every seed.
+    """
     by = shift + 0.01 * seed
-    knobs = {name: knob(kl(reverse + by, forward + by)) for name, (reverse, forward) in KNOBS.items()}
+    knobs = {
+        name: knob(kl(reverse + by, forward + by)) for name, (reverse, forward) in KNOBS.items()
+    }
     metrics = {name: value for name, value in knobs["T 1"].items() if not name.startswith(SELECT)}
     return Result(REFERENCE, task, seed, metrics, knobs=knobs)
 
@@ -49,8 +69,12 @@ def references(num: int = 5, task: str = "o") -> list[Result]:
     return [reference(seed, task) for seed in range(num)]
 
 
-def row(label: str, gains: list[float], task: str = "o", first_seed: int = 0, **settings: Any) -> list[Result]:
-    """Runs that are so much nearer to the truth than the best knob of their seed, in both divergences."""
+def row(
+    label: str, gains: list[float], task: str = "o", first_seed: int = 0, **settings: Any
+) -> list[Result]:
+    """Runs that are so much nearer to the truth than the best knob of their seed, in both
+    divergences.
+    """
     found = []
     for seed, gain in enumerate(gains, start=first_seed):
         reverse, forward = (value + 0.01 * seed - gain for value in KNOBS[BEST])
@@ -60,7 +84,10 @@ def row(label: str, gains: list[float], task: str = "o", first_seed: int = 0, **
 
 def board(*results: list[Result], kind: str = ORACLE) -> dict[str, Entry]:
     """Entries by label, in the order of the ranks."""
-    return {entry.label: entry for entry in Standings([result for of in results for result in of]).entries(kind)}
+    return {
+        entry.label: entry
+        for entry in Standings([result for of in results for result in of]).entries(kind)
+    }
 
 
 def value(entry: Entry) -> float:
@@ -75,7 +102,12 @@ def test_the_best_knob_has_score_0_and_a_row_of_its_own_with_its_name() -> None:
     found = board(references())
     assert list(found) == [BEST_KNOB, REFERENCE]
     best = found[BEST_KNOB]
-    assert (value(best), best.role, best.outcome, best.decision) == (0.0, "reference", "reference", None)
+    assert (value(best), best.role, best.outcome, best.decision) == (
+        0.0,
+        "reference",
+        "reference",
+        None,
+    )
     assert best.verdict == "What the others are measured by: T 0.9."
     assert best.mean("kl_mean", "o") == pytest.approx(0.10 + 0.02)
 
@@ -85,7 +117,10 @@ def test_the_names_of_the_best_knobs_are_counted_where_they_differ() -> None:
     knobs = dict(others[3].knobs)
     knobs["T 0.9"] = knob(kl(1.0, 1.0))
     others[3] = replace(others[3], knobs=knobs)
-    assert board(others)[BEST_KNOB].verdict == "What the others are measured by: T 0.9 (4 runs), T 1 (1 run)."
+    assert (
+        board(others)[BEST_KNOB].verdict
+        == "What the others are measured by: T 0.9 (4 runs), T 1 (1 run)."
+    )
 
 
 def test_maximum_likelihood_as_it_is_has_a_score_and_a_verdict_as_anyone() -> None:
@@ -95,14 +130,23 @@ def test_maximum_likelihood_as_it_is_has_a_score_and_a_verdict_as_anyone() -> No
 
 
 def test_a_score_is_how_much_lower_the_divergence_is_than_the_best_knobs() -> None:
-    found = board(references(), row("near", [0.02, 0.021, 0.019, 0.02, 0.02]), row("far", [-0.05, -0.051, -0.05, -0.05, -0.049]))
+    found = board(
+        references(),
+        row("near", [0.02, 0.021, 0.019, 0.02, 0.02]),
+        row("far", [-0.05, -0.051, -0.05, -0.05, -0.049]),
+    )
     assert list(found) == ["near", BEST_KNOB, REFERENCE, "far"]
     assert value(found["near"]) == pytest.approx(0.02)
     assert found["near"].score is not None
     assert found["near"].score.low < 0.02 < found["near"].score.high
     assert [found[label].outcome for label in ("near", "far")] == ["better", "worse"]
-    assert found["near"].verdict == "Nearer to the truth than every knob of maximum likelihood, by 0.0200 nats per token."
-    assert found["near"].quality.mean == pytest.approx(0.05)  # nll_oracle, on maximum likelihood as it is
+    assert (
+        found["near"].verdict
+        == "Nearer to the truth than every knob of maximum likelihood, by 0.0200 nats per token."
+    )
+    assert found["near"].quality.mean == pytest.approx(
+        0.05
+    )  # nll_oracle, on maximum likelihood as it is
 
 
 def test_the_best_knob_is_chosen_on_other_draws_than_it_is_valued_by() -> None:
@@ -126,16 +170,24 @@ def test_a_mixture_that_is_a_knob_cannot_win_whatever_it_does_to_the_quality() -
 
 
 def test_better_in_one_divergence_and_worse_by_more_in_the_other_loses() -> None:
-    sharp = [Result("sharp", "o", seed, kl(0.01 + 0.01 * seed, 0.30 + 0.01 * seed + 1e-4 * seed)) for seed in range(5)]
+    sharp = [
+        Result("sharp", "o", seed, kl(0.01 + 0.01 * seed, 0.30 + 0.01 * seed + 1e-4 * seed))
+        for seed in range(5)
+    ]
     found = board(references(), sharp)["sharp"]
     assert value(found) == pytest.approx(0.10 - 0.155, abs=1e-3)
     assert found.outcome == "worse"
-    assert found.beside["score_reverse"].mean == pytest.approx(0.085 - 0.01)  # against T 0.5, the best in that one
+    assert found.beside["score_reverse"].mean == pytest.approx(
+        0.085 - 0.01
+    )  # against T 0.5, the best in that one
     assert found.beside["score_forward"].mean == pytest.approx(0.10 - 0.30, abs=1e-3)  # against T 1
 
 
 def test_a_win_that_is_a_loss_in_one_divergence_says_so() -> None:
-    flat = [Result("flat", "o", seed, kl(0.14 + 0.01 * seed, 0.02 + 0.01 * seed + 1e-4 * seed)) for seed in range(5)]
+    flat = [
+        Result("flat", "o", seed, kl(0.14 + 0.01 * seed, 0.02 + 0.01 * seed + 1e-4 * seed))
+        for seed in range(5)
+    ]
     found = board(references(), flat)["flat"]
     assert found.outcome == "better"
     assert found.verdict.endswith("by 0.0199 nats per token. In KL(G‖O) alone a knob does better.")
@@ -143,7 +195,12 @@ def test_a_win_that_is_a_loss_in_one_divergence_says_so() -> None:
 
 def test_every_run_is_measured_by_the_best_knob_of_its_seed() -> None:
     shifted = [reference(seed, shift=seed) for seed in range(5)]
-    runs = [Result("a", "o", r.seed, kl(*(v + 1.01 * r.seed - 0.01 - 1e-5 * r.seed for v in KNOBS[BEST]))) for r in shifted]
+    runs = [
+        Result(
+            "a", "o", r.seed, kl(*(v + 1.01 * r.seed - 0.01 - 1e-5 * r.seed for v in KNOBS[BEST]))
+        )
+        for r in shifted
+    ]
     found = board(shifted, runs)["a"]
     assert value(found) == pytest.approx(0.01, abs=1e-4)
     assert found.against.error < 1e-4  # though the seeds differ by a nat each
@@ -151,7 +208,9 @@ def test_every_run_is_measured_by_the_best_knob_of_its_seed() -> None:
 
 
 def test_results_of_other_seeds_are_measured_by_the_mean_of_the_best_knobs() -> None:
-    runs = [Result("elsewhere", "o", 100 + i, kl(0.08 + 0.001 * i, 0.08 + 0.001 * i)) for i in range(4)]
+    runs = [
+        Result("elsewhere", "o", 100 + i, kl(0.08 + 0.001 * i, 0.08 + 0.001 * i)) for i in range(4)
+    ]
     found = board(references(), runs)["elsewhere"]
     assert value(found) == pytest.approx((0.10 + 0.02) - 0.0815)
     assert found.quality.num_pairs == 0
@@ -164,7 +223,11 @@ def test_a_task_with_real_data_is_ranked_by_the_referee() -> None:
 
     knobs = {"T 1": knob(real(0.3, 0.3)), "T 0.8": knob(real(0.2, 0.4))}
     mle = [Result(REFERENCE, "t", seed, real(0.3, 0.3), knobs=knobs) for seed in range(3)]
-    found = board(mle, [Result("a", "t", seed, real(0.15 + 0.001 * seed, 0.2)) for seed in range(3)], kind=REAL)
+    found = board(
+        mle,
+        [Result("a", "t", seed, real(0.15 + 0.001 * seed, 0.2)) for seed in range(3)],
+        kind=REAL,
+    )
     assert list(found) == ["a", BEST_KNOB, REFERENCE]
     assert value(found["a"]) == pytest.approx(0.2 - 0.151)
     assert found["a"].quality.mean == pytest.approx(-0.1)
@@ -179,7 +242,10 @@ def judged(results: list[Result], js: float) -> list[Result]:
     """With what the referee says, of the knobs too."""
     found = []
     for result in results:
-        by_name = {name: old | knob({"referee_js": js + 0.1 * (name == "T 1")}) for name, old in result.knobs.items()}
+        by_name = {
+            name: old | knob({"referee_js": js + 0.1 * (name == "T 1")})
+            for name, old in result.knobs.items()
+        }
         own = js + 0.1 if result.label == REFERENCE else js + 0.001 * result.seed
         found.append(replace(result, metrics=result.metrics | {"referee_js": own}, knobs=by_name))
     return found
@@ -187,11 +253,21 @@ def judged(results: list[Result], js: float) -> list[Result]:
 
 def samples(label: str, js: float, num: int = 5) -> list[Result]:
     """Rows that have nothing but what the referee says."""
-    return judged([Result(label, "o", seed, {"nll_oracle": 2.0, "effective_vocabulary": 3.0}) for seed in range(num)], js)
+    return judged(
+        [
+            Result(label, "o", seed, {"nll_oracle": 2.0, "effective_vocabulary": 3.0})
+            for seed in range(num)
+        ],
+        js,
+    )
 
 
 def test_rows_without_likelihoods_have_a_board_of_the_referees_with_all_that_it_judged() -> None:
-    results = [*judged(references(), 0.2), *judged(row("both", [0.01] * 5), 0.15), *row("kl alone", [0.0] * 5)]
+    results = [
+        *judged(references(), 0.2),
+        *judged(row("both", [0.01] * 5), 0.15),
+        *row("kl alone", [0.0] * 5),
+    ]
     standings = Standings([*results, *samples("theirs", 0.1)])
     assert standings.kinds == [ORACLE, JUDGED]
     by_referee = {entry.label: entry for entry in standings.entries(JUDGED)}
@@ -210,21 +286,29 @@ def test_the_referees_board_needs_somebody_to_judge_and_a_judged_knob() -> None:
     standings = Standings([*references(), *samples("theirs", 0.1)])
     assert standings.kinds == [ORACLE]
     theirs = next(entry for entry in standings.entries(ORACLE) if entry.label == "theirs")
-    assert theirs.verdict.startswith("No score without kl_mean. The referee judged it, but no knob of mle")
+    assert theirs.verdict.startswith(
+        "No score without kl_mean. The referee judged it, but no knob of mle"
+    )
 
 
 # ---- what is infinitely far ----
 
 
-@pytest.mark.parametrize("infinity", [math.inf, math.nan, None])  # JSON has null, which is read as not a number
+@pytest.mark.parametrize(
+    "infinity", [math.inf, math.nan, None]
+)  # JSON has null, which is read as not a number
 def test_an_infinite_divergence_ranks_last_and_its_other_scores_are_shown(infinity: Any) -> None:
     rows = row("never", [0.09] * 5)
-    rows[3] = replace(rows[3], metrics=rows[3].metrics | {"kl_mean": infinity, "kl_forward": infinity})
+    rows[3] = replace(
+        rows[3], metrics=rows[3].metrics | {"kl_mean": infinity, "kl_forward": infinity}
+    )
     found = board(references(), rows, row("poor", [-5.0, -5.1, -5.0, -5.0, -5.0]))
     never = found["never"]
     assert list(found)[-1] == "never"
     assert (never.score, never.outcome, never.mark) == (None, INFINITE, INFINITE)
-    assert never.verdict == "In 1 of 5 runs it gives some real sequences no probability, so that KL(O‖G) is infinite."
+    assert never.verdict == (
+        "In 1 of 5 runs it gives some real sequences no probability, so that KL(O‖G) is infinite."
+    )
     assert never.against.num_pairs == 0  # the mean over the other runs would hide it
     assert never.beside.keys() == {"score_reverse"}
     assert never.beside["score_reverse"].mean == pytest.approx(0.085)
@@ -235,11 +319,16 @@ def test_a_knob_that_is_infinite_on_some_draws_is_no_rival() -> None:
     for result in others:
         lucky = knob(kl(0.01, 0.01))
         result.knobs["K 3"] = lucky | {"kl_mean": math.inf, "kl_forward": math.inf}
-        result.knobs["K 9"] = lucky | {SELECT + "kl_mean": math.nan, SELECT + "kl_forward": math.nan}
+        result.knobs["K 9"] = lucky | {
+            SELECT + "kl_mean": math.nan,
+            SELECT + "kl_forward": math.nan,
+        }
     found = board(others, row("a", [0.01] * 5))
     assert found[BEST_KNOB].verdict.endswith("T 0.9.")
     assert value(found["a"]) == pytest.approx(0.01)
-    assert found["a"].beside["score_reverse"].mean == pytest.approx(0.01 - 0.10)  # in KL(G||O) they are finite, and the best
+    assert found["a"].beside["score_reverse"].mean == pytest.approx(
+        0.01 - 0.10
+    )  # in KL(G||O) they are finite, and the best
 
 
 # ---- verdicts ----
@@ -258,7 +347,11 @@ def test_the_more_rows_a_page_has_the_more_each_of_them_must_show() -> None:
     gains = [0.03, 0.005, 0.02, 0.012, 0.03]
     alone = board(references(), row("a", gains))["a"]
     assert alone.outcome == "better"
-    among = board(references(), row("a", gains), *(row(f"idle {i}", [0.01, -0.01, 0.02, -0.02, 0.0]) for i in range(20)))["a"]
+    among = board(
+        references(),
+        row("a", gains),
+        *(row(f"idle {i}", [0.01, -0.01, 0.02, -0.02, 0.0]) for i in range(20)),
+    )["a"]
     assert among.outcome == "same"
     assert among.against == alone.against
     assert among.score is not None
@@ -270,13 +363,22 @@ def test_all_kinds_of_a_page_are_corrected_together() -> None:
     real = {"referee_js": 0.3, "bleu4": 0.3, "self_bleu4": 0.4}
     text = [Result(REFERENCE, "t", seed, real, knobs={"T 1": knob(real)}) for seed in range(3)]
     standings = Standings([*references(), *row("a", [0.01, 0.02] * 2), *text])
-    decisions = [entry.decision for kind in standings.kinds for entry in standings.entries(kind) if entry.decision]
-    assert sorted(decision.level for decision in decisions) == pytest.approx([0.05 / 3, 0.05 / 2, 0.05])
+    decisions = [
+        entry.decision
+        for kind in standings.kinds
+        for entry in standings.entries(kind)
+        if entry.decision
+    ]
+    assert sorted(decision.level for decision in decisions) == pytest.approx(
+        [0.05 / 3, 0.05 / 2, 0.05]
+    )
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.floats(-0.1, 0.1), min_size=1, max_size=5), min_size=1, max_size=6))
-def test_a_verdict_says_better_or_worse_if_and_only_if_the_interval_excludes_0(gains: list[list[float]]) -> None:
+def test_a_verdict_says_better_or_worse_if_and_only_if_the_interval_excludes_0(
+    gains: list[list[float]],
+) -> None:
     rows = [row(f"row {i}", of_row) for i, of_row in enumerate(gains)]
     for entry in board(references(), *rows).values():
         assert entry.score is not None
@@ -292,7 +394,11 @@ def test_a_verdict_says_better_or_worse_if_and_only_if_the_interval_excludes_0(g
 
 def test_roles_come_from_the_rewards() -> None:
     sources = ("constant", "random", "noise", "optimal", "oracle", "discriminator")
-    found = board(references(), *[row(source, [0.0] * 5, source=source) for source in sources], row("imported", [0.0] * 5))
+    found = board(
+        references(),
+        *[row(source, [0.0] * 5, source=source) for source in sources],
+        row("imported", [0.0] * 5),
+    )
     assert {entry.label: entry.role for entry in found.values()} == {
         BEST_KNOB: "reference",
         **dict.fromkeys(("constant", "random", "noise"), "control"),
@@ -306,7 +412,9 @@ def test_roles_come_from_the_rewards() -> None:
 def test_a_missing_run_leaves_the_others() -> None:
     found = board(references()[:4], row("a", [0.02, 0.02, 0.021, 0.02, 0.02])[1:])["a"]
     assert len(found.all_runs) == 4
-    assert found.quality.num_pairs == 3  # of seed 4 there is no reference: measured by the mean of the others
+    assert (
+        found.quality.num_pairs == 3
+    )  # of seed 4 there is no reference: measured by the mean of the others
     assert value(found) == pytest.approx((0.02 + 0.021 + 0.02 + (0.115 - 0.12)) / 4)
 
 
@@ -327,7 +435,9 @@ def test_what_cannot_be_compared_is_a_clear_error() -> None:
         Standings([replace(reference(0), knobs={})])
     with pytest.raises(ValueError, match="'a' on o, seed 0, is there twice"):
         Standings([*references(), *row("a", [0.1]), *row("a", [0.1])])
-    with pytest.raises(ValueError, match="task 'x' has neither nll_oracle nor bleu4 among its metrics"):
+    with pytest.raises(
+        ValueError, match="task 'x' has neither nll_oracle nor bleu4 among its metrics"
+    ):
         Standings([Result("a", "x", 0, {"accuracy": 1.0})])
     with pytest.raises(ValueError, match="a row is labelled 'best knob'"):
         Standings([*references(), *row(BEST_KNOB, [0.1])])
@@ -337,17 +447,31 @@ def test_what_cannot_be_compared_is_a_clear_error() -> None:
 
 SEEDS = 5
 UNTRAINED: tuple[Knob, ...] = (
-    *map(Temperature, (0.97, 0.88, 0.5, 0.2)),  # turns that the reference has not among its knobs, but for 0.5
-    Mixture(((Temperature(0.3), 0.4), (Temperature(1.0), 0.6))),  # once won by 0.67 nats against the temperatures alone
+    *map(
+        Temperature, (0.97, 0.88, 0.5, 0.2)
+    ),  # turns that the reference has not among its knobs, but for 0.5
+    Mixture(
+        ((Temperature(0.3), 0.4), (Temperature(1.0), 0.6))
+    ),  # once won by 0.67 nats against the temperatures alone
     Mixture(((Temperature(0.75), 0.3), (Temperature(1.02), 0.7))),
 )
 
 
 @pytest.mark.slow
-def test_controls_and_turned_and_mixed_policies_never_rank_above_the_best_knob_by_more_than_noise() -> None:
+def test_controls_and_turned_policies_never_rank_above_the_best_knob_by_more_than_noise() -> None:
     sources = ("constant", "random")
-    rows: dict[str, dict[str, Any]] = {source: {"agent": "reinforce", "source": source} for source in sources}
-    tiny = {"vocab_size": 12, "seq_len": 4, "mle_epochs": 2, "rounds": 20, "eval_every": 20, "batch_size": 64, "num_rollouts": 1}
+    rows: dict[str, dict[str, Any]] = {
+        source: {"agent": "reinforce", "source": source} for source in sources
+    }
+    tiny = {
+        "vocab_size": 12,
+        "seq_len": 4,
+        "mle_epochs": 2,
+        "rounds": 20,
+        "eval_every": 20,
+        "batch_size": 64,
+        "num_rollouts": 1,
+    }
     results, noise = [], []
     for job in Suite("s", SEEDS, {"o": {"task": "oracle-tiny"}}, rows, tiny).jobs():
         results.append(run_job(job, job.key))
@@ -356,7 +480,12 @@ def test_controls_and_turned_and_mixed_policies_never_rank_above_the_best_knob_b
             results += turned
             noise.append(spread)
     entries = Standings(results).entries(ORACLE)
-    assert {entry.label for entry in entries} == {BEST_KNOB, REFERENCE, *sources, *(knob.name for knob in UNTRAINED)}
+    assert {entry.label for entry in entries} == {
+        BEST_KNOB,
+        REFERENCE,
+        *sources,
+        *(knob.name for knob in UNTRAINED),
+    }
     above = 3 * float(np.std(noise)) / math.sqrt(SEEDS)
     assert above < 0.02
     for entry in entries:
@@ -364,11 +493,13 @@ def test_controls_and_turned_and_mixed_policies_never_rank_above_the_best_knob_b
         assert value(entry) < above
     worse = {entry.label for entry in entries if entry.outcome == "worse"}
     assert {"T 0.2", "T 0.5", UNTRAINED[4].name} <= worse
-    assert all(entry.quality.mean > 0.1 for entry in entries if entry.label in ("T 0.2", "T 0.5"))  # by nll_oracle they win
+    assert all(
+        entry.quality.mean > 0.1 for entry in entries if entry.label in ("T 0.2", "T 0.5")
+    )  # by nll_oracle they win
 
 
 def _untrained(job: Job) -> tuple[list[Result], float]:
-    """The job's policy turned, on samples other than its knobs'; how much kl_mean differs by these."""
+    """The job's policy turned, on other samples than its knobs'; how kl_mean differs by these."""
     trainer = Trainer(replace(job.settings, knobs=False))
     trainer()
     policy, seed = trainer.agent.policy, job.settings.seed
@@ -377,7 +508,9 @@ def _untrained(job: Job) -> tuple[list[Result], float]:
         return evaluate_task(knob(policy), trainer.task, stream, "cpu")
 
     results = [Result(knob.name, job.task, seed, metrics(knob, 1000 + seed)) for knob in UNTRAINED]
-    return results, metrics(Temperature(1.0), 1000 + seed)["kl_mean"] - metrics(Temperature(1.0), 2000 + seed)["kl_mean"]
+    return results, metrics(Temperature(1.0), 1000 + seed)["kl_mean"] - metrics(
+        Temperature(1.0), 2000 + seed
+    )["kl_mean"]
 
 
 # ---- the leaderboard in the README ----
@@ -405,9 +538,20 @@ def test_the_readme_is_rewritten_between_its_markers_and_nowhere_else(folder: Pa
     text = (folder / "README.md").read_text()
     assert text.startswith(f"# Title\n\nwords before\n\n{BEGIN}\n")
     assert text.endswith(f"{END}\n\nwords after\n")
-    of_one, of_two = ([line for line in part.splitlines() if line.startswith("|")][2:] for part in text.split("**two**"))
-    assert [line.split(" | ")[0] for line in of_one] == ["| learner", "| best knob (reference)", "| mle"]
-    assert [line.split(" | ")[0] for line in of_two] == ["| an \\| other", "| best knob (reference)", "| mle"]
+    of_one, of_two = (
+        [line for line in part.splitlines() if line.startswith("|")][2:]
+        for part in text.split("**two**")
+    )
+    assert [line.split(" | ")[0] for line in of_one] == [
+        "| learner",
+        "| best knob (reference)",
+        "| mle",
+    ]
+    assert [line.split(" | ")[0] for line in of_two] == [
+        "| an \\| other",
+        "| best knob (reference)",
+        "| mle",
+    ]
     assert "+0.0200 (+0.0200 to +0.0200)" in of_two[0]
     assert "over 5 seeds" in text
     assert main([*arguments, "--check"]) == 0
@@ -423,14 +567,20 @@ def test_a_readme_with_other_numbers_is_stale(folder: Path) -> None:
     assert main([*arguments, "--check"]) == 1
 
 
-@pytest.mark.parametrize("text", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{END}{BEGIN}", f"{END}{BEGIN}{END}"])
-def test_a_readme_without_the_markers_is_left_alone(folder: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "text", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{END}{BEGIN}", f"{END}{BEGIN}{END}"]
+)
+def test_a_readme_without_the_markers_is_left_alone(
+    folder: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "README.md").write_text(text)
     assert main([str(folder / "one"), "--readme", str(folder / "README.md")]) == 2
     assert "expected one <!-- leaderboard:begin -->" in capsys.readouterr().err
     assert (folder / "README.md").read_text() == text
 
 
-def test_a_benchmark_without_results_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_benchmark_without_results_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(folder / "three"), "--readme", str(folder / "README.md")]) == 2
     assert "three has no results" in capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""The report: it says what the results say, whatever is missing, and the page works in a browser without a network."""
+"""The report: it says what the results say, whatever is missing, and the page works in a browser
+without a network.
+"""
 
 import base64
 import csv
@@ -24,7 +26,12 @@ from seqgan_env.types import Estimate
 
 COMMAND = ["seqgan", "bench", "my suite.toml"]
 ORIGIN = {"torch": "2.13.0", "machine": "x86_64", "commit": "abc1234"}
-BUDGET = {"env_steps": 2560.0, "rollout_tokens": 100.0, "sequences_scored": 64.0, "sequences_trained": 1e6}
+BUDGET = {
+    "env_steps": 2560.0,
+    "rollout_tokens": 100.0,
+    "sequences_scored": 64.0,
+    "sequences_trained": 1e6,
+}
 COSTS = {"wall_seconds": 12.0, "cpu_seconds": 11.0, "peak_bytes": 2.0**28}
 NASTY = "</script><script>alert(1)</script> <b>|"
 
@@ -42,14 +49,27 @@ def oracle_metrics(knob: str, gain: float = 0.0) -> dict[str, float]:
     """What this knob has, nearer to the truth by some nats."""
     reverse, forward, nll_gen = KNOBS[knob]
     reverse, forward = reverse - gain, forward - gain
-    divergences = {"kl_mean": (reverse + forward) / 2, "kl_reverse": reverse, "kl_forward": forward, "js": 0.1}
-    return divergences | {"nll_oracle": 2.7 + reverse, "nll_gen": nll_gen - gain, "effective_vocabulary": 40.0}
+    divergences = {
+        "kl_mean": (reverse + forward) / 2,
+        "kl_reverse": reverse,
+        "kl_forward": forward,
+        "js": 0.1,
+    }
+    return divergences | {
+        "nll_oracle": 2.7 + reverse,
+        "nll_gen": nll_gen - gain,
+        "effective_vocabulary": 40.0,
+    }
 
 
 def text_metrics(knob: str, gain: float = 0.0) -> dict[str, float]:
     reverse, forward, _ = KNOBS[knob]
     bleu = {"bleu4": 0.7 - reverse + gain, "self_bleu4": 0.8 - 0.5 * forward}
-    return bleu | {"referee_js": (reverse + forward) / 2 - gain, "nll_gen": 4.0, "effective_vocabulary": 90.0}
+    return bleu | {
+        "referee_js": (reverse + forward) / 2 - gain,
+        "nll_gen": 4.0,
+        "effective_vocabulary": 90.0,
+    }
 
 
 def knobs(task: str) -> dict[str, dict[str, float]]:
@@ -57,8 +77,14 @@ def knobs(task: str) -> dict[str, dict[str, float]]:
     found = {}
     for name in KNOBS:
         metrics = METRICS[task](name)
-        chosen = {f"select/{key}": value for key, value in metrics.items() if key.startswith("kl_") or key == "referee_js"}
-        found[name] = metrics | chosen | ({"temperature": float(name[2:])} if " x " not in name else {})
+        chosen = {
+            f"select/{key}": value
+            for key, value in metrics.items()
+            if key.startswith("kl_") or key == "referee_js"
+        }
+        found[name] = (
+            metrics | chosen | ({"temperature": float(name[2:])} if " x " not in name else {})
+        )
     return found
 
 
@@ -66,7 +92,9 @@ BEST = "T 0.9"
 METRICS = {"oracle": oracle_metrics, "text": text_metrics}
 
 
-def runs(label: str, gain: float, task: str = "oracle", seeds: int = 3, **settings: Any) -> list[Result]:
+def runs(
+    label: str, gain: float, task: str = "oracle", seeds: int = 3, **settings: Any
+) -> list[Result]:
     """Results with everything in them."""
     rng = np.random.Generator(np.random.PCG64([len(label), seeds]))
     found = []
@@ -75,8 +103,15 @@ def runs(label: str, gain: float, task: str = "oracle", seeds: int = 3, **settin
         of_seed = gain + float(rng.normal(0, 0.01))
         curve = [
             {"round": i, "seconds": 5.0 + i + seed, "budget/env_steps": 640.0 * i}
-            | {f"task/{name}": v for name, v in METRICS[task](BEST, of_seed * i / 4).items() if name != "referee_js"}
-            | {"discriminator/accuracy_real_heldout": 0.6, "discriminator/accuracy_generated_heldout": 0.7 - 0.01 * i}
+            | {
+                f"task/{name}": v
+                for name, v in METRICS[task](BEST, of_seed * i / 4).items()
+                if name != "referee_js"
+            }
+            | {
+                "discriminator/accuracy_real_heldout": 0.6,
+                "discriminator/accuracy_generated_heldout": 0.7 - 0.01 * i,
+            }
             | ({"discriminator/log_ratio_correlation": 0.1 * i} if task == "oracle" else {})
             for i in range(5)
         ]
@@ -102,7 +137,9 @@ def runs(label: str, gain: float, task: str = "oracle", seeds: int = 3, **settin
 
 def imported(label: str = "theirs", task: str = "oracle", **metrics: float) -> Result:
     """A result from elsewhere: metrics alone."""
-    return Result(label, task, 7, {"nll_oracle": 2.9, "effective_vocabulary": 30.0} | metrics, key=label)
+    return Result(
+        label, task, 7, {"nll_oracle": 2.9, "effective_vocabulary": 30.0} | metrics, key=label
+    )
 
 
 def everything() -> list[Result]:
@@ -124,17 +161,26 @@ def judged(result: Result) -> Result:
     """The reference with what the referee says of it; all others as they are."""
     if result.label != REFERENCE:
         return result
-    rows = {name: row | {"referee_js": 0.2, "select/referee_js": 0.2} for name, row in result.knobs.items()}
+    rows = {
+        name: row | {"referee_js": 0.2, "select/referee_js": 0.2}
+        for name, row in result.knobs.items()
+    }
     return replace(result, metrics=result.metrics | {"referee_js": 0.2}, knobs=rows)
 
 
 def theirs() -> list[Result]:
     """Samples from elsewhere that the referee has judged."""
-    return [replace(imported("judged", referee_js=0.3 + 0.01 * seed), seed=seed, key=f"judged-{seed}") for seed in range(3)]
+    return [
+        replace(imported("judged", referee_js=0.3 + 0.01 * seed), seed=seed, key=f"judged-{seed}")
+        for seed in range(3)
+    ]
 
 
 def infinite(result: Result) -> Result:
-    return replace(result, metrics=result.metrics | {"kl_mean": math.inf, "kl_forward": math.inf, "nll_gen": math.inf})
+    return replace(
+        result,
+        metrics=result.metrics | {"kl_mean": math.inf, "kl_forward": math.inf, "nll_gen": math.inf},
+    )
 
 
 def benchmark(folder: Path, results: list[Result]) -> Path:
@@ -145,7 +191,9 @@ def benchmark(folder: Path, results: list[Result]) -> Path:
 
 
 def write(tmp_path: Path, results: list[Result]) -> Path:
-    write_report([benchmark(tmp_path / "bench", results)], tmp_path / "out", "Title & <more>", COMMAND)
+    write_report(
+        [benchmark(tmp_path / "bench", results)], tmp_path / "out", "Title & <more>", COMMAND
+    )
     return tmp_path / "out"
 
 
@@ -177,7 +225,9 @@ def test_the_report_is_a_page_and_the_same_tables_as_markdown_and_csv(tmp_path: 
     with (out / "runs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len([row for row in rows if row["row"] != BEST_KNOB]) == len(everything())
-    assert {row["score"] for row in rows if row["row"] == BEST_KNOB and row["task"] == "oracle"} == {"0.0"}
+    assert {
+        row["score"] for row in rows if row["row"] == BEST_KNOB and row["task"] == "oracle"
+    } == {"0.0"}
 
 
 @pytest.mark.slow
@@ -219,12 +269,19 @@ def test_cells_read_as_a_person_writes_them() -> None:
 
 def test_the_story_says_who_wins_whether_controls_lose_and_what_it_does_not_say() -> None:
     oracle, referee, text, caution = story(Standings(everything()))
-    wins = "learner is nearer to the truth than every knob of maximum likelihood; learner leads by 0.0"
+    wins = (
+        "learner is nearer to the truth than every knob of maximum likelihood; learner leads by 0.0"
+    )
     assert oracle.startswith(f"On oracle: {wins}")
     assert "optimal is better" in oracle
-    assert "The controls, whose reward says nothing (constant), are not better, as it should be." in oracle
+    assert (
+        "The controls, whose reward says nothing (constant), are not better, as it should be."
+        in oracle
+    )
     assert "Infinitely far, since they never write some real sequences: never." in oracle
-    assert referee.startswith("On oracle, by the referee: nothing is shown to be nearer to the truth than turning a knob")
+    assert referee.startswith(
+        "On oracle, by the referee: nothing is shown to be nearer to the truth than turning a knob"
+    )
     assert text.startswith("On text, by the referee: learner is nearer")
     assert "does not say" in caution
     assert "at most 3 seeds" in caution
@@ -243,7 +300,10 @@ def test_the_story_claims_no_win_where_nothing_is_shown() -> None:
     found = story(Standings([*runs(REFERENCE, 0.0), *runs("learner", 0.0)]))
     assert "nothing is shown to be nearer to the truth than turning a knob" in found[0]
     assert "There is no control" in found[0]
-    assert "from one run" in story(Standings([*runs(REFERENCE, 0.0, seeds=1), *runs("learner", 0.1, seeds=1)]))[0]
+    assert (
+        "from one run"
+        in story(Standings([*runs(REFERENCE, 0.0, seeds=1), *runs("learner", 0.1, seeds=1)]))[0]
+    )
 
 
 # ---- whatever is missing ----
@@ -257,8 +317,15 @@ def test_the_story_claims_no_win_where_nothing_is_shown() -> None:
         [*runs(REFERENCE, 0.0), *runs("a", 0.1, seeds=1)],
         [*runs(REFERENCE, 0.0)[1:], *runs("a", 0.1)],
         [*runs(REFERENCE, 0.0), imported(), imported("with likelihood", nll_gen=2.6)],
-        [*runs(REFERENCE, 0.0), *[replace(r, curve=r.curve[: 2 + r.seed]) for r in runs("stopped", 0.1)]],
-        [*runs(REFERENCE, 0.0), *runs("a", 0.1)[:2], replace(runs("a", 0.1)[2], curve=[], samples=[], costs={}, origin={})],
+        [
+            *runs(REFERENCE, 0.0),
+            *[replace(r, curve=r.curve[: 2 + r.seed]) for r in runs("stopped", 0.1)],
+        ],
+        [
+            *runs(REFERENCE, 0.0),
+            *runs("a", 0.1)[:2],
+            replace(runs("a", 0.1)[2], curve=[], samples=[], costs={}, origin={}),
+        ],
         [*runs(REFERENCE, 0.0), *map(infinite, runs("infinite", 0.1))],
         [*map(judged, runs(REFERENCE, 0.0)), *theirs()],
         [*runs(REFERENCE, 0.0), *theirs()],
@@ -312,7 +379,9 @@ def test_without_the_extra_the_tables_are_written_and_the_command_is_said(
 ) -> None:
     report._page_libraries.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "vl_convert", None)
-    with pytest.raises(ValueError, match=r"the page needs vl_convert \(pip install 'seqgan-env\[bench\]'\)"):
+    with pytest.raises(
+        ValueError, match=r"the page needs vl_convert \(pip install 'seqgan-env\[bench\]'\)"
+    ):
         write(tmp_path, runs(REFERENCE, 0.0))
     assert (tmp_path / "out" / "report.md").exists()
 
@@ -351,12 +420,17 @@ def test_the_plane_of_divergences_has_every_run_every_knob_and_the_line_of_equal
     spec = charts.divergences(standings, "oracle")
     level, line, small, names, points = spec["layer"]
     ends = [(point["x"], point["y"]) for point in level["data"]["values"]]
-    assert ends == [(0, pytest.approx(0.58)), (pytest.approx(0.58), 0)]  # twice the best knob's mean
+    assert ends == [
+        (0, pytest.approx(0.58)),
+        (pytest.approx(0.58), 0),
+    ]  # twice the best knob's mean
     assert [point["knob"] for point in small["data"]["values"]] == list(KNOBS)
     assert [point["temperature"] for point in line["data"]["values"]] == [1.0, 0.9, 0.5]
     assert names["encoding"]["text"] == {"field": "knob"}
     found = points["data"]["values"]
-    assert len(found) == 5 * 3 + 3  # five rows and the best knob; who is infinite or has no likelihoods is not there
+    assert (
+        len(found) == 5 * 3 + 3
+    )  # five rows and the best knob; who is infinite or has no likelihoods is not there
     best = next(point for point in found if point["row"] == BEST_KNOB)
     assert (best["x"], best["y"]) == (0.32, 0.26)
 
@@ -366,11 +440,15 @@ def test_near_the_best_knob_a_run_is_below_the_line_if_and_only_if_its_score_is_
     spec = charts.divergences_near(standings, "oracle")
     level, _, small, _, points = spec["layer"]
     assert all(point["x"] + point["y"] == 0 for point in level["data"]["values"])
-    runs_of_task = [run for (_, task), found in standings.runs.items() if task == "oracle" for run in found]
+    runs_of_task = [
+        run for (_, task), found in standings.runs.items() if task == "oracle" for run in found
+    ]
     score = {(run.result.label, run.result.seed): run.metrics.get("score") for run in runs_of_task}
     for point in points["data"]["values"]:
         assert -(point["x"] + point["y"]) / 2 == pytest.approx(score[point["row"], point["seed"]])
-    assert [point["knob"] for point in points["data"]["values"] if point["row"] == BEST_KNOB] == [BEST] * 3
+    assert [point["knob"] for point in points["data"]["values"] if point["row"] == BEST_KNOB] == [
+        BEST
+    ] * 3
     knobs = {point["knob"]: (point["x"], point["y"]) for point in small["data"]["values"]}
     assert knobs[BEST] == (0, 0)
     assert knobs["T 1"] == pytest.approx((-0.02, 0.09))
@@ -379,11 +457,15 @@ def test_near_the_best_knob_a_run_is_below_the_line_if_and_only_if_its_score_is_
 def test_the_plane_of_what_is_usually_reported_is_said_to_be_no_rank() -> None:
     for task in METRICS:
         (found,) = [
-            figure for figure in report._planes(Standings(everything()), task) if figure.heading == "Quality and diversity"
+            figure
+            for figure in report._planes(Standings(everything()), task)
+            if figure.heading == "Quality and diversity"
         ]
         assert "never as a rank" in found.caption
         assert len(found.spec["layer"][-1]["data"]["values"]) == 5 * 3 + 3
-    assert "Both divergences" not in {figure.heading for figure in report._planes(Standings(everything()), "text")}
+    assert "Both divergences" not in {
+        figure.heading for figure in report._planes(Standings(everything()), "text")
+    }
 
 
 def test_a_curve_ends_at_the_value_of_the_table_and_has_the_best_knob_beside_it() -> None:
@@ -411,9 +493,13 @@ def test_the_summaries_say_from_which_divergence_a_score_comes() -> None:
     by_name = {table.name: table for table in others}
     rows = {row["row"]: row for row in by_name["summaries-oracle-tasks"].csv_rows()}
     learner = rows["learner"]
-    assert learner["score in KL(G‖O) alone"] == pytest.approx(0.1 - 0.06, abs=0.02)  # T 0.5 has 0.06 less than the best knob
+    assert learner["score in KL(G‖O) alone"] == pytest.approx(
+        0.1 - 0.06, abs=0.02
+    )  # T 0.5 has 0.06 less than the best knob
     assert learner["score in KL(O‖G) alone"] == pytest.approx(0.1 - 0.02, abs=0.02)
-    assert rows["never"]["mean, plain 95 % interval"] == rows["never"]["score in KL(O‖G) alone"] == ""
+    assert (
+        rows["never"]["mean, plain 95 % interval"] == rows["never"]["score in KL(O‖G) alone"] == ""
+    )
     assert rows["never"]["score in KL(G‖O) alone"] != ""
     assert "score in KL(G‖O) alone" not in by_name["summaries-tasks-with-real-data"].csv_rows()[0]
 
@@ -428,7 +514,8 @@ def test_the_referees_board_says_why_it_is_there() -> None:
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
+    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
+    "--disable-component-update "
     "--disable-sync --disable-dev-shm-usage"
 )
 
@@ -450,7 +537,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     try:
         driver.get((write(folder, everything()) / "report.html").as_uri())
-        WebDriverWait(driver, 60).until(lambda d: d.execute_script("return document.body.dataset.drawn"))
+        WebDriverWait(driver, 60).until(
+            lambda d: d.execute_script("return document.body.dataset.drawn")
+        )
         yield driver
     finally:
         driver.quit()
@@ -458,7 +547,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 def column(browser: Any, table: str, index: int) -> list[str]:
     script = (
-        "return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)].map((row) => row.cells[arguments[1]].dataset.value)"
+        "return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)].map((row) => "
+        "row.cells[arguments[1]].dataset.value)"
     )
     found: list[str] = browser.execute_script(script, table, index)
     return found
@@ -468,18 +558,28 @@ def column(browser: Any, table: str, index: int) -> list[str]:
 def test_the_page_loads_without_a_word_in_the_console_and_without_a_request(browser: Any) -> None:
     assert browser.get_log("browser") == []
     sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    requests = [message["params"] for message in sent if message["method"] == "Network.requestWillBeSent"]
-    urls = [request["request"]["url"] for request in requests if request["documentURL"].startswith("file:")]
+    requests = [
+        message["params"] for message in sent if message["method"] == "Network.requestWillBeSent"
+    ]
+    urls = [
+        request["request"]["url"]
+        for request in requests
+        if request["documentURL"].startswith("file:")
+    ]
     assert urls
     assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
     assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
-    assert browser.execute_script("return document.querySelectorAll('b').length") == 0  # samples are text and no markup
+    assert (
+        browser.execute_script("return document.querySelectorAll('b').length") == 0
+    )  # samples are text and no markup
 
 
 @pytest.mark.slow
 def test_a_click_on_a_head_sorts_the_table_and_another_one_turns_it_round(browser: Any) -> None:
     table = "leaderboard-oracle-tasks"
-    head = browser.find_element("css selector", f"#{table} thead th:nth-child(6) button")  # kl_reverse
+    head = browser.find_element(
+        "css selector", f"#{table} thead th:nth-child(6) button"
+    )  # kl_reverse
     before = [float(value) for value in column(browser, table, 5) if value]
     head.click()
     numbers = [float(value) for value in column(browser, table, 5) if value]
@@ -498,7 +598,8 @@ def test_a_click_on_a_head_sorts_the_table_and_another_one_turns_it_round(browse
 def test_the_legend_switches_rows_off_and_on_in_all_pictures(browser: Any) -> None:
     count = (
         "return [...document.querySelectorAll('.plot')].map((plot) => "
-        "[...plot.querySelectorAll('[aria-label]')].filter((mark) => mark.ariaLabel.includes('row: learner')).length)"
+        "[...plot.querySelectorAll('[aria-label]')].filter((mark) => "
+        "mark.ariaLabel.includes('row: learner')).length)"
     )
     before = browser.execute_script(count)
     assert sum(number > 0 for number in before) > 10
@@ -535,7 +636,10 @@ def test_nothing_but_tables_is_wider_than_the_screen(browser: Any, width: int) -
 @pytest.mark.slow
 @pytest.mark.parametrize(("theme", "dark"), [("light", False), ("dark", True)])
 def test_paper_and_ink_follow_the_theme(browser: Any, theme: str, dark: bool) -> None:
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]})
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": "prefers-color-scheme", "value": theme}]},
+    )
     paper, ink = (
         browser.execute_script("return getComputedStyle(document.body)[arguments[0]]", name)
         for name in ("backgroundColor", "color")

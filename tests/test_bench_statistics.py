@@ -30,12 +30,15 @@ Y = RNG.normal(0.4, 1.5, (5, 3)).round(3)
 Y[0, 0] = X[0, 0]
 
 SCORES = st.integers(1, 6).flatmap(
-    lambda tasks: st.lists(st.lists(st.floats(-100, 100), min_size=tasks, max_size=tasks), min_size=1, max_size=8).map(np.array)
+    lambda tasks: st.lists(
+        st.lists(st.floats(-100, 100), min_size=tasks, max_size=tasks), min_size=1, max_size=8
+    ).map(np.array)
 )
 
 
 # ---- against rliable 1.2.0 (arch 7.2.0, pandas 2.3.3, numpy 2.4.6), on X and Y ----
-# np.random.seed(0), then with reps=20000, in this order: get_interval_estimates of the four aggregates together and of
+# np.random.seed(0), then with reps=20000, in this order: get_interval_estimates of the four
+# aggregates together and of
 # P(improvement), create_performance_profile, get_interval_estimates of the curve
 
 
@@ -48,7 +51,9 @@ def test_point_values_are_those_of_rliable() -> None:
 
 
 def agrees(ours: Estimate, low: float, high: float) -> None:
-    """The ends are quantiles of 20,000 resamples there and here: each has a standard error of about 0.6 % of the width."""
+    """The ends are quantiles of 20,000 resamples there and here: each has a standard error of about
+    0.6 % of the width.
+    """
     tolerance = 0.05 * (high - low)
     assert abs(ours.low - low) < tolerance
     assert abs(ours.high - high) < tolerance
@@ -57,7 +62,12 @@ def agrees(ours: Estimate, low: float, high: float) -> None:
 def test_curves_are_those_of_rliable() -> None:
     curve = sample_efficiency(np.stack([X, X + 1, 2 * X], axis=-1), num_resamples=20_000)
     assert [point.value for point in curve] == pytest.approx([0.10409091, 1.10409091, 0.20818182])
-    for point, low, high in zip(curve, [-0.17591136, 0.82027273, -0.35510455], [0.35672955, 1.35900455, 0.72110455], strict=True):
+    for point, low, high in zip(
+        curve,
+        [-0.17591136, 0.82027273, -0.35510455],
+        [0.35672955, 1.35900455, 0.72110455],
+        strict=True,
+    ):
         agrees(point, low, high)
 
 
@@ -68,8 +78,12 @@ def test_intervals_are_those_of_rliable() -> None:
     agrees(estimate(X, optimality_gap(0.5), 20_000), 0.31437619, 0.70657143)
     agrees(probability_of_improvement(X, Y, 20_000), 0.14285714, 0.56190476)
     profile = performance_profile(X, np.array([-1, -0.25, 0.0, 0.5, 2.0]), 20_000)
-    assert [point.value for point in profile] == pytest.approx([0.95238095, 0.66666667, 0.61904762, 0.23809524, 0])
-    for point, low, high in zip(profile, [18, 10, 9, 2, 0], [21, 18, 17, 9, 0], strict=True):  # of 21 runs
+    assert [point.value for point in profile] == pytest.approx(
+        [0.95238095, 0.66666667, 0.61904762, 0.23809524, 0]
+    )
+    for point, low, high in zip(
+        profile, [18, 10, 9, 2, 0], [21, 18, 17, 9, 0], strict=True
+    ):  # of 21 runs
         assert (point.low, point.high) == pytest.approx((low / 21, high / 21))
 
 
@@ -96,12 +110,17 @@ def test_one_of_two_is_better_or_they_tie(x: np.ndarray, y: np.ndarray) -> None:
     x, y = x[:, :tasks], y[:, :tasks]
     assert float(improvement(x, y)) + float(improvement(y, x)) == pytest.approx(1)
     assert float(improvement(x, x)) == pytest.approx(0.5)
-    by_hand = [stats.mannwhitneyu(x[:, k], y[:, k], alternative="greater").statistic / (len(x) * len(y)) for k in range(tasks)]
+    by_hand = [
+        stats.mannwhitneyu(x[:, k], y[:, k], alternative="greater").statistic / (len(x) * len(y))
+        for k in range(tasks)
+    ]
     assert float(improvement(x, y)) == pytest.approx(np.mean(by_hand))
 
 
 def test_the_gap_is_what_is_missing_and_never_negative() -> None:
-    assert float(optimality_gap(1.0)(np.array([[0.0, 0.5], [2.0, 1.0]]))) == pytest.approx((1 + 0.5) / 4)
+    assert float(optimality_gap(1.0)(np.array([[0.0, 0.5], [2.0, 1.0]]))) == pytest.approx(
+        (1 + 0.5) / 4
+    )
     assert float(optimality_gap(-5.0)(X)) == 0
 
 
@@ -111,7 +130,8 @@ def test_the_interval_covers_the_mean_about_as_often_as_it_says() -> None:
     for seed in range(400):
         found = estimate(rng.normal(0, 1, (20, 2)), mean, 400, seed)
         covered += found.low <= 0 <= found.high
-    # a percentile bootstrap of 20 runs covers a little less than 95 %: Student's t would need intervals 6 % wider
+    # a percentile bootstrap of 20 runs covers a little less than 95 %: Student's t would need
+    # intervals 6 % wider
     assert 0.90 < covered / 400 < 0.97
 
 
@@ -147,7 +167,11 @@ def test_a_profile_falls_from_all_to_none() -> None:
 def test_a_curve_is_an_estimate_at_every_point() -> None:
     curves = np.stack([X, X + 1, 2 * X], axis=-1)
     assert sample_efficiency(curves) == [estimate(X), estimate(X + 1), estimate(2 * X)]
-    assert sample_efficiency(curves, mean) == [estimate(X, mean), estimate(X + 1, mean), estimate(2 * X, mean)]
+    assert sample_efficiency(curves, mean) == [
+        estimate(X, mean),
+        estimate(X + 1, mean),
+        estimate(2 * X, mean),
+    ]
 
 
 @settings(max_examples=50, deadline=None)
@@ -159,7 +183,9 @@ def test_paired_differences_are_students(pairs: list[tuple[float, float]]) -> No
     if np.ptp(x - y) > 1e-6:
         test = stats.ttest_rel(x, y)
         interval = test.confidence_interval(0.95)
-        assert (found.low, found.high, found.p_value) == pytest.approx((interval.low, interval.high, test.pvalue))
+        assert (found.low, found.high, found.p_value) == pytest.approx(
+            (interval.low, interval.high, test.pvalue)
+        )
 
 
 def test_one_pair_has_no_interval_and_no_difference_is_none() -> None:
@@ -172,7 +198,9 @@ def test_one_pair_has_no_interval_and_no_difference_is_none() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-10, 10), min_size=2, max_size=12), st.floats(1e-4, 0.5))
-def test_an_interval_excludes_0_where_the_test_of_its_level_rejects(differences: list[float], level: float) -> None:
+def test_an_interval_excludes_0_where_the_test_of_its_level_rejects(
+    differences: list[float], level: float
+) -> None:
     found = paired(np.array(differences), np.zeros(len(differences)))
     low, high = found.interval(level)
     assert low <= found.mean <= high
@@ -190,11 +218,19 @@ def test_an_interval_excludes_0_where_the_test_of_its_level_rejects(differences:
 def test_holm_by_hand() -> None:
     # 0.01 < 0.05 / 4; 0.04 > 0.05 / 3, whose level all that are higher keep
     found = holm([0.04, 0.01, 0.2, 0.045])
-    assert [decision.level for decision in found] == pytest.approx([0.05 / 3, 0.05 / 4, 0.05 / 3, 0.05 / 3])
-    assert [decision.adjusted for decision in found] == pytest.approx([3 * 0.04, 4 * 0.01, 0.2, 3 * 0.04])
+    assert [decision.level for decision in found] == pytest.approx(
+        [0.05 / 3, 0.05 / 4, 0.05 / 3, 0.05 / 3]
+    )
+    assert [decision.adjusted for decision in found] == pytest.approx(
+        [3 * 0.04, 4 * 0.01, 0.2, 3 * 0.04]
+    )
     # the example of R's p.adjust(c(0.01, 0.02, 0.03, 0.04, 0.05), "holm")
-    assert [d.adjusted for d in holm([0.01, 0.02, 0.03, 0.04, 0.05])] == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
-    assert [d.level for d in holm([0.001, 0.002, 0.003])] == pytest.approx([0.05 / 3, 0.05 / 2, 0.05])
+    assert [d.adjusted for d in holm([0.01, 0.02, 0.03, 0.04, 0.05])] == pytest.approx(
+        [0.05, 0.08, 0.09, 0.09, 0.09]
+    )
+    assert [d.level for d in holm([0.001, 0.002, 0.003])] == pytest.approx(
+        [0.05 / 3, 0.05 / 2, 0.05]
+    )
 
 
 def test_holm_of_one_test_is_that_test_and_of_none_is_nothing() -> None:
@@ -205,7 +241,9 @@ def test_holm_of_one_test_is_that_test_and_of_none_is_nothing() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.randoms(use_true_random=False))
-def test_holm_rejects_between_bonferroni_and_no_correction_and_forgets_the_order(p_values: list[float], random: object) -> None:
+def test_holm_rejects_between_bonferroni_and_no_correction_and_forgets_the_order(
+    p_values: list[float], random: object
+) -> None:
     found = holm(p_values)
     for p_value, decision in zip(p_values, found, strict=True):
         assert p_value <= decision.adjusted <= min(1.0, len(p_values) * p_value)
@@ -222,10 +260,14 @@ def test_where_nothing_is_true_holm_finds_something_once_in_twenty_pages() -> No
     rng = np.random.Generator(np.random.PCG64(5))
     p_values = rng.random((4_000, 8))
     wrong = sum(any(d.adjusted < 0.05 for d in holm(row)) for row in p_values.tolist())
-    assert wrong / 4_000 == pytest.approx(1 - (1 - 0.05 / 8) ** 8, abs=0.012)  # 3 1/2 standard errors; 0.34 without correction
+    assert wrong / 4_000 == pytest.approx(
+        1 - (1 - 0.05 / 8) ** 8, abs=0.012
+    )  # 3 1/2 standard errors; 0.34 without correction
 
 
-@pytest.mark.parametrize("scores", [np.zeros(3), np.zeros((0, 2)), np.zeros((2, 0)), np.array([[1.0, math.nan]])])
+@pytest.mark.parametrize(
+    "scores", [np.zeros(3), np.zeros((0, 2)), np.zeros((2, 0)), np.array([[1.0, math.nan]])]
+)
 def test_scores_that_are_no_matrix_of_numbers_are_refused(scores: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"scores (have shape|hold)"):
         estimate(scores)

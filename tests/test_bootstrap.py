@@ -27,16 +27,26 @@ def test_means_and_ratios_have_the_intervals_of_scipys_bootstrap() -> None:
     options = {"n_resamples": 5_000, "method": "percentile", "rng": np.random.default_rng(2)}
     of_mean = stats.bootstrap((SCORES,), np.mean, **options).confidence_interval
     of_ratio = stats.bootstrap((SCORES, LENGTHS), ratio, paired=True, **options).confidence_interval
-    for ours, theirs in ((interval(Mean(SCORES)), of_mean), (interval(Ratio(SCORES, LENGTHS)), of_ratio)):
+    for ours, theirs in (
+        (interval(Mean(SCORES)), of_mean),
+        (interval(Ratio(SCORES, LENGTHS)), of_ratio),
+    ):
         width = theirs.high - theirs.low
-        assert ours.low == pytest.approx(theirs.low, abs=0.05 * width)  # quantiles of 5,000 draws: a standard error of 2 %
+        assert ours.low == pytest.approx(
+            theirs.low, abs=0.05 * width
+        )  # quantiles of 5,000 draws: a standard error of 2 %
         assert ours.high == pytest.approx(theirs.high, abs=0.05 * width)
 
 
 def test_of_a_mean_leaving_one_out_is_the_bootstrap_itself() -> None:
     without = (SCORES.sum() - SCORES) / (len(SCORES) - 1)
-    ours, direct = interval(DeleteOne(float(SCORES.mean()), lambda: without)), interval(Mean(SCORES))
-    assert (ours.value, ours.low, ours.high) == pytest.approx((direct.value, direct.low, direct.high))
+    ours, direct = (
+        interval(DeleteOne(float(SCORES.mean()), lambda: without)),
+        interval(Mean(SCORES)),
+    )
+    assert (ours.value, ours.low, ours.high) == pytest.approx(
+        (direct.value, direct.low, direct.high)
+    )
 
 
 def test_a_function_of_a_statistic_has_the_function_of_its_interval() -> None:
@@ -52,7 +62,9 @@ def test_what_never_varies_has_no_width() -> None:
 
 
 def test_an_interval_stays_where_the_statistic_can_be() -> None:
-    estimate = interval(DeleteOne(0.999, lambda: np.random.default_rng(0).normal(1, 0.01, 400), most=1))
+    estimate = interval(
+        DeleteOne(0.999, lambda: np.random.default_rng(0).normal(1, 0.01, 400), most=1)
+    )
     assert 0 <= estimate.low < estimate.value < estimate.high == 1
 
 
@@ -75,4 +87,6 @@ def test_nineteen_of_twenty_intervals_hold_the_truth() -> None:
     for seed in range(draws):
         found = intervals({"mean": Mean(generator.gamma(2.0, 1.0, 200))}, 200, rng(seed))["mean"]
         held += found.low <= 2.0 <= found.high
-    assert held / draws == pytest.approx(0.95, abs=0.035)  # three standard errors, and the percentile method's small bias
+    assert held / draws == pytest.approx(
+        0.95, abs=0.035
+    )  # three standard errors, and the percentile method's small bias

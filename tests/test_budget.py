@@ -24,12 +24,16 @@ def test_an_episode_of_one_length_costs_what_can_be_counted_by_hand() -> None:
     for _ in range(FIXED.seq_len):
         envs.step(np.ones(4, dtype=int))
     # T 3: completions of 2 and 1 tokens behind the first and second, none behind the last
-    assert rewards.budget == Budget(env_steps=12, rollout_tokens=4 * 5 * (2 + 1), sequences_scored=4 * (5 + 5 + 1))
+    assert rewards.budget == Budget(
+        env_steps=12, rollout_tokens=4 * 5 * (2 + 1), sequences_scored=4 * (5 + 5 + 1)
+    )
 
 
 def test_playing_costs_what_stepping_costs(spec: TokenSpec) -> None:
     played, stepped = reward_model(spec), reward_model(spec)
-    tokens = played.policy.complete(torch.full((6, spec.seq_len), spec.pad_token), torch.zeros(6, dtype=torch.int64), rng())
+    tokens = played.policy.complete(
+        torch.full((6, spec.seq_len), spec.pad_token), torch.zeros(6, dtype=torch.int64), rng()
+    )
     envs = TokenVectorEnv(6, played)
     envs.reset(seed=3)
     envs.play(tokens)
@@ -49,7 +53,9 @@ def test_a_terminal_reward_rolls_nothing_out() -> None:
     assert rewards.budget == Budget(env_steps=12, sequences_scored=4)
 
 
-@pytest.mark.parametrize(("d_steps", "trained"), [(0, 2 * 3 * 2 * 50), (2, 2 * 3 * 2 * 50 + 4 * 2 * 1 * 2 * 50)])
+@pytest.mark.parametrize(
+    ("d_steps", "trained"), [(0, 2 * 3 * 2 * 50), (2, 2 * 3 * 2 * 50 + 4 * 2 * 1 * 2 * 50)]
+)
 def test_algorithm_1_tells_what_it_has_spent(d_steps: int, trained: int) -> None:
     class Idle:
         def __init__(self, policy: object) -> None:
@@ -62,7 +68,14 @@ def test_algorithm_1_tells_what_it_has_spent(d_steps: int, trained: int) -> None
             return {}
 
     rewards = build_rewards(OracleTask(TINY), RewardSettings(num_rollouts=1))
-    schedule = Schedule(rounds=4, d_steps=d_steps, d_pretrain_steps=2, d_pretrain_epochs=3, num_negatives=50, num_heldout=20)
+    schedule = Schedule(
+        rounds=4,
+        d_steps=d_steps,
+        d_pretrain_steps=2,
+        d_pretrain_epochs=3,
+        num_negatives=50,
+        num_heldout=20,
+    )
     rows = list(train_adversarial(Idle(rewards.policy), rewards, schedule))  # type: ignore[arg-type]
     assert rows[0]["budget/sequences_trained"] == 2 * 3 * 2 * 50
     assert rows[-1]["budget/sequences_trained"] == trained

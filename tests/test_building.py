@@ -41,14 +41,18 @@ def rewards_of_one_step() -> np.ndarray:
 
 def test_making_a_task_rewards_an_env_or_an_agent_draws_from_nobodys_generator() -> None:
     state = torch.random.get_rng_state()
-    env = TokenVectorEnv(4, build_rewards(make_task("oracle-tiny", **SMALL), RewardSettings(num_rollouts=1)))
+    env = TokenVectorEnv(
+        4, build_rewards(make_task("oracle-tiny", **SMALL), RewardSettings(num_rollouts=1))
+    )
     assert torch.equal(torch.random.get_rng_state(), state)
     for name in ("reinforce", "mle"):
         make_agent(name, env, 0, {})
         assert torch.equal(torch.random.get_rng_state(), state), name
 
 
-def test_an_environment_made_in_inference_mode_can_be_stepped_and_its_discriminator_trained() -> None:
+def test_an_environment_made_in_inference_mode_can_be_stepped_and_its_discriminator_trained() -> (
+    None
+):
     with torch.inference_mode():
         envs = gym.make_vec("SeqGAN/Oracle-v0", num_envs=3, num_rollouts=2, **SMALL)
     envs.reset(seed=0)

@@ -47,7 +47,9 @@ def test_a_mixture_with_a_replay_writes_what_it_says_is_likely(spec: TokenSpec) 
     samples = sample_sequences(mixed, spec, NUM, rng(2))
     best = int(probs.argmax())
     assert float(probs[best]) > 0.6
-    assert float((samples == everything[best]).all(1).double().mean()) == pytest.approx(float(probs[best]), abs=0.01)
+    assert float((samples == everything[best]).all(1).double().mean()) == pytest.approx(
+        float(probs[best]), abs=0.01
+    )
 
 
 def test_without_noise_nothing_but_what_was_seen_is_written(spec: TokenSpec) -> None:
@@ -65,7 +67,12 @@ def test_the_likeliest_draft_is_likelier_than_one(spec: TokenSpec) -> None:
 
 def trained(name: str, **options: Any) -> Trainer:
     """A finished run of a cheat."""
-    changes = {"task": "oracle-tiny", "agent": f"agents.cheats:{name}", "agent_options": options, "knobs": False}
+    changes = {
+        "task": "oracle-tiny",
+        "agent": f"agents.cheats:{name}",
+        "agent_options": options,
+        "knobs": False,
+    }
     trainer = Trainer(settings_from("tiny", SMALL | changes))
     trainer()
     return trainer
@@ -78,7 +85,9 @@ def knobs() -> dict[str, dict[str, float]]:
 
 
 @pytest.mark.parametrize("name", ["TwoTemperatures", "GreedyMixture", "Sharpened"])
-def test_no_cheat_is_nearer_to_the_truth_than_the_best_knob(name: str, knobs: dict[str, dict[str, float]]) -> None:
+def test_no_cheat_is_nearer_to_the_truth_than_the_best_knob(
+    name: str, knobs: dict[str, dict[str, float]]
+) -> None:
     metrics = trained(name, **CHEATS[name]).run.metrics["agent"]
     assert scores(knobs, metrics)["score"] <= 2 * metrics["kl_mean_error"]
 
@@ -105,7 +114,11 @@ def test_no_cheat_wins_on_oracle_tiny_by_exact_divergences_or_by_the_referee(see
     knobs = Trainer(settings_from("tiny", base | {"agent": "mle"}))().knobs
     every = [*CHEATS.items(), *(("Replay", options) for options in INFINITE)]
     for name, options in every:
-        settings = base | {"agent": f"agents.cheats:{name}", "agent_options": options, "knobs": False}
+        settings = base | {
+            "agent": f"agents.cheats:{name}",
+            "agent_options": options,
+            "knobs": False,
+        }
         metrics = Trainer(settings_from("tiny", settings))().metrics["agent"]
         found = scores(knobs, metrics)
         assert found.get("score", -1.0) <= 2 * metrics.get("kl_mean_error", 0.0), name

@@ -100,10 +100,14 @@ def test_the_same_settings_give_the_same_numbers(run: Path, tmp_path: Path) -> N
     first, second = (json.loads((p / "result.json").read_text()) for p in (run, tmp_path / "again"))
     for who in ("mle", "best_knob", "agent", "constant"):
         assert first[who] == second[who]
-    assert (run / "policy.safetensors").read_bytes() == (tmp_path / "again" / "policy.safetensors").read_bytes()
+    assert (run / "policy.safetensors").read_bytes() == (
+        tmp_path / "again" / "policy.safetensors"
+    ).read_bytes()
 
 
-def test_the_trained_policy_can_be_sampled_and_evaluated(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_trained_policy_can_be_sampled_and_evaluated(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["sample", str(run), "--num", "7"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 7
@@ -114,10 +118,14 @@ def test_the_trained_policy_can_be_sampled_and_evaluated(run: Path, capsys: pyte
     assert float(shown["nll_gen"]) == pytest.approx(result["nll_gen"], abs=1e-4)
 
 
-def test_an_existing_run_is_refused_without_force(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_run_is_refused_without_force(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = (run / "result.json").read_bytes()
     assert main(["train", *SMALL, "--out", str(run)]) == 2
-    assert "exists; choose another with --out, or overwrite it with --force" in capsys.readouterr().err
+    assert (
+        "exists; choose another with --out, or overwrite it with --force" in capsys.readouterr().err
+    )
     assert (run / "result.json").read_bytes() == before
 
 
@@ -125,24 +133,61 @@ def test_an_existing_run_is_refused_without_force(run: Path, capsys: pytest.Capt
 def test_text_trains_to_the_end(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text(
-        "".join(f"the {a} {b} sees {c} .\n" for a in ("big", "old", "red") for b in ("cat", "dog", "cow") for c in "abcdefghij")
+        "".join(
+            f"the {a} {b} sees {c} .\n"
+            for a in ("big", "old", "red")
+            for b in ("cat", "dog", "cow")
+            for c in "abcdefghij"
+        )
     )
-    assert main(["train", "--task", "text", "--corpus", str(corpus), *QUICK, "--out", str(tmp_path / "run")]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "--task",
+                "text",
+                "--corpus",
+                str(corpus),
+                *QUICK,
+                "--out",
+                str(tmp_path / "run"),
+            ]
+        )
+        == 0
+    )
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["agent"].keys() >= {"perplexity_heldout", "bleu2", "bleu4", "self_bleu3", "distinct2"}
+    assert result["agent"].keys() >= {
+        "perplexity_heldout",
+        "bleu2",
+        "bleu4",
+        "self_bleu3",
+        "distinct2",
+    }
     corpus.write_text(corpus.read_text().replace("cat", "rat"))
     assert main(["sample", str(tmp_path / "run")]) == 2  # the tokens no longer mean the same words
 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_cleanly_with_what_there_is(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "seqgan_env.cli.main", "train", *SMALL, "--rounds", "100000", "--out", str(tmp_path / "run")]
+    command = [
+        sys.executable,
+        "-m",
+        "seqgan_env.cli.main",
+        "train",
+        *SMALL,
+        "--rounds",
+        "100000",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     process = subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a shell's background jobs ignore it
     )
     deadline = time.monotonic() + 90
     while not list((tmp_path / "run").glob("tensorboard/*")) and time.monotonic() < deadline:
@@ -161,7 +206,10 @@ BAD = [
     (["train", "--task", "oracle-tinny"], "Did you mean 'oracle-tiny'"),
     (["train", "--agent", "reinforc"], "Did you mean 'reinforce'"),
     (["train", "--agent", "no.such:Agent"], "cannot be imported"),
-    (["train", "--agent", "seqgan_env.generators.maximum_likelihood:MaximumLikelihood"], "has no pretrain and no update"),
+    (
+        ["train", "--agent", "seqgan_env.generators.maximum_likelihood:MaximumLikelihood"],
+        "has no pretrain and no update",
+    ),
     (["train", "--reward", "rolout"], "Did you mean 'rollout'"),
     (["train", "--source", "oracel"], "Did you mean 'oracle'"),
     (["train", "--preset", "papre"], "Did you mean 'paper'"),
@@ -183,11 +231,17 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    BAD,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
 def test_bad_input_gets_one_line_and_exit_code_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    out = [] if "--out" in arguments or arguments[0] != "train" else ["--out", str(tmp_path / "run")]
+    out = (
+        [] if "--out" in arguments or arguments[0] != "train" else ["--out", str(tmp_path / "run")]
+    )
     try:
         code = main([*arguments, *out])
     except SystemExit as stop:
@@ -205,13 +259,22 @@ def test_every_setting_is_in_the_help_with_its_default(capsys: pytest.CaptureFix
     assert stop.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     for setting in fields(TrainSettings):
-        assert "--" + ("set" if setting.name == "agent_options" else setting.name.replace("_", "-")) in text
+        assert (
+            "--" + ("set" if setting.name == "agent_options" else setting.name.replace("_", "-"))
+            in text
+        )
     assert "(default: 160)" in text
 
 
 @pytest.mark.parametrize(
     ("what", "name"),
-    [("tasks", "oracle-paper"), ("agents", "reinforce"), ("rewards", "difference"), ("sources", "optimal"), ("knobs", "T 1")],
+    [
+        ("tasks", "oracle-paper"),
+        ("agents", "reinforce"),
+        ("rewards", "difference"),
+        ("sources", "optimal"),
+        ("knobs", "T 1"),
+    ],
 )
 def test_lists_show_what_there_is(what: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", what]) == 0

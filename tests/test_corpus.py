@@ -13,14 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqgan_env.metrics.ngram import BleuReferences
-from seqgan_env.tasks import docstrings, make_task
+from seqgan_env.tasks import make_task
 from seqgan_env.tasks.reading import read_lines
+from seqgan_env.tasks.text import docstrings
 from seqgan_env.tasks.text.task import SPECIAL, CorpusSettings, CorpusTask
 from seqgan_env.types import Task
 
 from .conftest import Successor, needs_data, random_model, rng
 
-SUBJECTS, VERBS, OBJECTS = ("a cat", "a dog", "the old man"), ("sees", "eats", "finds"), tuple("bcdefg")
+SUBJECTS, VERBS, OBJECTS = (
+    ("a cat", "a dog", "the old man"),
+    ("sees", "eats", "finds"),
+    tuple("bcdefg"),
+)
 LINES = [f"{s} {v} {o}" for s in SUBJECTS for v in VERBS for o in OBJECTS]  # 54 of 4 or 5 words
 
 
@@ -59,7 +64,9 @@ def test_every_part_holds_finished_sequences(task: CorpusTask) -> None:
 def test_the_parts_together_are_the_corpus(tmp_path: Path) -> None:
     lines = LINES + LINES[:10] * 3
     task = task_of(tmp_path, "\n".join(lines))
-    known = Counter(line for part in parts(task) for line in lines_of(task, part) if "<unk>" not in line)
+    known = Counter(
+        line for part in parts(task) for line in lines_of(task, part) if "<unk>" not in line
+    )
     assert sum(map(len, parts(task))) == len(lines)
     assert all(count == lines.count(line) for line, count in known.items())
 
@@ -70,7 +77,13 @@ def test_a_line_never_straddles_the_split_however_often_it_stands_there(
     tmp_path_factory: pytest.TempPathFactory, seed: int, repeats: int
 ) -> None:
     text = "\n".join(LINES + LINES[:repeats])
-    task = task_of(tmp_path_factory.mktemp("split"), text, split_seed=seed, validation_share=0.3, held_out_share=0.3)
+    task = task_of(
+        tmp_path_factory.mktemp("split"),
+        text,
+        split_seed=seed,
+        validation_share=0.3,
+        held_out_share=0.3,
+    )
     train, validation, held_out = (set(lines_of(task, part)) for part in parts(task))
     seen_in_training = {line for line in validation | held_out if "<unk>" not in line} & train
     assert not seen_in_training
@@ -88,13 +101,17 @@ def test_the_split_is_the_same_for_the_same_seed_only(tmp_path: Path) -> None:
 def test_lines_that_are_cut_to_the_same_words_do_not_straddle_the_split(tmp_path: Path) -> None:
     text = "\n".join(f"{line} and so on {i}" for i in range(5) for line in LINES)
     task = task_of(tmp_path, text, max_length=4, long_lines="cut", held_out_share=0.4)
-    assert not set(map(tuple, task.held_out.tolist())) & set(map(tuple, task.real_sequences.tolist()))
+    assert not set(map(tuple, task.held_out.tolist())) & set(
+        map(tuple, task.real_sequences.tolist())
+    )
 
 
 # ---- vocabulary ----
 
 
-def test_words_are_numbered_by_their_frequency_in_the_training_part_and_ties_by_code_points(task: CorpusTask) -> None:
+def test_words_are_numbered_by_their_frequency_in_the_training_part_and_ties_by_code_points(
+    task: CorpusTask,
+) -> None:
     counts = Counter(word for line in lines_of(task, task.real_sequences) for word in line.split())
     assert task.vocabulary == (*SPECIAL, *sorted(counts, key=lambda word: (-counts[word], word)))
 
@@ -119,13 +136,19 @@ def test_special_tokens_spelled_in_the_text_are_unknown_words(tmp_path: Path) ->
 
 
 @pytest.fixture(scope="module", params=["word", "char"])
-def either_level(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CorpusTask:
-    return task_of(tmp_path_factory.mktemp(request.param), "\n".join(LINES), level=request.param, max_length=40)
+def either_level(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> CorpusTask:
+    return task_of(
+        tmp_path_factory.mktemp(request.param), "\n".join(LINES), level=request.param, max_length=40
+    )
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from(["a", "cat", "old", "sees", "finds"]), max_size=6))
-def test_known_words_and_characters_survive_the_round_trip(either_level: CorpusTask, words: list[str]) -> None:
+def test_known_words_and_characters_survive_the_round_trip(
+    either_level: CorpusTask, words: list[str]
+) -> None:
     tokens = either_level.encode("  " + " ".join(words))
     either_level.spec.check_sequences(tokens.unsqueeze(0))
     assert either_level.decode(tokens) == " ".join(words)
@@ -136,7 +159,9 @@ def test_decoding_stops_at_the_end(task: CorpusTask) -> None:
     assert task.decode(torch.tensor([0, *[task.spec.pad_token] * 7])) == ""
 
 
-@pytest.mark.parametrize("words", ["我 爱 你 们", "кот видит мышь тут", "γάτα و कुत्ता 犬", "a\u3000b\u3000c\u3000d"])
+@pytest.mark.parametrize(
+    "words", ["我 爱 你 们", "кот видит мышь тут", "γάτα و कुत्ता 犬", "a\u3000b\u3000c\u3000d"]
+)
 def test_lines_split_by_spaces_work_in_any_script(tmp_path: Path, words: str) -> None:
     task = task_of(tmp_path, "\n".join(f"{words} {line}" for line in LINES), max_length=12)
     assert task.decode(task.encode(words)) == " ".join(words.split())
@@ -162,14 +187,27 @@ def test_kept_and_dropped_lines_are_all_lines(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], long_lines: str, min_length: int
 ) -> None:
     text = "".join(line + "\n" for line in [*LINES, *lines])
-    task = task_of(tmp_path_factory.mktemp("lines"), text, max_length=6, long_lines=long_lines, min_length=min_length)
+    task = task_of(
+        tmp_path_factory.mktemp("lines"),
+        text,
+        max_length=6,
+        long_lines=long_lines,
+        min_length=min_length,
+    )
     summary, lengths = task.summary, [len(line.split()) for line in lines]
     assert summary.lines == len(LINES) + len(lines) == summary.kept + sum(summary.dropped.values())
-    assert summary.kept == sum(map(len, parts(task))) == sum(summary.parts) == sum(summary.length_histogram)
+    assert (
+        summary.kept
+        == sum(map(len, parts(task)))
+        == sum(summary.parts)
+        == sum(summary.length_histogram)
+    )
     assert summary.dropped["blank"] == sum(length == 0 for length in lengths)
     assert summary.dropped["too short"] == sum(0 < length < min_length for length in lengths)
     too_long = sum(length >= 6 for length in lengths)
-    assert (summary.cut, summary.dropped["too long"]) == ((too_long, 0) if long_lines == "cut" else (0, too_long))
+    assert (summary.cut, summary.dropped["too long"]) == (
+        (too_long, 0) if long_lines == "cut" else (0, too_long)
+    )
 
 
 def test_a_cut_line_fills_all_positions_and_has_no_end(tmp_path: Path) -> None:
@@ -191,12 +229,16 @@ def test_a_byte_order_mark_windows_line_ends_and_blank_lines_change_nothing(tmp_
 @pytest.mark.parametrize("level", ["word", "char"])
 def test_windows_files_are_the_same_at_every_level(tmp_path: Path, level: str) -> None:
     plain = task_of(tmp_path, "\n".join(LINES), level=level, max_length=40)
-    windows = task_of(tmp_path, b"\xef\xbb\xbf" + "\r\n".join(LINES).encode(), level=level, max_length=40)
+    windows = task_of(
+        tmp_path, b"\xef\xbb\xbf" + "\r\n".join(LINES).encode(), level=level, max_length=40
+    )
     assert not {"\r", "\ufeff"} & set("".join(windows.vocabulary))
     assert windows.vocabulary == plain.vocabulary
 
 
-def test_a_repeated_sentence_is_on_one_side_and_counts_as_often_as_it_stands_there(tmp_path: Path) -> None:
+def test_a_repeated_sentence_is_on_one_side_and_counts_as_often_as_it_stands_there(
+    tmp_path: Path,
+) -> None:
     task = task_of(tmp_path, "\n".join([LINES[0]] * 1000 + LINES[1:3]))
     assert sum(LINES[0] in lines_of(task, part) for part in parts(task)) <= 1
     assert sorted(task.summary.parts) == [1, 1, 1000]
@@ -210,11 +252,19 @@ def test_numbers_are_words_like_any_other(tmp_path: Path) -> None:
     assert task.decode(task.encode("0 0 3.14 0")) == "0 0 3.14 0"
 
 
-POEMS = [" ".join(a + b) for a in ("春眠不", "床前明", "白日依") for b in ("觉晓处", "月光疑", "山尽黄", "闻啼鸟")]
+POEMS = [
+    " ".join(a + b)
+    for a in ("春眠不", "床前明", "白日依")
+    for b in ("觉晓处", "月光疑", "山尽黄", "闻啼鸟")
+]
 
 
-@pytest.mark.parametrize(("changes", "length"), [({}, 7), ({"fixed_length": True, "max_length": 6}, 6)])
-def test_poems_with_characters_split_by_spaces_work_as_they_are(tmp_path: Path, changes: dict[str, object], length: int) -> None:
+@pytest.mark.parametrize(
+    ("changes", "length"), [({}, 7), ({"fixed_length": True, "max_length": 6}, 6)]
+)
+def test_poems_with_characters_split_by_spaces_work_as_they_are(
+    tmp_path: Path, changes: dict[str, object], length: int
+) -> None:
     task = task_of(tmp_path, "\n".join(POEMS), **changes)
     assert task.summary.kept == len(POEMS)
     assert set(task.spec.lengths(task.real_sequences).tolist()) == {length}
@@ -231,7 +281,11 @@ def test_with_one_length_every_sequence_is_full_and_has_no_end(tmp_path: Path) -
     assert task.spec.eos_token is None
     assert task.vocabulary[0] == "<unk>"
     assert "<eos>" not in task.vocabulary
-    assert (task.summary.kept, task.summary.cut, task.summary.dropped["too long"]) == (len(four), 0, len(LINES) - len(four))
+    assert (task.summary.kept, task.summary.cut, task.summary.dropped["too long"]) == (
+        len(four),
+        0,
+        len(LINES) - len(four),
+    )
     for part in parts(task):
         task.spec.check_sequences(part)
         assert {line for line in lines_of(task, part) if "<unk>" not in line} <= set(four)
@@ -243,28 +297,45 @@ def test_with_one_length_every_sequence_is_full_and_has_no_end(tmp_path: Path) -
 def test_with_one_length_lines_are_kept_cut_or_dropped_by_their_number_of_words(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], long_lines: str
 ) -> None:
-    folder, text = tmp_path_factory.mktemp("fixed"), "".join(line + "\n" for line in [*LINES, *lines])
+    folder, text = (
+        tmp_path_factory.mktemp("fixed"),
+        "".join(line + "\n" for line in [*LINES, *lines]),
+    )
     summary = task_of(folder, text, fixed_length=True, max_length=4, long_lines=long_lines).summary
     lengths = [len(line.split()) for line in [*LINES, *lines]]
     long = sum(length > 4 for length in lengths)
     assert summary.dropped["blank"] == lengths.count(0)
     assert summary.dropped["too short"] == sum(0 < length < 4 for length in lengths)
-    assert (summary.cut, summary.dropped["too long"]) == ((long, 0) if long_lines == "cut" else (0, long))
-    assert summary.kept == lengths.count(4) + summary.cut == summary.length_histogram[4] == sum(summary.parts)
+    assert (summary.cut, summary.dropped["too long"]) == (
+        (long, 0) if long_lines == "cut" else (0, long)
+    )
+    assert (
+        summary.kept
+        == lengths.count(4) + summary.cut
+        == summary.length_histogram[4]
+        == sum(summary.parts)
+    )
 
 
 def test_with_one_length_only_lines_of_that_length_are_encoded(tmp_path: Path) -> None:
     task = task_of(tmp_path, "\n".join(LINES), fixed_length=True, max_length=4)
     for text, num in (("a cat sees", 3), ("the old man sees b", 5), ("", 0)):
-        with pytest.raises(ValueError, match=rf"has {num} words or characters; this task allows 4..4"):
+        with pytest.raises(
+            ValueError, match=rf"has {num} words or characters; this task allows 4..4"
+        ):
             task.encode(text)
-    with pytest.raises(ValueError, match=r"54 too short\); lower max_length \(9\) or leave fixed_length out"):
+    with pytest.raises(
+        ValueError, match=r"54 too short\); lower max_length \(9\) or leave fixed_length out"
+    ):
         task_of(tmp_path, "\n".join(LINES), fixed_length=True, max_length=9)
 
 
 def test_a_task_of_one_length_is_measured_and_told_apart(tmp_path: Path) -> None:
     text = "\n".join(LINES)
-    fixed, free = (task_of(tmp_path, text, fixed_length=value, max_length=4, long_lines="cut") for value in (True, False))
+    fixed, free = (
+        task_of(tmp_path, text, fixed_length=value, max_length=4, long_lines="cut")
+        for value in (True, False)
+    )
     assert fixed.fingerprint != free.fingerprint
     metrics = fixed.evaluate(random_model(fixed.spec), rng())
     assert all(map(math.isfinite, metrics.values()))
@@ -287,8 +358,15 @@ def test_the_summary_says_what_happened(tmp_path: Path) -> None:
 
 def test_the_fingerprint_tells_texts_and_settings_apart_but_not_places(tmp_path: Path) -> None:
     text = "\n".join(LINES)
-    same = [task_of(tmp_path, text), CorpusTask(CorpusSettings(write(tmp_path, text, "moved.txt"), num_eval=7))]
-    other = [task_of(tmp_path, text + "x"), task_of(tmp_path, text, split_seed=1), task_of(tmp_path, text, vocab_size=9)]
+    same = [
+        task_of(tmp_path, text),
+        CorpusTask(CorpusSettings(write(tmp_path, text, "moved.txt"), num_eval=7)),
+    ]
+    other = [
+        task_of(tmp_path, text + "x"),
+        task_of(tmp_path, text, split_seed=1),
+        task_of(tmp_path, text, vocab_size=9),
+    ]
     assert len({task.fingerprint for task in same}) == 1
     assert len({task.fingerprint for task in same + other}) == 4
 
@@ -314,31 +392,50 @@ def test_a_policy_with_likelihoods_gets_every_metric(task: CorpusTask) -> None:
 
 def test_evaluation_is_reproducible(task: CorpusTask) -> None:
     policy = random_model(task.spec)
-    assert task.evaluate(policy, rng(3)) == task.evaluate(policy, rng(3)) != task.evaluate(policy, rng(4))
+    assert (
+        task.evaluate(policy, rng(3))
+        == task.evaluate(policy, rng(3))
+        != task.evaluate(policy, rng(4))
+    )
 
 
 def test_one_sentence_for_ever_has_the_diversity_of_one_sentence(task: CorpusTask) -> None:
     metrics = task.evaluate(Successor(task.spec), rng())  # the end comes first
-    none = ("bleu4", "self_bleu4", "distinct1", "distinct2", "distinct3", "mean_length", "copied_share", "length_p")
+    none = (
+        "bleu4",
+        "self_bleu4",
+        "distinct1",
+        "distinct2",
+        "distinct3",
+        "mean_length",
+        "copied_share",
+        "length_p",
+    )
     assert {name: metrics[name] for name in none} == dict.fromkeys(none, 0)
     assert metrics["unique_share"] == 1 / task.settings.num_eval
     assert metrics["unique_tokens"] == metrics["effective_vocabulary"] == metrics["length_ks"] == 1
 
     class Parrot:
-        def complete(self, tokens: torch.Tensor, lengths: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        def complete(
+            self, tokens: torch.Tensor, lengths: torch.Tensor, rng: torch.Generator
+        ) -> torch.Tensor:
             return task.held_out[:1].repeat(len(tokens), 1)
 
     metrics, num_words = task.evaluate(Parrot(), rng()), len(task.decode(task.held_out[0]).split())
     assert "nll_gen" not in metrics
     assert metrics["mean_length"] == num_words
     assert metrics["unique_tokens"] == len(set(task.held_out[0].tolist()) - {task.spec.pad_token})
-    assert [metrics[f"{name}{n}"] for name in ("bleu", "self_bleu") for n in (2, 3, 4)] == pytest.approx([1] * 6)
+    assert [
+        metrics[f"{name}{n}"] for name in ("bleu", "self_bleu") for n in (2, 3, 4)
+    ] == pytest.approx([1] * 6)
 
 
 def test_estimates_are_the_metrics_with_intervals(task: CorpusTask) -> None:
     policy = random_model(task.spec)
     estimates = task.estimates(policy, rng(3))
-    assert {name: estimate.value for name, estimate in estimates.items()} == task.evaluate(policy, rng(3))
+    assert {name: estimate.value for name, estimate in estimates.items()} == task.evaluate(
+        policy, rng(3)
+    )
 
 
 def test_only_finished_sequences_of_the_task_are_measured(task: CorpusTask) -> None:
@@ -351,13 +448,18 @@ def test_only_finished_sequences_of_the_task_are_measured(task: CorpusTask) -> N
 
 
 def test_bleu_is_that_of_the_samples_against_the_held_out_lines(task: CorpusTask) -> None:
-    policy, empty = random_model(task.spec), torch.full((task.settings.num_eval, task.spec.seq_len), task.spec.pad_token)
+    policy, empty = (
+        random_model(task.spec),
+        torch.full((task.settings.num_eval, task.spec.seq_len), task.spec.pad_token),
+    )
     samples = policy.complete(empty, empty.new_zeros(len(empty)), rng(5)).numpy()
     expected = BleuReferences(task.held_out.numpy(), task.spec, 3).sentence_scores(samples).mean()
     assert task.evaluate(policy, rng(5))["bleu3"] == pytest.approx(expected)
 
 
-def test_drawing_gives_every_training_sequence_once_before_any_comes_again(task: CorpusTask) -> None:
+def test_drawing_gives_every_training_sequence_once_before_any_comes_again(
+    task: CorpusTask,
+) -> None:
     drawn = task.draw_real(len(task.real_sequences), rng())
     assert sorted(drawn.tolist()) == sorted(task.real_sequences.tolist())
 
@@ -384,7 +486,8 @@ def test_a_corpus_smaller_than_a_batch_is_drawn_evenly(tmp_path: Path) -> None:
         (b"\n \r\n\n", r"no line to use among 3 \(3 blank\)"),
         (
             "\n".join(["word " * 30] * 9),
-            r"no line to use among 9 \(9 too long\); raise max_length \(20\) or set long_lines to 'cut'",
+            r"no line to use among 9 \(9 too long\); raise max_length \(20\) or set long_lines "
+            r"to 'cut'",
         ),
         (b"a b\nc d", "2 distinct lines to use; a split into three parts needs 3 or more"),
         (b"a b\n" * 1000, "1 distinct lines to use; a split into three parts needs 3 or more"),
@@ -414,10 +517,19 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"level": "words"}, "unknown level 'words'; allowed are word, char. Did you mean 'word'"),
-        ({"long_lines": "crop"}, "unknown long_lines 'crop'; allowed are drop, cut. Did you mean 'drop'"),
+        (
+            {"long_lines": "crop"},
+            "unknown long_lines 'crop'; allowed are drop, cut. Did you mean 'drop'",
+        ),
         ({"vocab_size": 2}, "vocab_size is 2; allowed is 3 or more"),
-        ({"vocab_size": 1}, r"vocab_size is 1; allowed is 3 or more \(<eos>, <unk> and a word\), or None"),
-        ({"fixed_length": True, "min_length": 2}, "min_length is 2, but with fixed_length all sequences have 20 words"),
+        (
+            {"vocab_size": 1},
+            r"vocab_size is 1; allowed is 3 or more \(<eos>, <unk> and a word\), or None",
+        ),
+        (
+            {"fixed_length": True, "min_length": 2},
+            "min_length is 2, but with fixed_length all sequences have 20 words",
+        ),
         ({"tokeniser": "english"}, "Did you mean 'tokenizer'"),
         ({"max_length": 1}, "max_length is 1; allowed is 2 or more"),
         ({"min_length": 20}, r"min_length is 20; allowed is 0..19"),
@@ -454,7 +566,9 @@ def test_impossible_settings_are_refused(changes: dict[str, object], message: st
         (">>> Example of a doctest here.", []),
     ],
 )
-def test_only_plain_sentences_are_read_from_a_docstring(docstring: str, sentences: list[str]) -> None:
+def test_only_plain_sentences_are_read_from_a_docstring(
+    docstring: str, sentences: list[str]
+) -> None:
     assert list(docstrings.sentences_of(docstring)) == sentences
 
 
@@ -464,22 +578,33 @@ def test_words_of_one_sentence_only_go_with_it() -> None:
     assert list(docstrings._without_lone_words(["a cat", "a cat", "a zebra"])) == []
 
 
-def test_files_are_read_in_the_order_of_their_names_without_tests_and_never_run(tmp_path: Path) -> None:
+def test_files_are_read_in_the_order_of_their_names_without_tests_and_never_run(
+    tmp_path: Path,
+) -> None:
     for name in ("b.py", "a.py", "test/c.py", "d/e.py", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f'"""Of {name}."""\nraise SystemExit')
     (tmp_path / "broken.py").write_text("def")
     files = list(docstrings._source_files(tmp_path))
     assert [path.name for path in files] == ["a.py", "b.py", "broken.py", "e.py"]
-    assert [text for path in files for text in docstrings._docstrings(path)] == ["Of a.py.", "Of b.py.", "Of d/e.py."]
+    assert [text for path in files for text in docstrings._docstrings(path)] == [
+        "Of a.py.",
+        "Of b.py.",
+        "Of d/e.py.",
+    ]
 
 
 def test_docstrings_of_modules_classes_and_functions_are_found() -> None:
-    source = '"""M"""\nclass C:\n    """C"""\n    def f(self):\n        """F"""\nasync def g():\n    """G"""\ndef h(): pass'
+    source = (
+        '"""M"""\nclass C:\n    """C"""\n    def f(self):\n        """F"""\nasync def g():\n    '
+        '"""G"""\ndef h(): pass'
+    )
     assert list(docstrings._docstrings_below(ast.parse(source))) == ["M", "C", "F", "G", ""]
 
 
-def test_a_python_without_sources_is_told_to_give_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_sources_is_told_to_give_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(docstrings.sysconfig, "get_path", lambda name: str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="give a corpus file"):
         docstrings.docstring_sentences.__wrapped__()

@@ -1,4 +1,6 @@
-"""The device: a rollout asks nothing of the host, and a GPU, where there is one, gives what the CPU gives."""
+"""The device: a rollout asks nothing of the host, and a GPU, where there is one, gives what the CPU
+gives.
+"""
 
 import copy
 from pathlib import Path
@@ -19,16 +21,41 @@ from .conftest import EOS, random_model, rng
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 SPEC = TokenSpec(300, 12, eos_token=0, min_length=3)
-SMALL_RUN = ["--batch-size", "8", "--mle-epochs", "1", "--rounds", "2", "--num-negatives", "20", "--d-pretrain-epochs", "1"]
-AGENTS = ("reinforce", "ppo", "a2c", "dqn", "trpo", "recurrent_ppo", "maskable_ppo", "qrdqn", "scheduled_sampling")
+SMALL_RUN = [
+    "--batch-size",
+    "8",
+    "--mle-epochs",
+    "1",
+    "--rounds",
+    "2",
+    "--num-negatives",
+    "20",
+    "--d-pretrain-epochs",
+    "1",
+]
+AGENTS = (
+    "reinforce",
+    "ppo",
+    "a2c",
+    "dqn",
+    "trpo",
+    "recurrent_ppo",
+    "maskable_ppo",
+    "qrdqn",
+    "scheduled_sampling",
+)
 
 
 def test_a_rollout_is_one_piece_of_work_for_a_device_without_a_question_from_the_host() -> None:
-    model = random_model(EOS).to("meta")  # a device without values: whoever asks for one gets an error
+    model = random_model(EOS).to(
+        "meta"
+    )  # a device without values: whoever asks for one gets an error
     streams = torch.Generator.__new__(RowStreams, device="cpu")
     streams.keys = torch.empty(7, dtype=torch.int64, device="meta")
     prefixes = torch.empty(7, EOS.seq_len, dtype=torch.int64, device="meta")
-    completions = model.complete(prefixes, torch.empty(7, dtype=torch.int64, device="meta"), streams)
+    completions = model.complete(
+        prefixes, torch.empty(7, dtype=torch.int64, device="meta"), streams
+    )
     assert completions.shape == prefixes.shape
     with pytest.raises((NotImplementedError, RuntimeError)):
         completions.nonzero()
@@ -55,11 +82,15 @@ def test_likelihoods_and_scores_agree() -> None:
         here, there = on_both(model)
         assert isinstance(here, LSTMLanguageModel)
         assert isinstance(there, LSTMLanguageModel)
-        torch.testing.assert_close(there.log_prob(tokens.cuda()).cpu(), here.log_prob(tokens), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            there.log_prob(tokens.cuda()).cpu(), here.log_prob(tokens), rtol=1e-4, atol=1e-4
+        )
         d_here, d_there = on_both(Discriminator.initialised(SPEC, rng(3)))
         assert isinstance(d_here, Discriminator)
         assert isinstance(d_there, Discriminator)
-        torch.testing.assert_close(d_there.score(tokens.cuda()).cpu(), d_here.score(tokens), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            d_there.score(tokens.cuda()).cpu(), d_here.score(tokens), rtol=1e-4, atol=1e-4
+        )
 
 
 @needs_gpu
@@ -82,18 +113,27 @@ def test_values_of_prefixes_agree() -> None:
     prefixes = torch.where(torch.arange(SPEC.seq_len) < 1, tokens, SPEC.pad_token)
     keys = torch.randint(2**62, (64,), generator=rng())
     ours = RolloutValue(SPEC, here, d_here, 32)(prefixes, lengths, RowStreams(keys))  # type: ignore[arg-type]
-    theirs = RolloutValue(SPEC, there, d_there, 32)(prefixes.cuda(), lengths.cuda(), RowStreams(keys.cuda()))  # type: ignore[arg-type]
+    theirs = RolloutValue(SPEC, there, d_there, 32)(
+        prefixes.cuda(), lengths.cuda(), RowStreams(keys.cuda())
+    )  # type: ignore[arg-type]
     torch.testing.assert_close(theirs.cpu(), ours, rtol=1e-2, atol=1e-3)
 
 
 @needs_gpu
 def test_a_discriminator_learns_the_same() -> None:
-    real, generated = random_model(SPEC, 1).sample(500, rng()), random_model(SPEC, 2).sample(500, rng())
+    real, generated = (
+        random_model(SPEC, 1).sample(500, rng()),
+        random_model(SPEC, 2).sample(500, rng()),
+    )
     losses = []
     for device in ("cpu", "cuda"):
         discriminator = Discriminator.initialised(SPEC, rng(3)).to(device)
         trainer = DiscriminatorTrainer(discriminator)
-        losses.append(trainer.fit(real.to(device), generated.to(device), 10, torch.Generator(device).manual_seed(0))["loss"])
+        losses.append(
+            trainer.fit(
+                real.to(device), generated.to(device), 10, torch.Generator(device).manual_seed(0)
+            )["loss"]
+        )
     assert losses[0] == pytest.approx(losses[1], abs=0.05)
 
 
@@ -104,5 +144,20 @@ def test_a_run_of_every_agent_on_the_device(agent: str, tmp_path: Path) -> None:
     if agent not in ("reinforce", "scheduled_sampling"):
         pytest.importorskip("sb3_contrib")
     out = tmp_path / "run"
-    assert main(["train", "--device", "cuda", "--agent", agent, *SMALL_RUN, "--no-knobs", "--out", str(out)]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "--device",
+                "cuda",
+                "--agent",
+                agent,
+                *SMALL_RUN,
+                "--no-knobs",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     assert read_json(out / "result.json")["agent"]["nll_oracle"] > 0

@@ -1,4 +1,6 @@
-"""Recorded steps: each is what the step itself is, and a recording is not used once something it holds has changed."""
+"""Recorded steps: each is what the step itself is, and a recording is not used once something it
+holds has changed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,11 @@ from torch import Tensor
 
 from seqgan_env.discriminators.cuda_graphs import GraphedStep
 from seqgan_env.discriminators.dense_network import FilterProduct
-from seqgan_env.discriminators.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorTrainer
+from seqgan_env.discriminators.discriminator import (
+    Discriminator,
+    DiscriminatorConfig,
+    DiscriminatorTrainer,
+)
 from seqgan_env.discriminators.graphed_descent import Descent, GraphedDescent
 from seqgan_env.native.network import Network
 from seqgan_env.native.pooling import FilterBank
@@ -63,7 +69,9 @@ def test_the_step_as_a_function_of_tensors_is_the_step(monkeypatch: pytest.Monke
         loss = one._step(None, tokens, labels, rng(seed))
         assert float(loss) == pytest.approx(float(descent._step(tokens, labels, dropout.keys)))
     assert float((parameters(one) - parameters(other)).norm() / parameters(one).norm()) < 1e-5
-    assert one.optimizer.param_groups[0]["capturable"] == other.optimizer.param_groups[0]["capturable"]
+    assert (
+        one.optimizer.param_groups[0]["capturable"] == other.optimizer.param_groups[0]["capturable"]
+    )
 
 
 def test_the_product_of_all_filters_is_their_convolutions_and_so_is_its_gradient() -> None:
@@ -76,7 +84,10 @@ def test_the_product_of_all_filters_is_their_convolutions_and_so_is_its_gradient
     theirs = torch.cat([torch.relu(c(embedded.transpose(1, 2)).amax(2)) for c in filters], dim=1)
     torch.testing.assert_close(ours, theirs)
     scale = torch.randn(ours.shape, generator=rng(1))
-    gradients = [torch.autograd.grad((x * scale).sum(), [embedded, *weights, *biases]) for x in (ours, theirs)]
+    gradients = [
+        torch.autograd.grad((x * scale).sum(), [embedded, *weights, *biases])
+        for x in (ours, theirs)
+    ]
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
@@ -88,16 +99,24 @@ def test_nothing_is_recorded_on_a_cpu() -> None:
 
 CHANGES: dict[str, Callable[[DiscriminatorTrainer], Any]] = {
     "learning rate": lambda trainer: trainer.optimizer.param_groups[0].update(lr=0.5),
-    "moments": lambda trainer: trainer.optimizer.load_state_dict(copy.deepcopy(trainer.optimizer.state_dict())),
-    "config": lambda trainer: setattr(trainer.discriminator, "config", replace(trainer.discriminator.config, dropout=0.5)),
+    "moments": lambda trainer: trainer.optimizer.load_state_dict(
+        copy.deepcopy(trainer.optimizer.state_dict())
+    ),
+    "config": lambda trainer: setattr(
+        trainer.discriminator, "config", replace(trainer.discriminator.config, dropout=0.5)
+    ),
     "memory": lambda trainer: setattr(
-        trainer.discriminator.output.weight, "data", trainer.discriminator.output.weight.detach().clone()
+        trainer.discriminator.output.weight,
+        "data",
+        trainer.discriminator.output.weight.detach().clone(),
     ),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_recording_is_given_up_when_what_it_holds_has_changed(change: Callable[[DiscriminatorTrainer], Any]) -> None:
+def test_a_recording_is_given_up_when_what_it_holds_has_changed(
+    change: Callable[[DiscriminatorTrainer], Any],
+) -> None:
     trainer = trainer_on("cpu")
     fit(trainer, 1)
     graphed = descent_of(trainer)
@@ -107,8 +126,12 @@ def test_a_recording_is_given_up_when_what_it_holds_has_changed(change: Callable
 
 
 @needs_gpu
-@pytest.mark.parametrize("change", [torch.nn.Module.double, lambda model: model.output.bias.requires_grad_(False)])
-def test_what_a_recording_does_not_know_is_not_recorded(change: Callable[[Discriminator], Any]) -> None:
+@pytest.mark.parametrize(
+    "change", [torch.nn.Module.double, lambda model: model.output.bias.requires_grad_(False)]
+)
+def test_what_a_recording_does_not_know_is_not_recorded(
+    change: Callable[[Discriminator], Any],
+) -> None:
     trainer = trainer_on("cuda")
     assert trainer._descent_by_graph() is not None
     change(trainer.discriminator)

@@ -68,18 +68,24 @@ def test_scores_are_without_dropout_in_any_mode(training: bool) -> None:
 def test_dropout_keeps_the_mean_of_the_features() -> None:
     model, tokens = discriminator(), random_model(EOS).sample(1, rng()).expand(20_000, -1)
     dropped = model(tokens, rng()).detach()
-    assert float(dropped.mean()) == pytest.approx(float(model(tokens[:1]).detach()), abs=4 * float(dropped.std()) / 20_000**0.5)
+    assert float(dropped.mean()) == pytest.approx(
+        float(model(tokens[:1]).detach()), abs=4 * float(dropped.std()) / 20_000**0.5
+    )
 
 
 def test_a_probability_is_the_sigmoid_of_the_logit() -> None:
     tokens = random_model(EOS).sample(40, rng())
-    logit, probability = (discriminator(score_as=kind).score(tokens) for kind in ("logit", "probability"))
+    logit, probability = (
+        discriminator(score_as=kind).score(tokens) for kind in ("logit", "probability")
+    )
     torch.testing.assert_close(probability, torch.sigmoid(logit))
 
 
 def test_a_score_does_not_depend_on_the_batch() -> None:
     model, tokens = discriminator(), random_model(EOS).sample(40, rng())
-    torch.testing.assert_close(torch.cat([model.score(row.unsqueeze(0)) for row in tokens]), model.score(tokens))
+    torch.testing.assert_close(
+        torch.cat([model.score(row.unsqueeze(0)) for row in tokens]), model.score(tokens)
+    )
 
 
 @pytest.mark.slow
@@ -89,8 +95,12 @@ def test_it_learns_to_tell_apart_what_differs_and_not_what_does_not() -> None:
     config = DiscriminatorConfig(widths=(1, 2, 3), channels=(32, 32, 32))
     for negatives, low, high in ((other, 0.8, 1.0), (real, 0.45, 0.55)):
         model = Discriminator.initialised(spec, rng(), config)
-        DiscriminatorTrainer(model).fit(real.sample(3000, rng(1)), negatives.sample(3000, rng(2)), 5, rng(3))
-        accuracy = discriminator_accuracy(model, real.sample(2000, rng(4)), negatives.sample(2000, rng(5)))
+        DiscriminatorTrainer(model).fit(
+            real.sample(3000, rng(1)), negatives.sample(3000, rng(2)), 5, rng(3)
+        )
+        accuracy = discriminator_accuracy(
+            model, real.sample(2000, rng(4)), negatives.sample(2000, rng(5))
+        )
         assert low <= accuracy["accuracy_heldout"] <= high
 
 
@@ -99,7 +109,11 @@ def test_accuracy_counts_each_side_on_its_own() -> None:
     with torch.no_grad():
         model.output.bias.fill_(100.0)
     accuracy = discriminator_accuracy(model, tokens, tokens)
-    assert (accuracy["accuracy_real_heldout"], accuracy["accuracy_generated_heldout"], accuracy["accuracy_heldout"]) == (
+    assert (
+        accuracy["accuracy_real_heldout"],
+        accuracy["accuracy_generated_heldout"],
+        accuracy["accuracy_heldout"],
+    ) == (
         1,
         0,
         0.5,
@@ -131,11 +145,15 @@ def kernels(wanted: bool) -> Iterator[None]:
         yield
 
 
-needs_kernels = pytest.mark.skipif(not native.usable(torch.zeros(1)), reason="the compiled kernels are not built")
+needs_kernels = pytest.mark.skipif(
+    not native.usable(torch.zeros(1)), reason="the compiled kernels are not built"
+)
 
 
 def gradients(model: Discriminator, tokens: Tensor, wanted: bool) -> list[Tensor]:
-    """Logits, and their gradients weighted by sequence, by the compiled kernels or by torch; with dropout."""
+    """Logits, and their gradients weighted by sequence, by the compiled kernels or by torch; with
+    dropout.
+    """
     with kernels(wanted):
         logits = model(tokens, rng(3))
         weighted = (logits * torch.randn(len(tokens), generator=rng(4))).sum()
@@ -153,22 +171,30 @@ SHAPES = [  # V, T, E, batch, widths: tables where the batch is large beside V, 
 
 @needs_kernels
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_kernels_are_the_convolution_and_its_gradient(shape: tuple[int, int, int, int, tuple[int, ...]]) -> None:
+def test_the_kernels_are_the_convolution_and_its_gradient(
+    shape: tuple[int, int, int, int, tuple[int, ...]],
+) -> None:
     vocab_size, steps, embedding_dim, batch, widths = shape
-    config = DiscriminatorConfig(widths, (5, 100, 16, 33)[: len(widths)], embedding_dim, dropout=0.3)
+    config = DiscriminatorConfig(
+        widths, (5, 100, 16, 33)[: len(widths)], embedding_dim, dropout=0.3
+    )
     model = Discriminator.initialised(TokenSpec(vocab_size, steps), rng(), config)
     with torch.no_grad():
         for convolution in model.convolutions:
             convolution.bias.normal_(0, 0.3, generator=rng(1))
     tokens = torch.randint(vocab_size + 1, (batch, steps), generator=rng(2))  # padding among them
-    for fast, plain in zip(gradients(model, tokens, True), gradients(model, tokens, False), strict=True):
+    for fast, plain in zip(
+        gradients(model, tokens, True), gradients(model, tokens, False), strict=True
+    ):
         torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-5 * float(plain.abs().max()))
 
 
 @needs_kernels
 @pytest.mark.parametrize("batch", [1, 2, 100])
 def test_of_equal_maxima_the_first_takes_the_gradient(batch: int) -> None:
-    model = Discriminator.initialised(TokenSpec(4, 3), rng(), DiscriminatorConfig((1,), (1,), 2, dropout=0.0))
+    model = Discriminator.initialised(
+        TokenSpec(4, 3), rng(), DiscriminatorConfig((1,), (1,), 2, dropout=0.0)
+    )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(1.0)
@@ -189,7 +215,9 @@ def test_training_by_the_kernels_and_by_torch_takes_the_same_way(vocab_size: int
     weights = []
     for wanted in (True, False):
         with kernels(wanted):
-            trainer = DiscriminatorTrainer(Discriminator.initialised(spec, rng(), replace(SMALL, batch_size=64)))
+            trainer = DiscriminatorTrainer(
+                Discriminator.initialised(spec, rng(), replace(SMALL, batch_size=64))
+            )
             trainer.fit(real, other, 2, rng(3))
         weights.append([p.detach() for p in trainer.discriminator.parameters()])
     for fast, plain in zip(*weights, strict=True):
@@ -199,21 +227,30 @@ def test_training_by_the_kernels_and_by_torch_takes_the_same_way(vocab_size: int
 @needs_kernels
 @pytest.mark.parametrize(("vocab_size", "batch"), [(30, 400), (2000, 70)])
 def test_gradients_do_not_depend_on_the_number_of_threads(vocab_size: int, batch: int) -> None:
-    model = Discriminator.initialised(TokenSpec(vocab_size, 9), rng(), replace(SMALL, channels=(5, 100, 33)))
-    tokens, before = torch.randint(vocab_size, (batch, 9), generator=rng(1)), torch.get_num_threads()
+    model = Discriminator.initialised(
+        TokenSpec(vocab_size, 9), rng(), replace(SMALL, channels=(5, 100, 33))
+    )
+    tokens, before = (
+        torch.randint(vocab_size, (batch, 9), generator=rng(1)),
+        torch.get_num_threads(),
+    )
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         results.append(gradients(model, tokens, True))
     torch.set_num_threads(before)
-    assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(other, results[0], strict=True))
+    assert all(
+        torch.equal(a, b) for other in results[1:] for a, b in zip(other, results[0], strict=True)
+    )
 
 
 @needs_kernels
 def test_a_score_is_bit_for_bit_the_same_in_any_batch() -> None:
     model, tokens = discriminator(), random_model(EOS).sample(1100, rng())
     together = model.logits(tokens)
-    assert torch.equal(torch.cat([model.logits(part) for part in tokens.split([1, 2, 7, 90, 1000])]), together)
+    assert torch.equal(
+        torch.cat([model.logits(part) for part in tokens.split([1, 2, 7, 90, 1000])]), together
+    )
 
 
 def test_a_frozen_parameter_stays_and_another_optimizer_is_used() -> None:
@@ -231,10 +268,18 @@ def test_a_frozen_parameter_stays_and_another_optimizer_is_used() -> None:
 
 def test_the_batch_size_is_a_setting_whose_default_is_that_of_the_size() -> None:
     task = make_task("oracle-tiny")
-    chosen = [build_rewards(task, discriminator_size=size, d_batch_size=n) for size, n in (("small", None), ("paper", 7))]
-    assert [rewards.discriminator.config.batch_size for rewards in chosen if rewards.discriminator] == [256, 7]
+    chosen = [
+        build_rewards(task, discriminator_size=size, d_batch_size=n)
+        for size, n in (("small", None), ("paper", 7))
+    ]
+    assert [
+        rewards.discriminator.config.batch_size for rewards in chosen if rewards.discriminator
+    ] == [256, 7]
     assert settings_from("tiny", {"d_batch_size": 32}).d_batch_size == 32
-    for make in (lambda: build_rewards(task, d_batch_size=0), lambda: settings_from("tiny", {"d_batch_size": 0})):
+    for make in (
+        lambda: build_rewards(task, d_batch_size=0),
+        lambda: settings_from("tiny", {"d_batch_size": 0}),
+    ):
         with pytest.raises(ValueError, match="batch_size is 0; allowed is 1 or more"):
             make()
 
@@ -252,5 +297,7 @@ def test_tokens_outside_the_vocabulary_are_refused() -> None:
 def test_short_sequences_are_refused_and_short_integers_are_not(batch: int) -> None:
     model, tokens = discriminator(), random_model(EOS).sample(batch, rng())
     torch.testing.assert_close(model(tokens.int()), model(tokens))
-    with pytest.raises(ValueError, match="sequences of 3 tokens were given; the widest filter takes 6"):
+    with pytest.raises(
+        ValueError, match="sequences of 3 tokens were given; the widest filter takes 6"
+    ):
         model(tokens[:, :3])

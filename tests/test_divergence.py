@@ -28,11 +28,17 @@ def exact(knob: Knob) -> dict[str, float]:
     log_g, log_o = knob(POLICY).log_prob(EVERYTHING).double(), ORACLE.log_prob(EVERYTHING).double()
     g, o = log_g.exp(), log_o.exp()
     middle = (g + o) / 2
-    reverse, forward = float((g * (log_g - log_o)).sum()) / 3, float((o * (log_o - log_g)).sum()) / 3
+    reverse, forward = (
+        float((g * (log_g - log_o)).sum()) / 3,
+        float((o * (log_o - log_g)).sum()) / 3,
+    )
     js = float((g * (g / middle).log() + o * (o / middle).log()).sum()) / 2 / math.log(2)
     slopes = torch.linspace(-8, 8, 4001).double().exp()
     alpha = torch.minimum(slopes[:, None] * o, g[None]).sum(1)
-    f = {w: float(((1 + w * w) * alpha * (alpha / slopes) / (w * w * alpha + alpha / slopes)).max()) for w in (8, 1 / 8)}
+    f = {
+        w: float(((1 + w * w) * alpha * (alpha / slopes) / (w * w * alpha + alpha / slopes)).max())
+        for w in (8, 1 / 8)
+    }
     return {
         "kl_reverse": reverse,
         "kl_forward": forward,
@@ -49,7 +55,9 @@ def measured(knob: Knob, num: int = NUM, seed: int = 3) -> dict[str, float]:
     return next(iter(measure.of_knobs(POLICY, [knob], num, seed + 1, ORACLE.sample(50, rng(9)), 9)))
 
 
-@pytest.mark.parametrize("knob", [Temperature(1.0), Temperature(0.6), HALF_AND_HALF, FLOORED], ids=lambda knob: knob.name)
+@pytest.mark.parametrize(
+    "knob", [Temperature(1.0), Temperature(0.6), HALF_AND_HALF, FLOORED], ids=lambda knob: knob.name
+)
 def test_every_divergence_meets_its_enumeration_within_its_error(knob: Knob) -> None:
     truth, estimate = exact(knob), measured(knob)
     for name in NAMES:
@@ -69,11 +77,16 @@ def test_the_error_is_that_of_the_draws() -> None:
 def test_the_oracle_is_at_distance_zero_and_nothing_is_nearer() -> None:
     measure = OracleMetrics(ORACLE, FIXED, ORACLE.sample(500, rng()))
     own = measure.of_policy(ORACLE, 500, rng(1))
-    assert all(own[name] == pytest.approx(0, abs=1e-12) for name in ("kl_reverse", "kl_forward", "kl_mean", "js", "tv"))
+    assert all(
+        own[name] == pytest.approx(0, abs=1e-12)
+        for name in ("kl_reverse", "kl_forward", "kl_mean", "js", "tv")
+    )
     assert own["precision"] == own["recall"] == pytest.approx(1)
 
 
-def test_a_policy_that_cannot_write_a_real_sequence_is_infinitely_far_and_never_the_best_knob() -> None:
+def test_a_policy_that_cannot_write_a_real_sequence_is_infinitely_far_and_never_the_best_knob() -> (
+    None
+):
     truncated, whole = measured(TopK(1), 500), measured(Temperature(1.0), 500)
     assert truncated["kl_forward"] == truncated["kl_mean"] == math.inf
     assert math.isfinite(truncated["kl_reverse"])
@@ -120,7 +133,12 @@ def test_the_paired_error_is_that_of_the_difference() -> None:
 
 
 def row(kl_mean: float, chosen_by: float) -> dict[str, float]:
-    return {"kl_mean": kl_mean, "kl_reverse": kl_mean, "kl_forward": kl_mean, "select/kl_mean": chosen_by}
+    return {
+        "kl_mean": kl_mean,
+        "kl_reverse": kl_mean,
+        "kl_forward": kl_mean,
+        "select/kl_mean": chosen_by,
+    }
 
 
 def test_the_best_knob_is_chosen_on_other_draws_than_those_it_is_valued_by() -> None:
@@ -145,10 +163,17 @@ def test_the_choice_among_equal_knobs_does_not_make_the_rival_look_better() -> N
 
 def test_scores_have_the_prefix_of_the_metrics_and_need_their_divergence() -> None:
     knobs = {"T 1": row(0.5, 0.5)}
-    assert scores(knobs, {"task/kl_mean": 0.4, "kl_mean": 9.0}, "task/") == pytest.approx({"task/score": 0.1})
+    assert scores(knobs, {"task/kl_mean": 0.4, "kl_mean": 9.0}, "task/") == pytest.approx(
+        {"task/score": 0.1}
+    )
     assert scores(knobs, {"nll_oracle": 1.0}) == {}
     assert scores({}, {"kl_mean": 1.0}) == {}
-    assert {score.name for score in SCORES} == {"score", "score_forward", "score_reverse", "referee_score"}
+    assert {score.name for score in SCORES} == {
+        "score",
+        "score_forward",
+        "score_reverse",
+        "referee_score",
+    }
 
 
 def test_no_mixture_of_two_temperatures_beats_the_best_knob() -> None:
@@ -156,7 +181,13 @@ def test_no_mixture_of_two_temperatures_beats_the_best_knob() -> None:
     real = ORACLE.sample(4_000, rng(3))
     measure = OracleMetrics(ORACLE, FIXED, real)
     names = [knob.name for knob in KNOBS]
-    rows = dict(zip(names, measure.of_knobs(POLICY, KNOBS, 4_000, 4, ORACLE.sample(4_000, rng(5)), 6), strict=True))
+    rows = dict(
+        zip(
+            names,
+            measure.of_knobs(POLICY, KNOBS, 4_000, 4, ORACLE.sample(4_000, rng(5)), 6),
+            strict=True,
+        )
+    )
     for weight in (0.2, 0.5, 0.6, 0.9):
         cheat = Mixture(((Temperature(0.3), weight), (Temperature(1.0), 1 - weight)))
         found = next(iter(measure.of_knobs(POLICY, [cheat], 4_000, 4, real, 6)))

@@ -12,7 +12,9 @@ from seqgan_env.metrics.numbering import ABSENT
 
 from .conftest import EOS, random_model, rng
 
-THINGS = arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.integers(ABSENT, 4))
+THINGS = arrays(
+    np.int64, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.integers(ABSENT, 4)
+)
 
 
 @given(THINGS)

@@ -1,4 +1,6 @@
-"""The Gymnasium faces: contracts, seeding laws, the agreement of every route to a reward, and bad actions."""
+"""The Gymnasium faces: contracts, seeding laws, the agreement of every route to a reward, and bad
+actions.
+"""
 
 import copy
 import math
@@ -23,13 +25,21 @@ from .conftest import EOS, FIXED, Successor, WeightedSum, random_model, reward_m
 
 IDS = ["SeqGAN/Oracle-v0", "SeqGAN/Text-v0"]
 SMALL: dict[str, dict[str, Any]] = {
-    "SeqGAN/Oracle-v0": {"vocab_size": 6, "seq_len": 4, "num_real": 50, "num_held_out": 50, "num_rollouts": 2},
+    "SeqGAN/Oracle-v0": {
+        "vocab_size": 6,
+        "seq_len": 4,
+        "num_real": 50,
+        "num_held_out": 50,
+        "num_rollouts": 2,
+    },
     "SeqGAN/Text-v0": {"num_rollouts": 2, "max_length": 8},
 }
 
 
 def write_all(env: TokenVectorEnv, tokens: torch.Tensor) -> np.ndarray:
-    """The rewards (B, T) of stepping row i in env i for one episode; other envs' next episodes write row i again."""
+    """The rewards (B, T) of stepping row i in env i for one episode; other envs' next episodes
+    write row i again.
+    """
     spec, total = env.task.spec, np.zeros(tokens.shape)
     done = np.zeros(len(tokens), dtype=bool)
     position = np.zeros(len(tokens), dtype=int)
@@ -48,7 +58,9 @@ def write_all(env: TokenVectorEnv, tokens: torch.Tensor) -> np.ndarray:
 @pytest.mark.parametrize("render_mode", [None, "ansi"])
 @pytest.mark.parametrize("reward", ["rollout", "difference", "terminal"])
 @pytest.mark.filterwarnings("error")
-def test_every_id_passes_gymnasiums_checker(env_id: str, render_mode: str | None, reward: str) -> None:
+def test_every_id_passes_gymnasiums_checker(
+    env_id: str, render_mode: str | None, reward: str
+) -> None:
     env = gym.make(env_id, render_mode=render_mode, reward=reward, **SMALL[env_id])
     check_env(env.unwrapped)
 
@@ -65,11 +77,15 @@ def overwrite(returned: Any) -> None:
 
 
 @pytest.mark.parametrize("form", ["rollout", "difference", "terminal"])
-def test_who_writes_into_what_a_step_returned_changes_no_later_step(spec: TokenSpec, form: str) -> None:
+def test_who_writes_into_what_a_step_returned_changes_no_later_step(
+    spec: TokenSpec, form: str
+) -> None:
     plain, written = (TokenVectorEnv(3, reward_model(spec, reward=form)) for _ in range(2))
     for env in (plain, written):
         env.reset(seed=5)
-    for actions in np.random.default_rng(1).integers(1, spec.vocab_size, size=(3 * spec.seq_len, 3)):
+    for actions in np.random.default_rng(1).integers(
+        1, spec.vocab_size, size=(3 * spec.seq_len, 3)
+    ):
         expected, returned = (env.step(actions) for env in (plain, written))
         for a, b in zip(expected[:4], returned[:4], strict=True):
             np.testing.assert_array_equal(a, b)
@@ -79,12 +95,16 @@ def test_who_writes_into_what_a_step_returned_changes_no_later_step(spec: TokenS
 
 
 @pytest.mark.parametrize("form", ["rollout", "difference", "terminal"])
-def test_offline_single_and_vector_rewards_agree_with_stochastic_rollouts_too(spec: TokenSpec, form: str) -> None:
+def test_offline_single_and_vector_rewards_agree_with_stochastic_rollouts_too(
+    spec: TokenSpec, form: str
+) -> None:
     model = reward_model(spec, reward=form)
     tokens = random_model(spec).sample(6, rng(3))
     env = TokenVectorEnv(6, model)
     env.reset(seed=11)
-    offline = model.rewards(tokens, streams_from_keys(env.core.episode_keys(), torch.device("cpu"))).numpy()
+    offline = model.rewards(
+        tokens, streams_from_keys(env.core.episode_keys(), torch.device("cpu"))
+    ).numpy()
     played = env.play(tokens).numpy()
     env.reset(seed=11)
     stepped = write_all(env, tokens)
@@ -98,7 +118,9 @@ def test_offline_single_and_vector_rewards_agree_with_stochastic_rollouts_too(sp
         np.testing.assert_allclose(route, offline, atol=1e-5, rtol=1e-5)
 
 
-def test_env_i_of_a_vector_env_is_the_single_env_seeded_s_plus_i_in_everything_it_returns(spec: TokenSpec) -> None:
+def test_env_i_of_a_vector_env_is_the_single_env_seeded_s_plus_i_in_everything_it_returns(
+    spec: TokenSpec,
+) -> None:
     model = reward_model(spec)
     native = TokenVectorEnv(4, model)
     copies = SyncVectorEnv([lambda: TokenEnv(model)] * 4, autoreset_mode=AutoresetMode.SAME_STEP)
@@ -149,7 +171,9 @@ def test_the_same_seed_gives_the_same_rewards_and_another_seed_others(spec: Toke
 
 def test_difference_rewards_sum_to_the_score_of_the_sequence(spec: TokenSpec) -> None:
     model, tokens = reward_model(spec, reward="difference"), random_model(spec).sample(20, rng())
-    torch.testing.assert_close(model.rewards(tokens, rng()).sum(1), WeightedSum(spec).score(tokens), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        model.rewards(tokens, rng()).sum(1), WeightedSum(spec).score(tokens), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_terminal_rewards_are_the_score_at_the_end_and_roll_nothing_out(spec: TokenSpec) -> None:
@@ -157,12 +181,17 @@ def test_terminal_rewards_are_the_score_at_the_end_and_roll_nothing_out(spec: To
         def complete(self, *args: Any) -> torch.Tensor:
             raise AssertionError("terminal rewards need no rollouts")
 
-    model, tokens = reward_model(spec, Unused(spec), reward="terminal"), random_model(spec).sample(20, rng())
+    model, tokens = (
+        reward_model(spec, Unused(spec), reward="terminal"),
+        random_model(spec).sample(20, rng()),
+    )
     rewards = model.rewards(tokens, rng())
     torch.testing.assert_close(rewards.sum(1), WeightedSum(spec).score(tokens))
     last = spec.lengths(tokens) - 1
     assert torch.equal(rewards.gather(1, last.unsqueeze(1)).squeeze(1), rewards.sum(1))
-    assert write_all(reset(TokenVectorEnv(20, model)), tokens).sum() == pytest.approx(float(rewards.sum()))
+    assert write_all(reset(TokenVectorEnv(20, model)), tokens).sum() == pytest.approx(
+        float(rewards.sum())
+    )
 
 
 def reset(env: TokenVectorEnv) -> TokenVectorEnv:
@@ -170,7 +199,9 @@ def reset(env: TokenVectorEnv) -> TokenVectorEnv:
     return env
 
 
-@pytest.mark.parametrize(("form", "discount"), [("rollout", 0.0), ("difference", 1.0), ("terminal", 1.0)])
+@pytest.mark.parametrize(
+    ("form", "discount"), [("rollout", 0.0), ("difference", 1.0), ("terminal", 1.0)]
+)
 def test_the_discount_that_fits_the_form_is_exposed(form: str, discount: float) -> None:
     model = reward_model(FIXED, reward=form)
     assert TokenEnv(model).discount == TokenVectorEnv(2, model).discount == discount
@@ -239,7 +270,10 @@ def test_the_reset_mask_resets_only_its_rows(spec: TokenSpec) -> None:
 
 
 BAD_ACTIONS = [
-    (np.array([0, 9]), "env 1 was given token 9; the vocabulary is 0..2 and this env has written 0 of 3"),
+    (
+        np.array([0, 9]),
+        "env 1 was given token 9; the vocabulary is 0..2 and this env has written 0 of 3",
+    ),
     (np.array([-1, 0]), "env 0 was given token -1"),
     (np.array([0.5, 1.0]), "actions have dtype float64; expected integers"),
     (np.array([0]), r"actions have shape \(1,\); expected \(2,\)"),
@@ -303,14 +337,20 @@ def test_play_refuses_a_wrong_batch_and_a_begun_episode() -> None:
         ({"discriminator_size": "large"}, "unknown discriminator size"),
     ],
 )
-def test_bad_settings_are_refused_with_the_nearest_name(settings: dict[str, Any], message: str) -> None:
+def test_bad_settings_are_refused_with_the_nearest_name(
+    settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         gym.make_vec("SeqGAN/Oracle-v0", num_envs=2, **settings)
 
 
 @pytest.mark.parametrize("make", [gym.make, gym.make_vec])
-def test_an_unknown_keyword_is_a_type_error_as_python_has_it_with_the_nearest_name(make: Callable[..., Any]) -> None:
-    with pytest.raises(TypeError, match=r"unknown setting of an environment.* 'vocabsize'.*mean 'vocab_size'"):
+def test_an_unknown_keyword_is_a_type_error_as_python_has_it_with_the_nearest_name(
+    make: Callable[..., Any],
+) -> None:
+    with pytest.raises(
+        TypeError, match=r"unknown setting of an environment.* 'vocabsize'.*mean 'vocab_size'"
+    ):
         make("SeqGAN/Oracle-v0", vocabsize=5)
     with pytest.raises(TypeError, match="'frameskip'"):  # with which other libraries probe
         make("SeqGAN/Oracle-v0", frameskip=4)
@@ -318,7 +358,9 @@ def test_an_unknown_keyword_is_a_type_error_as_python_has_it_with_the_nearest_na
 
 def test_the_vector_env_says_its_autoreset_mode_as_gymnasiums_own_do() -> None:
     ours = gym.make_vec("SeqGAN/Oracle-v0", num_envs=2, rewards=reward_model(FIXED))
-    theirs = gym.vector.SyncVectorEnv([lambda: gym.make("SeqGAN/Oracle-v0", rewards=reward_model(FIXED))] * 2)
+    theirs = gym.vector.SyncVectorEnv(
+        [lambda: gym.make("SeqGAN/Oracle-v0", rewards=reward_model(FIXED))] * 2
+    )
     assert isinstance(ours.unwrapped.autoreset_mode, type(theirs.autoreset_mode))  # type: ignore[attr-defined]
     assert ours.unwrapped.autoreset_mode is ours.metadata["autoreset_mode"]  # type: ignore[attr-defined]
 
@@ -333,7 +375,9 @@ def test_a_copied_environment_pays_by_the_same_models() -> None:
 
 
 def test_make_vec_is_native_and_renders_text() -> None:
-    envs = gym.make_vec("SeqGAN/Oracle-v0", num_envs=2, render_mode="ansi", **SMALL["SeqGAN/Oracle-v0"])
+    envs = gym.make_vec(
+        "SeqGAN/Oracle-v0", num_envs=2, render_mode="ansi", **SMALL["SeqGAN/Oracle-v0"]
+    )
     assert isinstance(envs, TokenVectorEnv)
     envs.reset(seed=0)
     envs.step(np.array([5, 3]))
@@ -344,7 +388,9 @@ def test_make_vec_is_native_and_renders_text() -> None:
 
 @pytest.mark.parametrize(("source", "low"), [("random", 0.0), ("noise", -1.0)])
 def test_noise_has_its_range_and_mean(source: str, low: float) -> None:
-    rewards = reset(TokenVectorEnv(2_000, reward_model(FIXED, source=source))).play(torch.zeros(2_000, 3, dtype=torch.int64))
+    rewards = reset(TokenVectorEnv(2_000, reward_model(FIXED, source=source))).play(
+        torch.zeros(2_000, 3, dtype=torch.int64)
+    )
     assert low <= float(rewards.min()) < low + 0.01
     assert 0.99 < float(rewards.max()) < 1
     assert abs(float(rewards.mean()) - (low + 1) / 2) < 4 * (1 - low) / math.sqrt(12 * 6_000)
@@ -362,4 +408,6 @@ def test_random_rewards_are_fresh_for_every_episode_and_repeat_with_the_seed(sou
 
 def test_row_streams_of_the_wrong_length_are_refused() -> None:
     with pytest.raises(ValueError, match="streams for 2 rows; this batch has 3"):
-        reward_model(FIXED).rewards(torch.zeros(3, 3, dtype=torch.int64), RowStreams(torch.arange(2)))
+        reward_model(FIXED).rewards(
+            torch.zeros(3, 3, dtype=torch.int64), RowStreams(torch.arange(2))
+        )

@@ -1,4 +1,6 @@
-"""A fast route proves that it applies, or leaves the work to torch: kernels, tables and carried states against a user's own."""
+"""A fast route proves that it applies, or leaves the work to torch: kernels, tables and carried
+states against a user's own.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ from agents.baselines import MLE
 from agents.sb3.agent import DQN, PPO
 from agents.sb3.encoding import PrefixReader
 from seqgan_env import native
-from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR, Discriminator, DiscriminatorConfig, DiscriminatorTrainer
+from seqgan_env.discriminators.discriminator import (
+    PAPER_DISCRIMINATOR,
+    Discriminator,
+    DiscriminatorConfig,
+    DiscriminatorTrainer,
+)
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LSTMLanguageModel
@@ -41,19 +48,29 @@ from seqgan_env.types import TokenSpec
 
 from .conftest import EOS, random_model, rng
 
-SMALL = DiscriminatorConfig(widths=(1, 3, 6), channels=(5, 7, 4), embedding_dim=8, dropout=0.0, learning_rate=3e-3)
-HALF = DiscriminatorConfig(widths=(1, 3, 6), channels=(50, 37, 40), embedding_dim=8, bfloat16_highway=True)
+SMALL = DiscriminatorConfig(
+    widths=(1, 3, 6), channels=(5, 7, 4), embedding_dim=8, dropout=0.0, learning_rate=3e-3
+)
+HALF = DiscriminatorConfig(
+    widths=(1, 3, 6), channels=(50, 37, 40), embedding_dim=8, bfloat16_highway=True
+)
 
-needs_kernels = pytest.mark.skipif(not native.usable(torch.zeros(1)), reason="the compiled kernels are not built")
+needs_kernels = pytest.mark.skipif(
+    not native.usable(torch.zeros(1)), reason="the compiled kernels are not built"
+)
 both_routes = pytest.mark.parametrize("wanted", ["1", "0"], ids=["kernels", "torch"])
 
 
-def discriminator(config: DiscriminatorConfig = SMALL, kind: type[Discriminator] = Discriminator) -> Discriminator:
+def discriminator(
+    config: DiscriminatorConfig = SMALL, kind: type[Discriminator] = Discriminator
+) -> Discriminator:
     return kind.initialised(EOS, rng(), config)
 
 
 def real_and_generated(num: int = 256) -> tuple[Tensor, Tensor]:
-    return random_model(EOS, 1, 2.0).sample(num, rng(1)), random_model(EOS, 2, 2.0).sample(num, rng(2))
+    return random_model(EOS, 1, 2.0).sample(num, rng(1)), random_model(EOS, 2, 2.0).sample(
+        num, rng(2)
+    )
 
 
 def trained(trainer: DiscriminatorTrainer, num_epochs: int = 2) -> list[Tensor]:
@@ -72,7 +89,9 @@ def assert_close(actual: list[Tensor], expected: list[Tensor]) -> None:
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     name: kind
     for name, kind in sorted(vars(torch.optim).items())
-    if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and name not in ("Optimizer", "SparseAdam")
+    if isinstance(kind, type)
+    and issubclass(kind, torch.optim.Optimizer)
+    and name not in ("Optimizer", "SparseAdam")
 }
 FORMS = [
     (name, form)
@@ -100,26 +119,37 @@ def step(optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> None:
 
 
 def test_fused_optimizers_are_among_them() -> None:
-    assert {("Adam", "fused"), ("AdamW", "fused"), ("SGD", "fused"), ("Adagrad", "fused")} <= set(FORMS)
+    assert {("Adam", "fused"), ("AdamW", "fused"), ("SGD", "fused"), ("Adagrad", "fused")} <= set(
+        FORMS
+    )
 
 
 @both_routes
 @every_optimizer
-def test_scores_follow_every_optimizer(name: str, form: str, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_follow_every_optimizer(
+    name: str, form: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
     model, tokens = discriminator(HALF), real_and_generated(60)[0]
     optimizer = made(name, form, list(model.parameters()))
     before = model.logits(tokens)
     for _ in range(3):
         step(optimizer, lambda: -model(tokens).mean())
-        torch.testing.assert_close(model.logits(tokens), model(tokens).detach(), atol=0.02, rtol=0.01)
+        torch.testing.assert_close(
+            model.logits(tokens), model(tokens).detach(), atol=0.02, rtol=0.01
+        )
     assert float((model.logits(tokens) - before).abs().max()) > 1e-3
 
 
 @every_optimizer
 def test_carried_states_follow_every_optimizer(name: str, form: str) -> None:
-    model, tokens = LSTMLanguageModel.initialised(EOS, rng(), 8, 8), random_model(EOS).sample(20, rng(1))
-    optimizer = made(name, form, [parameter for parameter in model.parameters() if parameter.requires_grad])
+    model, tokens = (
+        LSTMLanguageModel.initialised(EOS, rng(), 8, 8),
+        random_model(EOS).sample(20, rng(1)),
+    )
+    optimizer = made(
+        name, form, [parameter for parameter in model.parameters() if parameter.requires_grad]
+    )
     reader, lengths = PrefixReader(model), torch.full((20,), 2)
     prefixes = tokens.masked_fill(torch.arange(EOS.seq_len) >= 2, EOS.pad_token)
     for _ in range(2):
@@ -163,7 +193,12 @@ def test_scores_follow_a_write_to_any_parameter(
 
 
 def test_a_snapshot_knows_every_bit() -> None:
-    tensors = [torch.zeros(3), torch.tensor([torch.nan, 1.0]), torch.zeros(5, 3, dtype=torch.bfloat16).t(), torch.zeros(0)]
+    tensors = [
+        torch.zeros(3),
+        torch.tensor([torch.nan, 1.0]),
+        torch.zeros(5, 3, dtype=torch.bfloat16).t(),
+        torch.zeros(0),
+    ]
     snapshot = Snapshot()
     assert not snapshot.matches(tensors)
     snapshot.take(tensors)
@@ -225,7 +260,9 @@ def test_a_subclass_trains_and_scores_by_its_own_forward(
 def test_a_subclass_that_overrides_nothing_keeps_the_fast_routes() -> None:
     model = discriminator(kind=WithMore)
     assert model._is_plain()
-    assert torch.equal(model.logits(real_and_generated()[0]), discriminator().logits(real_and_generated()[0]))
+    assert torch.equal(
+        model.logits(real_and_generated()[0]), discriminator().logits(real_and_generated()[0])
+    )
 
 
 def with_hook(model: Discriminator) -> None:
@@ -305,13 +342,20 @@ def test_what_is_changed_in_a_discriminator_counts_on_every_route(
 def test_hooks_for_all_modules_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[nn.Module] = []
     model = discriminator()
-    handle = nn.modules.module.register_module_forward_hook(lambda module, given, result: called.append(module))
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, given, result: called.append(module)
+    )
     try:
         model.logits(real_and_generated(2)[0])
         DiscriminatorTrainer(model).fit(*real_and_generated(2), 1, rng())
     finally:
         handle.remove()
-    assert {type(module) for module in called} >= {Discriminator, nn.Embedding, nn.Conv1d, nn.Linear}
+    assert {type(module) for module in called} >= {
+        Discriminator,
+        nn.Embedding,
+        nn.Conv1d,
+        nn.Linear,
+    }
 
 
 @needs_kernels
@@ -346,7 +390,9 @@ def hooked(model: LSTMLanguageModel) -> None:
     model.embedding.register_forward_hook(lambda module, given, result: -result)
 
 
-def language_model(kind: type[LSTMLanguageModel], change: Callable[[LSTMLanguageModel], None] | None) -> LSTMLanguageModel:
+def language_model(
+    kind: type[LSTMLanguageModel], change: Callable[[LSTMLanguageModel], None] | None
+) -> LSTMLanguageModel:
     model = kind(EOS, 4, 4)
     model.load_state_dict(random_model(EOS).state_dict())
     if change:
@@ -356,7 +402,13 @@ def language_model(kind: type[LSTMLanguageModel], change: Callable[[LSTMLanguage
 
 @both_routes
 @pytest.mark.parametrize(
-    ("kind", "change"), [(Doubling, None), (OwnBias, None), (LSTMLanguageModel, two_layers), (LSTMLanguageModel, hooked)]
+    ("kind", "change"),
+    [
+        (Doubling, None),
+        (OwnBias, None),
+        (LSTMLanguageModel, two_layers),
+        (LSTMLanguageModel, hooked),
+    ],
 )
 def test_a_changed_lstm_writes_what_it_says_it_writes(
     kind: type[LSTMLanguageModel],
@@ -369,7 +421,9 @@ def test_a_changed_lstm_writes_what_it_says_it_writes(
     samples = model.sample(20_000, rng(1))
     log_probs = model.token_log_probs(samples)
     # the first two tokens: shares among the samples against the likelihoods that the model states
-    words, first, counts = np.unique(samples[:, :2].numpy(), axis=0, return_index=True, return_counts=True)
+    words, first, counts = np.unique(
+        samples[:, :2].numpy(), axis=0, return_index=True, return_counts=True
+    )
     stated = log_probs[torch.from_numpy(first), :2].sum(1).exp().numpy()
     assert len(words) > 5
     assert np.all(np.abs(counts / 20_000 - stated) < 5 * np.sqrt(stated / 20_000) + 1e-4)
@@ -378,7 +432,9 @@ def test_a_changed_lstm_writes_what_it_says_it_writes(
     for length in range(1, 4):
         prefixes = samples[:30].masked_fill(torch.arange(EOS.seq_len) >= length, EOS.pad_token)
         lengths = torch.full((30,), length)
-        torch.testing.assert_close(reader.hidden(prefixes, lengths), hidden[:, length], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            reader.hidden(prefixes, lengths), hidden[:, length], atol=1e-5, rtol=1e-5
+        )
 
 
 def test_an_output_layer_that_would_be_read_wrong_is_refused() -> None:
@@ -461,7 +517,9 @@ DECLINED = {
     "tensor beta": setting(betas=(torch.tensor(0.9), torch.tensor(0.999))),
     "weight decay": setting(weight_decay=0.1),
     "amsgrad": lambda trainer: setattr(
-        trainer, "optimizer", torch.optim.Adam(trainer.discriminator.parameters(), lr=3e-3, amsgrad=True)
+        trainer,
+        "optimizer",
+        torch.optim.Adam(trainer.discriminator.parameters(), lr=3e-3, amsgrad=True),
     ),
     "maximize": setting(maximize=True),
     "fewer parameters": fewer_parameters,
@@ -486,14 +544,20 @@ def test_what_the_kernels_do_not_know_trains_as_by_torch(case: str) -> None:
             if case.startswith("tensor"):
                 trainer.optimizer = torch.optim.Adam(trainer.discriminator.parameters(), lr=3e-3)
                 trainer.optimizer.param_groups[0]["capturable"] = False
-            before = [parameter.detach().clone() for parameter in trainer.discriminator.parameters()]
+            before = [
+                parameter.detach().clone() for parameter in trainer.discriminator.parameters()
+            ]
             DECLINED[case](trainer)
             assert trainer._network_for_kernels() is None
             after = trained(trainer)
             results.append(after)
     assert_close(*results)
     moved = [not torch.equal(a.to(b.dtype), b) for a, b in zip(before, after, strict=True)]
-    assert moved == ([False] * (len(moved) - 2) + [True] * 2 if case == "fewer parameters" else [True] * len(moved))
+    assert moved == (
+        [False] * (len(moved) - 2) + [True] * 2
+        if case == "fewer parameters"
+        else [True] * len(moved)
+    )
 
 
 @needs_kernels
@@ -501,10 +565,17 @@ def test_the_step_of_adam_refuses_what_it_does_not_know() -> None:
     model = discriminator()
     optimizer = torch.optim.Adam(model.parameters(), lr=torch.tensor(3e-3), foreach=False)
     before = model.highway.weight.detach().clone()
-    others = [parameter for parameter in model.parameters() if parameter is not model.highway.weight]
+    others = [
+        parameter for parameter in model.parameters() if parameter is not model.highway.weight
+    ]
     factors = adam.Factors(torch.ones(32, 2), torch.ones(2, 16))
-    with pytest.raises(ValueError, match="settings are not plain numbers; the kernels' step of Adam cannot stand in"):
-        adam.adam_step(optimizer, [(p, torch.ones_like(p)) for p in others], model.highway.weight, factors)
+    with pytest.raises(
+        ValueError,
+        match="settings are not plain numbers; the kernels' step of Adam cannot stand in",
+    ):
+        adam.adam_step(
+            optimizer, [(p, torch.ones_like(p)) for p in others], model.highway.weight, factors
+        )
     assert torch.equal(model.highway.weight, before)
     assert not optimizer.state
 
@@ -512,9 +583,14 @@ def test_the_step_of_adam_refuses_what_it_does_not_know() -> None:
 @needs_kernels
 def test_hooks_of_an_optimizer_and_schedulers_see_every_step() -> None:
     trainer, seen = DiscriminatorTrainer(discriminator()), []
-    for register in (trainer.optimizer.register_step_pre_hook, trainer.optimizer.register_step_post_hook):
+    for register in (
+        trainer.optimizer.register_step_pre_hook,
+        trainer.optimizer.register_step_post_hook,
+    ):
         register(lambda optimizer, args, kwargs: seen.append(optimizer))
-    handle = register_optimizer_step_post_hook(lambda optimizer, args, kwargs: seen.append(optimizer))
+    handle = register_optimizer_step_post_hook(
+        lambda optimizer, args, kwargs: seen.append(optimizer)
+    )
     trained(trainer, 1)
     handle.remove()
     assert len(seen) == 3 * 2  # two batches of 256
@@ -538,7 +614,9 @@ def test_the_kernels_train_where_they_may() -> None:
 
 @both_routes
 @pytest.mark.parametrize("token", [-1, EOS.vocab_size + 1, 99])
-def test_tables_are_never_read_beside_their_rows(token: int, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_are_never_read_beside_their_rows(
+    token: int, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
     tokens = real_and_generated(20)[0]
     tokens[3, 2] = token
@@ -549,19 +627,37 @@ def test_tables_are_never_read_beside_their_rows(token: int, wanted: str, monkey
 # Kernels read memory: what they are given is checked, under `python -O` too.
 
 REFUSED = {
-    "strides": (lambda: product(torch.ones(4, 6)[:, ::2], torch.ones(3, 2)), ValueError, "not contiguous"),
-    "strides of b": (lambda: product(torch.ones(4, 3), torch.ones(2, 3).t()), ValueError, "not contiguous"),
-    "doubles": (lambda: product(torch.ones(4, 3).double(), torch.ones(3, 2)), TypeError, "float64 where it reads torch.float32"),
+    "strides": (
+        lambda: product(torch.ones(4, 6)[:, ::2], torch.ones(3, 2)),
+        ValueError,
+        "not contiguous",
+    ),
+    "strides of b": (
+        lambda: product(torch.ones(4, 3), torch.ones(2, 3).t()),
+        ValueError,
+        "not contiguous",
+    ),
+    "doubles": (
+        lambda: product(torch.ones(4, 3).double(), torch.ones(3, 2)),
+        TypeError,
+        "float64 where it reads torch.float32",
+    ),
     "shapes": (lambda: product(torch.ones(4, 3), torch.ones(2, 2)), ValueError, "have shapes"),
     "a tensor for a number": (
         lambda: native.run("half_head", 1, 1, torch.ones(1, 4).bfloat16(), *[torch.ones(2)] * 4, 2),
         TypeError,
         "where it reads a number",
     ),
-    "a missing tensor": (lambda: native.run("adam", 1, 1, None, 1, *[0.1] * 5), TypeError, "was given None"),
+    "a missing tensor": (
+        lambda: native.run("adam", 1, 1, None, 1, *[0.1] * 5),
+        TypeError,
+        "was given None",
+    ),
     "too few": (lambda: native.run("adam", 1, 1), TypeError, "takes 7"),
     "tables of doubles": (
-        lambda: pool_tables(FilterBank((1,), (2,)), torch.zeros(1, 2), torch.ones(32).double(), torch.ones(2), 2),
+        lambda: pool_tables(
+            FilterBank((1,), (2,)), torch.zeros(1, 2), torch.ones(32).double(), torch.ones(2), 2
+        ),
         TypeError,
         "float64",
     ),
@@ -584,7 +680,13 @@ def test_kernels_refuse_it_without_assertions_too() -> None:
         "try: product(torch.ones(4, 6)[:, ::2], torch.ones(3, 2))\n"
         "except ValueError: print('refused')"
     )
-    done = subprocess.run([sys.executable, "-O", "-c", program], capture_output=True, text=True, check=True, env=os.environ)
+    done = subprocess.run(
+        [sys.executable, "-O", "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+    )
     assert done.stdout == "refused\n"
 
 
@@ -607,17 +709,28 @@ def test_only_plain_tensors_are_for_the_kernels() -> None:
 
 
 @both_routes
-def test_gradients_by_transforms_of_functions_are_those_of_autograd(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_by_transforms_of_functions_are_those_of_autograd(
+    wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
     model, tokens = discriminator(), real_and_generated(30)[0]
     parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    mean = torch.func.grad(lambda given: torch.func.functional_call(model, given, (tokens,)).mean())(parameters)
+    mean = torch.func.grad(
+        lambda given: torch.func.functional_call(model, given, (tokens,)).mean()
+    )(parameters)
     model(tokens).mean().backward()
-    assert_close(list(mean.values()), [parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+    assert_close(
+        list(mean.values()),
+        [parameter.grad for parameter in model.parameters() if parameter.grad is not None],
+    )
 
 
 def test_a_second_derivative_that_would_be_wrong_is_refused() -> None:
-    hidden, weight, bias = torch.ones(2, 3, requires_grad=True), torch.ones(4, 3, requires_grad=True), torch.zeros(4)
+    hidden, weight, bias = (
+        torch.ones(2, 3, requires_grad=True),
+        torch.ones(4, 3, requires_grad=True),
+        torch.zeros(4),
+    )
     loss = linear_weighted_nll(hidden, weight, bias, torch.tensor([0, 1]), torch.ones(2))
     (gradient,) = torch.autograd.grad(loss, hidden, create_graph=True)
     with pytest.raises(RuntimeError, match=r"once_differentiable|does not require grad"):
@@ -638,7 +751,9 @@ def scored_in_parts(score: Callable[[Tensor], Tensor], tokens: Tensor) -> None:
 
 @both_routes
 @pytest.mark.parametrize(
-    "config", [SMALL, HALF, DiscriminatorConfig(), PAPER_DISCRIMINATOR], ids=["tiny", "half", "small", "paper"]
+    "config",
+    [SMALL, HALF, DiscriminatorConfig(), PAPER_DISCRIMINATOR],
+    ids=["tiny", "half", "small", "paper"],
 )
 @pytest.mark.parametrize("table_bytes", [2**30, 0], ids=["tables", "no tables"])
 def test_a_score_depends_on_neither_the_batch_nor_what_was_scored_before(
@@ -655,10 +770,15 @@ def test_a_score_depends_on_neither_the_batch_nor_what_was_scored_before(
 
 
 @both_routes
-def test_the_paper_s_discriminator_pays_the_same_again(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_paper_s_discriminator_pays_the_same_again(
+    wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
     task = OracleTask(OracleSettings(2000, 20, num_real=50, num_held_out=10, num_eval=10))
-    env = gym.make("SeqGAN/Oracle-v0", rewards=build_rewards(task, RewardSettings(num_rollouts=2), discriminator_size="paper"))
+    env = gym.make(
+        "SeqGAN/Oracle-v0",
+        rewards=build_rewards(task, RewardSettings(num_rollouts=2), discriminator_size="paper"),
+    )
     rewards: Any = env.unwrapped.rewards  # type: ignore[attr-defined]
     paid = []
     for _ in range(2):
@@ -671,7 +791,11 @@ def test_the_paper_s_discriminator_pays_the_same_again(wanted: str, monkeypatch:
 def test_scores_of_other_sources_do_not_depend_on_the_batch() -> None:
     oracle, policy = random_model(EOS, 1), random_model(EOS, 2)
     tokens = policy.sample(300, rng())
-    for scorer in (OracleScorer(oracle, EOS), OptimalScorer(oracle, policy), OptimalScorer(oracle, policy, "logit")):
+    for scorer in (
+        OracleScorer(oracle, EOS),
+        OptimalScorer(oracle, policy),
+        OptimalScorer(oracle, policy, "logit"),
+    ):
         if native.usable(torch.zeros(1)):
             scored_in_parts(scorer.score, tokens)
 
@@ -721,8 +845,12 @@ def episode(**settings: Any) -> list[float]:
 
 
 @both_routes
-@pytest.mark.parametrize("source", ["discriminator", "optimal", "oracle", "bleu", "constant", "noise"])
-def test_the_default_number_type_changes_no_reward(source: str, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "source", ["discriminator", "optimal", "oracle", "bleu", "constant", "noise"]
+)
+def test_the_default_number_type_changes_no_reward(
+    source: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
     expected = episode(source=source)
     with default_dtype(torch.float64):
@@ -751,7 +879,10 @@ def test_an_environment_made_inside_inference_mode_learns(
 def test_making_things_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     gym.make("SeqGAN/Oracle-v0", num_real=20, num_held_out=5)
-    build_rewards(OracleTask(OracleSettings(num_real=20, num_held_out=5, num_eval=5)), discriminator_size="paper")
+    build_rewards(
+        OracleTask(OracleSettings(num_real=20, num_held_out=5, num_eval=5)),
+        discriminator_size="paper",
+    )
     Discriminator.initialised(EOS, rng(), SMALL)
     LSTMLanguageModel.initialised(EOS, rng())
     assert torch.equal(torch.get_rng_state(), before)
@@ -767,7 +898,9 @@ def test_models_are_the_same_under_any_default_number_type() -> None:
 
 
 @both_routes
-def test_autocast_changes_no_reward_no_draw_and_no_training(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_autocast_changes_no_reward_no_draw_and_no_training(
+    wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
     policy, (real, generated) = random_model(EOS), real_and_generated(40)
 
@@ -778,7 +911,9 @@ def test_autocast_changes_no_reward_no_draw_and_no_training(wanted: str, monkeyp
 
     expected = everything()
     with torch.autocast("cpu", torch.bfloat16):
-        assert all(torch.equal(given, value) for given, value in zip(everything(), expected, strict=True))
+        assert all(
+            torch.equal(given, value) for given, value in zip(everything(), expected, strict=True)
+        )
         loss = policy.weighted_nll(generated, torch.ones(generated.shape))
         logits = discriminator()(real)
     (loss + logits.sum()).backward()
@@ -786,15 +921,21 @@ def test_autocast_changes_no_reward_no_draw_and_no_training(wanted: str, monkeyp
 
 
 def updates(kind: Callable[..., Any]) -> tuple[list[dict[str, float]], Tensor]:
-    """What an agent reports of its pre-training and two updates, and the state of the global generator behind its making."""
-    task = OracleTask(OracleSettings(vocab_size=12, seq_len=4, num_real=50, num_held_out=10, num_eval=10))
+    """What an agent reports of its pre-training and two updates, and the state of the global
+    generator behind its making.
+    """
+    task = OracleTask(
+        OracleSettings(vocab_size=12, seq_len=4, num_real=50, num_held_out=10, num_eval=10)
+    )
     agent = kind(TokenVectorEnv(8, build_rewards(task)))
     state = torch.get_rng_state()
     return [agent.pretrain(task.real_sequences, 1), agent.update(), agent.update()], state
 
 
 @pytest.mark.parametrize("kind", [MLE, PPO, DQN])
-def test_agents_know_neither_the_default_number_type_nor_the_global_generator(kind: Callable[..., Any]) -> None:
+def test_agents_know_neither_the_default_number_type_nor_the_global_generator(
+    kind: Callable[..., Any],
+) -> None:
     before = torch.get_rng_state()
     expected, state = updates(kind)
     assert torch.equal(state, before)
@@ -814,6 +955,8 @@ def test_a_score_depends_on_the_batch_with_no_number_of_threads(
     torch.set_num_threads(num_threads)
     try:
         for config in (SMALL, HALF, DiscriminatorConfig(), PAPER_DISCRIMINATOR):
-            scored_in_parts(Discriminator.initialised(TokenSpec(300, 20), rng(), config).score, tokens)
+            scored_in_parts(
+                Discriminator.initialised(TokenSpec(300, 20), rng(), config).score, tokens
+            )
     finally:
         torch.set_num_threads(1)

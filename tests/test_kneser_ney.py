@@ -1,4 +1,6 @@
-"""Interpolated Kneser-Ney against a transcription of the textbook with dictionaries, against NLTK's, and as a distribution."""
+"""Interpolated Kneser-Ney against a transcription of the textbook with dictionaries, against
+NLTK's, and as a distribution.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ class Textbook:
 
     def __init__(self, sentences: list[list[int]], order: int, discount: float) -> None:
         self.discount = discount
-        self.counts: dict[int, Counter[tuple[int, ...]]] = {order: Counter(predictions(sentences, order))}
+        self.counts: dict[int, Counter[tuple[int, ...]]] = {
+            order: Counter(predictions(sentences, order))
+        }
         for k in range(order - 1, 0, -1):
             before = defaultdict(set)
             for ngram in self.counts[k + 1]:
@@ -64,9 +68,14 @@ class Textbook:
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 @settings(max_examples=30, deadline=None)
 @given(SENTENCES, SENTENCES, st.sampled_from([0.1, 0.75, 1.0]))
-def test_it_is_the_textbooks(order: int, training: list[list[int]], others: list[list[int]], discount: float) -> None:
+def test_it_is_the_textbooks(
+    order: int, training: list[list[int]], others: list[list[int]], discount: float
+) -> None:
     textbook = Textbook(training, order, discount)
-    expected = [sum(math.log(textbook.prob(ngram)) for ngram in predictions([other], order)) for other in others]
+    expected = [
+        sum(math.log(textbook.prob(ngram)) for ngram in predictions([other], order))
+        for other in others
+    ]
     model = KneserNey(padded(training), SPEC, order, discount)
     np.testing.assert_allclose(model.log_prob(padded(others)), expected, rtol=1e-12)
 
@@ -74,11 +83,18 @@ def test_it_is_the_textbooks(order: int, training: list[list[int]], others: list
 @pytest.mark.parametrize("order", [2, 3])
 @settings(max_examples=20, deadline=None)
 @given(SENTENCES, SENTENCES)
-def test_above_the_unigram_it_is_nltks(order: int, training: list[list[int]], others: list[list[int]]) -> None:
+def test_above_the_unigram_it_is_nltks(
+    order: int, training: list[list[int]], others: list[list[int]]
+) -> None:
     """NLTK's own unigram is neither discounted nor interpolated, so it is given ours."""
-    theirs = KneserNeyInterpolated(order, discount=0.75, vocabulary=Vocabulary([str(word) for word in range(6)]))
+    theirs = KneserNeyInterpolated(
+        order, discount=0.75, vocabulary=Vocabulary([str(word) for word in range(6)])
+    )
     ours, shorter = KneserNey(padded(training), SPEC, order), Textbook(training, order, 0.75)
-    texts = [[tuple(map(str, ngram[order - k :])) for ngram in predictions(training, order)] for k in range(1, order + 1)]
+    texts = [
+        [tuple(map(str, ngram[order - k :])) for ngram in predictions(training, order)]
+        for k in range(1, order + 1)
+    ]
     theirs.counts.update(texts)
     theirs.estimator.unigram_score = lambda word: shorter.prob((int(word),))
     for ngram in predictions(others, order):
@@ -89,7 +105,9 @@ def test_above_the_unigram_it_is_nltks(order: int, training: list[list[int]], ot
 
 @settings(max_examples=30, deadline=None)
 @given(SENTENCES, st.sampled_from([1, 2, 3]))
-def test_probabilities_are_positive_and_sum_to_one_after_every_history(training: list[list[int]], order: int) -> None:
+def test_probabilities_are_positive_and_sum_to_one_after_every_history(
+    training: list[list[int]], order: int
+) -> None:
     model = KneserNey(padded(training), SPEC, order)
     for history in itertools.product(range(SPEC.vocab_size + 1), repeat=order - 1):
         probs = model.word_probs(np.array([[word, *history] for word in range(SPEC.vocab_size)]))
@@ -119,7 +137,9 @@ def test_what_was_never_seen_is_possible() -> None:
 def test_large_vocabularies_have_no_collisions() -> None:
     spec = TokenSpec(2**31, 4)
     numbers = np.random.default_rng(0).integers(0, 2**31, (500, 4))
-    assert KneserNey(numbers, spec).perplexity(numbers) < 40  # 500 first words and three certain ones; a collision doubts these
+    assert (
+        KneserNey(numbers, spec).perplexity(numbers) < 40
+    )  # 500 first words and three certain ones; a collision doubts these
 
 
 def test_impossible_requests_are_refused() -> None:

@@ -37,7 +37,9 @@ NO_KNOB = "T 0.77"
 
 
 @pytest.mark.parametrize("knob", TURNED, ids=lambda knob: knob.name)
-def test_probabilities_sum_to_one_and_are_those_of_what_is_written(knob: Knob, spec: TokenSpec) -> None:
+def test_probabilities_sum_to_one_and_are_those_of_what_is_written(
+    knob: Knob, spec: TokenSpec
+) -> None:
     policy = knob(random_model(spec, 1))
     everything = all_sequences(spec)
     probs = policy.log_prob(everything).double().exp()
@@ -64,17 +66,26 @@ def test_a_completion_goes_on_as_the_whole_distribution_does(knob: Knob, spec: T
     conditional = probs * (everything[:, 0] == first)
     conditional /= conditional.sum()
     for i in conditional.topk(4).indices.tolist():
-        share, p = float((completions == everything[i]).all(1).double().mean()), float(conditional[i])
+        share, p = (
+            float((completions == everything[i]).all(1).double().mean()),
+            float(conditional[i]),
+        )
         assert share == pytest.approx(p, abs=4.5 * (p * (1 - p) / NUM) ** 0.5 + 1e-6)
 
 
 def test_a_row_is_written_alike_whatever_stands_beside_it(spec: TokenSpec) -> None:
     streams = RowStreams.draw(rng(4), 12)
-    empty, lengths = torch.full((12, spec.seq_len), spec.pad_token), torch.zeros(12, dtype=torch.int64)
+    empty, lengths = (
+        torch.full((12, spec.seq_len), spec.pad_token),
+        torch.zeros(12, dtype=torch.int64),
+    )
     for knob in TURNED:
         policy = knob(random_model(spec, 1))
         together = policy.complete(empty, lengths, streams)
-        alone = [policy.complete(empty[i : i + 1], lengths[i : i + 1], streams.select(torch.tensor([i]))) for i in range(12)]
+        alone = [
+            policy.complete(empty[i : i + 1], lengths[i : i + 1], streams.select(torch.tensor([i])))
+            for i in range(12)
+        ]
         assert torch.equal(together, torch.cat(alone))
 
 
@@ -91,7 +102,9 @@ def test_every_list_has_the_untouched_policy_and_no_name_twice() -> None:
         assert len(set(names)) == len(names)
 
 
-def test_truncations_are_left_out_where_the_vocabulary_is_large_and_all_knobs_of_what_cannot_be_turned(spec: TokenSpec) -> None:
+def test_truncations_are_left_out_of_large_vocabularies_and_all_knobs_of_what_cannot_be_turned(
+    spec: TokenSpec,
+) -> None:
     model = random_model(spec)
     assert knobs_for(model, 50, KNOBS) == list(KNOBS)
     large = knobs_for(model, 5_000, KNOBS)
@@ -101,7 +114,9 @@ def test_truncations_are_left_out_where_the_vocabulary_is_large_and_all_knobs_of
 
 
 def test_what_cannot_be_turned_is_refused_with_its_name(spec: TokenSpec) -> None:
-    with pytest.raises(ValueError, match=r"T 0\.5 was asked for; Successor has no with_temperature"):
+    with pytest.raises(
+        ValueError, match=r"T 0\.5 was asked for; Successor has no with_temperature"
+    ):
         Temperature(0.5)(Successor(spec))
     with pytest.raises(ValueError, match="top 2 was asked for; Successor is no LanguageModel"):
         TopK(2)(Successor(spec))
@@ -132,4 +147,6 @@ def test_knobs_of_a_users_own_are_loaded_by_name() -> None:
 def test_a_mixture_policy_of_one_is_that_policy(spec: TokenSpec) -> None:
     model = random_model(spec, 1)
     everything = all_sequences(spec)
-    assert torch.allclose(MixturePolicy([model], [1.0]).log_prob(everything), model.log_prob(everything))
+    assert torch.allclose(
+        MixturePolicy([model], [1.0]).log_prob(everything), model.log_prob(everything)
+    )

@@ -39,10 +39,15 @@ def test_samples_are_distributed_as_log_prob_says(spec: TokenSpec, temperature: 
     expected = [*(probs[common] * num).tolist(), float(probs[~common].sum()) * num]
     keep = [i for i, e in enumerate(expected) if e > 0]
     scale = sum(observed) / sum(expected)
-    assert stats.chisquare([observed[i] for i in keep], [expected[i] * scale for i in keep]).pvalue > 1e-3
+    assert (
+        stats.chisquare([observed[i] for i in keep], [expected[i] * scale for i in keep]).pvalue
+        > 1e-3
+    )
 
 
-def test_carrying_the_state_gives_the_sequences_of_encoding_every_prefix_anew(spec: TokenSpec) -> None:
+def test_carrying_the_state_gives_the_sequences_of_encoding_every_prefix_anew(
+    spec: TokenSpec,
+) -> None:
     model = random_model(spec)
     assert torch.equal(model.sample(200, rng(2)), Recurrent(model).sample(200, rng(2)))
 
@@ -50,7 +55,9 @@ def test_carrying_the_state_gives_the_sequences_of_encoding_every_prefix_anew(sp
 def test_completions_keep_their_prefix_and_finish(spec: TokenSpec) -> None:
     model = random_model(spec)
     whole = model.sample(300, rng(3))
-    lengths = torch.minimum(torch.randint(0, spec.seq_len + 1, (300,), generator=rng(4)), spec.lengths(whole))
+    lengths = torch.minimum(
+        torch.randint(0, spec.seq_len + 1, (300,), generator=rng(4)), spec.lengths(whole)
+    )
     prefixes = whole.masked_fill(torch.arange(spec.seq_len) >= lengths.unsqueeze(1), spec.pad_token)
     before = prefixes.clone()
     completed = spec.check_sequences(model.complete(prefixes, lengths, rng(5)))
@@ -65,7 +72,12 @@ def test_a_row_is_completed_alike_in_every_batch(spec: TokenSpec) -> None:
     model, streams = random_model(spec), RowStreams(torch.arange(50))
     empty = torch.full((50, spec.seq_len), spec.pad_token)
     together = model.complete(empty, empty.new_zeros(50), streams)
-    alone = torch.cat([model.complete(empty[:1], empty.new_zeros(1), streams.select(torch.tensor([i]))) for i in range(50)])
+    alone = torch.cat(
+        [
+            model.complete(empty[:1], empty.new_zeros(1), streams.select(torch.tensor([i])))
+            for i in range(50)
+        ]
+    )
     assert torch.equal(together, alone)
 
 
@@ -79,7 +91,12 @@ def test_the_end_is_masked_until_min_length() -> None:
 def test_log_prob_is_the_sum_over_the_plain_softmax(spec: TokenSpec) -> None:
     model = random_model(spec)
     tokens = model.sample(50, rng())
-    plain = model.logits(tokens).log_softmax(2).gather(2, tokens.clamp(max=spec.vocab_size - 1).unsqueeze(2)).squeeze(2)
+    plain = (
+        model.logits(tokens)
+        .log_softmax(2)
+        .gather(2, tokens.clamp(max=spec.vocab_size - 1).unsqueeze(2))
+        .squeeze(2)
+    )
     plain = plain.masked_fill(tokens == spec.pad_token, 0)
     torch.testing.assert_close(model.token_log_probs(tokens), plain, atol=1e-5, rtol=0)
     torch.testing.assert_close(model.log_prob(tokens), plain.sum(1), atol=1e-5, rtol=0)
@@ -88,12 +105,19 @@ def test_log_prob_is_the_sum_over_the_plain_softmax(spec: TokenSpec) -> None:
 def test_the_weighted_nll_and_its_gradients_are_those_of_autograd(spec: TokenSpec) -> None:
     model = random_model(spec)
     tokens, weights = model.sample(30, rng()), torch.randn(30, spec.seq_len, generator=rng(1))
-    plain = model.logits(tokens).log_softmax(2).gather(2, tokens.clamp(max=spec.vocab_size - 1).unsqueeze(2)).squeeze(2)
+    plain = (
+        model.logits(tokens)
+        .log_softmax(2)
+        .gather(2, tokens.clamp(max=spec.vocab_size - 1).unsqueeze(2))
+        .squeeze(2)
+    )
     plain_loss = -(plain.masked_fill(tokens == spec.pad_token, 0) * weights).sum()
     loss = model.weighted_nll(tokens, weights)
     torch.testing.assert_close(loss, plain_loss, atol=1e-4, rtol=1e-5)
     leaves = [p for p in model.parameters() if p.requires_grad]
-    for a, b in zip(torch.autograd.grad(loss, leaves), torch.autograd.grad(plain_loss, leaves), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(loss, leaves), torch.autograd.grad(plain_loss, leaves), strict=True
+    ):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
@@ -101,7 +125,9 @@ def test_a_copy_at_a_temperature_is_the_model_sampled_at_it(spec: TokenSpec) -> 
     model = random_model(spec)
     tokens = model.sample(50, rng(), temperature=0.7)
     assert torch.equal(model.with_temperature(0.7).sample(50, rng()), tokens)
-    torch.testing.assert_close(model.with_temperature(0.7).log_prob(tokens), model.log_prob(tokens, temperature=0.7))
+    torch.testing.assert_close(
+        model.with_temperature(0.7).log_prob(tokens), model.log_prob(tokens, temperature=0.7)
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])

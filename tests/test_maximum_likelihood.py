@@ -1,4 +1,6 @@
-"""Maximum likelihood: Adam where nothing decays, a rate that falls by epoch, and weights that shrink."""
+"""Maximum likelihood: Adam where nothing decays, a rate that falls by epoch, and weights that
+shrink.
+"""
 
 import copy
 
@@ -30,7 +32,9 @@ def test_without_decay_it_is_adam_step_for_step(spec: TokenSpec) -> None:
 
 
 @pytest.mark.parametrize("calls", [(5,), (1, 1, 1, 1, 1), (2, 3)])
-def test_the_rate_falls_by_epoch_however_the_epochs_come(spec: TokenSpec, calls: tuple[int, ...]) -> None:
+def test_the_rate_falls_by_epoch_however_the_epochs_come(
+    spec: TokenSpec, calls: tuple[int, ...]
+) -> None:
     data = random_model(spec, 3).sample(20, rng())
     model = random_model(spec, 1)
     likelihood = MaximumLikelihood(model, rng(2), learning_rate=0.1, learning_rate_decay=0.5)
@@ -39,7 +43,9 @@ def test_the_rate_falls_by_epoch_however_the_epochs_come(spec: TokenSpec, calls:
     assert likelihood.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**5)
     together = random_model(spec, 1)
     MaximumLikelihood(together, rng(2), learning_rate=0.1, learning_rate_decay=0.5).fit(data, 5)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), together.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), together.parameters(), strict=True)
+    )
 
 
 def test_weight_decay_shrinks_what_nothing_else_moves(spec: TokenSpec) -> None:
@@ -55,7 +61,8 @@ def test_weight_decay_shrinks_what_nothing_else_moves(spec: TokenSpec) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("learning_rate_decay", 0.0), ("learning_rate_decay", 1.1), ("weight_decay", -1.0)]
+    ("option", "value"),
+    [("learning_rate_decay", 0.0), ("learning_rate_decay", 1.1), ("weight_decay", -1.0)],
 )
 def test_a_decay_out_of_range_is_refused(spec: TokenSpec, option: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"{option} is {value}; allowed is"):

@@ -1,4 +1,6 @@
-"""From MIDI files to melodies and back: nothing is lost that can be kept, and what is left out is counted."""
+"""From MIDI files to melodies and back: nothing is lost that can be kept, and what is left out is
+counted.
+"""
 
 from pathlib import Path
 
@@ -27,17 +29,25 @@ from seqgan_env.tasks.music.music_tokens import (
 )
 
 C_MAJOR = (0, 2, 4, 5, 7, 9, 11, 12)
-MELODIES = st.lists(st.integers(0, VOCAB_SIZE - 1) | st.just(HOLD) | st.just(REST), min_size=1, max_size=24).map(np.array)
+MELODIES = st.lists(
+    st.integers(0, VOCAB_SIZE - 1) | st.just(HOLD) | st.just(REST), min_size=1, max_size=24
+).map(np.array)
 ON_THE_KEYS = st.integers(LOWEST_PITCH, LOWEST_PITCH + NUM_KEYS - 1)
-NOTES = st.lists(st.tuples(st.integers(0, 12), st.integers(1, 6), ON_THE_KEYS), min_size=1, max_size=8)
+NOTES = st.lists(
+    st.tuples(st.integers(0, 12), st.integers(1, 6), ON_THE_KEYS), min_size=1, max_size=8
+)
 
 
-def message(kind: str, note: int, time: int = 0, channel: int = 0, velocity: int = 64) -> mido.Message:
+def message(
+    kind: str, note: int, time: int = 0, channel: int = 0, velocity: int = 64
+) -> mido.Message:
     return mido.Message(kind, note=note, time=time, channel=channel, velocity=velocity)
 
 
 def save(path: Path, *tracks: list[mido.Message], kind: int = 1, ticks: int = 480) -> Path:
-    mido.MidiFile(type=kind, ticks_per_beat=ticks, tracks=[mido.MidiTrack(track) for track in tracks]).save(path)
+    mido.MidiFile(
+        type=kind, ticks_per_beat=ticks, tracks=[mido.MidiTrack(track) for track in tracks]
+    ).save(path)
     return path
 
 
@@ -48,7 +58,13 @@ def test_every_token_has_a_word_of_its_own_and_every_word_its_token() -> None:
     words = [word_of(token) for token in range(VOCAB_SIZE)]
     assert len(set(words)) == VOCAB_SIZE
     assert [token_of(word) for word in words] == list(range(VOCAB_SIZE))
-    assert (words[0], words[39], words[87], words[REST], words[HOLD]) == ("A0", "C4", "C8", ".", "-")
+    assert (words[0], words[39], words[87], words[REST], words[HOLD]) == (
+        "A0",
+        "C4",
+        "C8",
+        ".",
+        "-",
+    )
     assert token_of("Bb3") == token_of("A#3")
 
 
@@ -67,7 +83,9 @@ def test_what_sounds_is_what_a_reader_from_left_to_right_hears(tokens: np.ndarra
         heard.append(now)
     assert sounding_pitches(tokens).tolist() == heard
     notes = notes_of(tokens)
-    assert [(start, pitch) for start, _, pitch in notes] == [(t, heard[t]) for t in np.flatnonzero(is_onset(tokens)).tolist()]
+    assert [(start, pitch) for start, _, pitch in notes] == [
+        (t, heard[t]) for t in np.flatnonzero(is_onset(tokens)).tolist()
+    ]
     assert sum(end - start for start, end, _ in notes) == sum(pitch != SILENCE for pitch in heard)
 
 
@@ -84,10 +102,14 @@ def test_notes_and_tokens_say_the_same(tokens: np.ndarray) -> None:
 def test_the_melody_is_what_sounds_highest_at_each_step(spans: list[tuple[int, int, int]]) -> None:
     notes = [(start, start + length, pitch) for start, length, pitch in spans]
     num_steps = max(end for _, end, _ in notes)
-    expected = [max([p for s, e, p in notes if s <= t < e], default=SILENCE) for t in range(num_steps)]
+    expected = [
+        max([p for s, e, p in notes if s <= t < e], default=SILENCE) for t in range(num_steps)
+    ]
     assert sounding_pitches(from_notes(notes, num_steps)).tolist() == expected
     highest = highest_notes(notes, num_steps)
-    struck = [t for t in range(num_steps) if highest[t] >= 0 and (t == 0 or highest[t] != highest[t - 1])]
+    struck = [
+        t for t in range(num_steps) if highest[t] >= 0 and (t == 0 or highest[t] != highest[t - 1])
+    ]
     assert np.flatnonzero(is_onset(from_notes(notes, num_steps))).tolist() == struck
 
 
@@ -96,18 +118,27 @@ def test_the_melody_is_what_sounds_highest_at_each_step(spans: list[tuple[int, i
 
 @settings(max_examples=50, deadline=None)
 @given(MELODIES.filter(lambda tokens: bool(is_onset(tokens).any())), st.integers(1, 48))
-def test_a_melody_survives_its_file(tmp_path_factory: pytest.TempPathFactory, tokens: np.ndarray, steps_per_beat: int) -> None:
+def test_a_melody_survives_its_file(
+    tmp_path_factory: pytest.TempPathFactory, tokens: np.ndarray, steps_per_beat: int
+) -> None:
     path = tmp_path_factory.mktemp("midi") / "melody.mid"
     notes = notes_of(tokens)
     write_melody(path, notes, len(tokens), steps_per_beat)
     melody = melody_of(read_score(path), steps_per_beat)
     assert notes_of(melody.tokens) == notes
-    assert (melody.num_notes, melody.num_hidden, melody.num_off_grid, melody.num_off_keys) == (len(notes), 0, 0, 0)
+    assert (melody.num_notes, melody.num_hidden, melody.num_off_grid, melody.num_off_keys) == (
+        len(notes),
+        0,
+        0,
+        0,
+    )
     seconds = len(tokens) / steps_per_beat * 60 / 120
     assert mido.MidiFile(path).length == pytest.approx(seconds)
 
 
-def test_a_note_ends_at_its_end_at_a_silent_strike_at_the_next_strike_or_with_the_track(tmp_path: Path) -> None:
+def test_a_note_ends_at_its_end_at_a_silent_strike_at_the_next_strike_or_with_the_track(
+    tmp_path: Path,
+) -> None:
     path = save(
         tmp_path / "a.mid",
         [
@@ -123,14 +154,23 @@ def test_a_note_ends_at_its_end_at_a_silent_strike_at_the_next_strike_or_with_th
         ],
     )
     score = read_score(path)
-    expected = {Note(0, 100, 60), Note(100, 200, 62), Note(200, 300, 64), Note(300, 400, 64), Note(350, 430, 65)}
+    expected = {
+        Note(0, 100, 60),
+        Note(100, 200, 62),
+        Note(200, 300, 64),
+        Note(300, 400, 64),
+        Note(350, 430, 65),
+    }
     assert set(score.notes) == expected
     assert score.ticks_per_beat == 480
 
 
 def test_all_tracks_count_but_the_drums(tmp_path: Path) -> None:
     def notes(pitch: int, channel: int) -> list[mido.Message]:
-        return [message("note_on", pitch, channel=channel), message("note_off", pitch, 480, channel=channel)]
+        return [
+            message("note_on", pitch, channel=channel),
+            message("note_off", pitch, 480, channel=channel),
+        ]
 
     score = read_score(save(tmp_path / "a.mid", notes(60, 0), notes(64, 3), notes(36, 9)))
     assert set(score.notes) == {Note(0, 480, 60), Note(0, 480, 64)}
@@ -143,8 +183,16 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path) -> None:
     one = [message("note_on", 60), message("note_off", 60, 480)]
     long = [message("note_on", 60), message("note_off", 60, 2**27)]
     whole = save(tmp_path / "whole.mid", one).read_bytes()
-    frames = whole[:12] + bytes([0xE7, 40]) + whole[14:]  # time in frames: the high bit of the division
-    for name, content in {"text": b"hello", "empty": b"", "cut": whole[:-3], "header": whole[:9], "frames": frames}.items():
+    frames = (
+        whole[:12] + bytes([0xE7, 40]) + whole[14:]
+    )  # time in frames: the high bit of the division
+    for name, content in {
+        "text": b"hello",
+        "empty": b"",
+        "cut": whole[:-3],
+        "header": whole[:9],
+        "frames": frames,
+    }.items():
         (tmp_path / f"{name}.mid").write_bytes(content)
     reasons = {
         "text": "not a MIDI file",
@@ -158,7 +206,10 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path) -> None:
         with pytest.raises(UnusableMidiError, match=reason):
             read_score(tmp_path / f"{name}.mid")
     for path, reason in (
-        (save(tmp_path / "silent.mid", [mido.MetaMessage("track_name", name="nothing")]), "no notes"),
+        (
+            save(tmp_path / "silent.mid", [mido.MetaMessage("track_name", name="nothing")]),
+            "no notes",
+        ),
         (save(tmp_path / "two.mid", one, one, kind=2), "tracks without a common time"),
         (save(tmp_path / "long.mid", long), "over 10000 beats"),
     ):
@@ -211,14 +262,21 @@ def test_a_piece_without_notes_on_the_keys_is_an_empty_melody() -> None:
 def test_the_key_of_a_scale_is_found_wherever_it_begins(tonic: int) -> None:
     major = np.array([48 + tonic + degree - LOWEST_PITCH for degree in (*C_MAJOR, 7, 4, 0)])
     assert estimate_key(major) == (tonic, False)
-    minor = np.array([48 + tonic + degree - LOWEST_PITCH for degree in (0, 2, 3, 5, 7, 8, 11, 12, 7, 3, 0)])
+    minor = np.array(
+        [48 + tonic + degree - LOWEST_PITCH for degree in (0, 2, 3, 5, 7, 8, 11, 12, 7, 3, 0)]
+    )
     assert estimate_key(minor) == (tonic, True)
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.sampled_from([*range(30, 60), HOLD, REST]), min_size=3, max_size=20), st.integers(-11, 11))
+@given(
+    st.lists(st.sampled_from([*range(30, 60), HOLD, REST]), min_size=3, max_size=20),
+    st.integers(-11, 11),
+)
 @example([30, 37, 39, 56, 56], 0)  # two minor keys fit alike
-def test_the_common_key_keeps_the_melody_and_forgets_where_it_was(tokens: list[int], shift: int) -> None:
+def test_the_common_key_keeps_the_melody_and_forgets_where_it_was(
+    tokens: list[int], shift: int
+) -> None:
     melody = np.array([40, *tokens])
     struck = is_onset(melody)
     moved = to_common_key(melody)
@@ -235,7 +293,9 @@ def test_the_common_key_keeps_the_melody_and_forgets_where_it_was(tokens: list[i
 
 def test_a_melody_as_wide_as_the_keyboard_stays_only_in_the_common_key() -> None:
     wide = np.array([0, 87, 40, 42, 44, 45, 47, 49, 51, 52])  # from A0 to C8
-    in_a_minor = np.array([0, 87, *(np.array([57, 59, 60, 62, 64, 65, 67, 69, 64, 60, 57]) - LOWEST_PITCH)])
+    in_a_minor = np.array(
+        [0, 87, *(np.array([57, 59, 60, 62, 64, 65, 67, 69, 64, 60, 57]) - LOWEST_PITCH)]
+    )
     assert to_common_key(wide) is None
     moved = to_common_key(in_a_minor)
     assert moved is not None

@@ -1,4 +1,6 @@
-"""The music task: what becomes of every file, what is measured of melodies, and what a bad folder gets."""
+"""The music task: what becomes of every file, what is measured of melodies, and what a bad folder
+gets.
+"""
 
 import itertools
 import json
@@ -40,7 +42,9 @@ from seqgan_env.types import HasEstimates, Task, TokenSpec, WritesFiles
 
 from .conftest import needs_data, random_model, rng
 
-MELODIES = st.lists(st.integers(0, VOCAB_SIZE - 1) | st.sampled_from([HOLD, REST]), min_size=8, max_size=8)
+MELODIES = st.lists(
+    st.integers(0, VOCAB_SIZE - 1) | st.sampled_from([HOLD, REST]), min_size=8, max_size=8
+)
 BATCHES = st.lists(MELODIES, min_size=1, max_size=6).map(np.array)
 WALK = (0, 2, 4, 5, 7, 5, 4, 2, 7, 9, 11, 12)
 
@@ -85,7 +89,9 @@ def test_it_is_a_task_of_melodies_of_one_length(folder: Path) -> None:
 
 def test_all_windows_of_a_piece_are_on_one_side_of_the_split(folder: Path) -> None:
     task = task_of(folder, validation_share=0.2, held_out_share=0.3)
-    lowest = [{int(row[is_onset(row)].min()) for row in part.numpy()} for part in parts(task)]  # the tonic of every window
+    lowest = [
+        {int(row[is_onset(row)].min()) for row in part.numpy()} for part in parts(task)
+    ]  # the tonic of every window
     assert len(set.union(*lowest)) == sum(map(len, lowest)) == 20
     assert sorted(map(len, lowest)) == [4, 6, 10]
 
@@ -100,7 +106,9 @@ def test_the_same_melody_under_two_names_is_on_one_side(folder: Path) -> None:
     assert not rows[0] & rows[2]
 
 
-def test_the_split_and_the_fingerprint_follow_the_music_and_the_settings(folder: Path, tmp_path: Path) -> None:
+def test_the_split_and_the_fingerprint_follow_the_music_and_the_settings(
+    folder: Path, tmp_path: Path
+) -> None:
     one = task_of(folder)
     folder.rename(tmp_path / "elsewhere")
     same = task_of(tmp_path / "elsewhere")
@@ -117,13 +125,17 @@ def test_windows_sound_as_the_melody_did(melody: list[int]) -> None:
     tokens = np.array(melody, dtype=np.int64)
     windows = windows_of(tokens, 8)
     sounding = sounding_pitches(tokens)[: len(tokens) // 8 * 8].reshape(-1, 8)
-    assert sounding_pitches(windows).tolist() == [row.tolist() for row in sounding if (row != SILENCE).any()]
+    assert sounding_pitches(windows).tolist() == [
+        row.tolist() for row in sounding if (row != SILENCE).any()
+    ]
     assert (windows[:, 0] != HOLD).all()
 
 
 def test_in_the_common_key_major_tunes_have_no_accidentals(folder: Path) -> None:
     def pitch_classes(task: MusicTask) -> set[int]:
-        return set(np.flatnonzero(pitch_class_histograms(torch.cat(parts(task)).numpy()).sum(0)).tolist())
+        return set(
+            np.flatnonzero(pitch_class_histograms(torch.cat(parts(task)).numpy()).sum(0)).tolist()
+        )
 
     assert pitch_classes(task_of(folder)) == set(range(12))
     assert pitch_classes(task_of(folder, transpose=True)) == {0, 2, 4, 5, 7, 9, 11}
@@ -142,7 +154,10 @@ def test_the_built_in_music_is_made_of_different_tunes_in_all_keys() -> None:
     scores = built_in_scores()
     assert len(set(scores)) == len(scores) == 24 * PIECES_PER_KEY
     for first in range(0, len(scores), PIECES_PER_KEY):
-        shifted = {tuple(n.pitch - score.notes[0].pitch for n in score.notes) for score in scores[first : first + PIECES_PER_KEY]}
+        shifted = {
+            tuple(n.pitch - score.notes[0].pitch for n in score.notes)
+            for score in scores[first : first + PIECES_PER_KEY]
+        }
         assert len(shifted) > PIECES_PER_KEY * 0.8
     beats = {max(note.end for note in score.notes) / score.ticks_per_beat for score in scores}
     assert beats <= {31.0, 32.0}
@@ -164,9 +179,13 @@ def test_the_registered_environment_writes_music() -> None:
 @settings(max_examples=100, deadline=None)
 @given(BATCHES)
 def test_histograms_count_the_notes_one_by_one(tokens: np.ndarray) -> None:
-    for row, classes, intervals in zip(tokens, pitch_class_histograms(tokens), interval_histograms(tokens), strict=True):
+    for row, classes, intervals in zip(
+        tokens, pitch_class_histograms(tokens), interval_histograms(tokens), strict=True
+    ):
         pitches = [pitch for _, _, pitch in notes_of(row)]
-        assert dict(enumerate(classes.tolist())) == {c: sum(p % 12 == c for p in pitches) for c in range(12)}
+        assert dict(enumerate(classes.tolist())) == {
+            c: sum(p % 12 == c for p in pitches) for c in range(12)
+        }
         steps = Counter(b - a for a, b in itertools.pairwise(pitches))
         assert {i - 87: count for i, count in enumerate(intervals.tolist()) if count} == steps
 
@@ -185,14 +204,20 @@ def test_a_contour_holds_a_pitch_through_rests(tokens: np.ndarray) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.integers(0, 9), min_size=4, max_size=4), st.lists(st.integers(0, 9), min_size=4, max_size=4))
+@given(
+    st.lists(st.integers(0, 9), min_size=4, max_size=4),
+    st.lists(st.integers(0, 9), min_size=4, max_size=4),
+)
 def test_the_divergence_is_jensen_and_shannons(counts: list[int], real: list[int]) -> None:
     found = float(jensen_shannon(np.array([counts]), np.array(real))[0])
     if sum(counts) == 0 or sum(real) == 0:
         assert found == 1
         return
     p, q = np.array(counts) / sum(counts), np.array(real) / sum(real)
-    entropy = [-sum(x * math.log2(x) for x in distribution if x > 0) for distribution in ((p + q) / 2, p, q)]
+    entropy = [
+        -sum(x * math.log2(x) for x in distribution if x > 0)
+        for distribution in ((p + q) / 2, p, q)
+    ]
     assert found == pytest.approx(entropy[0] - (entropy[1] + entropy[2]) / 2, abs=1e-9)
 
 
@@ -220,7 +245,9 @@ def test_estimates_bracket_the_metrics(folder: Path) -> None:
     policy = random_model(task.spec)
     metrics, estimates = task.evaluate(policy, rng(3)), task.estimates(policy, rng(3))
     assert set(metrics) == set(estimates)
-    assert {"mse", "pitch_class_divergence", "interval_divergence", "bleu4", "nll_gen"} <= set(metrics)
+    assert {"mse", "pitch_class_divergence", "interval_divergence", "bleu4", "nll_gen"} <= set(
+        metrics
+    )
     for name in ("mse", "pitch_class_divergence", "interval_divergence"):
         assert estimates[name].value == pytest.approx(metrics[name])
         assert estimates[name].low < metrics[name] < estimates[name].high
@@ -231,7 +258,10 @@ def test_the_interval_of_a_divergence_is_about_as_wide_as_its_spread_over_sample
     real = model.sample(400, rng(1))
     metrics = MusicMetrics(TokenSpec(VOCAB_SIZE, 16), real[:200], real[200:])
     estimate = metrics.estimates(model, 200, rng(2))["interval_divergence"]
-    values = [metrics.of_samples(model.sample(200, rng(seed)))["interval_divergence"] for seed in range(10, 30)]
+    values = [
+        metrics.of_samples(model.sample(200, rng(seed)))["interval_divergence"]
+        for seed in range(10, 30)
+    ]
     spread = 2 * 1.96 * np.std(values, ddof=1)
     assert 0.5 * spread < estimate.high - estimate.low < 2 * spread
 
@@ -248,7 +278,9 @@ def test_samples_become_files_that_hold_them_and_a_picture(folder: Path, tmp_pat
     for i, row in enumerate(samples):
         file = mido.MidiFile(tmp_path / "new" / "samples" / f"{i:03}.mid")
         assert file.length == pytest.approx(16 / 2 / 2)  # two steps a beat, two beats a second
-        assert sum(m.type == "note_on" and m.velocity > 0 for m in file) == int(is_onset(row.numpy()).sum())
+        assert sum(m.type == "note_on" and m.velocity > 0 for m in file) == int(
+            is_onset(row.numpy()).sum()
+        )
     assert (tmp_path / "new" / "samples" / "piano_roll.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -259,16 +291,41 @@ def test_samples_that_cannot_be_written_are_a_clear_error(folder: Path, tmp_path
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_run_on_music_from_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_on_music_from_the_command_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "broken.mid").write_bytes(b"MThd")
     run, files = tmp_path / "run", tmp_path / "files"
-    small = ["--batch-size", "8", "--rounds", "1", "--mle-epochs", "1", "--num-negatives", "20", "--d-pretrain-epochs", "1"]
-    small += ["--max-length", "16", "--no-knobs", "--set", "embedding_dim=8", "--set", "hidden_dim=8"]
-    assert main(["train", "--task", "music", "--corpus", str(folder), "--out", str(run), *small]) == 0
+    small = [
+        "--batch-size",
+        "8",
+        "--rounds",
+        "1",
+        "--mle-epochs",
+        "1",
+        "--num-negatives",
+        "20",
+        "--d-pretrain-epochs",
+        "1",
+    ]
+    small += [
+        "--max-length",
+        "16",
+        "--no-knobs",
+        "--set",
+        "embedding_dim=8",
+        "--set",
+        "hidden_dim=8",
+    ]
+    assert (
+        main(["train", "--task", "music", "--corpus", str(folder), "--out", str(run), *small]) == 0
+    )
     shown = " ".join(capsys.readouterr().out.split())
     assert "broken.mid: damaged" in shown
     assert "mean squared error" in shown
-    assert {"mse", "interval_divergence"} <= set(json.loads((run / "result.json").read_text())["agent"])
+    assert {"mse", "interval_divergence"} <= set(
+        json.loads((run / "result.json").read_text())["agent"]
+    )
     assert main(["sample", str(run), "--num", "2", "--out", str(files)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [len(line.split()) for line in lines] == [16, 16]
@@ -305,7 +362,9 @@ def test_a_folder_without_music_is_a_clear_error(tmp_path: Path) -> None:
             task_of(path)
 
 
-def test_damaged_and_empty_files_among_good_ones_are_skipped_named_and_counted(folder: Path) -> None:
+def test_damaged_and_empty_files_among_good_ones_are_skipped_named_and_counted(
+    folder: Path,
+) -> None:
     good = task_of(folder)
     (folder / "damaged.mid").write_bytes((folder / "50.mid").read_bytes()[:60])
     (folder / "text.MID").write_text("no music")
@@ -327,16 +386,23 @@ def test_damaged_and_empty_files_among_good_ones_are_skipped_named_and_counted(f
 def test_a_folder_with_nothing_to_use_says_why_of_some(tmp_path: Path) -> None:
     for i in range(8):
         (tmp_path / f"{i}.mid").write_bytes(b"hello")
-    with pytest.raises(ValueError, match=r"no music to use \(0.mid: not a MIDI file, .*4.mid: not a MIDI file, and 3 more\)$"):
+    with pytest.raises(
+        ValueError,
+        match=r"no music to use \(0.mid: not a MIDI file, .*4.mid: not a MIDI file, and 3 more\)$",
+    ):
         task_of(tmp_path)
 
 
 def test_music_too_short_or_too_little_says_what_would_help(tmp_path: Path) -> None:
     write_tune(tmp_path / "a.mid", 50, num_notes=10)
-    with pytest.raises(ValueError, match="no melody fills 16 steps: lower max_length or raise steps_per_beat"):
+    with pytest.raises(
+        ValueError, match="no melody fills 16 steps: lower max_length or raise steps_per_beat"
+    ):
         task_of(tmp_path)
     write_tune(tmp_path / "b.mid", 51)
-    with pytest.raises(ValueError, match="has 1 distinct melodies to use; a split into three parts needs 3 or more"):
+    with pytest.raises(
+        ValueError, match="has 1 distinct melodies to use; a split into three parts needs 3 or more"
+    ):
         task_of(tmp_path)
 
 

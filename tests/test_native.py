@@ -20,10 +20,14 @@ from seqgan_env.types import TokenSpec
 
 from .conftest import EOS, FIXED, rng
 
-pytestmark = pytest.mark.skipif(not native.usable(torch.zeros(1)), reason="no compiled kernels, or no AVX-512")
+pytestmark = pytest.mark.skipif(
+    not native.usable(torch.zeros(1)), reason="no compiled kernels, or no AVX-512"
+)
 
 
-def layer(vocab_size: int, hidden_dim: int, rows: int, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+def layer(
+    vocab_size: int, hidden_dim: int, rows: int, scale: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
     generator = rng(vocab_size)
     shapes = ((rows, hidden_dim), (vocab_size, hidden_dim), (vocab_size,))
     hidden, weight, bias = (torch.randn(*shape, generator=generator) * scale for shape in shapes)
@@ -37,28 +41,40 @@ def both_routes(weight: Tensor, bias: Tensor) -> tuple[SoftmaxSampler, SoftmaxSa
         return fast, SoftmaxSampler(weight, bias)
 
 
-sizes = st.tuples(st.sampled_from([2, 3, 63, 64, 65, 200, 1000]), st.sampled_from([1, 4, 16, 33]), st.integers(0, 200))
+sizes = st.tuples(
+    st.sampled_from([2, 3, 63, 64, 65, 200, 1000]),
+    st.sampled_from([1, 4, 16, 33]),
+    st.integers(0, 200),
+)
 
 
 @settings(deadline=None)
 @given(sizes)
-def test_both_routes_draw_the_inverse_of_the_cumulative_distribution(size: tuple[int, int, int]) -> None:
+def test_both_routes_draw_the_inverse_of_the_cumulative_distribution(
+    size: tuple[int, int, int],
+) -> None:
     vocab_size, hidden_dim, rows = size
     hidden, weight, bias = layer(vocab_size, hidden_dim, rows)
     uniform = torch.rand(rows, generator=rng(rows))
-    cumulative = torch.addmm(bias.double(), hidden.double(), weight.t().double()).softmax(1).cumsum(1)
+    cumulative = (
+        torch.addmm(bias.double(), hidden.double(), weight.t().double()).softmax(1).cumsum(1)
+    )
     for sampler in both_routes(weight, bias):
         tokens = sampler(hidden, uniform)
         assert tokens.shape == (rows,)
         assert tokens.dtype == torch.int64
         above = cumulative.gather(1, tokens.unsqueeze(1)).squeeze(1)
-        below = torch.where(tokens > 0, cumulative.gather(1, (tokens - 1).clamp(min=0).unsqueeze(1)).squeeze(1), 0.0)
+        below = torch.where(
+            tokens > 0, cumulative.gather(1, (tokens - 1).clamp(min=0).unsqueeze(1)).squeeze(1), 0.0
+        )
         assert bool((uniform <= above + 1e-5).all() and (uniform >= below - 1e-5).all())
 
 
 @settings(deadline=None)
 @given(sizes, st.sampled_from([0.1, 1.0, 30.0]))
-def test_both_routes_know_the_log_probabilities_of_what_they_draw(size: tuple[int, int, int], scale: float) -> None:
+def test_both_routes_know_the_log_probabilities_of_what_they_draw(
+    size: tuple[int, int, int], scale: float
+) -> None:
     vocab_size, hidden_dim, rows = size
     hidden, weight, bias = layer(vocab_size, hidden_dim, rows, scale)
     plain = torch.addmm(bias.double(), hidden.double(), weight.t().double()).log_softmax(1)
@@ -95,7 +111,10 @@ def test_neither_the_batch_nor_the_threads_change_what_a_row_draws(num_threads: 
     hidden[::7] *= 100  # rows whose logits have to be shifted
     sampler, uniform = SoftmaxSampler(weight, bias), torch.rand(500, generator=rng())
     together = sampler.draw_with_log_probs(hidden, uniform)
-    alone = [sampler.draw_with_log_probs(h, u) for h, u in zip(hidden.split(1), uniform.split(1), strict=True)]
+    alone = [
+        sampler.draw_with_log_probs(h, u)
+        for h, u in zip(hidden.split(1), uniform.split(1), strict=True)
+    ]
     torch.set_num_threads(num_threads)
     threaded = sampler.draw_with_log_probs(hidden, uniform)
     torch.set_num_threads(1)
@@ -140,12 +159,16 @@ def test_log_probs_are_those_of_the_plain_softmax(size: tuple[int, int, int], sc
     targets = torch.randint(vocab_size, (rows,), generator=rng(rows)) // 2 * 2
     plain = plain_log_probs(hidden, weight, bias, targets).float()
     largest = float(plain.abs().max()) if rows else 0.0
-    torch.testing.assert_close(linear_log_probs(hidden, weight, bias, targets), plain, atol=1e-5 + 1e-6 * largest, rtol=0)
+    torch.testing.assert_close(
+        linear_log_probs(hidden, weight, bias, targets), plain, atol=1e-5 + 1e-6 * largest, rtol=0
+    )
 
 
 @settings(deadline=None)
 @given(sizes, st.sampled_from([0.1, 1.0]))
-def test_the_weighted_loss_and_its_gradients_are_those_of_autograd(size: tuple[int, int, int], scale: float) -> None:
+def test_the_weighted_loss_and_its_gradients_are_those_of_autograd(
+    size: tuple[int, int, int], scale: float
+) -> None:
     vocab_size, hidden_dim, rows = size
     leaves = [t.requires_grad_() for t in layer(vocab_size, hidden_dim, rows, scale)]
     targets = torch.randint(vocab_size, (rows,), generator=rng(rows))
@@ -153,7 +176,9 @@ def test_the_weighted_loss_and_its_gradients_are_those_of_autograd(size: tuple[i
     fast = linear_weighted_nll(*leaves, targets, row_weights)
     plain = -(row_weights * plain_log_probs(*leaves, targets)).sum()
     torch.testing.assert_close(fast, plain.float(), atol=1e-4, rtol=1e-5)
-    pairs = zip(torch.autograd.grad(2 * fast, leaves), torch.autograd.grad(2 * plain, leaves), strict=True)
+    pairs = zip(
+        torch.autograd.grad(2 * fast, leaves), torch.autograd.grad(2 * plain, leaves), strict=True
+    )
     for ours, theirs in pairs:
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
@@ -165,7 +190,9 @@ def test_a_constant_on_all_logits_changes_neither_the_loss_nor_its_gradients() -
     moved = linear_weighted_nll(hidden, weight, bias + 200.0, targets, row_weights)
     torch.testing.assert_close(moved, plain, atol=1e-3, rtol=0)
     leaves = (hidden, weight, bias)
-    for a, b in zip(torch.autograd.grad(moved, leaves), torch.autograd.grad(plain, leaves), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(moved, leaves), torch.autograd.grad(plain, leaves), strict=True
+    ):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
@@ -208,7 +235,13 @@ def test_a_target_outside_the_vocabulary_is_refused() -> None:
             linear_log_probs(hidden, weight, bias, torch.tensor([0, target]))
 
 
-SPECS = [FIXED, EOS, TokenSpec(2, 1), TokenSpec(130, 12, eos_token=129), TokenSpec(70, 9, eos_token=3, min_length=8)]
+SPECS = [
+    FIXED,
+    EOS,
+    TokenSpec(2, 1),
+    TokenSpec(130, 12, eos_token=129),
+    TokenSpec(70, 9, eos_token=3, min_length=8),
+]
 
 
 def model(spec: TokenSpec, hidden_dim: int = 20) -> LSTMLanguageModel:
@@ -222,7 +255,9 @@ def model(spec: TokenSpec, hidden_dim: int = 20) -> LSTMLanguageModel:
 def prefixes(spec: TokenSpec, num_rows: int) -> tuple[Tensor, Tensor]:
     """Ragged prefixes, some of them finished, some of them repeated."""
     whole = model(spec).sample(num_rows, rng(2))
-    lengths = torch.minimum(torch.randint(0, spec.seq_len + 1, (num_rows,), generator=rng(3)), spec.lengths(whole))
+    lengths = torch.minimum(
+        torch.randint(0, spec.seq_len + 1, (num_rows,), generator=rng(3)), spec.lengths(whole)
+    )
     tokens = whole.masked_fill(torch.arange(spec.seq_len) >= lengths.unsqueeze(1), spec.pad_token)
     return tokens.repeat_interleave(3, 0), lengths.repeat_interleave(3)
 
@@ -257,7 +292,9 @@ def test_both_routes_give_sequences_the_same_likelihood(
 
 
 @pytest.mark.slow
-def test_in_a_large_vocabulary_rounding_moves_a_few_draws_in_ten_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_large_vocabulary_rounding_moves_a_few_draws_in_ten_thousand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     made = LSTMLanguageModel.initialised(TokenSpec(5000, 2), rng())
     fast = made.sample(30_000, rng(1))
     monkeypatch.setenv("SEQGAN_ENV_NATIVE", "0")
@@ -272,7 +309,10 @@ def test_neither_the_batch_nor_the_threads_change_how_a_row_is_finished(spec: To
     together = made.complete(tokens, lengths, streams)
     order = torch.randperm(len(tokens), generator=rng(5))
     shuffled = made.complete(tokens[order], lengths[order], streams.select(order))
-    alone = [made.complete(tokens[i : i + 1], lengths[i : i + 1], streams.select(torch.tensor([i]))) for i in range(len(tokens))]
+    alone = [
+        made.complete(tokens[i : i + 1], lengths[i : i + 1], streams.select(torch.tensor([i])))
+        for i in range(len(tokens))
+    ]
     torch.set_num_threads(2)
     threaded = made.complete(tokens, lengths, streams)
     torch.set_num_threads(1)
@@ -288,7 +328,9 @@ def test_no_rows_are_finished_to_no_rows() -> None:
 class Stubborn(LSTMLanguageModel):
     """Its state says nothing, so that it writes by the output bias alone."""
 
-    def advance(self, state: tuple[Tensor, Tensor, Tensor], inputs: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    def advance(
+        self, state: tuple[Tensor, Tensor, Tensor], inputs: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         hidden, state = super().advance(state, inputs)
         return torch.zeros_like(hidden), state
 
@@ -333,7 +375,9 @@ def test_kernels_built_from_other_sources_are_not_used_and_that_is_said(
 
 
 def three_hundred_sequences() -> list[list[int]]:
-    sequences: list[list[int]] = LSTMLanguageModel.initialised(FIXED, rng()).sample(300, rng(1)).tolist()
+    sequences: list[list[int]] = (
+        LSTMLanguageModel.initialised(FIXED, rng()).sample(300, rng(1)).tolist()
+    )
     return sequences
 
 
@@ -347,13 +391,23 @@ def test_a_forked_process_which_has_no_threads_does_the_same() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=st.integers(1, 130), columns=st.integers(1, 150), depth=st.integers(1, 20), seed=st.integers(0, 99))
+@given(
+    rows=st.integers(1, 130),
+    columns=st.integers(1, 150),
+    depth=st.integers(1, 20),
+    seed=st.integers(0, 99),
+)
 def test_a_step_of_adam_is_that_of_torch(rows: int, columns: int, depth: int, seed: int) -> None:
-    starts = [torch.randn(*shape, generator=rng(seed)) for shape in ((rows, columns), (rows, columns), (columns,), (3, 2, rows))]
+    starts = [
+        torch.randn(*shape, generator=rng(seed))
+        for shape in ((rows, columns), (rows, columns), (columns,), (3, 2, rows))
+    ]
     ours, theirs = ([torch.nn.Parameter(start.clone()) for start in starts] for _ in range(2))
     by_kernels, plain = (torch.optim.Adam(parameters, lr=0.01) for parameters in (ours, theirs))
     for step in range(4):
-        left, right = (torch.randn(*shape, generator=rng(step)) for shape in ((rows, depth), (depth, columns)))
+        left, right = (
+            torch.randn(*shape, generator=rng(step)) for shape in ((rows, depth), (depth, columns))
+        )
         gradients = [torch.randn(start.shape, generator=rng(step)) for start in starts[1:]]
         adam_step(by_kernels, zip(ours[1:], gradients, strict=True), ours[0], Factors(left, right))
         for parameter, gradient in zip(theirs, [left @ right, *gradients], strict=True):
@@ -365,13 +419,17 @@ def test_a_step_of_adam_is_that_of_torch(rows: int, columns: int, depth: int, se
             torch.testing.assert_close(by_kernels.state[a][name], value, rtol=1e-5, atol=1e-5)
 
 
-def recurrence(batch: int, steps: int, num_inputs: int, num_units: int) -> tuple[torch.nn.LSTM, Tensor, Tensor]:
+def recurrence(
+    batch: int, steps: int, num_inputs: int, num_units: int
+) -> tuple[torch.nn.LSTM, Tensor, Tensor]:
     """A layer, inputs of it, and a gradient of its hidden states."""
     generator, made = rng(num_units), torch.nn.LSTM(num_inputs, num_units, batch_first=True)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
-    inputs, grad = (torch.randn(batch, steps, width, generator=generator) for width in (num_inputs, num_units))
+    inputs, grad = (
+        torch.randn(batch, steps, width, generator=generator) for width in (num_inputs, num_units)
+    )
     return made, inputs.requires_grad_(), grad
 
 
@@ -384,7 +442,9 @@ def states_and_gradients(made: torch.nn.LSTM, inputs: Tensor, grad: Tensor) -> l
 
 @settings(deadline=None)
 @given(st.tuples(st.integers(0, 20), st.integers(1, 9), st.integers(1, 40), st.integers(1, 40)))
-def test_an_lstm_layer_and_its_gradients_are_those_of_torch(shape: tuple[int, int, int, int]) -> None:
+def test_an_lstm_layer_and_its_gradients_are_those_of_torch(
+    shape: tuple[int, int, int, int],
+) -> None:
     made, inputs, grad = recurrence(*shape)
     ours = states_and_gradients(made, inputs, grad)
     made = made.double()
@@ -399,19 +459,25 @@ def test_an_lstm_layer_and_its_gradients_are_those_of_torch(shape: tuple[int, in
 
 @pytest.mark.parametrize("num_threads", [2, 3])
 @pytest.mark.parametrize("widths", [(32, 32), (7, 20), (40, 1)])
-def test_neither_the_batch_nor_the_threads_change_the_states_of_a_row(widths: tuple[int, int], num_threads: int) -> None:
+def test_neither_the_batch_nor_the_threads_change_the_states_of_a_row(
+    widths: tuple[int, int], num_threads: int
+) -> None:
     made, inputs, grad = recurrence(110, 5, *widths)
     together = states_and_gradients(made, inputs, grad)
     for row in range(110):
         alone = states_and_gradients(made, inputs[row : row + 1], grad[row : row + 1])
-        assert all(torch.equal(a, b[row : row + 1]) for a, b in zip(alone[:2], together[:2], strict=True))
+        assert all(
+            torch.equal(a, b[row : row + 1]) for a, b in zip(alone[:2], together[:2], strict=True)
+        )
     torch.set_num_threads(num_threads)
     threaded = states_and_gradients(made, inputs, grad)
     torch.set_num_threads(1)
     assert all(torch.equal(a, b) for a, b in zip(threaded, together, strict=True))
 
 
-def test_a_language_model_has_the_same_states_and_gradients_on_both_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_language_model_has_the_same_states_and_gradients_on_both_routes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     made = LSTMLanguageModel.initialised(EOS, rng(), 7, 20)
     inputs = made.inputs(made.sample(50, rng(1)))
     trained = [made.embedding.weight, *(p for p in made.lstm.parameters() if p.requires_grad)]
@@ -428,5 +494,7 @@ def test_a_language_model_has_the_same_states_and_gradients_on_both_routes(monke
 
 def test_weights_of_another_shape_than_the_inputs_need_are_refused() -> None:
     made, inputs, _ = recurrence(2, 3, 4, 5)
-    with pytest.raises(ValueError, match=r"have shapes \[\(20, 4\), \(20, 5\), \(20,\)\]; expected \[\(20, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"have shapes \[\(20, 4\), \(20, 5\), \(20,\)\]; expected \[\(20, 3\)"
+    ):
         lstm_states(inputs[:, :, :3], made.weight_ih_l0, made.weight_hh_l0, made.bias_ih_l0)

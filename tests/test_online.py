@@ -1,4 +1,6 @@
-"""Online learning: when updates come, what they change, what they leave alone, and that a seed repeats them all."""
+"""Online learning: when updates come, what they change, what they leave alone, and that a seed
+repeats them all.
+"""
 
 import copy
 from collections.abc import Callable
@@ -23,7 +25,13 @@ from .conftest import EOS, FIXED, random_model, reward_model, rng
 from .test_env import assert_same
 
 ID = "SeqGAN/Oracle-v0"
-SMALL: dict[str, Any] = {"vocab_size": 6, "seq_len": 4, "num_real": 60, "num_held_out": 50, "num_rollouts": 2}
+SMALL: dict[str, Any] = {
+    "vocab_size": 6,
+    "seq_len": 4,
+    "num_real": 60,
+    "num_held_out": 50,
+    "num_rollouts": 2,
+}
 QUICK: dict[str, Any] = SMALL | {"d_interval": 6, "warm_up": 6, "warm_up_epochs": 1}
 
 
@@ -33,9 +41,13 @@ def make(num_envs: int = 3, **changes: Any) -> TokenVectorEnv:
     return env
 
 
-def write(env: TokenVectorEnv, num_steps: int, seed: int | None = 0) -> tuple[np.ndarray, list[dict[str, Any]]]:
+def write(
+    env: TokenVectorEnv, num_steps: int, seed: int | None = 0
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Rewards (num_steps, B) and infos of the same arbitrary actions."""
-    actions = np.random.default_rng(5).integers(1, env.task.spec.vocab_size, (num_steps, env.num_envs))
+    actions = np.random.default_rng(5).integers(
+        1, env.task.spec.vocab_size, (num_steps, env.num_envs)
+    )
     env.reset(seed=seed)
     steps = [env.step(row) for row in actions]
     return np.stack([step[1] for step in steps]), [step[4] for step in steps]
@@ -45,7 +57,11 @@ def weights(env: TokenVectorEnv | TokenEnv) -> list[torch.Tensor]:
     """Copies of all parameters of the discriminator and of the rollout policy."""
     assert env.rewards.discriminator is not None
     assert isinstance(env.rewards.policy, torch.nn.Module)
-    return [p.detach().clone() for model in (env.rewards.discriminator, env.rewards.policy) for p in model.parameters()]
+    return [
+        p.detach().clone()
+        for model in (env.rewards.discriminator, env.rewards.policy)
+        for p in model.parameters()
+    ]
 
 
 def equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
@@ -60,7 +76,9 @@ def test_an_environment_with_nothing_shared_in_learns_online_and_fits_a_clone() 
         assert isinstance(env.rewards.rollout_policy, LSTMLanguageModel)
 
 
-@pytest.mark.parametrize("what", ["policy", "discriminator", "online=False", "constant", "random", "rewards"])
+@pytest.mark.parametrize(
+    "what", ["policy", "discriminator", "online=False", "constant", "random", "rewards"]
+)
 def test_whoever_shares_something_in_or_asks_for_it_drives(what: str) -> None:
     driven = gym.make_vec(ID, num_envs=2, online=False, **SMALL).unwrapped.rewards  # type: ignore[attr-defined]
     changes: dict[str, dict[str, Any]] = {
@@ -95,11 +113,15 @@ def test_an_update_moves_discriminator_and_clone_and_nothing_else_does() -> None
     write(env, 7)
     assert equal(before, weights(env))
     env.step(np.ones(3, dtype=np.int64))
-    assert not any(torch.equal(a, b) for a, b in zip(before, weights(env), strict=True) if a.abs().sum() > 0 and a.numel() > 100)
+    assert not any(
+        torch.equal(a, b)
+        for a, b in zip(before, weights(env), strict=True)
+        if a.abs().sum() > 0 and a.numel() > 100
+    )
     assert not equal(before, weights(env))
 
 
-def test_the_same_seed_and_loop_give_bit_identical_rewards_and_updates_and_another_seed_others() -> None:
+def test_the_same_seed_gives_bit_identical_rewards_and_updates_and_another_seed_others() -> None:
     envs = [make(), make(), make()]
     runs = [write(env, 40, seed) for env, seed in zip(envs, (3, 3, 4), strict=True)]
     assert envs[0].rewards.num_updates == 5  # type: ignore[attr-defined]
@@ -136,7 +158,9 @@ def test_between_updates_env_i_of_the_seed_s_is_the_single_env_of_the_seed_s_plu
         assert np.array_equal(single.reset(seed=8 + i)[0], firsts[i])
     for step in range(3):
         _, rewards, _, _, _ = env.step(np.full(3, step))
-        assert rewards == pytest.approx([single.step(np.int64(step))[1] for single in singles], abs=1e-6)
+        assert rewards == pytest.approx(
+            [single.step(np.int64(step))[1] for single in singles], abs=1e-6
+        )
 
 
 def test_reset_with_a_seed_does_not_undo_what_was_learned() -> None:
@@ -158,7 +182,9 @@ def test_infos_tell_of_an_update_where_episodes_made_it() -> None:
         assert final["_online"].all()
         assert final["online"]["discriminator/accuracy_heldout"].shape == (6,)
         assert final["online"]["_discriminator/accuracy_heldout"].all()
-    assert {key: float(told[1]["online"][key][0]) for key in env.online_metrics()} == env.online_metrics()
+    assert {
+        key: float(told[1]["online"][key][0]) for key in env.online_metrics()
+    } == env.online_metrics()
     single = gym.make(ID, **QUICK | {"warm_up": 1}).unwrapped
     single.reset(seed=0)
     info = [single.step(np.int64(1))[4] for _ in range(4)]
@@ -166,13 +192,17 @@ def test_infos_tell_of_an_update_where_episodes_made_it() -> None:
     assert info[-1]["online"] == single.online_metrics()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("d_memory", "negatives"), [(0, [6, 6, 6]), (4, [6, 10, 10]), (100, [6, 12, 12])])
+@pytest.mark.parametrize(
+    ("d_memory", "negatives"), [(0, [6, 6, 6]), (4, [6, 10, 10]), (100, [6, 12, 12])]
+)
 def test_the_discriminator_sees_as_many_past_episodes_as_new_ones_while_they_are_remembered(
     d_memory: int, negatives: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
 
-    def fit(self: DiscriminatorTrainer, real: torch.Tensor, generated: torch.Tensor, *args: Any) -> dict[str, float]:
+    def fit(
+        self: DiscriminatorTrainer, real: torch.Tensor, generated: torch.Tensor, *args: Any
+    ) -> dict[str, float]:
         assert len(real) == len(generated)
         seen.append(len(generated))
         return {}
@@ -185,9 +215,17 @@ def test_the_discriminator_sees_as_many_past_episodes_as_new_ones_while_they_are
 def test_the_metrics_are_of_episodes_that_were_not_trained_on_yet() -> None:
     env = make()
     metrics = write_until_update(env)
-    names = {"discriminator/loss", "discriminator/accuracy_heldout", "clone/nll", "task/nll_oracle", "online/updates"}
+    names = {
+        "discriminator/loss",
+        "discriminator/accuracy_heldout",
+        "clone/nll",
+        "task/nll_oracle",
+        "online/updates",
+    }
     assert names <= metrics.keys()
-    assert metrics["clone/nll"] == pytest.approx(np.log(6), abs=0.05)  # of a clone that has learned nothing
+    assert metrics["clone/nll"] == pytest.approx(
+        np.log(6), abs=0.05
+    )  # of a clone that has learned nothing
 
 
 def write_until_update(env: TokenVectorEnv) -> dict[str, float]:
@@ -238,7 +276,11 @@ def test_algorithm_one_takes_over_when_it_binds_its_policy() -> None:
 
     env = make()
     env.reset(seed=0)
-    list(train_adversarial(Agent(), env.rewards, Schedule(rounds=4, num_negatives=10, num_heldout=10)))  # type: ignore[arg-type]
+    list(
+        train_adversarial(
+            Agent(), env.rewards, Schedule(rounds=4, num_negatives=10, num_heldout=10)
+        )
+    )  # type: ignore[arg-type]
     assert env.online_metrics() == {}
     assert env.rewards.policy is Agent.policy
 
@@ -277,7 +319,9 @@ def test_a_policy_that_is_given_is_rolled_out_as_it_is() -> None:
 
 def test_sequences_with_an_end_are_learned_from_like_any() -> None:
     model = reward_model(EOS)
-    online = OnlineRewardModel(model.task, model.settings, random_model(EOS), None, OnlineSettings(warm_up=3, d_interval=3))
+    online = OnlineRewardModel(
+        model.task, model.settings, random_model(EOS), None, OnlineSettings(warm_up=3, d_interval=3)
+    )
     env = TokenVectorEnv(2, online)
     tokens = random_model(EOS, seed=4).sample(2, rng())
     env.reset(seed=0)
@@ -319,13 +363,24 @@ def test_the_checkers_pass_under_the_default() -> None:
         ({"d_memory": -1}, "d_memory is -1; allowed is 0 or more"),
         ({"rollout_policy": "copy"}, "unknown rollout_policy 'copy'"),
         ({"rollout_policy": "live"}, "rolls out the policy you give; none was given"),
-        ({"rollout_policy": "clone", "policy": random_model(FIXED), "online": True}, "leave out policy"),
-        ({"online": False, "d_interval": 3}, "d_interval is about online learning, which is off here"),
-        ({"rewards": reward_model(FIXED), "num_rollouts": 3}, "rewards were given together with num_rollouts"),
+        (
+            {"rollout_policy": "clone", "policy": random_model(FIXED), "online": True},
+            "leave out policy",
+        ),
+        (
+            {"online": False, "d_interval": 3},
+            "d_interval is about online learning, which is off here",
+        ),
+        (
+            {"rewards": reward_model(FIXED), "num_rollouts": 3},
+            "rewards were given together with num_rollouts",
+        ),
         ({"rewards": reward_model(FIXED), "online": True}, "rewards that are driven from outside"),
     ],
 )
-def test_bad_settings_are_refused_with_what_is_allowed(settings: dict[str, Any], message: str) -> None:
+def test_bad_settings_are_refused_with_what_is_allowed(
+    settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         gym.make_vec(ID, num_envs=2, **settings)
 
@@ -338,7 +393,11 @@ def test_an_unknown_keyword_is_a_type_error_with_the_nearest_name() -> None:
 def test_a_policy_that_cannot_be_fitted_is_refused() -> None:
     model = reward_model(FIXED)
     with pytest.raises(ValueError, match="fits a LanguageModel to the episodes; Fixed is none"):
-        OnlineRewardModel(model.task, model.settings, type("Fixed", (), {"complete": lambda self, *args: args[0]})())
+        OnlineRewardModel(
+            model.task,
+            model.settings,
+            type("Fixed", (), {"complete": lambda self, *args: args[0]})(),
+        )
 
 
 def test_infos_of_an_update_do_not_disturb_gymnasiums_conversion_of_infos() -> None:

@@ -1,4 +1,6 @@
-"""Metrics of real-data tasks: each against an independent computation, and laws that hold for any text."""
+"""Metrics of real-data tasks: each against an independent computation, and laws that hold for any
+text.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,16 @@ REAL, HELD_OUT = SOURCE.sample(300, rng(1)), SOURCE.sample(80, rng(2))
 METRICS = RealDataMetrics(SPEC, REAL, HELD_OUT)
 KEYS = {
     *(f"{name}{n}" for name in ("bleu", "self_bleu") for n in (2, 3, 4, 5)),
-    *("distinct1", "distinct2", "distinct3", "mean_length", "length_ks", "length_p", "effective_vocabulary", "unique_tokens"),
+    *(
+        "distinct1",
+        "distinct2",
+        "distinct3",
+        "mean_length",
+        "length_ks",
+        "length_p",
+        "effective_vocabulary",
+        "unique_tokens",
+    ),
     *("copied_share", "unique_share", "perplexity_samples", "perplexity_reverse"),
 }
 LIKELIHOODS = {"nll_gen", "perplexity_heldout"}
@@ -80,9 +91,12 @@ def test_bleu_and_self_bleu_are_means_of_nltks() -> None:
     smoothing = SmoothingFunction().method1
     for n in (2, 5):
         weights = [1 / n] * n
-        against_held_out = [sentence_bleu(references, row, weights, smoothing) for row in hypotheses]
+        against_held_out = [
+            sentence_bleu(references, row, weights, smoothing) for row in hypotheses
+        ]
         against_others = [
-            sentence_bleu(hypotheses[:i] + hypotheses[i + 1 :], row, weights, smoothing) for i, row in enumerate(hypotheses)
+            sentence_bleu(hypotheses[:i] + hypotheses[i + 1 :], row, weights, smoothing)
+            for i, row in enumerate(hypotheses)
         ]
         assert metrics[f"bleu{n}"] == pytest.approx(np.mean(against_held_out), abs=1e-12)
         assert metrics[f"self_bleu{n}"] == pytest.approx(np.mean(against_others), abs=1e-12)
@@ -113,7 +127,9 @@ def test_perplexities_are_those_of_language_models_of_either_side() -> None:
     metrics = METRICS.of_samples(samples)
     real, fake, held_out = (tokens.numpy() for tokens in (REAL, samples, HELD_OUT))
     assert metrics["perplexity_samples"] == pytest.approx(KneserNey(real, SPEC).perplexity(fake))
-    assert metrics["perplexity_reverse"] == pytest.approx(KneserNey(fake, SPEC).perplexity(held_out))
+    assert metrics["perplexity_reverse"] == pytest.approx(
+        KneserNey(fake, SPEC).perplexity(held_out)
+    )
 
 
 def test_without_an_end_token_0_is_a_word_and_lengths_are_not_measured() -> None:
@@ -176,7 +192,16 @@ def test_every_interval_holds_its_value(estimates: dict[str, Estimate]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["bleu3", "self_bleu2", "distinct1", "distinct2", "mean_length", "effective_vocabulary", "perplexity_samples"]
+    "name",
+    [
+        "bleu3",
+        "self_bleu2",
+        "distinct1",
+        "distinct2",
+        "mean_length",
+        "effective_vocabulary",
+        "perplexity_samples",
+    ],
 )
 def test_intervals_are_as_wide_as_fresh_draws_of_the_policy_spread(name: str) -> None:
     policy = random_model(SPEC, 4)
@@ -187,7 +212,9 @@ def test_intervals_are_as_wide_as_fresh_draws_of_the_policy_spread(name: str) ->
 
 
 def test_more_samples_make_narrower_intervals() -> None:
-    few, many = (METRICS.estimates(random_model(SPEC, 4), num, rng())["mean_length"] for num in (100, 1600))
+    few, many = (
+        METRICS.estimates(random_model(SPEC, 4), num, rng())["mean_length"] for num in (100, 1600)
+    )
     assert (few.high - few.low) / (many.high - many.low) == pytest.approx(4, rel=0.25)
 
 
@@ -200,10 +227,17 @@ def captions() -> CorpusTask:
 
 
 @pytest.mark.slow
-def test_validation_lines_are_like_held_out_lines_and_shuffled_ones_are_not(captions: CorpusTask) -> None:
-    validation, held_out = captions.measure(captions.validation), captions.measure(captions.held_out)
+def test_validation_lines_are_like_held_out_lines_and_shuffled_ones_are_not(
+    captions: CorpusTask,
+) -> None:
+    validation, held_out = (
+        captions.measure(captions.validation),
+        captions.measure(captions.held_out),
+    )
     mixed = captions.measure(shuffled(captions.validation, captions.spec))
-    assert validation["perplexity_samples"] == pytest.approx(held_out["perplexity_samples"], rel=0.1)
+    assert validation["perplexity_samples"] == pytest.approx(
+        held_out["perplexity_samples"], rel=0.1
+    )
     assert mixed["perplexity_samples"] > 5 * validation["perplexity_samples"]
     assert 0.25 < validation["bleu4"] < 0.5
     assert validation["length_p"] > 0.05

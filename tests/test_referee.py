@@ -24,7 +24,9 @@ from .conftest import EOS, random_model, rng
 
 LONG = TokenSpec(12, 8)
 ORACLE = random_model(LONG, 2, scale=1.5)
-REAL, VALIDATION, HELD_OUT = (ORACLE.sample(num, rng(seed)) for num, seed in ((1_500, 1), (800, 2), (1_000, 3)))
+REAL, VALIDATION, HELD_OUT = (
+    ORACLE.sample(num, rng(seed)) for num, seed in ((1_500, 1), (800, 2), (1_000, 3))
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,9 @@ def draws(policy: RolloutPolicy, referee: Referee, seed: int = 5) -> Tensor:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("temperature", [1.0, 0.7, 0.4, 2.0])
-def test_the_bound_is_not_above_the_exact_divergence_and_finds_a_good_part_of_it(referee: Referee, temperature: float) -> None:
+def test_the_bound_is_not_above_the_exact_divergence_and_finds_a_good_part_of_it(
+    referee: Referee, temperature: float
+) -> None:
     policy = ORACLE.with_temperature(temperature)
     exact = OracleMetrics(ORACLE, LONG, HELD_OUT).of_policy(policy, 4_000, rng(1))["js"]
     verdict = referee.judge(draws(policy, referee))
@@ -57,7 +61,9 @@ def test_real_sequences_are_at_no_distance_from_themselves(referee: Referee) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, 0.1])
-def test_who_copies_the_training_data_is_caught_with_noise_and_without(referee: Referee, noise: float) -> None:
+def test_who_copies_the_training_data_is_caught_with_noise_and_without(
+    referee: Referee, noise: float
+) -> None:
     verdict = referee.judge(draws(ReplayPolicy(LONG, REAL, noise), referee))
     assert verdict.js > 0.25
     honest = referee.judge(ORACLE.sample(referee.num_samples, rng(9)))
@@ -70,7 +76,9 @@ def test_who_repeats_one_sentence_is_at_nearly_the_largest_distance(referee: Ref
 
 
 @pytest.mark.slow
-def test_the_same_samples_get_the_same_verdict_whatever_was_judged_before_and_with_gradients_off(referee: Referee) -> None:
+def test_the_same_samples_get_the_same_verdict_whatever_was_judged_before_and_with_gradients_off(
+    referee: Referee,
+) -> None:
     samples = draws(ORACLE.with_temperature(0.7), referee)
     first = referee.judge(samples)
     referee.judge(draws(ORACLE, referee))
@@ -111,7 +119,9 @@ def test_logistic_regression_meets_the_slope_of_two_normal_distributions() -> No
     is_real = np.repeat([1.0, 0.0], [20_000, 4_000])
     slope, intercept = logistic_regression(x, is_real, 0.0)
     assert slope == pytest.approx(2, abs=0.1)  # log N(x; 1, 1) - log N(x; -1, 1) = 2 x
-    assert intercept == pytest.approx(0, abs=0.1)  # both classes weigh the same, however many they are
+    assert intercept == pytest.approx(
+        0, abs=0.1
+    )  # both classes weigh the same, however many they are
 
 
 def test_cross_entropy_of_a_constant_is_ln_2() -> None:
@@ -146,6 +156,12 @@ def test_ngrams_tell_what_holds_a_word_from_what_does_not() -> None:
     words = ORACLE.sample(400, rng(4)).numpy()
     real, generated = words[(words == 3).any(1)], words[~(words == 3).any(1)]
     half_real, half_generated = len(real) // 2, len(generated) // 2
-    model = NGramRegression(LONG, real[:half_real], generated[:half_generated], real[half_real:], generated[half_generated:])
+    model = NGramRegression(
+        LONG,
+        real[:half_real],
+        generated[:half_generated],
+        real[half_real:],
+        generated[half_generated:],
+    )
     assert (model.logits(real[half_real:]) > 0).mean() > 0.9
     assert (model.logits(generated[half_generated:]) < 0).mean() > 0.9

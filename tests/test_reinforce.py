@@ -14,7 +14,9 @@ from seqgan_env.types import TokenSpec
 from .conftest import FIXED, WeightedSum, all_sequences, random_model, reward_model, rng
 
 
-def agent(spec: TokenSpec, num_envs: int = 64, settings: dict[str, Any] | None = None, **options: Any) -> Reinforce:
+def agent(
+    spec: TokenSpec, num_envs: int = 64, settings: dict[str, Any] | None = None, **options: Any
+) -> Reinforce:
     model = reward_model(spec, **(settings or {}))
     made = Reinforce(TokenVectorEnv(num_envs, model), policy=random_model(spec), **options)
     model.bind(made.policy)
@@ -27,15 +29,33 @@ def gradient(made: Reinforce) -> Tensor:
 
 @pytest.mark.parametrize("baseline", ["none", "batch_mean", "value"])
 @pytest.mark.parametrize("form", ["rollout", "difference", "terminal"])
-def test_the_gradient_estimates_the_gradient_of_the_expected_score(form: str, baseline: str) -> None:
-    """Each form with its own discount, and each baseline, points where the enumerated gradient of E[score] / T points."""
-    options = {"settings": {"reward": form, "num_rollouts": 8}, "baseline": baseline, "max_grad_norm": 1e9, "learning_rate": 0.0}
+def test_the_gradient_estimates_the_gradient_of_the_expected_score(
+    form: str, baseline: str
+) -> None:
+    """Each form with its own discount, and each baseline, points where the enumerated gradient of
+    E[score] / T points.
+    """
+    options = {
+        "settings": {"reward": form, "num_rollouts": 8},
+        "baseline": baseline,
+        "max_grad_norm": 1e9,
+        "learning_rate": 0.0,
+    }
     made = agent(FIXED, 20_000, **options)
     made.update()
     everything, exact = all_sequences(FIXED), copy.deepcopy(made.policy)
-    log_probs = exact.logits(everything).log_softmax(2).gather(2, everything.unsqueeze(2)).squeeze(2).sum(1)
+    log_probs = (
+        exact.logits(everything).log_softmax(2).gather(2, everything.unsqueeze(2)).squeeze(2).sum(1)
+    )
     objective = (log_probs.exp() * WeightedSum(FIXED).score(everything)).sum() / FIXED.seq_len
-    wanted = torch.cat([g.flatten() for g in torch.autograd.grad(-objective, [p for p in exact.parameters() if p.requires_grad])])
+    wanted = torch.cat(
+        [
+            g.flatten()
+            for g in torch.autograd.grad(
+                -objective, [p for p in exact.parameters() if p.requires_grad]
+            )
+        ]
+    )
     found = gradient(made)
     assert float(torch.nn.functional.cosine_similarity(found, wanted, dim=0)) > 0.97
     assert float(found.norm() / wanted.norm()) == pytest.approx(1, abs=0.1)
@@ -44,13 +64,18 @@ def test_the_gradient_estimates_the_gradient_of_the_expected_score(form: str, ba
 def test_a_constant_reward_leaves_a_batch_mean_baseline_nothing_to_follow(spec: TokenSpec) -> None:
     made = agent(spec, settings={"source": "constant"}, baseline="batch_mean")
     assert made.update()["grad_norm"] == pytest.approx(0, abs=1e-6)
-    assert agent(spec, settings={"source": "constant"}, baseline="none").update()["grad_norm"] > 1e-3
+    assert (
+        agent(spec, settings={"source": "constant"}, baseline="none").update()["grad_norm"] > 1e-3
+    )
 
 
 @pytest.mark.parametrize("discount", [0.0, 0.5, 1.0])
 def test_returns_are_discounted_sums(discount: float) -> None:
     rewards = torch.rand(4, 6, generator=rng())
-    plain = [[sum(discount ** (s - t) * float(rewards[b, s]) for s in range(t, 6)) for t in range(6)] for b in range(4)]
+    plain = [
+        [sum(discount ** (s - t) * float(rewards[b, s]) for s in range(t, 6)) for t in range(6)]
+        for b in range(4)
+    ]
     torch.testing.assert_close(returns_to_go(rewards, discount), torch.tensor(plain))
 
 
@@ -67,7 +92,9 @@ def test_updates_raise_the_expected_score(spec: TokenSpec) -> None:
     assert expected() > before + 0.2 * (float(scorer.score(everything).max()) - before)
 
 
-def test_the_entropy_bonus_raises_entropy_and_the_penalty_holds_the_policy_near_the_reference(spec: TokenSpec) -> None:
+def test_the_entropy_bonus_raises_entropy_and_the_penalty_holds_the_policy_near_the_reference(
+    spec: TokenSpec,
+) -> None:
     held_out = random_model(spec).sample(500, rng(9))
 
     def drift(**options: float) -> tuple[float, float]:

@@ -10,7 +10,9 @@ from seqgan_env.training import run_directory
 def test_an_existing_run_is_kept_unless_forced(tmp_path: Path) -> None:
     run = run_directory.create(tmp_path / "a" / "run")
     run_directory.write_json(run / "config.json", {"x": 1})
-    with pytest.raises(ValueError, match=r"run exists; choose another with --out, or overwrite it with --force"):
+    with pytest.raises(
+        ValueError, match=r"run exists; choose another with --out, or overwrite it with --force"
+    ):
         run_directory.create(run)
     assert run_directory.read_json(run / "config.json") == {"x": 1}
     assert list(run_directory.create(run, force=True).iterdir()) == []

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from seqgan_env import sampling
+from seqgan_env.generators import sampling
 from seqgan_env.generators.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
 
 from .conftest import rng
@@ -14,7 +14,8 @@ from .conftest import rng
 def layer(vocab_size: int, hidden_dim: int = 6, rows: int = 40) -> tuple[Tensor, Tensor, Tensor]:
     generator = rng(vocab_size)
     return tuple(
-        torch.randn(*shape, generator=generator) for shape in ((rows, hidden_dim), (vocab_size, hidden_dim), (vocab_size,))
+        torch.randn(*shape, generator=generator)
+        for shape in ((rows, hidden_dim), (vocab_size, hidden_dim), (vocab_size,))
     )  # type: ignore[return-value]
 
 
@@ -22,7 +23,9 @@ def layer(vocab_size: int, hidden_dim: int = 6, rows: int = 40) -> tuple[Tensor,
 def test_draws_are_distributed_as_the_softmax(vocab_size: int) -> None:
     hidden, weight, bias = layer(vocab_size)
     probs = torch.addmm(bias, hidden[:1], weight.t()).softmax(1)[0].double()
-    draws = SoftmaxSampler(weight, bias)(hidden[:1].expand(20_000, -1), torch.rand(20_000, generator=rng(1)))
+    draws = SoftmaxSampler(weight, bias)(
+        hidden[:1].expand(20_000, -1), torch.rand(20_000, generator=rng(1))
+    )
     counts = torch.bincount(draws, minlength=vocab_size).double()
     common = probs * 20_000 >= 5
     observed, expected = counts[common].tolist(), (probs[common] * 20_000).tolist()
@@ -35,7 +38,9 @@ def test_draws_are_distributed_as_the_softmax(vocab_size: int) -> None:
 
 @settings(deadline=None)
 @given(st.integers(2, 200), st.floats(0, 1, exclude_max=True, width=32))
-def test_a_draw_is_the_inverse_of_the_cumulative_distribution(vocab_size: int, uniform: float) -> None:
+def test_a_draw_is_the_inverse_of_the_cumulative_distribution(
+    vocab_size: int, uniform: float
+) -> None:
     hidden, weight, bias = layer(vocab_size)
     token = int(SoftmaxSampler(weight, bias)(hidden[:1], torch.tensor([uniform]))[0])
     cumulative = torch.addmm(bias, hidden[:1], weight.t()).double().softmax(1).cumsum(1)[0]
@@ -45,7 +50,9 @@ def test_a_draw_is_the_inverse_of_the_cumulative_distribution(vocab_size: int, u
 
 @pytest.mark.parametrize("uniform", [0.0, 0.5, 1 - 2**-24])
 @pytest.mark.parametrize("masked", [[0], [9], [0, 1, 2, 3, 4, 5, 6, 7, 8], list(range(1, 10))])
-def test_a_masked_token_is_never_drawn_not_even_by_rounding(uniform: float, masked: list[int]) -> None:
+def test_a_masked_token_is_never_drawn_not_even_by_rounding(
+    uniform: float, masked: list[int]
+) -> None:
     hidden, weight, bias = layer(10)
     bias[masked] = -torch.inf
     tokens = SoftmaxSampler(weight, bias)(hidden, torch.full((len(hidden),), uniform))
@@ -64,8 +71,14 @@ def test_logits_too_large_to_exponentiate_are_drawn_from_all_the_same() -> None:
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     hidden, weight, bias = layer(60, rows=100)
-    uniform, targets = torch.rand(100, generator=rng(2)), torch.randint(60, (100,), generator=rng(3))
-    whole = SoftmaxSampler(weight, bias)(hidden, uniform), linear_log_probs(hidden, weight, bias, targets)
+    uniform, targets = (
+        torch.rand(100, generator=rng(2)),
+        torch.randint(60, (100,), generator=rng(3)),
+    )
+    whole = (
+        SoftmaxSampler(weight, bias)(hidden, uniform),
+        linear_log_probs(hidden, weight, bias, targets),
+    )
     monkeypatch.setattr(sampling, "rows_per_chunk", lambda vocab_size, device: 16)
     assert torch.equal(SoftmaxSampler(weight, bias)(hidden, uniform), whole[0])
     torch.testing.assert_close(linear_log_probs(hidden, weight, bias, targets), whole[1])
@@ -74,17 +87,34 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_log_probs_are_those_of_the_plain_softmax() -> None:
     hidden, weight, bias = layer(300)
     targets = torch.randint(300, (40,), generator=rng(4))
-    plain = torch.addmm(bias, hidden, weight.t()).log_softmax(1).gather(1, targets.unsqueeze(1)).squeeze(1)
-    torch.testing.assert_close(linear_log_probs(hidden, weight, bias, targets), plain, atol=1e-5, rtol=0)
+    plain = (
+        torch.addmm(bias, hidden, weight.t())
+        .log_softmax(1)
+        .gather(1, targets.unsqueeze(1))
+        .squeeze(1)
+    )
+    torch.testing.assert_close(
+        linear_log_probs(hidden, weight, bias, targets), plain, atol=1e-5, rtol=0
+    )
 
 
-def test_the_weighted_loss_and_its_gradients_are_those_of_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weighted_loss_and_its_gradients_are_those_of_autograd(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sampling, "rows_per_chunk", lambda vocab_size, device: 16)
     leaves = [t.double().requires_grad_() for t in layer(70)]
     hidden, weight, bias = leaves
-    targets, row_weights = torch.randint(70, (40,), generator=rng(5)), torch.randn(40, generator=rng(6)).double()
+    targets, row_weights = (
+        torch.randint(70, (40,), generator=rng(5)),
+        torch.randn(40, generator=rng(6)).double(),
+    )
     fast = linear_weighted_nll(hidden, weight, bias, targets, row_weights)
-    plain = -(row_weights * torch.addmm(bias, hidden, weight.t()).log_softmax(1)[torch.arange(40), targets]).sum()
+    plain = -(
+        row_weights
+        * torch.addmm(bias, hidden, weight.t()).log_softmax(1)[torch.arange(40), targets]
+    ).sum()
     torch.testing.assert_close(fast, plain)
-    for a, b in zip(torch.autograd.grad(3 * fast, leaves), torch.autograd.grad(3 * plain, leaves), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(3 * fast, leaves), torch.autograd.grad(3 * plain, leaves), strict=True
+    ):
         torch.testing.assert_close(a, b)

@@ -29,7 +29,11 @@ from agents.sb3.distribution import FORBIDDEN_LOGIT, TokenDistribution, log_prob
 from agents.sb3.encoding import PrefixReader, encode_prefixes, longest_prefixes
 from agents.sb3.policy import RATE, LanguageModelPolicy
 from agents.sb3.vec_env import SequenceVecEnv
-from seqgan_env.discriminators.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorTrainer
+from seqgan_env.discriminators.discriminator import (
+    Discriminator,
+    DiscriminatorConfig,
+    DiscriminatorTrainer,
+)
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
@@ -40,7 +44,17 @@ from seqgan_env.testing import check_agent
 from seqgan_env.training.adversarial import Schedule, train_adversarial
 from seqgan_env.types import GeneratorAgent, TokenSpec
 
-from .conftest import EOS, FIXED, SpecTask, Successor, WeightedSum, all_sequences, random_model, reward_model, rng
+from .conftest import (
+    EOS,
+    FIXED,
+    SpecTask,
+    Successor,
+    WeightedSum,
+    all_sequences,
+    random_model,
+    reward_model,
+    rng,
+)
 
 ON_POLICY = [PPO, A2C, TRPO, MaskablePPO, RecurrentPPO]
 OFF_POLICY = [DQN, QRDQN]
@@ -61,20 +75,30 @@ class GRULanguageModel(LanguageModel):
         return self.gru(self.embedding(inputs))[0]
 
 
-def make(cls: type[SB3Agent], spec: TokenSpec = FIXED, num_envs: int = 8, seed: int = 0, **settings: Any) -> SB3Agent:
+def make(
+    cls: type[SB3Agent], spec: TokenSpec = FIXED, num_envs: int = 8, seed: int = 0, **settings: Any
+) -> SB3Agent:
     """An agent with a small LSTM of distinct probabilities, in an env that rolls it out."""
     reward = {name: settings.pop(name) for name in ("reward", "source") if name in settings}
     rewards = reward_model(spec, **reward)
-    agent = cls(TokenVectorEnv(num_envs, rewards), seed=seed, **({"embedding_dim": 4, "hidden_dim": 4} | settings))
+    agent = cls(
+        TokenVectorEnv(num_envs, rewards),
+        seed=seed,
+        **({"embedding_dim": 4, "hidden_dim": 4} | settings),
+    )
     agent.policy.load_state_dict(random_model(spec, seed=3).state_dict())
     rewards.bind(agent.policy)
     return agent
 
 
 def prefixes_of(tokens: Tensor, spec: TokenSpec) -> tuple[Tensor, Tensor, Tensor]:
-    """Every prefix (R, T) of sequences (B, T) that has a next token, that token (R,), and its log-probability's place (R, 2)."""
+    """Every prefix (R, T) of sequences (B, T) that has a next token, that token (R,), and its
+    log-probability's place (R, 2).
+    """
     rows = [(i, t) for i in range(len(tokens)) for t in range(int(spec.lengths(tokens)[i]))]
-    prefixes = torch.stack([tokens[i].masked_fill(torch.arange(spec.seq_len) >= t, spec.pad_token) for i, t in rows])
+    prefixes = torch.stack(
+        [tokens[i].masked_fill(torch.arange(spec.seq_len) >= t, spec.pad_token) for i, t in rows]
+    )
     return prefixes, torch.stack([tokens[i, t] for i, t in rows]), torch.tensor(rows)
 
 
@@ -82,7 +106,11 @@ def play_ragged(env: SequenceVecEnv, sequences: Tensor, lengths: Tensor) -> list
     """Steps through one sequence an env, each in its first episode; the rewards of that."""
     rewards: list[list[float]] = [[] for _ in sequences]
     for t in range(sequences.shape[1]):
-        actions = np.where(t < lengths.numpy(), sequences[:, t].clamp(max=env.base.task.spec.vocab_size - 1).numpy(), 1)
+        actions = np.where(
+            t < lengths.numpy(),
+            sequences[:, t].clamp(max=env.base.task.spec.vocab_size - 1).numpy(),
+            1,
+        )
         _, paid, _, _ = env.step(actions)
         for i in range(len(sequences)):
             if t < lengths[i]:
@@ -94,7 +122,9 @@ def play_ragged(env: SequenceVecEnv, sequences: Tensor, lengths: Tensor) -> list
 
 
 @pytest.mark.parametrize("form", ["rollout", "difference", "terminal"])
-def test_offline_single_vector_and_sb3_rewards_agree_for_a_deterministic_rollout_policy(spec: TokenSpec, form: str) -> None:
+def test_offline_single_vector_and_sb3_rewards_agree_for_a_deterministic_rollout_policy(
+    spec: TokenSpec, form: str
+) -> None:
     tokens = all_sequences(spec)[:: max(1, len(all_sequences(spec)) // 40)]
     lengths = spec.lengths(tokens)
     model = reward_model(spec, Successor(spec), reward=form)
@@ -128,11 +158,18 @@ def test_env_i_of_the_vec_env_seeded_s_pays_as_the_single_env_seeded_s_plus_i() 
         assert paid[:3, i] == pytest.approx(alone, rel=1e-5)
     env.reset()
     assert env._seeds == [None] * 3  # used up: the streams go on
-    offline = model.rewards(torch.tensor([[0, 1, 2]] * 3), streams_from_keys(env.base.core.episode_keys(), torch.device("cpu")))
-    assert np.stack([env.step(np.array([t] * 3))[1] for t in range(3)], 1) == pytest.approx(offline.numpy(), rel=1e-5)
+    offline = model.rewards(
+        torch.tensor([[0, 1, 2]] * 3),
+        streams_from_keys(env.base.core.episode_keys(), torch.device("cpu")),
+    )
+    assert np.stack([env.step(np.array([t] * 3))[1] for t in range(3)], 1) == pytest.approx(
+        offline.numpy(), rel=1e-5
+    )
 
 
-def test_the_step_that_ends_an_episode_brings_its_last_observation_and_the_next_ones_first() -> None:
+def test_the_step_that_ends_an_episode_brings_its_last_observation_and_the_next_ones_first() -> (
+    None
+):
     env = SequenceVecEnv(TokenVectorEnv(2, reward_model(EOS)))
     first = env.reset()
     assert first.dtype == np.int32
@@ -146,7 +183,9 @@ def test_the_step_that_ends_an_episode_brings_its_last_observation_and_the_next_
     assert dones.tolist() == [True, False]
     assert infos[0]["terminal_observation"].tolist() == [1, 3, 0, 5, 5, 5]
     assert infos[0]["TimeLimit.truncated"] is False
-    assert infos[0]["score"] == pytest.approx(float(WeightedSum(EOS).score(torch.tensor([[1, 3, 0, 5, 5, 5]]))))
+    assert infos[0]["score"] == pytest.approx(
+        float(WeightedSum(EOS).score(torch.tensor([[1, 3, 0, 5, 5, 5]])))
+    )
     assert observations[0].tolist() == [5] * 6
     assert observations[1].tolist() == [2, 4, 1, 5, 5, 5]
     assert infos[1] == {"TimeLimit.truncated": False}
@@ -197,14 +236,26 @@ def test_what_an_online_env_has_learned_comes_with_the_episodes_that_taught_it()
     sizes = {"vocab_size": 6, "seq_len": 4, "num_real": 16, "num_held_out": 10, "num_rollouts": 1}
     env = SequenceVecEnv(gym.make_vec("SeqGAN/Oracle-v0", num_envs=4, **schedule, **sizes))
     env.reset()
-    online = [info["online"] for t in range(16) for info in env.step(np.array([0, 1, 2, t % 6]))[3] if "online" in info]
+    online = [
+        info["online"]
+        for t in range(16)
+        for info in env.step(np.array([0, 1, 2, t % 6]))[3]
+        if "online" in info
+    ]
     assert online
     assert online[-1] == pytest.approx(env.env_method("online_metrics", indices=0)[0])
 
 
 def test_the_single_env_passes_sb3s_check_and_works_in_make_vec_env() -> None:
     check_env(TokenEnv(reward_model(FIXED)))
-    kwargs = {"source": "constant", "vocab_size": 6, "seq_len": 4, "num_real": 10, "num_held_out": 10, "online": False}
+    kwargs = {
+        "source": "constant",
+        "vocab_size": 6,
+        "seq_len": 4,
+        "num_real": 10,
+        "num_held_out": 10,
+        "online": False,
+    }
     env = make_vec_env("SeqGAN/Oracle-v0", n_envs=3, seed=0, env_kwargs=kwargs)
     model = sb3.PPO("MlpPolicy", env, n_steps=8, batch_size=24, n_epochs=1, seed=0).learn(48)
     assert model.num_timesteps == 48
@@ -217,7 +268,9 @@ def test_the_single_env_passes_sb3s_check_and_works_in_make_vec_env() -> None:
 
 
 @pytest.mark.parametrize("model_class", [LSTMLanguageModel, GRULanguageModel])
-def test_a_minibatch_of_prefixes_is_encoded_as_each_prefix_alone(spec: TokenSpec, model_class: type[LanguageModel]) -> None:
+def test_a_minibatch_of_prefixes_is_encoded_as_each_prefix_alone(
+    spec: TokenSpec, model_class: type[LanguageModel]
+) -> None:
     model = random_model(spec) if model_class is LSTMLanguageModel else model_class(spec)
     prefixes, _, _ = prefixes_of(all_sequences(spec)[:50], spec)
     prefixes = prefixes[torch.randperm(len(prefixes), generator=rng())[:60]]
@@ -230,7 +283,17 @@ def test_a_minibatch_of_prefixes_is_encoded_as_each_prefix_alone(spec: TokenSpec
 
 def test_only_rows_that_no_other_extends_are_encoded() -> None:
     pad = 9
-    tokens = np.array([[1, 2, pad], [pad, pad, pad], [1, 2, 3], [1, 3, pad], [8, pad, pad], [1, 2, 3], [1, pad, pad]])
+    tokens = np.array(
+        [
+            [1, 2, pad],
+            [pad, pad, pad],
+            [1, 2, 3],
+            [1, 3, pad],
+            [8, pad, pad],
+            [1, 2, 3],
+            [1, pad, pad],
+        ]
+    )
     longest, row_of = longest_prefixes(tokens, pad)
     assert sorted(tokens[longest].tolist()) == [[1, 2, 3], [1, 3, pad], [8, pad, pad]]
     for row, other in zip(tokens, tokens[longest][row_of], strict=True):
@@ -238,23 +301,34 @@ def test_only_rows_that_no_other_extends_are_encoded() -> None:
 
 
 @pytest.mark.parametrize("model_class", [LSTMLanguageModel, GRULanguageModel])
-def test_the_carried_state_is_that_of_reading_anew_through_ragged_ends_and_new_weights(model_class: type[LanguageModel]) -> None:
+def test_the_carried_state_is_that_of_reading_anew_through_ragged_ends_and_new_weights(
+    model_class: type[LanguageModel],
+) -> None:
     model = random_model(EOS) if model_class is LSTMLanguageModel else model_class(EOS)
-    env, reader, generator = SequenceVecEnv(TokenVectorEnv(16, reward_model(EOS))), PrefixReader(model), np.random.default_rng(0)
+    env, reader, generator = (
+        SequenceVecEnv(TokenVectorEnv(16, reward_model(EOS))),
+        PrefixReader(model),
+        np.random.default_rng(0),
+    )
     observations, ragged = env.reset(), False
     for step in range(40):
         tokens = torch.from_numpy(observations).long()
         lengths = EOS.lengths(tokens)
         ragged |= len(set(lengths.tolist())) > 2
         torch.testing.assert_close(
-            reader.hidden(tokens, lengths), encode_prefixes(model, tokens, lengths).detach(), rtol=1e-5, atol=1e-6
+            reader.hidden(tokens, lengths),
+            encode_prefixes(model, tokens, lengths).detach(),
+            rtol=1e-5,
+            atol=1e-6,
         )
         if step == 20:
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter.mul_(1.5)
         masks = env.action_masks()
-        observations, *_ = env.step(np.array([generator.choice(np.flatnonzero(mask)) for mask in masks]))
+        observations, *_ = env.step(
+            np.array([generator.choice(np.flatnonzero(mask)) for mask in masks])
+        )
     assert ragged
 
 
@@ -269,10 +343,14 @@ def test_a_running_batch_is_never_read_anew_and_a_foreign_one_is() -> None:
     foreign = torch.tensor([[1, 1, 1, 1, 5, 5], [4, 3, 5, 5, 5, 5]])
     hidden = reader.hidden(foreign, EOS.lengths(foreign))
     assert reader.num_rows_read_anew == 1  # the first row goes on with the carried one
-    torch.testing.assert_close(hidden, encode_prefixes(model, foreign, EOS.lengths(foreign)).detach())
+    torch.testing.assert_close(
+        hidden, encode_prefixes(model, foreign, EOS.lengths(foreign)).detach()
+    )
 
 
-def test_a_draw_and_its_log_probability_are_those_of_the_dense_distribution_early_tokens_included(spec: TokenSpec) -> None:
+def test_a_draw_and_its_log_probability_are_those_of_the_dense_distribution_early_tokens_included(
+    spec: TokenSpec,
+) -> None:
     policy: Any = make(PPO, spec).model.policy
     prefixes, _, _ = prefixes_of(all_sequences(spec)[:40], spec)
     lengths = spec.lengths(prefixes)
@@ -287,14 +365,19 @@ def test_a_draw_and_its_log_probability_are_those_of_the_dense_distribution_earl
 
 
 def test_fused_log_probs_and_entropies_and_their_gradients_are_those_of_torch() -> None:
-    hidden, weight, bias = (torch.randn(*s, generator=rng(i), requires_grad=True) for i, s in enumerate([(9, 4), (7, 4), (7,)]))
+    hidden, weight, bias = (
+        torch.randn(*s, generator=rng(i), requires_grad=True)
+        for i, s in enumerate([(9, 4), (7, 4), (7,)])
+    )
     actions = torch.randint(7, (9,), generator=rng(5))
     forbidden = torch.zeros(9, 7, dtype=torch.bool)
     forbidden[::2, 3] = True
     actions[actions == 3] = 1
     for mask in (None, forbidden):
         logits = hidden @ weight.t() + bias
-        reference = Categorical(logits=logits if mask is None else logits.masked_fill(mask, FORBIDDEN_LOGIT))
+        reference = Categorical(
+            logits=logits if mask is None else logits.masked_fill(mask, FORBIDDEN_LOGIT)
+        )
         expected = (reference.log_prob(actions), reference.entropy())
         got = log_probs_and_entropy(hidden, weight, bias, actions, mask)
         torch.testing.assert_close(got[0], expected[0])
@@ -302,7 +385,11 @@ def test_fused_log_probs_and_entropies_and_their_gradients_are_those_of_torch() 
         for chosen in ((1.0, 0.0), (0.0, 1.0), (0.7, -0.4)):
             rows = torch.linspace(-1, 1, 9)
             of_ours, of_torch = (
-                torch.autograd.grad((rows * (chosen[0] * lp + chosen[1] * h)).sum(), (hidden, weight, bias), retain_graph=True)
+                torch.autograd.grad(
+                    (rows * (chosen[0] * lp + chosen[1] * h)).sum(),
+                    (hidden, weight, bias),
+                    retain_graph=True,
+                )
                 for lp, h in (got, expected)
             )
             for ours, theirs in zip(of_ours, of_torch, strict=True):
@@ -327,7 +414,9 @@ def test_the_distribution_draws_what_it_says_and_never_a_forbidden_token() -> No
 
 
 @pytest.mark.parametrize("cls", ON_POLICY)
-def test_log_probs_before_the_first_update_are_the_pretrained_language_models(cls: type[SB3Agent], spec: TokenSpec) -> None:
+def test_log_probs_before_the_first_update_are_the_pretrained_language_models(
+    cls: type[SB3Agent], spec: TokenSpec
+) -> None:
     agent = make(cls, spec)
     agent.pretrain(all_sequences(spec)[:64], 2)
     tokens = all_sequences(spec)[:30]
@@ -353,18 +442,31 @@ def test_orthogonal_initialisation_touches_nothing(ortho_init: bool) -> None:
     torch.manual_seed(0)
     expected = LSTMLanguageModel(FIXED, **dims).state_dict()
     torch.manual_seed(0)
-    kwargs: dict[str, Any] = {"spec": FIXED, "ortho_init": ortho_init, "language_model_kwargs": dims}
+    kwargs: dict[str, Any] = {
+        "spec": FIXED,
+        "ortho_init": ortho_init,
+        "language_model_kwargs": dims,
+    }
     policy = LanguageModelPolicy(env.observation_space, env.action_space, lambda _: 1e-3, **kwargs)
     for name, value in policy.language_model.state_dict().items():
         assert torch.equal(value, expected[name])
     assert not policy.predict_values(torch.zeros(1, 3)).any()
 
 
-def test_the_actors_gradient_is_the_policy_gradient_and_the_critics_stops_at_the_hidden_state() -> None:
+def test_the_actors_gradient_is_the_policy_gradient_and_the_critics_stops_at_the_hidden_state() -> (
+    None
+):
     policy: Any = make(PPO).model.policy
     values, log_probs, _ = policy.evaluate_actions(torch.tensor([[0, 1, 3]]), torch.tensor([2]))
-    assert torch.autograd.grad(values.sum(), list(policy.language_model.output.parameters()), allow_unused=True) == (None, None)
-    assert all(g is not None for g in torch.autograd.grad(log_probs.sum(), list(policy.language_model.output.parameters())))
+    assert torch.autograd.grad(
+        values.sum(), list(policy.language_model.output.parameters()), allow_unused=True
+    ) == (None, None)
+    assert all(
+        g is not None
+        for g in torch.autograd.grad(
+            log_probs.sum(), list(policy.language_model.output.parameters())
+        )
+    )
 
 
 def test_the_end_token_is_never_written_too_early() -> None:
@@ -387,7 +489,9 @@ def test_masks_of_the_environment_are_heeded_beside_the_policys_own() -> None:
     masks = np.array([[True, False, True]] * 200)
     observations = np.full((200, 3), 3, dtype=np.int32)
     assert set(model.predict(observations, action_masks=masks)[0].tolist()) == {0, 2}  # type: ignore[call-arg]
-    log_probs = model.policy.evaluate_actions(torch.from_numpy(observations), torch.full((200,), 1), torch.from_numpy(masks))[1]  # type: ignore[operator]
+    log_probs = model.policy.evaluate_actions(
+        torch.from_numpy(observations), torch.full((200,), 1), torch.from_numpy(masks)
+    )[1]  # type: ignore[operator]
     assert (log_probs < -1e6).all()
 
 
@@ -397,7 +501,9 @@ def test_draws_while_collecting_have_the_language_models_distribution() -> None:
     torch.manual_seed(1)
     drawn = policy(observations)[0]
     expected = policy.language_model.logits(torch.tensor([[0, 1, 0]]))[0, 2].softmax(0)
-    torch.testing.assert_close(torch.bincount(drawn, minlength=3) / 20_000, expected, atol=0.015, rtol=0)
+    torch.testing.assert_close(
+        torch.bincount(drawn, minlength=3) / 20_000, expected, atol=0.015, rtol=0
+    )
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.25])
@@ -414,7 +520,9 @@ def test_q_values_start_as_the_generators_logits_and_write_by_its_distribution(
     allowed = logits.isfinite()
     torch.testing.assert_close(values[allowed], temperature * logits[allowed], rtol=1e-5, atol=1e-5)
     assert (values[~allowed] < -1e6).all()
-    torch.testing.assert_close((values / temperature).softmax(1), logits.softmax(1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        (values / temperature).softmax(1), logits.softmax(1), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("cls", OFF_POLICY)
@@ -432,7 +540,9 @@ def test_the_target_network_follows_weights_that_were_loaded(cls: type[SB3Agent]
 
 
 @pytest.mark.parametrize("cls", ALL)
-def test_an_update_collects_whole_episodes_and_changes_the_policy_that_rolls_out(cls: type[SB3Agent], spec: TokenSpec) -> None:
+def test_an_update_collects_whole_episodes_and_changes_the_policy_that_rolls_out(
+    cls: type[SB3Agent], spec: TokenSpec
+) -> None:
     agent = make(cls, spec)
     assert isinstance(agent, GeneratorAgent)
     before = [p.clone() for p in agent.policy.parameters()]
@@ -441,13 +551,17 @@ def test_an_update_collects_whole_episodes_and_changes_the_policy_that_rolls_out
         assert agent.model.num_timesteps == count * 8 * spec.seq_len
     assert all(isinstance(value, float) for value in metrics.values())
     assert np.isfinite(metrics["reward"])
-    assert any(not torch.equal(p, q) for p, q in zip(before, agent.policy.parameters(), strict=True))
+    assert any(
+        not torch.equal(p, q) for p, q in zip(before, agent.policy.parameters(), strict=True)
+    )
     assert agent.env.rewards.policy is agent.policy
     if cls in (*ON_POLICY,):
         assert {"policy_loss", "value_loss", "explained_variance"} <= metrics.keys()
 
 
-@pytest.mark.parametrize("cls", [PPO, A2C, DQN, *(pytest.param(cls, marks=pytest.mark.slow) for cls in OTHERS)])
+@pytest.mark.parametrize(
+    "cls", [PPO, A2C, DQN, *(pytest.param(cls, marks=pytest.mark.slow) for cls in OTHERS)]
+)
 def test_the_same_seed_gives_the_same_numbers_whatever_others_draw(cls: type[SB3Agent]) -> None:
     first, second = make(cls, EOS), make(cls, EOS)
     of_first = [first.update() for _ in range(3)]
@@ -486,7 +600,13 @@ def test_one_seed_gives_reinforce_and_every_sb3_agent_the_same_pretrained_policy
 @pytest.mark.slow
 @pytest.mark.parametrize("cls", ON_POLICY)
 def test_agents_learn_to_write_what_is_paid(cls: type[SB3Agent]) -> None:
-    agent = make(cls, FIXED, num_envs=32, reward="terminal", **({"target_kl": 0.01} if cls is TRPO else {"learning_rate": 2e-2}))
+    agent = make(
+        cls,
+        FIXED,
+        num_envs=32,
+        reward="terminal",
+        **({"target_kl": 0.01} if cls is TRPO else {"learning_rate": 2e-2}),
+    )
     rewards = [agent.update()["reward"] for _ in range(15)]
     best = float(WeightedSum(FIXED).score(torch.tensor([[2, 2, 2]]))) / 3
     assert rewards[-1] > rewards[0] + 0.3 * (best - rewards[0])
@@ -508,21 +628,33 @@ def test_the_discount_is_that_of_the_reward_form_unless_given() -> None:
 
 
 def test_hyperparameters_reach_sb3_by_its_names() -> None:
-    model: Any = make(PPO, clip_range=0.1, max_grad_norm=0.25, ent_coef=0.01, n_epochs=3, n_steps=6).model
+    model: Any = make(
+        PPO, clip_range=0.1, max_grad_norm=0.25, ent_coef=0.01, n_epochs=3, n_steps=6
+    ).model
     assert model.clip_range(1.0) == 0.1
-    assert (model.max_grad_norm, model.ent_coef, model.n_epochs, model.n_steps) == (0.25, 0.01, 3, 6)
+    assert (model.max_grad_norm, model.ent_coef, model.n_epochs, model.n_steps) == (
+        0.25,
+        0.01,
+        3,
+        6,
+    )
 
 
 @pytest.mark.parametrize("cls", ALL)
 def test_an_update_must_collect_whole_sequences(cls: type[SB3Agent]) -> None:
-    with pytest.raises(ValueError, match=r"(n_steps|train_freq) is 4; allowed are multiples of seq_len 3"):
+    with pytest.raises(
+        ValueError, match=r"(n_steps|train_freq) is 4; allowed are multiples of seq_len 3"
+    ):
         make(cls, **{cls.collected: 4})
     make(cls, **{cls.collected: 6}).update()
 
 
 @pytest.mark.parametrize("cls", ALL)
 def test_an_unknown_hyperparameter_gets_the_nearest_name(cls: type[SB3Agent]) -> None:
-    with pytest.raises(ValueError, match=f"hyperparameter of {cls.__name__} 'learning_rat'.*Did you mean 'learning_rate'"):
+    with pytest.raises(
+        ValueError,
+        match=f"hyperparameter of {cls.__name__} 'learning_rat'.*Did you mean 'learning_rate'",
+    ):
         make(cls, learning_rat=1e-3)
 
 
@@ -542,7 +674,11 @@ def test_values_that_cannot_work_are_refused() -> None:
 @pytest.mark.parametrize("cls", ON_POLICY)
 def test_a_language_model_of_ones_own_takes_the_lstms_place(cls: type[SB3Agent]) -> None:
     rewards = reward_model(FIXED)
-    agent = cls(TokenVectorEnv(4, rewards), language_model_class=GRULanguageModel, language_model_kwargs={"width": 6})
+    agent = cls(
+        TokenVectorEnv(4, rewards),
+        language_model_class=GRULanguageModel,
+        language_model_kwargs={"width": 6},
+    )
     rewards.bind(agent.policy)
     assert isinstance(agent.policy, GRULanguageModel)
     assert agent.policy.output.in_features == 6
@@ -601,12 +737,16 @@ def test_a_model_saved_and_loaded_predicts_the_same(cls: type[SB3Agent], tmp_pat
     theirs: Any = loaded.policy
     for name, value in agent.model.policy.state_dict().items():
         assert torch.equal(value, theirs.state_dict()[name])
-    again = cls.algorithm.load(tmp_path / "model", env=SequenceVecEnv(TokenVectorEnv(8, agent.env.rewards)))
+    again = cls.algorithm.load(
+        tmp_path / "model", env=SequenceVecEnv(TokenVectorEnv(8, agent.env.rewards))
+    )
     again.learn(8 * EOS.seq_len)
 
 
 @pytest.mark.parametrize("cls", ALL)
-def test_a_policy_saved_and_loaded_alone_has_the_same_weights(cls: type[SB3Agent], tmp_path: Path) -> None:
+def test_a_policy_saved_and_loaded_alone_has_the_same_weights(
+    cls: type[SB3Agent], tmp_path: Path
+) -> None:
     policy: Any = make(cls).model.policy
     policy.save(str(tmp_path / "policy.pt"))
     loaded = type(policy).load(str(tmp_path / "policy.pt"))
@@ -618,7 +758,9 @@ def test_a_policy_saved_and_loaded_alone_has_the_same_weights(cls: type[SB3Agent
 def test_evaluate_policy_and_predict_work(cls: type[SB3Agent]) -> None:
     agent = make(cls, FIXED, reward="terminal")
     env = VecMonitor(SequenceVecEnv(TokenVectorEnv(3, agent.env.rewards)))
-    returns, lengths = evaluate_policy(agent.model, env, n_eval_episodes=6, deterministic=False, return_episode_rewards=True)
+    returns, lengths = evaluate_policy(
+        agent.model, env, n_eval_episodes=6, deterministic=False, return_episode_rewards=True
+    )
     assert lengths == [3] * 6
     assert all(WeightedSum(FIXED).score(torch.tensor([[0, 0, 0]])) <= r <= 40 for r in returns)
     one, _ = agent.model.predict(np.array([0, 3, 3], dtype=np.int32))
@@ -634,7 +776,9 @@ def test_callbacks_and_loggers_are_kept_from_update_to_update(tmp_path: Path) ->
             calls.append(self.num_timesteps)
             return True
 
-    evaluation = EvalCallback(VecMonitor(SequenceVecEnv(TokenVectorEnv(2, agent.env.rewards))), eval_freq=3, verbose=0)
+    evaluation = EvalCallback(
+        VecMonitor(SequenceVecEnv(TokenVectorEnv(2, agent.env.rewards))), eval_freq=3, verbose=0
+    )
     agent.callback = [Count(), evaluation]
     agent.model.set_logger(configure(str(tmp_path), ["csv"]))
     for _ in range(3):
@@ -646,7 +790,9 @@ def test_callbacks_and_loggers_are_kept_from_update_to_update(tmp_path: Path) ->
     assert "train/value_loss" in lines[0]
 
 
-def test_an_agent_writes_no_files_unless_told_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_writes_no_files_unless_told_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     make(PPO).update()
     assert list(tmp_path.iterdir()) == []
@@ -661,7 +807,16 @@ def test_stock_sb3_trains_our_policy_in_our_vec_env() -> None:
     rewards = reward_model(FIXED)
     env = VecMonitor(SequenceVecEnv(TokenVectorEnv(4, rewards)))
     kwargs = {"spec": FIXED, "language_model_kwargs": {"embedding_dim": 4, "hidden_dim": 4}}
-    model = sb3.PPO(LanguageModelPolicy, env, n_steps=6, batch_size=12, n_epochs=2, gamma=0.0, policy_kwargs=kwargs, seed=0)
+    model = sb3.PPO(
+        LanguageModelPolicy,
+        env,
+        n_steps=6,
+        batch_size=12,
+        n_epochs=2,
+        gamma=0.0,
+        policy_kwargs=kwargs,
+        seed=0,
+    )
     rewards.bind(model.policy.language_model)  # type: ignore[arg-type]
     model.learn(72)
     assert model.num_timesteps == 72
@@ -673,7 +828,9 @@ def test_stock_sb3_trains_our_policy_in_our_vec_env() -> None:
 
 
 class Recorder:
-    """Writes down who sees which discriminator and which generator, numbered in the order of their appearance."""
+    """Writes down who sees which discriminator and which generator, numbered in the order of their
+    appearance.
+    """
 
     def __init__(self, rewards: RewardModel, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rewards, self.events, self.seen = rewards, [], {"D": [], "G": []}  # type: ignore[var-annotated]
@@ -689,7 +846,11 @@ class Recorder:
         original = getattr(cls, name)
 
         def recorded(this: Any, *args: Any, **kwargs: Any) -> Any:
-            now = (event, self._number("D", self.rewards.discriminator), self._number("G", self.rewards.policy))
+            now = (
+                event,
+                self._number("D", self.rewards.discriminator),
+                self._number("G", self.rewards.policy),
+            )
             if not self.events or self.events[-1] != now:
                 self.events.append(now)
             return original(this, *args, **kwargs)
@@ -704,7 +865,9 @@ class Recorder:
 
 
 @pytest.mark.parametrize("sync_rate", [1.0, pytest.param(0.5, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("cls", [PPO, *(pytest.param(cls, marks=pytest.mark.slow) for cls in (A2C, DQN, *OTHERS))])
+@pytest.mark.parametrize(
+    "cls", [PPO, *(pytest.param(cls, marks=pytest.mark.slow) for cls in (A2C, DQN, *OTHERS))]
+)
 def test_a_round_under_an_sb3_agent_sees_discriminator_and_generator_in_the_order_of_reinforce(
     monkeypatch: pytest.MonkeyPatch, cls: type[SB3Agent], sync_rate: float
 ) -> None:
@@ -712,11 +875,22 @@ def test_a_round_under_an_sb3_agent_sees_discriminator_and_generator_in_the_orde
         task = SpecTask(FIXED)
         config = DiscriminatorConfig(embedding_dim=4, widths=(1, 2), channels=(4, 4))
         discriminator = Discriminator.initialised(FIXED, rng(1), config)
-        rewards = RewardModel(task, RewardSettings(num_rollouts=2, sync_rate=sync_rate), random_model(FIXED), discriminator)
+        rewards = RewardModel(
+            task,
+            RewardSettings(num_rollouts=2, sync_rate=sync_rate),
+            random_model(FIXED),
+            discriminator,
+        )
         agent = cls(TokenVectorEnv(8, rewards), seed=0, embedding_dim=4, hidden_dim=4)
         with monkeypatch.context() as patch:
             recorder = Recorder(rewards, patch)
-            list(train_adversarial(agent, rewards, Schedule(rounds=2, g_steps=2, d_steps=2, num_negatives=20, num_heldout=20)))
+            list(
+                train_adversarial(
+                    agent,
+                    rewards,
+                    Schedule(rounds=2, g_steps=2, d_steps=2, num_negatives=20, num_heldout=20),
+                )
+            )
         return recorder.events
 
     expected = events(Reinforce)
@@ -726,7 +900,9 @@ def test_a_round_under_an_sb3_agent_sees_discriminator_and_generator_in_the_orde
 
 
 def test_every_agent_of_the_module_is_tested_here() -> None:
-    classes = [c for c in vars(sb3_agents).values() if isinstance(c, type) and issubclass(c, SB3Agent)]
+    classes = [
+        c for c in vars(sb3_agents).values() if isinstance(c, type) and issubclass(c, SB3Agent)
+    ]
     assert {c for c in classes if "algorithm" in vars(c)} == set(ALL)
     assert {cls.algorithm for cls in ALL} == {
         sb3.PPO,

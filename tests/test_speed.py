@@ -1,4 +1,6 @@
-"""The measuring instruments: what they count, what they compare with, and that they fail when they should."""
+"""The measuring instruments: what they count, what they compare with, and that they fail when they
+should.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,15 @@ from torch import Tensor
 
 from benchmarks import exactness, plain, profile_round, scaling, speed
 from benchmarks.costs import Cost, Costs
-from benchmarks.measuring import Limits, cpu_model, gemm_gflops, in_own_process, measure, measure_in_turns, peak_memory
+from benchmarks.measuring import (
+    Limits,
+    cpu_model,
+    gemm_gflops,
+    in_own_process,
+    measure,
+    measure_in_turns,
+    peak_memory,
+)
 from seqgan_env import Discriminator, LSTMLanguageModel, TokenSpec
 from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR, DiscriminatorConfig
 from tests.conftest import FIXED, all_sequences, random_model, rng
@@ -41,13 +51,18 @@ def test_each_is_measured_as_often_as_asked_and_in_turns() -> None:
 def test_a_process_of_its_own_has_its_threads_its_environment_and_leaves_the_callers() -> None:
     before = dict(os.environ)
     assert in_own_process(torch.get_num_threads, threads=2) == 2
-    assert in_own_process(os.getenv, "SEQGAN_ENV_NATIVE", environment={"SEQGAN_ENV_NATIVE": "0"}) == "0"
+    assert (
+        in_own_process(os.getenv, "SEQGAN_ENV_NATIVE", environment={"SEQGAN_ENV_NATIVE": "0"})
+        == "0"
+    )
     assert dict(os.environ) == before
     with pytest.raises(ZeroDivisionError):
         in_own_process(divmod, 1, 0)
 
 
-def test_peak_memory_and_the_processor_are_told_or_unknown_but_never_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peak_memory_and_the_processor_are_told_or_unknown_but_never_a_crash(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert peak_memory()
 
     def no_proc(*arguments: Any, **keywords: Any) -> str:
@@ -68,7 +83,9 @@ def test_the_limit_that_binds_is_the_one_that_takes_longer() -> None:
     limits = Limits(gemm=10, gemm_bfloat16=20, bandwidth=100)
     assert Cost(flops=10, half_flops=20, bytes=100).floor(limits) == (2.0, "GEMM")
     assert Cost(flops=10, bytes=300).floor(limits) == (3.0, "memory")
-    assert Cost(half_flops=10).floor(replace(limits, gemm_bfloat16=1)) == (1.0, "GEMM"), "bfloat16 that is emulated is not used"
+    assert Cost(half_flops=10).floor(replace(limits, gemm_bfloat16=1)) == (1.0, "GEMM"), (
+        "bfloat16 that is emulated is not used"
+    )
 
 
 def test_costs_at_the_papers_sizes_are_those_by_hand() -> None:
@@ -78,21 +95,31 @@ def test_costs_at_the_papers_sizes_are_those_by_hand() -> None:
     assert costs.scoring(10).flops == 2 * 64 * rows * taps + 10 * sums
     assert costs.scoring(10).half_flops == 10 * 4 * features**2
     assert costs.scoring(10).bytes == 4 * rows * taps + 4 * 10 * sums
-    assert costs.rollouts(64, 16) == costs.writing(64 * 16 * 190) + costs.scoring(64 * (16 * 19 + 1))
+    assert costs.rollouts(64, 16) == costs.writing(64 * 16 * 190) + costs.scoring(
+        64 * (16 * 19 + 1)
+    )
 
 
 def test_adams_traffic_is_that_of_the_parameters_there_are() -> None:
     spec = TokenSpec(5000, 20)
     num = sum(p.numel() for p in Discriminator(spec, PAPER_DISCRIMINATOR).parameters())
     assert Costs(5000, 20, PAPER_DISCRIMINATOR).discriminator_epoch(64).bytes == 24 * num
-    num = sum(p.numel() for p in LSTMLanguageModel(TokenSpec(50_000, 20)).parameters() if p.requires_grad)
+    num = sum(
+        p.numel() for p in LSTMLanguageModel(TokenSpec(50_000, 20)).parameters() if p.requires_grad
+    )
     assert Costs(50_000, 20, PAPER_DISCRIMINATOR).likelihood_epoch(64, 64).bytes == 24 * num
 
 
 def test_the_plain_policy_has_the_probabilities_of_ours() -> None:
     model = random_model(FIXED)
     sequences = all_sequences(FIXED)
-    log_probs = plain.PlainPolicy.like(model).logits(sequences).log_softmax(2).gather(2, sequences.unsqueeze(2)).sum((1, 2))
+    log_probs = (
+        plain.PlainPolicy.like(model)
+        .logits(sequences)
+        .log_softmax(2)
+        .gather(2, sequences.unsqueeze(2))
+        .sum((1, 2))
+    )
     torch.testing.assert_close(log_probs.exp().sum(), torch.tensor(1.0))
     torch.testing.assert_close(log_probs, model.log_prob(sequences))
 
@@ -105,7 +132,10 @@ def test_plain_samples_and_completions_come_with_the_policys_probabilities() -> 
     counts = torch.bincount(policy.sample(20_000, rng()) @ place, minlength=len(sequences))
     assert exactness._chi_squared(counts, share) > 1e-4
     begin = (sequences[:, 0] == 1).double()
-    counts = torch.bincount(policy.complete(torch.ones(20_000, 1, dtype=torch.int64), rng(1)) @ place, minlength=len(sequences))
+    counts = torch.bincount(
+        policy.complete(torch.ones(20_000, 1, dtype=torch.int64), rng(1)) @ place,
+        minlength=len(sequences),
+    )
     assert exactness._chi_squared(counts, share * begin / (share * begin).sum()) > 1e-4
 
 
@@ -117,12 +147,18 @@ def test_plain_action_values_meet_the_enumeration_of_completions() -> None:
     found = plain.action_values(policy, judge, tokens, 4_000, rng(2))
     for row, length in itertools.product(range(2), range(1, 4)):
         weight = share * (sequences[:, :length] == tokens[row, :length]).all(1)
-        torch.testing.assert_close(found[row, length - 1], (weight * scores).sum() / weight.sum(), atol=5e-3, rtol=0)
+        torch.testing.assert_close(
+            found[row, length - 1], (weight * scores).sum() / weight.sum(), atol=5e-3, rtol=0
+        )
 
 
 def test_a_distance_beyond_what_is_allowed_or_no_number_fails() -> None:
     passed = [exactness.Check("", 1e-6, 1e-5), exactness.Check("", 0.5, 1e-4, is_p_value=True)]
-    failed = [exactness.Check("far", 1e-4, 1e-5), exactness.Check("p", 1e-6, 1e-4, True), exactness.Check("nan", float("nan"), 1)]
+    failed = [
+        exactness.Check("far", 1e-4, 1e-5),
+        exactness.Check("p", 1e-6, 1e-4, True),
+        exactness.Check("nan", float("nan"), 1),
+    ]
     assert exactness.failures({"fast": passed}) == []
     assert exactness.failures({"fast": failed}) == ["far (fast)", "p (fast)", "nan (fast)"]
 
@@ -148,7 +184,9 @@ def test_draws_from_another_distribution_are_found_out(monkeypatch: pytest.Monke
 def test_a_round_is_the_sum_of_its_parts() -> None:
     sizes = replace(speed.QUICK, d_steps=2, d_epochs=3)
     parts = {
-        key: speed.Measurement(key, key, 1, seconds, 0.0, 2 * seconds, 2.0, Cost(seconds), int(seconds))
+        key: speed.Measurement(
+            key, key, 1, seconds, 0.0, 2 * seconds, 2.0, Cost(seconds), int(seconds)
+        )
         for key, seconds in {"g_step": 1.0, "sample": 10.0, "discriminator": 100.0}.items()
     }
     found = speed.estimate_round(parts, sizes)
@@ -183,15 +221,28 @@ def test_a_part_within_another_is_not_counted_in_both(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("module", ["speed", "scaling", "profile_round"])
 def test_threads_that_cannot_be_are_refused_in_one_line(module: str) -> None:
     command = [sys.executable, "-m", f"benchmarks.{module}", "--quick", "--threads", "0"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 2
     assert re.search("--threads 0; allowed is 1 or more", done.stderr)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["scaling", "profile_round", "env_speed", "sb3_speed", "d_training"])
+@pytest.mark.parametrize(
+    "module", ["scaling", "profile_round", "env_speed", "sb3_speed", "d_training"]
+)
 def test_the_quick_benchmarks_run_and_write_what_they_measured(module: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", f"benchmarks.{module}", "--quick", "--out", str(tmp_path / "out.json")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    command = [
+        sys.executable,
+        "-m",
+        f"benchmarks.{module}",
+        "--quick",
+        "--out",
+        str(tmp_path / "out.json"),
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["machine"]["commit"]

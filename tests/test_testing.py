@@ -1,4 +1,6 @@
-"""The checkers: they pass what keeps its contract, and say of what does not the sentence that mends it."""
+"""The checkers: they pass what keeps its contract, and say of what does not the sentence that mends
+it.
+"""
 
 import importlib.util
 import os
@@ -54,7 +56,10 @@ class Agent:
 
 class Policy:
     def __init__(
-        self, spec: TokenSpec, complete: Callable[..., Any] | None = None, log_prob: Callable[..., Any] | None = None
+        self,
+        spec: TokenSpec,
+        complete: Callable[..., Any] | None = None,
+        log_prob: Callable[..., Any] | None = None,
     ) -> None:
         self.spec, model = spec, random_model(spec)
         self.log_prob = log_prob or model.log_prob
@@ -71,7 +76,9 @@ def test_reinforce_passes_as_a_class_and_on_an_environment_of_its_own(spec: Toke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("module", "name"), [("custom_transformer", "TransformerAgent"), ("ngram_policy", "NgramAgent")])
+@pytest.mark.parametrize(
+    ("module", "name"), [("custom_transformer", "TransformerAgent"), ("ngram_policy", "NgramAgent")]
+)
 def test_the_agents_of_the_examples_pass_with_an_end_token_too(module: str, name: str) -> None:
     cls = getattr(example(module), name)
     check_agent(cls)
@@ -84,65 +91,128 @@ def test_every_example_runs_on_quick_settings(name: str) -> None:
     if name.startswith("sb3"):
         pytest.importorskip("stable_baselines3")
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
     assert "nll_oracle" in done.stdout
 
 
-def behind_the_end(model: LSTMLanguageModel, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
+def behind_the_end(
+    model: LSTMLanguageModel, tokens: Tensor, lengths: Tensor, rng: torch.Generator
+) -> Tensor:
     done = model.complete(tokens, lengths, rng)
     return done.masked_fill(done == model.spec.pad_token, 3)
 
 
-def wrong_end(model: LSTMLanguageModel, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
+def wrong_end(
+    model: LSTMLanguageModel, tokens: Tensor, lengths: Tensor, rng: torch.Generator
+) -> Tensor:
     done = model.complete(tokens, lengths, rng)
     rows = lengths < model.spec.seq_len - 1
     done[rows, -1] = model.spec.pad_token
     return done
 
 
-def in_place(model: LSTMLanguageModel, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
+def in_place(
+    model: LSTMLanguageModel, tokens: Tensor, lengths: Tensor, rng: torch.Generator
+) -> Tensor:
     return tokens.copy_(model.complete(tokens, lengths, rng))
 
 
-def changes_lengths(model: LSTMLanguageModel, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
+def changes_lengths(
+    model: LSTMLanguageModel, tokens: Tensor, lengths: Tensor, rng: torch.Generator
+) -> Tensor:
     done = model.complete(tokens, lengths, rng)
     lengths.fill_(model.spec.seq_len)
     return done
 
 
-def early_end(model: LSTMLanguageModel, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
+def early_end(
+    model: LSTMLanguageModel, tokens: Tensor, lengths: Tensor, rng: torch.Generator
+) -> Tensor:
     free = LSTMLanguageModel(TokenSpec(5, 6, eos_token=0), 4, 4)
-    return torch.where((lengths == 0).unsqueeze(1), free.complete(tokens, lengths, rng), model.complete(tokens, lengths, rng))
+    return torch.where(
+        (lengths == 0).unsqueeze(1),
+        free.complete(tokens, lengths, rng),
+        model.complete(tokens, lengths, rng),
+    )
 
 
 BROKEN_POLICIES: list[tuple[TokenSpec, Callable[..., Any], str]] = [
-    (FIXED, lambda m, t, n, g: m.complete(t, n, g)[:, :-1], r"returned shape \(48, 2\) for 48 prefixes; expected \(48, 3\)"),
+    (
+        FIXED,
+        lambda m, t, n, g: m.complete(t, n, g)[:, :-1],
+        r"returned shape \(48, 2\) for 48 prefixes; expected \(48, 3\)",
+    ),
     (FIXED, lambda m, t, n, g: m.complete(t, n, g)[0], r"returned shape \(3,\) for 48 prefixes"),
-    (FIXED, lambda m, t, n, g: m.complete(t, n, g).float(), "returned dtype torch.float32; expected torch.int64"),
-    (FIXED, lambda m, t, n, g: m.complete(t, n, g).int(), "returned dtype torch.int32; expected torch.int64"),
-    (FIXED, lambda m, t, n, g: m.complete(t, n, g) + 2, r"wrote token \d, out of range; allowed are 0..2"),
+    (
+        FIXED,
+        lambda m, t, n, g: m.complete(t, n, g).float(),
+        "returned dtype torch.float32; expected torch.int64",
+    ),
+    (
+        FIXED,
+        lambda m, t, n, g: m.complete(t, n, g).int(),
+        "returned dtype torch.int32; expected torch.int64",
+    ),
+    (
+        FIXED,
+        lambda m, t, n, g: m.complete(t, n, g) + 2,
+        r"wrote token \d, out of range; allowed are 0..2",
+    ),
     (FIXED, lambda m, t, n, g: m.complete(t, n, g) - 1, "wrote token -1, out of range"),
-    (EOS, lambda m, t, n, g: m.complete(torch.full_like(t, 5), n * 0, g), "changed a finished prefix"),
+    (
+        EOS,
+        lambda m, t, n, g: m.complete(torch.full_like(t, 5), n * 0, g),
+        "changed a finished prefix",
+    ),
     (
         FIXED,
         lambda m, t, n, g: torch.where((n < 3).unsqueeze(1), m.sample(len(t), g), t),
-        r"ignores the given prefix: \[\d(, \d)?\] became \[\d(, \d)?\]; a completion begins with its prefix",
+        r"ignores the given prefix: \[\d(, \d)?\] became \[\d(, \d)?\]; a completion begins with "
+        r"its prefix",
     ),
-    (FIXED, lambda m, t, n, g: Successor(FIXED).complete(t, n, g), "ignores rng: different seeds gave the same completions"),
-    (FIXED, lambda m, t, n, g: m.complete(t, n, torch.default_generator), "ignores rng: the same seed gave other completions"),
+    (
+        FIXED,
+        lambda m, t, n, g: Successor(FIXED).complete(t, n, g),
+        "ignores rng: different seeds gave the same completions",
+    ),
+    (
+        FIXED,
+        lambda m, t, n, g: m.complete(t, n, torch.default_generator),
+        "ignores rng: the same seed gave other completions",
+    ),
     (FIXED, in_place, r"changed the caller's arrays; it must work on a copy \(tokens.clone\(\)\)"),
     (FIXED, changes_lengths, "changed the caller's arrays"),
-    (FIXED, lambda m, t, n, g: m.complete(t, n, g).numpy(), "returned a ndarray; expected a torch.Tensor"),
+    (
+        FIXED,
+        lambda m, t, n, g: m.complete(t, n, g).numpy(),
+        "returned a ndarray; expected a torch.Tensor",
+    ),
     (FIXED, lambda m, t: t, "policy.complete raised TypeError"),
     (FIXED, wrong_end, "tokens and no end; expected finished sequences"),
-    (EOS, behind_the_end, "changed a finished prefix; it must come back as it was given, padding included"),
+    (
+        EOS,
+        behind_the_end,
+        "changed a finished prefix; it must come back as it was given, padding included",
+    ),
     (EOS, early_end, r"ended a sequence before 2 tokens \(min_length\)"),
 ]
 
 
-@pytest.mark.parametrize(("spec", "complete", "sentence"), BROKEN_POLICIES, ids=[sentence for _, _, sentence in BROKEN_POLICIES])
-def test_a_broken_policy_is_told_what_to_mend(spec: TokenSpec, complete: Callable[..., Any], sentence: str) -> None:
+@pytest.mark.parametrize(
+    ("spec", "complete", "sentence"),
+    BROKEN_POLICIES,
+    ids=[sentence for _, _, sentence in BROKEN_POLICIES],
+)
+def test_a_broken_policy_is_told_what_to_mend(
+    spec: TokenSpec, complete: Callable[..., Any], sentence: str
+) -> None:
     with pytest.raises(AssertionError, match=sentence):
         check_agent(Agent(spec, complete=complete))
 
@@ -150,15 +220,26 @@ def test_a_broken_policy_is_told_what_to_mend(spec: TokenSpec, complete: Callabl
 @pytest.mark.parametrize(
     ("log_prob", "sentence"),
     [
-        (lambda tokens: tokens.float(), r"log_prob returned shape \(8, 3\) for 8 sequences; expected \(8,\)"),
-        (lambda tokens: tokens[:, 0], "log_prob returned dtype torch.int64; expected floating point"),
-        (lambda tokens: torch.full((8,), 0.3), "log_prob returned 0.3; a log-probability is at most 0"),
+        (
+            lambda tokens: tokens.float(),
+            r"log_prob returned shape \(8, 3\) for 8 sequences; expected \(8,\)",
+        ),
+        (
+            lambda tokens: tokens[:, 0],
+            "log_prob returned dtype torch.int64; expected floating point",
+        ),
+        (
+            lambda tokens: torch.full((8,), 0.3),
+            "log_prob returned 0.3; a log-probability is at most 0",
+        ),
         (lambda tokens: torch.full((8,), torch.nan), "log_prob returned nan"),
         (lambda tokens: 0.0, "log_prob returned a float"),
         (lambda tokens: -tokens.fill_(0)[:, 0].float(), "log_prob changed the caller's arrays"),
     ],
 )
-def test_a_broken_log_prob_is_told_what_to_mend(log_prob: Callable[..., Any], sentence: str) -> None:
+def test_a_broken_log_prob_is_told_what_to_mend(
+    log_prob: Callable[..., Any], sentence: str
+) -> None:
     with pytest.raises(AssertionError, match=sentence):
         check_policy(Policy(FIXED, log_prob=log_prob), FIXED)
 
@@ -219,9 +300,15 @@ class Raises(Agent):
         (ReturnsNothing(FIXED), r"pretrain returned a NoneType; expected dict\[str, float\]"),
         (ReturnsTensor(FIXED), r"update returned 'loss' as a Tensor; expected dict\[str, float\]"),
         (ShufflesData(FIXED), "pretrain changed the caller's sequences"),
-        (ReplacesPolicy(FIXED), "agent.policy is another object after training; it is bound by handle once"),
+        (
+            ReplacesPolicy(FIXED),
+            "agent.policy is another object after training; it is bound by handle once",
+        ),
         (Raises(FIXED), "update raised KeyError: 'reward'"),
-        (Agent, r"Agent raised TypeError: .*unexpected keyword argument 'seed'|Agent raised TypeError"),
+        (
+            Agent,
+            r"Agent raised TypeError: .*unexpected keyword argument 'seed'|Agent raised TypeError",
+        ),
     ],
 )
 def test_a_broken_agent_is_told_what_to_mend(agent: object, sentence: str) -> None:
@@ -243,20 +330,28 @@ def test_an_agent_that_does_not_tell_its_sequences_needs_a_spec() -> None:
 @pytest.mark.filterwarnings("error")
 def test_gymnasiums_own_vector_environments_pass(mode: AutoresetMode) -> None:
     check_vector_env(SyncVectorEnv([lambda: gym.make("CartPole-v1")] * 3, autoreset_mode=mode))
-    check_vector_env(SyncVectorEnv([lambda: gym.make("FrozenLake-v1", render_mode="ansi")] * 2, autoreset_mode=mode))
+    check_vector_env(
+        SyncVectorEnv(
+            [lambda: gym.make("FrozenLake-v1", render_mode="ansi")] * 2, autoreset_mode=mode
+        )
+    )
 
 
 def test_made_vector_environments_pass(spec: TokenSpec) -> None:
     check_vector_env(gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="sync"))
     check_vector_env(TokenVectorEnv(3, reward_model(spec), render_mode="ansi"))
-    check_vector_env(gym.wrappers.vector.RecordEpisodeStatistics(TokenVectorEnv(2, reward_model(spec))))
+    check_vector_env(
+        gym.wrappers.vector.RecordEpisodeStatistics(TokenVectorEnv(2, reward_model(spec)))
+    )
     copies = [lambda: TokenEnv(reward_model(spec))] * 2
     check_vector_env(SyncVectorEnv(copies, autoreset_mode=AutoresetMode.SAME_STEP))
 
 
 def test_what_cannot_be_checked_is_said() -> None:
     with pytest.warns(UserWarning, match="takes no list of seeds"):
-        check_vector_env(gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="vector_entry_point"))
+        check_vector_env(
+            gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="vector_entry_point")
+        )
     with pytest.warns(UserWarning, match="no episode ended in 1 random steps"):
         check_vector_env(TokenVectorEnv(2, reward_model(FIXED)), num_steps=1)
 
@@ -288,7 +383,9 @@ class IgnoresSeeds(Broken):
 
 class SpreadsSeeds(Broken):
     def reset(self, *, seed: Any = None, **kwargs: Any) -> Any:
-        return super().reset(seed=[seed + 10 * i for i in range(2)] if isinstance(seed, int) else seed, **kwargs)
+        return super().reset(
+            seed=[seed + 10 * i for i in range(2)] if isinstance(seed, int) else seed, **kwargs
+        )
 
 
 class Steps(Broken):
@@ -335,22 +432,46 @@ class ReusesSilently(Steps):
 
 class NoFinalObs(Steps):
     def alter(self, obs: Any, rewards: Any, terminations: Any, truncations: Any, infos: Any) -> Any:
-        return obs, rewards, terminations, truncations, {k: v for k, v in infos.items() if "final_obs" not in k}
+        return (
+            obs,
+            rewards,
+            terminations,
+            truncations,
+            {k: v for k, v in infos.items() if "final_obs" not in k},
+        )
 
 
 class NoFinalInfo(Steps):
     def alter(self, obs: Any, rewards: Any, terminations: Any, truncations: Any, infos: Any) -> Any:
-        return obs, rewards, terminations, truncations, {k: v for k, v in infos.items() if "final_info" not in k}
+        return (
+            obs,
+            rewards,
+            terminations,
+            truncations,
+            {k: v for k, v in infos.items() if "final_info" not in k},
+        )
 
 
 class WrongMask(Steps):
     def alter(self, obs: Any, rewards: Any, terminations: Any, truncations: Any, infos: Any) -> Any:
-        return obs, rewards, terminations, truncations, infos | ({"_final_obs": ~terminations} if terminations.any() else {})
+        return (
+            obs,
+            rewards,
+            terminations,
+            truncations,
+            infos | ({"_final_obs": ~terminations} if terminations.any() else {}),
+        )
 
 
 class IntegerMask(Steps):
     def alter(self, obs: Any, rewards: Any, terminations: Any, truncations: Any, infos: Any) -> Any:
-        return obs, rewards, terminations, truncations, infos | {"_action_value": np.ones(2, dtype=int), "action_value": rewards}
+        return (
+            obs,
+            rewards,
+            terminations,
+            truncations,
+            infos | {"_action_value": np.ones(2, dtype=int), "action_value": rewards},
+        )
 
 
 class WrongFinalObs(Steps):
@@ -386,16 +507,36 @@ BROKEN_ENVS: list[tuple[Callable[[], Any], str]] = [
     (object, "object is no gymnasium.vector.VectorEnv"),
     (lambda: Broken(num_envs=2.0), "num_envs is 2.0; expected a whole number"),
     (lambda: Broken(num_envs=0), "num_envs is 0; expected a whole number from 1"),
-    (lambda: Broken(action_space=gym.spaces.MultiDiscrete([3, 4])), "action_space is .* single_action_space batched for 2 envs"),
-    (lambda: Broken(single_observation_space=None), "single_observation_space is None; expected a Space"),
+    (
+        lambda: Broken(action_space=gym.spaces.MultiDiscrete([3, 4])),
+        "action_space is .* single_action_space batched for 2 envs",
+    ),
+    (
+        lambda: Broken(single_observation_space=None),
+        "single_observation_space is None; expected a Space",
+    ),
     (lambda: Broken(metadata={"render_modes": ["ansi"]}), r"metadata\['autoreset_mode'\] is None"),
     (NoInfos, "reset did not return a pair"),
-    (WrongObservations, r"reset returned observations, float32 of shape \(2, 3\), that are not in observation_space"),
+    (
+        WrongObservations,
+        r"reset returned observations, float32 of shape \(2, 3\), that are not in "
+        r"observation_space",
+    ),
     (FourResults, "step did not return a tuple of 5"),
-    (ColumnRewards, r"step returned rewards of shape \(2, 1\) and dtype float64; expected \(2,\) numbers"),
-    (IntegerEnds, r"step returned terminations of shape \(2,\) and dtype int64; expected \(2,\) bool"),
+    (
+        ColumnRewards,
+        r"step returned rewards of shape \(2, 1\) and dtype float64; expected \(2,\) numbers",
+    ),
+    (
+        IntegerEnds,
+        r"step returned terminations of shape \(2,\) and dtype int64; expected \(2,\) bool",
+    ),
     (ListInfos, "step returned infos as a list; expected a dict"),
-    (Reuses, "step changed the observations that the call before it returned; every call must return new data"),
+    (
+        Reuses,
+        "step changed the observations that the call before it returned; every call must return "
+        "new data",
+    ),
     (ReusesSilently, "step returned an array that the call before it had returned already"),
     (NoFinalObs, "an episode ended and infos has no 'final_obs'"),
     (NoFinalInfo, "an episode ended and infos has no 'final_info'"),
@@ -403,7 +544,10 @@ BROKEN_ENVS: list[tuple[Callable[[], Any], str]] = [
     (IntegerMask, r"a mask is a \(2,\) bool array"),
     (WrongFinalObs, r"infos\['final_obs'\]\[0\] is array.*; expected an element of Box"),
     (StaleObservations, "step returned the last observation of an episode that ended"),
-    (declares(AutoresetMode.NEXT_STEP), "AutoresetMode.NEXT_STEP resets in that step, with reward 0 and no end"),
+    (
+        declares(AutoresetMode.NEXT_STEP),
+        "AutoresetMode.NEXT_STEP resets in that step, with reward 0 and no end",
+    ),
     (declares(AutoresetMode.DISABLED), "under AutoresetMode.DISABLED step returns it"),
     (IgnoresSeeds, r"reset\(seed=123\) twice gave two trajectories"),
     (SpreadsSeeds, r"env i of the seed s has the seed s \+ i"),
@@ -413,8 +557,12 @@ BROKEN_ENVS: list[tuple[Callable[[], Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("make", "sentence"), BROKEN_ENVS, ids=[sentence for _, sentence in BROKEN_ENVS])
-def test_a_broken_vector_environment_is_told_what_to_mend(make: Callable[[], Any], sentence: str) -> None:
+@pytest.mark.parametrize(
+    ("make", "sentence"), BROKEN_ENVS, ids=[sentence for _, sentence in BROKEN_ENVS]
+)
+def test_a_broken_vector_environment_is_told_what_to_mend(
+    make: Callable[[], Any], sentence: str
+) -> None:
     with pytest.raises(AssertionError, match=sentence):
         check_vector_env(make())
 

@@ -19,7 +19,12 @@ from seqgan_env.tasks.text.tokenizers import English, Tokenizer, make_tokenizer
 
 from .conftest import rng
 
-LINES = [f"The {a} {b}s, then {c}!" for a in ("cat", "dog", "cow") for b in ("see", "eat") for c in ("it sleeps", "we don't")]
+LINES = [
+    f"The {a} {b}s, then {c}!"
+    for a in ("cat", "dog", "cow")
+    for b in ("see", "eat")
+    for c in ("it sleeps", "we don't")
+]
 
 
 class Syllables:
@@ -42,11 +47,15 @@ def corpus(folder: Path) -> str:
     return str(path)
 
 
-def task_with(folder: Path, tokenizer: str | Callable[[str], Sequence[str]], **changes: Any) -> CorpusTask:
+def task_with(
+    folder: Path, tokenizer: str | Callable[[str], Sequence[str]], **changes: Any
+) -> CorpusTask:
     return CorpusTask(CorpusSettings(corpus(folder), tokenizer=tokenizer, max_length=30, **changes))
 
 
-@pytest.mark.parametrize(("level", "words"), [("word", ["a", "bc", "é"]), ("char", list("a  bc é"))])
+@pytest.mark.parametrize(
+    ("level", "words"), [("word", ["a", "bc", "é"]), ("char", list("a  bc é"))]
+)
 def test_levels_split_at_white_space_or_everywhere(level: str, words: list[str]) -> None:
     tokenizer = make_tokenizer(level)
     assert isinstance(tokenizer, Tokenizer)
@@ -65,8 +74,12 @@ def test_an_object_may_say_how_words_are_joined(tmp_path: Path) -> None:
     assert all(task.decode(row) in LINES for row in task.real_sequences)
 
 
-def test_a_name_is_a_module_and_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_words.py").write_text("class Words:\n    def __call__(self, line):\n        return line.split('e')\n")
+def test_a_name_is_a_module_and_what_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_words.py").write_text(
+        "class Words:\n    def __call__(self, line):\n        return line.split('e')\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     task = make_task("text", corpus=corpus(tmp_path), tokenizer="my_words:Words")
     assert isinstance(task, CorpusTask)
@@ -75,7 +88,9 @@ def test_a_name_is_a_module_and_what_is_in_it(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_fingerprint_is_of_the_words_that_a_tokenizer_gives(tmp_path: Path) -> None:
-    one, same, other = (task_with(tmp_path, tokenizer) for tokenizer in (Syllables(), Syllables(), by_comma))
+    one, same, other = (
+        task_with(tmp_path, tokenizer) for tokenizer in (Syllables(), Syllables(), by_comma)
+    )
     assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
@@ -96,7 +111,9 @@ def test_lower_case_comes_before_the_tokenizer(tmp_path: Path) -> None:
         ("我 爱 你", 3),
     ],
 )
-def test_english_is_split_into_words_and_marks_and_reads_well_again(text: str, num_words: int) -> None:
+def test_english_is_split_into_words_and_marks_and_reads_well_again(
+    text: str, num_words: int
+) -> None:
     tokenizer = English()
     assert len(tokenizer(text)) == num_words
     assert tokenizer.join(tokenizer(text)) == text
@@ -107,7 +124,14 @@ def test_captions_that_were_split_before_read_well() -> None:
     assert English().join(line.split()) == "A man's dog, which doesn't bark, sits. It waits (here)."
 
 
-@given(st.lists(st.sampled_from(["cat", "Dog", ",", ".", "(", ")", "don't", "3.14", "x-ray", "<unk>", "né"]), max_size=9))
+@given(
+    st.lists(
+        st.sampled_from(
+            ["cat", "Dog", ",", ".", "(", ")", "don't", "3.14", "x-ray", "<unk>", "né"]
+        ),
+        max_size=9,
+    )
+)
 def test_what_was_joined_is_split_into_the_same_words(words: list[str]) -> None:
     def lower(words: list[str]) -> list[str]:
         return [word.lower() for word in words]
@@ -121,7 +145,9 @@ def test_what_was_joined_is_split_into_the_same_words(words: list[str]) -> None:
 @pytest.fixture
 def bpe(tmp_path: Path) -> str:
     """A small byte-level tokenizer, trained on the corpus."""
-    tokenizers = pytest.importorskip("tokenizers", reason="needs pip install 'seqgan-env[tokenizers]'")
+    tokenizers = pytest.importorskip(
+        "tokenizers", reason="needs pip install 'seqgan-env[tokenizers]'"
+    )
     trained = tokenizers.ByteLevelBPETokenizer()
     trained.train_from_iterator(LINES, vocab_size=300, min_frequency=2, show_progress=False)
     path = tmp_path / "bpe.json"
@@ -134,14 +160,21 @@ def test_a_tokenizer_file_splits_and_joins_by_its_own_rules(tmp_path: Path, bpe:
 
     task = task_with(tmp_path, bpe, vocab_size=None)
     theirs = tokenizers.Tokenizer.from_file(bpe)
-    assert [task.vocabulary[token] for token in task.encode(LINES[0]).tolist()[:3]] == theirs.encode(LINES[0]).tokens[:3]
+    assert [
+        task.vocabulary[token] for token in task.encode(LINES[0]).tolist()[:3]
+    ] == theirs.encode(LINES[0]).tokens[:3]
     assert all(task.decode(row) in LINES for row in task.real_sequences)
     assert task.measure(task.draw_real(20, rng()))["copied_share"] == 1
 
 
 def test_lines_are_neither_truncated_nor_padded(tmp_path: Path, bpe: str) -> None:
     content = json.loads(Path(bpe).read_text(encoding="utf-8"))
-    content["truncation"] = {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0}
+    content["truncation"] = {
+        "direction": "Right",
+        "max_length": 2,
+        "strategy": "LongestFirst",
+        "stride": 0,
+    }
     content["padding"] = {
         "strategy": {"Fixed": 50},
         "direction": "Right",
@@ -151,10 +184,14 @@ def test_lines_are_neither_truncated_nor_padded(tmp_path: Path, bpe: str) -> Non
         "pad_token": "!",
     }
     (tmp_path / "cut.json").write_text(json.dumps(content))
-    assert make_tokenizer("word", str(tmp_path / "cut.json"))(LINES[0]) == make_tokenizer("word", bpe)(LINES[0])
+    assert make_tokenizer("word", str(tmp_path / "cut.json"))(LINES[0]) == make_tokenizer(
+        "word", bpe
+    )(LINES[0])
 
 
-def test_without_the_library_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_the_command_that_installs_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(ValueError, match=r"pip install 'seqgan-env\[tokenizers\]'"):
         make_tokenizer("word", "some.json")
@@ -169,7 +206,9 @@ def test_without_the_library_the_command_that_installs_it_is_named(monkeypatch: 
         (b"\xff\xfe", "cannot be read"),
     ],
 )
-def test_a_missing_or_damaged_file_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_a_missing_or_damaged_file_is_named(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
     pytest.importorskip("tokenizers", reason="needs pip install 'seqgan-env[tokenizers]'")
     path = tmp_path / "bad.json"
     if content is not None:
@@ -184,7 +223,11 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path, content: bytes | Non
 @pytest.mark.parametrize(
     ("tokenizer", "message"),
     [
-        ("englsh", "unknown tokenizer 'englsh'; allowed are english, FILE.json, package.module:name. Did you mean 'english'"),
+        (
+            "englsh",
+            "unknown tokenizer 'englsh'; allowed are english, FILE.json, package.module:name. "
+            "Did you mean 'english'",
+        ),
         ("no_such_module:words", "cannot be imported: No module named 'no_such_module'"),
         ("json:no_such_name", "cannot be imported: module 'json' has no attribute 'no_such_name'"),
         ("sys:maxsize", "is a int; expected a function from a line to its words"),
@@ -206,11 +249,15 @@ def test_what_is_no_tokenizer_is_refused(tokenizer: Any, message: str) -> None:
         (lambda line: None, "gave None for line 1"),
     ],
 )
-def test_a_tokenizer_that_fails_is_told_in_which_line(tmp_path: Path, tokenizer: Any, message: str) -> None:
+def test_a_tokenizer_that_fails_is_told_in_which_line(
+    tmp_path: Path, tokenizer: Any, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         task_with(tmp_path, tokenizer)
 
 
 def test_a_level_and_a_tokenizer_are_too_much() -> None:
-    with pytest.raises(ValueError, match="level is 'char' and tokenizer 'english'; give one of them"):
+    with pytest.raises(
+        ValueError, match="level is 'char' and tokenizer 'english'; give one of them"
+    ):
         CorpusSettings(level="char", tokenizer="english")

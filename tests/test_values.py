@@ -1,4 +1,7 @@
-"""Monte Carlo values: the parity loop of eq. 4, exact enumeration, and the agreement of every route."""
+"""Monte Carlo values: the parity loop of eq.
+
+4, exact enumeration, and the agreement of every route.
+"""
 
 import pytest
 import torch
@@ -13,9 +16,15 @@ from .conftest import Successor, WeightedSum, all_sequences, random_model, rng
 
 
 def equation_four(
-    spec: TokenSpec, policy: RolloutPolicy, scorer: SequenceScorer, num_rollouts: int, sequence: list[int]
+    spec: TokenSpec,
+    policy: RolloutPolicy,
+    scorer: SequenceScorer,
+    num_rollouts: int,
+    sequence: list[int],
 ) -> list[float]:
-    """Transcribed from the paper: Q(Y_1:t) = 1/N sum_n D(Y^n) with Y^n in MC(Y_1:t; N) for t < T, and D(Y_1:T) for t = T."""
+    """Transcribed from the paper: Q(Y_1:t) = 1/N sum_n D(Y^n) with Y^n in MC(Y_1:t; N) for t < T,
+    and D(Y_1:T) for t = T.
+    """
     end = len([y for y in sequence if y != spec.pad_token])
     values = []
     for t in range(1, end + 1):
@@ -23,7 +32,9 @@ def equation_four(
         if t == end:
             values.append(float(scorer.score(prefix)))
         else:
-            completions = [policy.complete(prefix, torch.tensor([t]), rng(n)) for n in range(num_rollouts)]
+            completions = [
+                policy.complete(prefix, torch.tensor([t]), rng(n)) for n in range(num_rollouts)
+            ]
             values.append(sum(float(scorer.score(y)) for y in completions) / num_rollouts)
     return values + [0.0] * (spec.seq_len - end)
 
@@ -36,7 +47,9 @@ def test_the_fast_path_is_equation_four_for_a_deterministic_rollout_policy(spec:
     torch.testing.assert_close(fast, plain, atol=1e-6, rtol=1e-6)
 
 
-def exact_value(spec: TokenSpec, policy: object, scorer: SequenceScorer, prefix: list[int]) -> float:
+def exact_value(
+    spec: TokenSpec, policy: object, scorer: SequenceScorer, prefix: list[int]
+) -> float:
     """E[score(Y) | Y begins with the prefix], over every sequence that does."""
     everything = all_sequences(spec)
     begins = everything[(everything[:, : len(prefix)] == torch.tensor(prefix)).all(1)]
@@ -50,8 +63,15 @@ def test_the_value_of_a_prefix_meets_the_enumeration_of_all_completions(spec: To
         tokens = torch.tensor([prefix + [spec.pad_token] * (spec.seq_len - len(prefix))])
         lengths = torch.tensor([len(prefix)])
         estimate = float(RolloutValue(spec, policy, scorer, num_rollouts)(tokens, lengths, rng()))
-        spread = float(scorer.score(policy.complete(tokens.expand(2000, -1), lengths.expand(2000), rng(1))).std())
-        assert abs(estimate - exact_value(spec, policy, scorer, prefix)) < 4 * spread / num_rollouts**0.5 + 1e-6
+        spread = float(
+            scorer.score(
+                policy.complete(tokens.expand(2000, -1), lengths.expand(2000), rng(1))
+            ).std()
+        )
+        assert (
+            abs(estimate - exact_value(spec, policy, scorer, prefix))
+            < 4 * spread / num_rollouts**0.5 + 1e-6
+        )
 
 
 def test_a_value_does_not_depend_on_the_batch_it_is_asked_in(spec: TokenSpec) -> None:
@@ -60,18 +80,23 @@ def test_a_value_does_not_depend_on_the_batch_it_is_asked_in(spec: TokenSpec) ->
     together = action_values(value, spec, tokens, streams)
     for i in range(12):
         row = torch.tensor([i])
-        torch.testing.assert_close(action_values(value, spec, tokens[row], streams.select(row)), together[row])
+        torch.testing.assert_close(
+            action_values(value, spec, tokens[row], streams.select(row)), together[row]
+        )
 
 
 def test_values_of_whole_sequences_are_their_scores(spec: TokenSpec) -> None:
     scorer, tokens = WeightedSum(spec), all_sequences(spec)
     assert torch.equal(
-        RolloutValue(spec, random_model(spec), scorer, 3)(tokens, spec.lengths(tokens), rng()), scorer.score(tokens)
+        RolloutValue(spec, random_model(spec), scorer, 3)(tokens, spec.lengths(tokens), rng()),
+        scorer.score(tokens),
     )
 
 
 @pytest.mark.parametrize("value", [ConstantValue(), RandomValue()])
-def test_controls_have_a_value_for_every_written_token_and_none_behind_the_end(spec: TokenSpec, value: PrefixValue) -> None:
+def test_controls_have_a_value_for_every_written_token_and_none_behind_the_end(
+    spec: TokenSpec, value: PrefixValue
+) -> None:
     tokens = random_model(spec).sample(50, rng())
     values = action_values(value, spec, tokens, rng())
     assert not values[tokens == spec.pad_token].any()
@@ -106,9 +131,13 @@ class Broken(WeightedSum):
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_a_custom_score_that_is_not_finite_is_refused_and_shown(spec: TokenSpec, number: float) -> None:
+def test_a_custom_score_that_is_not_finite_is_refused_and_shown(
+    spec: TokenSpec, number: float
+) -> None:
     value = RolloutValue(spec, Successor(spec), Broken(spec, torch.full((999,), number)), 2)
-    with pytest.raises(ValueError, match=r"Broken.score returned (nan|inf) for \[.*scores must be finite"):
+    with pytest.raises(
+        ValueError, match=r"Broken.score returned (nan|inf) for \[.*scores must be finite"
+    ):
         action_values(value, spec, all_sequences(spec)[:2], rng())
 
 

@@ -1,8 +1,8 @@
 """Algorithms of Stable-Baselines3 and sb3-contrib as agents that Algorithm 1 trains.
 
-Every agent is `Class(env, seed=0, **hyperparameters)`: those of SB3's constructor by their SB3 names, those of the policy, and
-those of pre-training. Its `update` is one collection of whole episodes and one training. `docs/sb3_defaults.md` tells where the
-defaults come from.
+Every agent is `Class(env, seed=0, **hyperparameters)`: those of SB3's constructor by their SB3
+names, those of the policy, and those of pre-training. Its `update` is one collection of whole
+episodes and one training. `docs/sb3_defaults.md` tells where the defaults come from.
 """
 
 from __future__ import annotations
@@ -51,10 +51,30 @@ _OURS = {
     "mle_weight_decay": 0.1,
     "max_mle_grad_norm": 5.0,
 }
-_OF_POLICY = ("language_model_class", "language_model_kwargs", "value_dims", "value_rate", "temperature", "n_quantiles")
-_NOT_FOR_USERS = ("self", "policy", "env", "seed", "device", "_init_setup_model", "use_sde", "sde_sample_freq")
+_OF_POLICY = (
+    "language_model_class",
+    "language_model_kwargs",
+    "value_dims",
+    "value_rate",
+    "temperature",
+    "n_quantiles",
+)
+_NOT_FOR_USERS = (
+    "self",
+    "policy",
+    "env",
+    "seed",
+    "device",
+    "_init_setup_model",
+    "use_sde",
+    "sde_sample_freq",
+)
 _SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
-_METRIC_NAMES = {"policy_gradient_loss": "policy_loss", "entropy_loss": "entropy", "policy_objective": "policy_loss"}
+_METRIC_NAMES = {
+    "policy_gradient_loss": "policy_loss",
+    "entropy_loss": "entropy",
+    "policy_objective": "policy_loss",
+}
 _NEGATED = ("entropy_loss", "policy_objective")
 
 
@@ -62,7 +82,8 @@ class SB3Agent(ABC):
     """An SB3 algorithm whose policy is built around the language model.
 
     Attributes:
-        model: SB3's model: `save`, `load`, `predict`, `set_logger` and the rest are as its users know them.
+        model: SB3's model: `save`, `load`, `predict`, `set_logger` and the rest are as its users
+            know them.
         policy: the language model that writes, the same object that `model.policy` trains.
         callback: SB3 callbacks to run in every update, or None.
     """
@@ -70,7 +91,9 @@ class SB3Agent(ABC):
     control_options: ClassVar[dict[str, Any]] = {}
     algorithm: ClassVar[type[BaseAlgorithm]]
     policy_class: ClassVar[type[BasePolicy]]
-    collected: ClassVar[str]  # the hyperparameter that says how many steps of each env an update collects
+    collected: ClassVar[
+        str
+    ]  # the hyperparameter that says how many steps of each env an update collects
 
     callback: BaseCallback | list[BaseCallback] | None = None
 
@@ -78,7 +101,8 @@ class SB3Agent(ABC):
         """Args:
         env: vector environment to learn in.
         seed: of the weights, all sampling and all orders.
-        hyperparameters: of the SB3 constructor, the policy and pre-training; see `hyperparameter_names`.
+        hyperparameters: of the SB3 constructor, the policy and pre-training; see
+            `hyperparameter_names`.
 
         Raises:
             ValueError: a hyperparameter is unknown, or its value does not fit.
@@ -86,7 +110,9 @@ class SB3Agent(ABC):
         self.env: TokenVectorEnv = env.unwrapped
         for name, value in hyperparameters.items():
             self._check_hyperparameter(name, value)
-        ours = _OURS | {name: hyperparameters.pop(name) for name in _OURS if name in hyperparameters}
+        ours = _OURS | {
+            name: hyperparameters.pop(name) for name in _OURS if name in hyperparameters
+        }
         settings = self.defaults() | hyperparameters
         self._check_settings(settings)
         self._streams = _GlobalStreams(seed)
@@ -95,7 +121,9 @@ class SB3Agent(ABC):
             self.model = self._build_model(settings, ours, seed)
             if isinstance(self.policy, LSTMLanguageModel):
                 dims = (self.policy.embedding.embedding_dim, self.policy.lstm.hidden_size)
-                self.policy.load_state_dict(LSTMLanguageModel.initialised(self.env.task.spec, cpu_rng, *dims).state_dict())
+                self.policy.load_state_dict(
+                    LSTMLanguageModel.initialised(self.env.task.spec, cpu_rng, *dims).state_dict()
+                )
         self._likelihood = MaximumLikelihood(
             self.policy,
             cpu_rng,
@@ -109,8 +137,14 @@ class SB3Agent(ABC):
     @classmethod
     def hyperparameter_names(cls) -> list[str]:
         """What the constructor takes beside `env` and `seed`."""
-        of_algorithm = [name for name in inspect.signature(cls.algorithm).parameters if name not in _NOT_FOR_USERS]
-        policy_parameters = [p for base in cls.policy_class.__mro__ for p in inspect.signature(base).parameters]
+        of_algorithm = [
+            name
+            for name in inspect.signature(cls.algorithm).parameters
+            if name not in _NOT_FOR_USERS
+        ]
+        policy_parameters = [
+            p for base in cls.policy_class.__mro__ for p in inspect.signature(base).parameters
+        ]
         return [*of_algorithm, *(name for name in _OF_POLICY if name in policy_parameters), *_OURS]
 
     @abstractmethod
@@ -130,25 +164,40 @@ class SB3Agent(ABC):
         """One g-step: SB3 collects whole episodes in every env and trains on them once.
 
         Returns:
-            `reward` (mean per token) and what SB3 logs of training, under its names without `train/`, but `policy_loss`, and
-            `entropy` in nats per token.
+            `reward` (mean per token) and what SB3 logs of training, under its names without
+            `train/`, but `policy_loss`, and `entropy` in nats per token.
         """
-        if self.env.core.lengths.any():  # with an end token the last collection ended inside episodes, of a reward now past
+        if (
+            self.env.core.lengths.any()
+        ):  # with an end token the last collection ended inside episodes, of a reward now past
             self.model._last_obs = None  # so that SB3 resets
         rewards = _MeanReward()
         with self._streams:
-            self.model.learn(self._steps_per_update(), self._callbacks(rewards), self._log_interval(), reset_num_timesteps=False)
+            self.model.learn(
+                self._steps_per_update(),
+                self._callbacks(rewards),
+                self._log_interval(),
+                reset_num_timesteps=False,
+            )
         return {"reward": rewards.mean} | _training_metrics(self.model.logger.name_to_value)
 
-    def _build_model(self, settings: Mapping[str, Any], ours: Mapping[str, Any], seed: int) -> BaseAlgorithm:
+    def _build_model(
+        self, settings: Mapping[str, Any], ours: Mapping[str, Any], seed: int
+    ) -> BaseAlgorithm:
         of_policy = {name: settings[name] for name in _OF_POLICY if name in settings}
         if "language_model_class" not in of_policy:
             of_policy["language_model_kwargs"] = {
                 "embedding_dim": ours["embedding_dim"],
                 "hidden_dim": ours["hidden_dim"],
             } | dict(of_policy.get("language_model_kwargs") or {})
-        rest = {name: value for name, value in settings.items() if name not in of_policy and name != "policy_kwargs"}
-        policy_kwargs = {"spec": self.env.task.spec} | of_policy | dict(settings.get("policy_kwargs") or {})
+        rest = {
+            name: value
+            for name, value in settings.items()
+            if name not in of_policy and name != "policy_kwargs"
+        }
+        policy_kwargs = (
+            {"spec": self.env.task.spec} | of_policy | dict(settings.get("policy_kwargs") or {})
+        )
         try:
             model = self.algorithm(
                 self.policy_class,
@@ -159,14 +208,19 @@ class SB3Agent(ABC):
                 **rest,
             )
         except (AssertionError, TypeError) as problem:
-            raise ValueError(f"{self.algorithm.__name__} refuses its hyperparameters: {problem}") from problem
+            raise ValueError(
+                f"{self.algorithm.__name__} refuses its hyperparameters: {problem}"
+            ) from problem
         model.set_logger(_logger(model))
         return model
 
     def _check_hyperparameter(self, name: str, value: Any) -> None:
         choose(self.hyperparameter_names(), name, f"hyperparameter of {self.algorithm.__name__}")
         if name in _SCHEDULES and callable(value):
-            raise ValueError(f"{name} is a schedule, but an agent does not know how many updates will come; give a number")
+            raise ValueError(
+                f"{name} is a schedule, but an agent does not know how many updates will come; "
+                "give a number"
+            )
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         steps, seq_len = settings[self.collected], self.env.task.spec.seq_len
@@ -194,7 +248,11 @@ class _ActorCriticAgent(SB3Agent):
     collected = "n_steps"
 
     def defaults(self) -> dict[str, Any]:
-        return {"n_steps": self.env.task.spec.seq_len, "gamma": self.env.discount, "gae_lambda": 1.0}
+        return {
+            "n_steps": self.env.task.spec.seq_len,
+            "gamma": self.env.discount,
+            "gae_lambda": 1.0,
+        }
 
     @property
     def policy(self) -> LanguageModel:
@@ -211,11 +269,17 @@ class PPO(_ActorCriticAgent):
     def defaults(self) -> dict[str, Any]:
         whole = self.env.num_envs * self.env.task.spec.seq_len
         batch = {"batch_size": whole // 4 if whole % 4 == 0 else whole, "n_epochs": 4}
-        return super().defaults() | batch | {"learning_rate": 3e-5, "value_rate": 30.0, "max_grad_norm": 5.0}
+        return (
+            super().defaults()
+            | batch
+            | {"learning_rate": 3e-5, "value_rate": 30.0, "max_grad_norm": 5.0}
+        )
 
 
 class MaskablePPO(PPO):
-    """PPO that is told which tokens are allowed (Huang and Ontanon 2022); the others never leave the end token's mask either."""
+    """PPO that is told which tokens are allowed (Huang and Ontanon 2022); the others never leave
+    the end token's mask either.
+    """
 
     algorithm, policy_class = sb3_contrib.MaskablePPO, MaskableLanguageModelPolicy
 
@@ -232,7 +296,12 @@ class A2C(_ActorCriticAgent):
     algorithm, policy_class = sb3.A2C, LanguageModelPolicy
 
     def defaults(self) -> dict[str, Any]:
-        adam = {"use_rms_prop": False, "learning_rate": 3e-4, "value_rate": 10.0, "max_grad_norm": 5.0}
+        adam = {
+            "use_rms_prop": False,
+            "learning_rate": 3e-4,
+            "value_rate": 10.0,
+            "max_grad_norm": 5.0,
+        }
         return super().defaults() | adam | {"normalize_advantage": True}
 
 
@@ -243,11 +312,16 @@ class TRPO(_ActorCriticAgent):
 
     def defaults(self) -> dict[str, Any]:
         whole = self.env.num_envs * self.env.task.spec.seq_len
-        return super().defaults() | {"batch_size": whole // 4 if whole % 4 == 0 else whole, "target_kl": 5e-5}
+        return super().defaults() | {
+            "batch_size": whole // 4 if whole % 4 == 0 else whole,
+            "target_kl": 5e-5,
+        }
 
 
 class _ValueAgent(SB3Agent):
-    """The off-policy algorithms: they write by the Boltzmann policy of their action values; see `agents.sb3.q_policy`."""
+    """The off-policy algorithms: they write by the Boltzmann policy of their action values; see
+    `agents.sb3.q_policy`.
+    """
 
     collected = "train_freq"
 
@@ -303,7 +377,8 @@ class _ValueAgent(SB3Agent):
         for name in random_actions:
             if self.env.task.spec.min_length and settings[name] > 0:
                 raise ValueError(
-                    f"{name} is {settings[name]}; allowed is 0, for the end token is masked and SB3's random actions are not"
+                    f"{name} is {settings[name]}; allowed is 0, for the end token is masked and "
+                    "SB3's random actions are not"
                 )
 
 
@@ -356,10 +431,11 @@ class _MeanReward(BaseCallback):
 
 
 class _GlobalStreams:
-    """SB3 draws from the global generators of Python, NumPy and torch; inside `with` they are the agent's own.
+    """SB3 draws from the global generators of Python, NumPy and torch; inside `with` they are the
+    agent's own.
 
-    So an agent's numbers depend on its seed alone, and nobody else's on the agent. Its networks and buffers have torch's default
-    number type, which inside is float32.
+    So an agent's numbers depend on its seed alone, and nobody else's on the agent. Its networks and
+    buffers have torch's default number type, which inside is float32.
     """
 
     def __init__(self, seed: int) -> None:
@@ -401,9 +477,13 @@ def _set_global_state(state: tuple[Any, Any, Tensor, list[Tensor]]) -> None:
 
 
 def _logger(model: BaseAlgorithm) -> Logger:
-    """What SB3's `learn` would set up in every update, but once, and without a temporary directory where nothing is written."""
+    """What SB3's `learn` would set up in every update, but once, and without a temporary directory
+    where nothing is written.
+    """
     if model.tensorboard_log is not None:
-        return configure_logger(model.verbose, model.tensorboard_log, type(model).__name__, reset_num_timesteps=True)
+        return configure_logger(
+            model.verbose, model.tensorboard_log, type(model).__name__, reset_num_timesteps=True
+        )
     return Logger(None, [HumanOutputFormat(sys.stdout)] if model.verbose else [])
 
 
@@ -412,5 +492,7 @@ def _training_metrics(logged: Mapping[str, Any]) -> dict[str, float]:
     for key, value in logged.items():
         if key.startswith("train/"):
             name = key.removeprefix("train/")
-            metrics[_METRIC_NAMES.get(name, name)] = -float(value) if name in _NEGATED else float(value)
+            metrics[_METRIC_NAMES.get(name, name)] = (
+                -float(value) if name in _NEGATED else float(value)
+            )
     return metrics

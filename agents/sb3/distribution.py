@@ -1,4 +1,6 @@
-"""Distributions over thousands of tokens: a fused log-probability and entropy for training, and SB3's distribution object."""
+"""Distributions over thousands of tokens: a fused log-probability and entropy for training, and
+SB3's distribution object.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +14,40 @@ from torch.distributions import Categorical
 
 from seqgan_env.generators.sampling import rows_per_chunk
 
-FORBIDDEN_LOGIT = -1e8  # exp of it is 0, and unlike minus infinity it leaves no NaN in entropies, divergences and gradients
+# exp of it is 0, and unlike minus infinity it leaves no NaN in entropies, divergences and gradients
+FORBIDDEN_LOGIT = -1e8
 
 
 def log_probs_and_entropy(
     hidden: Tensor, weight: Tensor, bias: Tensor, actions: Tensor, forbidden: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """log softmax(h W + b)[action] and the entropy of softmax(h W + b), (R,) each, in nats, with gradients.
+    """log softmax(h W + b)[action] and the entropy of softmax(h W + b), (R,) each, in nats, with
+    gradients.
 
     Args:
         hidden: (R, H).  weight: (V, H).  bias: (V,).  actions: (R,) int64.
         forbidden: (R, V) bool, tokens of probability 0, or None.
     """
-    result: tuple[Tensor, Tensor] = _LogProbsAndEntropy.apply(hidden, weight, bias, actions, forbidden)
+    result: tuple[Tensor, Tensor] = _LogProbsAndEntropy.apply(
+        hidden, weight, bias, actions, forbidden
+    )
     return result
 
 
 class _LogProbsAndEntropy(torch.autograd.Function):
-    """Differentiable once. Rows go through in chunks whose logits stay in cache; only the probabilities are kept."""
+    """Differentiable once.
+
+    Rows go through in chunks whose logits stay in cache; only the probabilities are kept.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, actions: Tensor, forbidden: Tensor | None
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        actions: Tensor,
+        forbidden: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         probs = hidden.new_empty(len(hidden), len(bias))
         log_probs, entropy = hidden.new_empty(len(hidden)), hidden.new_empty(len(hidden))
@@ -67,9 +81,13 @@ class _LogProbsAndEntropy(torch.autograd.Function):
             rows = slice(start, start + chunk)
             p = probs[rows]
             g = torch.zeros_like(entropy[rows]) if grad_log_probs is None else grad_log_probs[rows]
-            grad_logits = (p * -g.unsqueeze(1)).scatter_add_(1, actions[rows].unsqueeze(1), g.unsqueeze(1))  # g (one hot - p)
+            grad_logits = (p * -g.unsqueeze(1)).scatter_add_(
+                1, actions[rows].unsqueeze(1), g.unsqueeze(1)
+            )  # g (one hot - p)
             if through_entropy and grad_entropy is not None:
-                surprise = torch.xlogy(p, p).addcmul_(p, entropy[rows].unsqueeze(1))  # p (log p + H)
+                surprise = torch.xlogy(p, p).addcmul_(
+                    p, entropy[rows].unsqueeze(1)
+                )  # p (log p + H)
                 grad_logits.addcmul_(surprise, -grad_entropy[rows].unsqueeze(1))
             torch.mm(grad_logits, weight, out=grad_hidden[rows])
             grad_weight.addmm_(grad_logits.t(), hidden[rows])
@@ -78,9 +96,11 @@ class _LogProbsAndEntropy(torch.autograd.Function):
 
 
 class TokenDistribution(Distribution):
-    """Stable-Baselines3's view of softmax over the tokens, with `.distribution` for its KL divergence.
+    """Stable-Baselines3's view of softmax over the tokens, with `.distribution` for its KL
+    divergence.
 
-    Unlike SB3's own, an instance is one distribution and is not filled anew; nothing is validated, since the logits are ours.
+    Unlike SB3's own, an instance is one distribution and is not filled anew; nothing is validated,
+    since the logits are ours.
     """
 
     def __init__(self, logits: Tensor) -> None:
@@ -88,13 +108,19 @@ class TokenDistribution(Distribution):
         logits: (R, V), `FORBIDDEN_LOGIT` or minus infinity for tokens that are never to be drawn.
         """
         super().__init__()
-        self.distribution: Categorical = Categorical(logits=logits.clamp(min=FORBIDDEN_LOGIT), validate_args=False)
+        self.distribution: Categorical = Categorical(
+            logits=logits.clamp(min=FORBIDDEN_LOGIT), validate_args=False
+        )
 
     def apply_masking(self, masks: np.ndarray | Tensor | None) -> None:
-        """Forbids the tokens where `masks` (R, V) is 0, as sb3-contrib's maskable distributions do."""
+        """Forbids the tokens where `masks` (R, V) is 0, as sb3-contrib's distributions do."""
         if masks is not None:
-            allowed = torch.as_tensor(masks, device=self.distribution.logits.device, dtype=torch.bool)
-            logits = self.distribution.logits.masked_fill(~allowed.view(self.distribution.logits.shape), FORBIDDEN_LOGIT)
+            allowed = torch.as_tensor(
+                masks, device=self.distribution.logits.device, dtype=torch.bool
+            )
+            logits = self.distribution.logits.masked_fill(
+                ~allowed.view(self.distribution.logits.shape), FORBIDDEN_LOGIT
+            )
             self.distribution = Categorical(logits=logits, validate_args=False)
 
     def log_prob(self, actions: Tensor) -> Tensor:
@@ -109,8 +135,14 @@ class TokenDistribution(Distribution):
         """Tokens (R,), by inversion of one uniform draw from torch's global generator each."""
         cumulative = self.distribution.probs.cumsum(1)
         target = torch.rand(len(cumulative), 1, device=cumulative.device) * cumulative[:, -1:]
-        index = torch.searchsorted(cumulative, target, right=True).clamp_(max=cumulative.shape[1] - 1)
-        drawn = torch.where(self.distribution.probs.gather(1, index) > 0, index, self.distribution.probs.argmax(1, keepdim=True))
+        index = torch.searchsorted(cumulative, target, right=True).clamp_(
+            max=cumulative.shape[1] - 1
+        )
+        drawn = torch.where(
+            self.distribution.probs.gather(1, index) > 0,
+            index,
+            self.distribution.probs.argmax(1, keepdim=True),
+        )
         return drawn.squeeze(1)
 
     def mode(self) -> Tensor:

@@ -1,8 +1,9 @@
 """Actor-critic policies of Stable-Baselines3 and sb3-contrib whose actor is our language model.
 
-Forward passes that collect draw through `SoftmaxSampler` and carry the LSTM's state from token to token; training reads the
-prefixes of a minibatch with gradient. The critic is a small network on the detached hidden state: errors of values, whose scale
-the reward sets, then never rewrite the language model, and what the actor learns is the policy gradient alone.
+Forward passes that collect draw through `SoftmaxSampler` and carry the LSTM's state from token to
+token; training reads the prefixes of a minibatch with gradient. The critic is a small network on
+the detached hidden state: errors of values, whose scale the reward sets, then never rewrite the
+    language model, and what the actor learns is the policy gradient alone.
 """
 
 from __future__ import annotations
@@ -25,19 +26,27 @@ from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageMode
 from seqgan_env.types import TokenSpec
 
 _FUSED_ON_CPU = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 4)
-RATE = "rate_factor"  # of an optimizer's parameter group: its learning rate is this times that of the first group
+# of an optimizer's parameter group: its learning rate is this times that of the first group
+RATE = "rate_factor"
 
 RecurrentStates = Any
 
 
-def check_spaces(spec: TokenSpec, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+def check_spaces(
+    spec: TokenSpec, observation_space: spaces.Space, action_space: spaces.Space
+) -> None:
     """Raises a ValueError unless the spaces are those of an environment of `spec`."""
     if observation_space != space_of(spec) or action_space != spaces.Discrete(spec.vocab_size):
-        raise ValueError(f"the policy's {spec} does not fit the environment's {observation_space} and {action_space}")
+        raise ValueError(
+            f"the policy's {spec} does not fit the environment's {observation_space} and "
+            f"{action_space}"
+        )
 
 
 def as_prefixes(spec: TokenSpec, observations: Any) -> tuple[Tensor, Tensor]:
-    """Prefixes (B, T) int64 and their lengths (B,) from observations of any number type: SB3 may hand on int32 or float."""
+    """Prefixes (B, T) int64 and their lengths (B,) from observations of any number type: SB3 may
+    hand on int32 or float.
+    """
     tokens = observations.to(torch.int64)
     return tokens, spec.lengths(tokens)
 
@@ -55,12 +64,19 @@ def value_head(input_dim: int, hidden_dims: Sequence[int], output_dim: int = 1) 
 
 
 def build_optimizer(
-    optimizer_class: type[torch.optim.Optimizer], groups: Sequence[tuple[Iterator[nn.Parameter], float]], **kwargs: Any
+    optimizer_class: type[torch.optim.Optimizer],
+    groups: Sequence[tuple[Iterator[nn.Parameter], float]],
+    **kwargs: Any,
 ) -> torch.optim.Optimizer:
-    """An optimizer of (parameters, factor of the learning rate) that keeps the factors though SB3's `train` levels the rates."""
+    """An optimizer of (parameters, factor of the learning rate) that keeps the factors though SB3's
+    `train` levels the rates.
+    """
     if optimizer_class is torch.optim.Adam and _FUSED_ON_CPU:
         kwargs = {"fused": True} | kwargs  # a tenth of the time where the embeddings are large
-    trained = [{"params": [p for p in parameters if p.requires_grad], RATE: factor} for parameters, factor in groups]
+    trained = [
+        {"params": [p for p in parameters if p.requires_grad], RATE: factor}
+        for parameters, factor in groups
+    ]
     optimizer = optimizer_class(trained, **kwargs)
     optimizer.register_step_pre_hook(_restore_rates)
     return optimizer
@@ -98,15 +114,20 @@ class _TokenActorCritic:
         action_space: of the environment.
         lr_schedule: as SB3 passes it.
         spec: of the sequences; the spaces alone do not tell the end token.
-        language_model_class: the actor, built as `language_model_class(spec, **language_model_kwargs)`.
+        language_model_class: the actor, built as `language_model_class(spec,
+            **language_model_kwargs)`.
         language_model_kwargs: of the actor.
         value_dims: widths of the critic's hidden layers.
         value_rate: the critic's learning rate, as a multiple of the algorithm's.
-        kwargs: of SB3's policy class; orthogonal initialisation is never applied, whatever `ortho_init` says.
+        kwargs: of SB3's policy class; orthogonal initialisation is never applied, whatever
+            `ortho_init` says.
         """
         check_spaces(spec, observation_space, action_space)
         self.spec, self.value_dims, self.value_rate = spec, tuple(value_dims), value_rate
-        self.language_model_class, self.language_model_kwargs = language_model_class, dict(language_model_kwargs or {})
+        self.language_model_class, self.language_model_kwargs = (
+            language_model_class,
+            dict(language_model_kwargs or {}),
+        )
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)  # type: ignore[call-arg]
 
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
@@ -116,22 +137,38 @@ class _TokenActorCritic:
         self._build_optimizer(lr_schedule)
 
     def _build_optimizer(self, lr_schedule: Callable[[float], float]) -> None:
-        groups = [(self.language_model.parameters(), 1.0), (self.value_net.parameters(), self.value_rate)]
-        self.optimizer = build_optimizer(self.optimizer_class, groups, lr=lr_schedule(1), **self.optimizer_kwargs)
+        groups = [
+            (self.language_model.parameters(), 1.0),
+            (self.value_net.parameters(), self.value_rate),
+        ]
+        self.optimizer = build_optimizer(
+            self.optimizer_class, groups, lr=lr_schedule(1), **self.optimizer_kwargs
+        )
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        names = ("spec", "language_model_class", "language_model_kwargs", "value_dims", "value_rate")
+        names = (
+            "spec",
+            "language_model_class",
+            "language_model_kwargs",
+            "value_dims",
+            "value_rate",
+        )
         given: dict[str, Any] = super()._get_constructor_parameters()  # type: ignore[misc]
         return given | {name: getattr(self, name) for name in names}
 
     def set_training_mode(self, mode: bool) -> None:
-        """SB3 calls it before every collection and every training: the state carried so far belongs to the old weights."""
+        """SB3 calls it before every collection and every training: the state carried so far belongs
+        to the old weights.
+        """
         self.reader.forget()
         super().set_training_mode(mode)  # type: ignore[misc]
 
     @torch.no_grad()
-    def forward(self, obs: Any, deterministic: bool = False, action_masks: Any = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Actions (B,), values (B, 1) and log-probabilities (B,) in a running batch, without gradient.
+    def forward(
+        self, obs: Any, deterministic: bool = False, action_masks: Any = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Actions (B,), values (B, 1) and log-probabilities (B,) in a running batch, without
+        gradient.
 
         For gradients there are `evaluate_actions`, `predict_values` and `get_distribution`.
         """
@@ -140,13 +177,17 @@ class _TokenActorCritic:
         actions, log_probs = self._act(hidden, lengths, deterministic, action_masks)
         return actions, self.value_net(hidden), log_probs
 
-    def evaluate_actions(self, obs: Any, actions: Tensor, action_masks: Any = None) -> tuple[Tensor, Tensor, Tensor | None]:
+    def evaluate_actions(
+        self, obs: Any, actions: Tensor, action_masks: Any = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values (B, 1), log-probabilities (B,) and entropies (B,) with gradient."""
         tokens, lengths = as_prefixes(self.spec, obs)
         hidden = encode_prefixes(self.language_model, tokens, lengths)
         output = self.language_model.output
         forbidden = self._forbidden(lengths, action_masks)
-        log_probs, entropy = log_probs_and_entropy(hidden, output.weight, output.bias, actions.long().flatten(), forbidden)
+        log_probs, entropy = log_probs_and_entropy(
+            hidden, output.weight, output.bias, actions.long().flatten(), forbidden
+        )
         return self.value_net(hidden.detach()), log_probs, entropy
 
     def get_distribution(self, obs: Any, action_masks: Any = None) -> TokenDistribution:
@@ -164,13 +205,23 @@ class _TokenActorCritic:
         return values
 
     @torch.no_grad()
-    def _predict(self, observation: Any, deterministic: bool = False, action_masks: Any = None) -> Tensor:
+    def _predict(
+        self, observation: Any, deterministic: bool = False, action_masks: Any = None
+    ) -> Tensor:
         tokens, lengths = as_prefixes(self.spec, observation)
-        return self._act(self.reader.hidden(tokens, lengths), lengths, deterministic, action_masks)[0]
+        return self._act(self.reader.hidden(tokens, lengths), lengths, deterministic, action_masks)[
+            0
+        ]
 
-    def _act(self, hidden: Tensor, lengths: Tensor, deterministic: bool, action_masks: Any) -> tuple[Tensor, Tensor]:
+    def _act(
+        self, hidden: Tensor, lengths: Tensor, deterministic: bool, action_masks: Any
+    ) -> tuple[Tensor, Tensor]:
         """Next tokens (B,) and their log-probabilities (B,)."""
-        forbidden = self._forbidden(lengths, action_masks) if deterministic or action_masks is not None else None
+        forbidden = (
+            self._forbidden(lengths, action_masks)
+            if deterministic or action_masks is not None
+            else None
+        )
         if deterministic or forbidden is not None:
             distribution = self._distribution(hidden, forbidden)
             actions = distribution.get_actions(deterministic)
@@ -183,19 +234,27 @@ class _TokenActorCritic:
             distribution.apply_masking(~forbidden)
         return distribution
 
-    def _forbidden(self, lengths: Tensor, action_masks: np.ndarray | Tensor | None) -> Tensor | None:
-        """(B, V) bool: the end token where it is too early, and what `action_masks` (B, V) leaves out; None for nothing."""
+    def _forbidden(
+        self, lengths: Tensor, action_masks: np.ndarray | Tensor | None
+    ) -> Tensor | None:
+        """(B, V) bool: the end token where it is too early, and what `action_masks` (B, V) leaves
+        out; None for nothing.
+        """
         early = forbidden_tokens(self.spec, lengths)
         if action_masks is None:
             return early
-        excluded = ~torch.as_tensor(action_masks, device=lengths.device, dtype=torch.bool).view(len(lengths), -1)
+        excluded = ~torch.as_tensor(action_masks, device=lengths.device, dtype=torch.bool).view(
+            len(lengths), -1
+        )
         if early is not None:
             return early | excluded
         return excluded if bool(excluded.any()) else None
 
 
 def forbidden_tokens(spec: TokenSpec, lengths: Tensor) -> Tensor | None:
-    """(B, V) bool, the end token behind prefixes of fewer than `min_length` tokens; None where there is no such prefix."""
+    """(B, V) bool, the end token behind prefixes of fewer than `min_length` tokens; None where
+    there is no such prefix.
+    """
     early = lengths < spec.min_length
     if spec.eos_token is None or not bool(early.any()):
         return None
@@ -209,7 +268,10 @@ class LanguageModelPolicy(_TokenActorCritic, ActorCriticPolicy):
 
 
 class MaskableLanguageModelPolicy(_TokenActorCritic, MaskableActorCriticPolicy):  # type: ignore[misc]
-    """For MaskablePPO. The end token's mask is the language model's own; masks of the environment are heeded beside it."""
+    """For MaskablePPO.
+
+    The end token's mask is the language model's own; masks of the environment are heeded beside it.
+    """
 
 
 class TrustRegionLanguageModelPolicy(LanguageModelPolicy):
@@ -217,7 +279,9 @@ class TrustRegionLanguageModelPolicy(LanguageModelPolicy):
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
         """Those that are trained: sb3-contrib's TRPO fails at a frozen one."""
-        return ((name, p) for name, p in super().named_parameters(*args, **kwargs) if p.requires_grad)
+        return (
+            (name, p) for name, p in super().named_parameters(*args, **kwargs) if p.requires_grad
+        )
 
     def get_distribution(self, obs: Any, action_masks: Any = None) -> TokenDistribution:
         with torch.backends.cudnn.flags(enabled=False):  # cuDNN's LSTM has no second derivative
@@ -225,18 +289,22 @@ class TrustRegionLanguageModelPolicy(LanguageModelPolicy):
 
 
 class _NoState:
-    """What RecurrentPPO asks of the actor's LSTM in order to store its states: the smallest there is."""
+    """What RecurrentPPO asks of the actor's LSTM in order to store its states: the smallest there
+    is.
+    """
 
     num_layers: ClassVar = 1
     hidden_size: ClassVar = 1
 
 
 class RecurrentLanguageModelPolicy(LanguageModelPolicy, RecurrentActorCriticPolicy):
-    """For RecurrentPPO. The observation holds the whole prefix, so nothing needs to be remembered in SB3's `lstm_states`:
+    """For RecurrentPPO. The observation holds the whole prefix, so nothing needs to be remembered
+    in SB3's `lstm_states`:
 
-    they pass through untouched, while collecting carries the LSTM's state as the other policies do. Training reads whole
-    episodes from their beginning and never starts from a state that older weights have left. What remains of the algorithm is
-    its minibatches of consecutive steps in place of shuffled ones.
+    they pass through untouched, while collecting carries the LSTM's state as the other policies do.
+    Training reads whole episodes from their beginning and never starts from a state that older
+    weights have left. What remains of the algorithm is its minibatches of consecutive steps in
+    place of shuffled ones.
     """
 
     lstm_actor: Any
@@ -248,14 +316,22 @@ class RecurrentLanguageModelPolicy(LanguageModelPolicy, RecurrentActorCriticPoli
         lr_schedule: Callable[[float], float],
         **kwargs: Any,
     ) -> None:
-        no_lstm: dict[str, Any] = {"lstm_hidden_size": 1, "shared_lstm": True, "enable_critic_lstm": False}
+        no_lstm: dict[str, Any] = {
+            "lstm_hidden_size": 1,
+            "shared_lstm": True,
+            "enable_critic_lstm": False,
+        }
         super().__init__(observation_space, action_space, lr_schedule, **kwargs, **no_lstm)
         del self.lstm_actor
         self.lstm_actor = _NoState()
         self._build_optimizer(lr_schedule)  # contrib's constructor has made one of its own
 
     def forward(  # type: ignore[override]
-        self, obs: Tensor, lstm_states: RecurrentStates, episode_starts: Tensor, deterministic: bool = False
+        self,
+        obs: Tensor,
+        lstm_states: RecurrentStates,
+        episode_starts: Tensor,
+        deterministic: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor, RecurrentStates]:
         """Actions, values, log-probabilities, and `lstm_states` as they came."""
         return *super().forward(obs, deterministic), lstm_states
@@ -270,10 +346,16 @@ class RecurrentLanguageModelPolicy(LanguageModelPolicy, RecurrentActorCriticPoli
     ) -> tuple[TokenDistribution, RecurrentStates]:
         return super().get_distribution(obs), lstm_states
 
-    def predict_values(self, obs: Tensor, lstm_states: RecurrentStates, episode_starts: Tensor) -> Tensor:  # type: ignore[override]
+    def predict_values(  # type: ignore[override]
+        self, obs: Tensor, lstm_states: RecurrentStates, episode_starts: Tensor
+    ) -> Tensor:
         return super().predict_values(obs)
 
     def _predict(  # type: ignore[override]
-        self, observation: Tensor, lstm_states: RecurrentStates, episode_starts: Tensor, deterministic: bool = False
+        self,
+        observation: Tensor,
+        lstm_states: RecurrentStates,
+        episode_starts: Tensor,
+        deterministic: bool = False,
     ) -> tuple[Tensor, RecurrentStates]:
         return super()._predict(observation, deterministic), lstm_states

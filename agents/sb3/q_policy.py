@@ -1,9 +1,10 @@
 """Action-value policies for DQN and QR-DQN whose Q-values are the language model's logits.
 
-Q(s, y) = temperature * logit(y | s) + v(s). The policy that such values stand for is the Boltzmann policy, softmax of
-Q / temperature. It is the language model itself, for v(s) cancels: it writes while collecting, it is rolled out, and it is
-evaluated. v starts at 0, so that the Q-values start as the generator's logits (times the temperature); it takes up the level of
-the rewards, which says nothing about one token against another (dueling: Wang et al. 2016).
+Q(s, y) = temperature * logit(y | s) + v(s). The policy that such values stand for is the Boltzmann
+policy, softmax of Q / temperature. It is the language model itself, for v(s) cancels: it writes
+while collecting, it is rolled out, and it is evaluated. v starts at 0, so that the Q-values start
+as the generator's logits (times the temperature); it takes up the level of the rewards, which says
+nothing about one token against another (dueling: Wang et al. 2016).
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from torch import Tensor
 
 from agents.sb3.distribution import FORBIDDEN_LOGIT
 from agents.sb3.encoding import PrefixReader, encode_prefixes
-from agents.sb3.policy import as_prefixes, build_optimizer, check_spaces, forbidden_tokens, value_head
+from agents.sb3.policy import (
+    as_prefixes,
+    build_optimizer,
+    check_spaces,
+    forbidden_tokens,
+    value_head,
+)
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.types import TokenSpec
 
@@ -45,22 +52,26 @@ class LanguageModelQNetwork(BasePolicy):
         language_model: gives the logits.
         value_dims: widths of the hidden layers of v.
         temperature: reward units per nat of logit.
-        num_quantiles: None for the mean alone; otherwise v has as many values, and the quantiles of all tokens of a state
-            have the same distances.
+        num_quantiles: None for the mean alone; otherwise v has as many values, and the quantiles of
+            all tokens of a state have the same distances.
         """
         super().__init__(observation_space, action_space)
         self.spec, self.temperature, self.num_quantiles = spec, temperature, num_quantiles
         self.language_model = language_model
-        self.value_net = value_head(language_model.output.in_features, value_dims, num_quantiles or 1)
+        self.value_net = value_head(
+            language_model.output.in_features, value_dims, num_quantiles or 1
+        )
         self.reader = PrefixReader(language_model)
 
     def set_training_mode(self, mode: bool) -> None:
-        """SB3 calls it around every training: the state carried so far belongs to the old weights."""
+        """Called around every training: the state carried so far belongs to the old weights."""
         self.reader.forget()
         super().set_training_mode(mode)
 
     def forward(self, obs: Any) -> Tensor:
-        """Q-values (B, V), or quantiles (B, num_quantiles, V); far below all others for the end token where it is too early."""
+        """Q-values (B, V), or quantiles (B, num_quantiles, V); far below all others for the end
+        token where it is too early.
+        """
         tokens, lengths = as_prefixes(self.spec, obs)
         hidden = encode_prefixes(self.language_model, tokens, lengths)
         scaled = self.temperature * self.language_model.output(hidden)
@@ -68,7 +79,11 @@ class LanguageModelQNetwork(BasePolicy):
         if forbidden is not None:
             scaled = scaled.masked_fill(forbidden, FORBIDDEN_LOGIT)
         values = self.value_net(hidden.detach())  # (B, 1) or (B, num_quantiles)
-        q_values: Tensor = scaled + values if self.num_quantiles is None else scaled.unsqueeze(1) + values.unsqueeze(2)
+        q_values: Tensor = (
+            scaled + values
+            if self.num_quantiles is None
+            else scaled.unsqueeze(1) + values.unsqueeze(2)
+        )
         return q_values
 
     @torch.no_grad()
@@ -77,10 +92,14 @@ class LanguageModelQNetwork(BasePolicy):
         tokens, lengths = as_prefixes(self.spec, observation)
         hidden = self.reader.hidden(tokens, lengths)
         if not deterministic:
-            return self.reader.draw(hidden, lengths, torch.rand(len(hidden), device=hidden.device))[0]
+            return self.reader.draw(hidden, lengths, torch.rand(len(hidden), device=hidden.device))[
+                0
+            ]
         logits: Tensor = self.language_model.output(hidden)
         forbidden = forbidden_tokens(self.spec, lengths)
-        return (logits if forbidden is None else logits.masked_fill(forbidden, FORBIDDEN_LOGIT)).argmax(1)
+        return (
+            logits if forbidden is None else logits.masked_fill(forbidden, FORBIDDEN_LOGIT)
+        ).argmax(1)
 
 
 class _TokenValues:
@@ -104,22 +123,42 @@ class _TokenValues:
         check_spaces(spec, observation_space, action_space)
         if not temperature > 0:
             raise ValueError(f"temperature is {temperature}; allowed is any number above 0")
-        self.spec, self.value_dims, self.value_rate, self.temperature = spec, tuple(value_dims), value_rate, temperature
-        self.language_model_class, self.language_model_kwargs = language_model_class, dict(language_model_kwargs or {})
+        self.spec, self.value_dims, self.value_rate, self.temperature = (
+            spec,
+            tuple(value_dims),
+            value_rate,
+            temperature,
+        )
+        self.language_model_class, self.language_model_kwargs = (
+            language_model_class,
+            dict(language_model_kwargs or {}),
+        )
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)  # type: ignore[call-arg]
 
     def _make_net(self, num_quantiles: int | None) -> LanguageModelQNetwork:
         language_model = self.language_model_class(self.spec, **self.language_model_kwargs)
         spaces_ = (self.observation_space, self.action_space)  # type: ignore[attr-defined]
-        return LanguageModelQNetwork(*spaces_, self.spec, language_model, self.value_dims, self.temperature, num_quantiles)
+        return LanguageModelQNetwork(
+            *spaces_, self.spec, language_model, self.value_dims, self.temperature, num_quantiles
+        )
 
     def _optimize(self, net: LanguageModelQNetwork, lr_schedule: Callable[[float], float]) -> None:
-        groups = [(net.language_model.parameters(), 1.0), (net.value_net.parameters(), self.value_rate)]
+        groups = [
+            (net.language_model.parameters(), 1.0),
+            (net.value_net.parameters(), self.value_rate),
+        ]
         optimizer_class, kwargs = self.optimizer_class, self.optimizer_kwargs  # type: ignore[attr-defined]
         self.optimizer = build_optimizer(optimizer_class, groups, lr=lr_schedule(1), **kwargs)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        names = ("spec", "language_model_class", "language_model_kwargs", "value_dims", "value_rate", "temperature")
+        names = (
+            "spec",
+            "language_model_class",
+            "language_model_kwargs",
+            "value_dims",
+            "value_rate",
+            "temperature",
+        )
         given: dict[str, Any] = super()._get_constructor_parameters()  # type: ignore[misc]
         return given | {name: getattr(self, name) for name in names}
 

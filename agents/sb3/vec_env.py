@@ -1,4 +1,6 @@
-"""The Stable-Baselines3 face of the vector environment: one object that steps all sequences, in place of `DummyVecEnv`."""
+"""The Stable-Baselines3 face of the vector environment: one object that steps all sequences, in
+place of `DummyVecEnv`.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,11 @@ _BY_ENV = ("action_masks", "render")  # methods whose result has one entry per e
 class SequenceVecEnv(VecEnv):
     """`TokenVectorEnv` as Stable-Baselines3 wants it.
 
-    Episodes are never truncated, so `TimeLimit.truncated` is always False. The step that ends an episode brings its last
-    observation in `info["terminal_observation"]`, its score in `info["score"]` and, where the rewards have just learned online,
-    their metrics in `info["online"]`; `info["episode"]` is left to `VecMonitor`.
-    The envs are one object: `get_attr` gives each the same value, and `set_attr` sets all of them or none.
+    Episodes are never truncated, so `TimeLimit.truncated` is always False. The step that ends an
+    episode brings its last observation in `info["terminal_observation"]`, its score in
+    `info["score"]` and, where the rewards have just learned online, their metrics in
+    `info["online"]`; `info["episode"]` is left to `VecMonitor`. The envs are one object: `get_attr`
+    gives each the same value, and `set_attr` sets all of them or none.
     """
 
     def __init__(self, env: VectorEnv) -> None:
@@ -28,17 +31,24 @@ class SequenceVecEnv(VecEnv):
         env: a `TokenVectorEnv`, or Gymnasium vector wrappers around one.
         """
         if not isinstance(env.unwrapped, TokenVectorEnv):
-            raise TypeError(f"SequenceVecEnv was given a {type(env.unwrapped).__name__}; expected a TokenVectorEnv")
+            raise TypeError(
+                f"SequenceVecEnv was given a {type(env.unwrapped).__name__}; expected a "
+                "TokenVectorEnv"
+            )
         self.env, self.base = env, env.unwrapped
         self._actions = np.zeros(env.num_envs, dtype=np.int64)
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def reset(self) -> np.ndarray:
-        """First observations (B, T) int32; the seeds of an earlier `seed(s)`, s + i for env i, are used up by it."""
+        """First observations (B, T) int32; the seeds of an earlier `seed(s)`, s + i for env i, are
+        used up by it.
+        """
         seeds = None if all(seed is None for seed in self._seeds) else self._seeds
         observations, infos = self.env.reset(seed=seeds)  # type: ignore[arg-type]
         masks = infos.get("action_mask")
-        self.reset_infos = [{} if masks is None else {"action_mask": masks[i]} for i in range(self.num_envs)]
+        self.reset_infos = [
+            {} if masks is None else {"action_mask": masks[i]} for i in range(self.num_envs)
+        ]
         self._reset_seeds()
         self._reset_options()
         return np.asarray(observations)
@@ -55,7 +65,9 @@ class SequenceVecEnv(VecEnv):
             dicts[i]["score"] = float(infos["final_info"]["score"][i])
             if "online" in infos["final_info"]:
                 metrics = infos["final_info"]["online"]
-                dicts[i]["online"] = {name: float(metrics[name][i]) for name in metrics if not name.startswith("_")}
+                dicts[i]["online"] = {
+                    name: float(metrics[name][i]) for name in metrics if not name.startswith("_")
+                }
         return np.asarray(observations), rewards.astype(np.float32), terminated, dicts
 
     def action_masks(self) -> np.ndarray:
@@ -71,16 +83,29 @@ class SequenceVecEnv(VecEnv):
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         if set(self._get_indices(indices)) != set(range(self.num_envs)):
-            raise ValueError(f"set_attr of {attr_name!r} names some of the {self.num_envs} envs; they are one object, so set all")
+            raise ValueError(
+                f"set_attr of {attr_name!r} names some of the {self.num_envs} envs; they are one "
+                "object, so set all"
+            )
         setattr(self.base, attr_name, value)
 
-    def env_method(self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any) -> list[Any]:
-        """The result of one call, for each of `indices`: its own entry of `action_masks` and `render`, otherwise the same."""
+    def env_method(
+        self,
+        method_name: str,
+        *method_args: Any,
+        indices: VecEnvIndices = None,
+        **method_kwargs: Any,
+    ) -> list[Any]:
+        """The result of one call, for each of `indices`: its own entry of `action_masks` and
+        `render`, otherwise the same.
+        """
         result = getattr(self._owner(method_name), method_name)(*method_args, **method_kwargs)
         by_env = method_name in _BY_ENV and result is not None
         return [result[i] if by_env else result for i in self._get_indices(indices)]
 
-    def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
+    def env_is_wrapped(
+        self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None
+    ) -> list[bool]:
         env, wrapped = self.env, False
         while env is not self.base:
             wrapped |= isinstance(env, wrapper_class)

@@ -1,4 +1,6 @@
-"""The pictures of a report, as Vega-Lite specifications: hover for values; the page's legend sets the parameter `hidden`."""
+"""The pictures of a report, as Vega-Lite specifications: hover for values; the page's legend sets
+the parameter `hidden`.
+"""
 
 from __future__ import annotations
 
@@ -35,22 +37,58 @@ BUDGETS = {"budget/env_steps": "environment steps", "seconds": "seconds since th
 VERSION = "6.4"  # of Vega-Lite
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
-_INK, _GRID, _GREY = "currentColor", "rgba(128, 128, 128, 0.25)", "#8c8c8c"  # text follows the page, light or dark
+_INK, _GRID, _GREY = (
+    "currentColor",
+    "rgba(128, 128, 128, 0.25)",
+    "#8c8c8c",
+)  # text follows the page, light or dark
 _HUES = (
-    *("#4c78a8", "#f58518", "#e45756", "#54a24b", "#b279a2", "#2ca5a5", "#c9a227", "#9d755d", "#ff7fa5", "#7a6ff0"),
-    *("#6b8e23", "#00a0dc", "#c2410c", "#d6409f", "#1b9e77", "#8d99ae", "#a16207", "#5e548e", "#b5838d", "#84a59d"),
+    *(
+        "#4c78a8",
+        "#f58518",
+        "#e45756",
+        "#54a24b",
+        "#b279a2",
+        "#2ca5a5",
+        "#c9a227",
+        "#9d755d",
+        "#ff7fa5",
+        "#7a6ff0",
+    ),
+    *(
+        "#6b8e23",
+        "#00a0dc",
+        "#c2410c",
+        "#d6409f",
+        "#1b9e77",
+        "#8d99ae",
+        "#a16207",
+        "#5e548e",
+        "#b5838d",
+        "#84a59d",
+    ),
 )
 _GREYS = {REFERENCE: "#b0b0b0", BEST_KNOB: "#606060"}
-_MIDDLE_OUT = "length(datum.label) > 26 ? slice(datum.label, 0, 10) + '…' + slice(datum.label, -15) : datum.label"
+_MIDDLE_OUT = (
+    "length(datum.label) > 26 ? slice(datum.label, 0, 10) + '…' + slice(datum.label, -15) : "
+    "datum.label"
+)
 _DIVERGENCES = ("kl_forward", "kl_reverse")  # the axes x and y
 _FAR = 6.0  # times the median size of a score, below zero, are left out of the picture of scores
-_NEAR = 0.3  # of the best knob's divergences: the picture near it reaches over runs that are no further off
+# of the best knob's divergences: the picture near it reaches over runs that are no further off
+_NEAR = 0.3
 _HEIGHT = 300
 CONFIG: Spec = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
     "view": {"stroke": _GRID},
-    "axis": {"labelColor": _INK, "titleColor": _INK, "gridColor": _GRID, "domainColor": _GRID, "tickColor": _GRID}
+    "axis": {
+        "labelColor": _INK,
+        "titleColor": _INK,
+        "gridColor": _GRID,
+        "domainColor": _GRID,
+        "tickColor": _GRID,
+    }
     | {"titleFontWeight": "normal", "titleFontSize": 12, "labelFontSize": 11, "labelOverlap": True},
 }
 
@@ -64,10 +102,15 @@ def colours(standings: Standings) -> dict[str, str]:
 def ranking(standings: Standings, kind: str) -> Spec | None:
     """The score of every row with its interval, the best on top; None where nobody has one.
 
-    A row that is many times further away than most would squeeze the others into one point: its score is written at the edge.
+    A row that is many times further away than most would squeeze the others into one point: its
+    score is written at the edge.
     """
     entries = [entry for entry in standings.entries(kind) if entry.score is not None]
-    values = [{"row": e.label, "x": e.score.value} | _ends(e.score.low, e.score.high) for e in entries if e.score is not None]
+    values = [
+        {"row": e.label, "x": e.score.value} | _ends(e.score.low, e.score.high)
+        for e in entries
+        if e.score is not None
+    ]
     if not values:
         return None
     title = METRICS[KINDS[kind].score.name]
@@ -80,13 +123,23 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
     }
     colour, hover = _colour(standings), {"row": "row", "x": title, "low": "low", "high": "high"}
     near, far = _without_outliers(values)
-    ends = [{"x": end} for value in near for end in (0.0, value["x"], value.get("low", 0.0), value.get("high", 0.0))]
+    ends = [
+        {"x": end}
+        for value in near
+        for end in (0.0, value["x"], value.get("low", 0.0), value.get("high", 0.0))
+    ]
     domain = _domain(ends, "x", 0.05)
     intervals = {"x": _axis("low", title, domain), "x2": {"field": "high"}, "y": row} | colour
     at_the_edge = {"x": {"value": 4}, "y": row, "text": {"field": "label"}} | colour
     layers = [
-        {"data": {"values": [{}]}, "mark": {"type": "rule", "color": _GREY}, "encoding": {"x": {"datum": 0}}},
-        *_where_known(near, {"mark": {"type": "rule", "strokeWidth": 2, "clip": True}, "encoding": intervals}),
+        {
+            "data": {"values": [{}]},
+            "mark": {"type": "rule", "color": _GREY},
+            "encoding": {"x": {"datum": 0}},
+        },
+        *_where_known(
+            near, {"mark": {"type": "rule", "strokeWidth": 2, "clip": True}, "encoding": intervals}
+        ),
         {
             "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1, "clip": True},
             "encoding": {"x": _axis("x", title, domain), "y": row} | colour | _tooltip(hover),
@@ -94,7 +147,13 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
     ]
     if far:
         labelled = [value | {"label": f"◂ {value['x']:+.3f}"} for value in far]
-        layers.append({"data": {"values": labelled}, "mark": {"type": "text", "align": "left"}, "encoding": at_the_edge})
+        layers.append(
+            {
+                "data": {"values": labelled},
+                "mark": {"type": "text", "align": "left"},
+                "encoding": at_the_edge,
+            }
+        )
     return _chart({"data": {"values": values}, "layer": layers, "height": 26 * len(values)})
 
 
@@ -102,7 +161,9 @@ def _without_outliers(values: Values) -> tuple[Values, Values]:
     """Those whose scores are near the others', and those that lie far below."""
     lowest = -_FAR * float(np.median([abs(value["x"]) for value in values]))
     near = [value for value in values if value["x"] >= lowest]
-    return (near, [value for value in values if value["x"] < lowest]) if lowest < 0 else (values, [])
+    return (
+        (near, [value for value in values if value["x"] < lowest]) if lowest < 0 else (values, [])
+    )
 
 
 def divergences(standings: Standings, task: str) -> Spec:
@@ -110,34 +171,50 @@ def divergences(standings: Standings, task: str) -> Spec:
     knobs, points = _knobs(standings, task, *_DIVERGENCES), _points(standings, task, *_DIVERGENCES)
     both = sum(_of_best_knob(points))
     titles = METRICS[_DIVERGENCES[0]], METRICS[_DIVERGENCES[1]]
-    return _knobs_and_points(standings, knobs, points, knobs + points, titles, _level_line((0, both), (both, 0)))
+    return _knobs_and_points(
+        standings, knobs, points, knobs + points, titles, _level_line((0, both), (both, 0))
+    )
 
 
 def divergences_near(standings: Standings, task: str) -> Spec:
-    """The same about the best knob of each seed: runs and knobs less that one, so that a score of 0 lies on the line."""
+    """The same about the best knob of each seed: runs and knobs less that one, so that a score of 0
+    lies on the line.
+    """
     x, y = _of_best_knob(_points(standings, task, *_DIVERGENCES))
     points = _points(standings, task, *_DIVERGENCES, less_best=True)
     near = [point for point in points if point["x"] < _NEAR * x and point["y"] < _NEAR * y]
-    titles = tuple(f"{METRICS[name].partition(' (')[0]}, less the best knob's" for name in _DIVERGENCES)
+    titles = tuple(
+        f"{METRICS[name].partition(' (')[0]}, less the best knob's" for name in _DIVERGENCES
+    )
     line = _level_line((-x - y, x + y), (x + y, -x - y))
     return _knobs_and_points(
-        standings, _knobs(standings, task, *_DIVERGENCES, less_best=True), points, near, (titles[0], titles[1]), line
+        standings,
+        _knobs(standings, task, *_DIVERGENCES, less_best=True),
+        points,
+        near,
+        (titles[0], titles[1]),
+        line,
     )
 
 
 def _of_best_knob(points: Values) -> tuple[float, float]:
     """The mean x and y of the best knob over seeds."""
     best = [point for point in points if point["row"] == BEST_KNOB]
-    return float(np.mean([point["x"] for point in best])), float(np.mean([point["y"] for point in best]))
+    return float(np.mean([point["x"] for point in best])), float(
+        np.mean([point["y"] for point in best])
+    )
 
 
 def _level_line(*ends: tuple[float, float]) -> Spec:
     values = [{"x": _short(x), "y": _short(y)} for x, y in ends]
-    return {"data": {"values": values}, "mark": {"type": "line", "color": _GREY, "strokeDash": [2, 4], "clip": True}}
+    return {
+        "data": {"values": values},
+        "mark": {"type": "line", "color": _GREY, "strokeDash": [2, 4], "clip": True},
+    }
 
 
 def quality(standings: Standings, task: str) -> Spec:
-    """Quality against diversity as they are usually reported: the knobs, and every run as a point."""
+    """Quality against diversity as usually reported: the knobs, and every run as a point."""
     kind = KINDS[standings.kind_of[task]]
     names = (kind.diversity, kind.quality)
     points = _points(standings, task, *names)
@@ -146,7 +223,12 @@ def quality(standings: Standings, task: str) -> Spec:
 
 
 def _knobs_and_points(
-    standings: Standings, knobs: Values, points: Values, shown: Values, titles: tuple[str, str], line: Spec | None = None
+    standings: Standings,
+    knobs: Values,
+    points: Values,
+    shown: Values,
+    titles: tuple[str, str],
+    line: Spec | None = None,
 ) -> Spec:
     """The axes reach over `shown`; `line` lies under everything."""
     x, y = titles
@@ -161,18 +243,35 @@ def _knobs_and_points(
         },
         {
             "data": {"values": knobs},
-            "mark": {"type": "point", "color": _GREY, "filled": True, "size": 18, "opacity": 0.7, "clip": True},
+            "mark": {
+                "type": "point",
+                "color": _GREY,
+                "filled": True,
+                "size": 18,
+                "opacity": 0.7,
+                "clip": True,
+            },
             "encoding": axes | _tooltip({"knob": "knob"} | hover),
         },
         {
             "data": {"values": temperatures},
-            "mark": {"type": "text", "color": _INK, "fontSize": 10, "dx": 6, "dy": -6, "align": "left", "clip": True},
+            "mark": {
+                "type": "text",
+                "color": _INK,
+                "fontSize": 10,
+                "dx": 6,
+                "dy": -6,
+                "align": "left",
+                "clip": True,
+            },
             "encoding": axes | {"text": {"field": "knob"}},
         },
         {
             "data": {"values": points},
             "mark": {"type": "point", "filled": True, "size": 80, "opacity": 0.85, "clip": True},
-            "encoding": axes | _colour(standings) | _tooltip({"row": "row", "seed": "seed", "knob": "knob"} | hover),
+            "encoding": axes
+            | _colour(standings)
+            | _tooltip({"row": "row", "seed": "seed", "knob": "knob"} | hover),
         },
     ]
     under = [line | {"encoding": axes}] if line else []
@@ -199,13 +298,18 @@ def curves(standings: Standings, task: str, metric: str, budget: str) -> Spec | 
     if not values:
         return None
     title = METRICS[metric]
-    layers = [*_band_and_line(standings, values, BUDGETS[budget], title), *_level(standings, task, metric)]
+    layers = [
+        *_band_and_line(standings, values, BUDGETS[budget], title),
+        *_level(standings, task, metric),
+    ]
     return _chart({"data": {"values": values}, "layer": layers})
 
 
 def profile(standings: Standings, kind: str) -> Spec | None:
     """The share of runs above every score, by row; None where no row has a score on every task."""
-    scores = {entry.label: entry.scores for entry in standings.entries(kind) if entry.scores is not None}
+    scores = {
+        entry.label: entry.scores for entry in standings.entries(kind) if entry.scores is not None
+    }
     if not scores:
         return None
     everything = np.concatenate([array.ravel() for array in scores.values()])
@@ -213,9 +317,13 @@ def profile(standings: Standings, kind: str) -> Spec | None:
     values = [
         {"x": _short(at), "y": point.value, "row": label} | _ends(point.low, point.high)
         for label, array in scores.items()
-        for at, point in zip(thresholds.tolist(), performance_profile(array, thresholds), strict=True)
+        for at, point in zip(
+            thresholds.tolist(), performance_profile(array, thresholds), strict=True
+        )
     ]
-    layers = _band_and_line(standings, values, METRICS[KINDS[kind].score.name], "share of runs above it", step=True)
+    layers = _band_and_line(
+        standings, values, METRICS[KINDS[kind].score.name], "share of runs above it", step=True
+    )
     return _chart({"data": {"values": values}, "layer": layers})
 
 
@@ -226,7 +334,10 @@ def _knobs(standings: Standings, task: str, x: str, y: str, less_best: bool = Fa
     for name, row in standings.knobs(task).items():
         if {x, y} <= set(shown[name]):
             temperature = {"temperature": row["temperature"]} if "temperature" in row else {}
-            found.append({"knob": name, "x": _short(shown[name][x]), "y": _short(shown[name][y])} | temperature)
+            found.append(
+                {"knob": name, "x": _short(shown[name][x]), "y": _short(shown[name][y])}
+                | temperature
+            )
     return found
 
 
@@ -239,45 +350,82 @@ def _points(standings: Standings, task: str, x: str, y: str, less_best: bool = F
             metrics = standings.less_best_knob(task, seed, metrics)
         if {x, y} <= set(metrics):
             knob = run.result.settings.get("knob", "")
-            found.append({"x": metrics[x], "y": metrics[y], "row": run.result.label, "seed": seed, "knob": knob})
+            found.append(
+                {
+                    "x": metrics[x],
+                    "y": metrics[y],
+                    "row": run.result.label,
+                    "seed": seed,
+                    "knob": knob,
+                }
+            )
     return found
 
 
-def _curve(standings: Standings, label: str, runs: Sequence[Run], metric: str, budget: str) -> Values:
-    """Points of one row: the mean over the runs that have a curve, where all of them have been measured."""
+def _curve(
+    standings: Standings, label: str, runs: Sequence[Run], metric: str, budget: str
+) -> Values:
+    """Points of one row: the mean over the runs that have a curve, where all of them have been
+    measured.
+    """
     name = metric if metric in HEALTH else f"task/{metric}"
     by_round: dict[float, list[tuple[float, float]]] = {}
     for run in runs:
         for row in run.result.curve:
             measured = row | standings.scores(run.result, row, "task/")
             if name in measured and budget in measured:
-                by_round.setdefault(row.get("round", row[budget]), []).append((measured[budget], measured[name]))
+                by_round.setdefault(row.get("round", row[budget]), []).append(
+                    (measured[budget], measured[name])
+                )
     most = max(map(len, by_round.values()), default=0)
-    whole = [np.array(by_round[at]) for at in sorted(by_round) if len(by_round[at]) == most]  # (seeds, 2) by round
+    whole = [
+        np.array(by_round[at]) for at in sorted(by_round) if len(by_round[at]) == most
+    ]  # (seeds, 2) by round
     if not whole:
         return []
     estimates = sample_efficiency(np.stack([of_round[:, 1:] for of_round in whole], axis=-1), mean)
     return [
-        {"x": _short(of_round[:, 0].mean()), "y": _short(e.value), "row": label} | _ends(e.low, e.high)
+        {"x": _short(of_round[:, 0].mean()), "y": _short(e.value), "row": label}
+        | _ends(e.low, e.high)
         for of_round, e in zip(whole, estimates, strict=True)
     ]
 
 
 def _level(standings: Standings, task: str, metric: str) -> list[Spec]:
-    """What has no curve: maximum likelihood as it is and its best knob, lines at their final values."""
+    """What has no curve: maximum likelihood as it is and its best knob, lines at their final
+    values.
+    """
     data = []
     for label in (REFERENCE, BEST_KNOB):
-        found = [run.metrics[metric] for run in standings.runs[label, task] if metric in run.metrics]
+        found = [
+            run.metrics[metric] for run in standings.runs[label, task] if metric in run.metrics
+        ]
         if found:
             data.append({"row": label, "y": _short(float(np.mean(found)))})
     if not data:
         return []
-    encoding = {"y": _axis("y", METRICS[metric])} | _colour(standings) | _tooltip({"row": "row", "y": METRICS[metric]})
-    return [{"data": {"values": data}, "mark": {"type": "rule", "strokeDash": [5, 4], "strokeWidth": 1.5}, "encoding": encoding}]
+    encoding = (
+        {"y": _axis("y", METRICS[metric])}
+        | _colour(standings)
+        | _tooltip({"row": "row", "y": METRICS[metric]})
+    )
+    return [
+        {
+            "data": {"values": data},
+            "mark": {"type": "rule", "strokeDash": [5, 4], "strokeWidth": 1.5},
+            "encoding": encoding,
+        }
+    ]
 
 
-def _band_and_line(standings: Standings, values: Values, x: str, y: str, step: bool = False) -> list[Spec]:
-    across, colour, hover = {"x": _axis("x", x)}, _colour(standings), {"row": "row", "x": x, "y": y, "low": "low", "high": "high"}
+def _band_and_line(
+    standings: Standings, values: Values, x: str, y: str, step: bool = False
+) -> list[Spec]:
+    across, colour, hover = (
+        {"x": _axis("x", x)},
+        _colour(standings),
+        {"row": "row", "x": x, "y": y, "low": "low", "high": "high"},
+    )
     shape = {"interpolate": "step-after" if step else "linear"}
     band = {
         "mark": {"type": "area", "opacity": 0.08 if step else 0.15, "tooltip": None} | shape,
@@ -297,7 +445,13 @@ def _where_known(values: Values, layer: Spec) -> list[Spec]:
 
 def _axis(field: str, title: str, domain: list[float] | None = None) -> Spec:
     scale = {"zero": False} | ({"domain": domain, "nice": False} if domain else {})
-    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": {"tickCount": 6}}
+    return {
+        "field": field,
+        "type": "quantitative",
+        "title": title,
+        "scale": scale,
+        "axis": {"tickCount": 6},
+    }
 
 
 def _domain(points: Iterable[dict[str, Any]], name: str, margin: float = 0.2) -> list[float] | None:
@@ -313,7 +467,8 @@ def _tooltip(titles: dict[str, str]) -> Spec:
     words = {"row", "seed", "knob"}
     return {
         "tooltip": [
-            {"field": name, "title": title} | ({} if name in words else {"type": "quantitative", "format": ".4~g"})
+            {"field": name, "title": title}
+            | ({} if name in words else {"type": "quantitative", "format": ".4~g"})
             for name, title in titles.items()
         ]
     }
@@ -336,9 +491,15 @@ def _short(value: float) -> float:
 
 
 def _chart(content: Spec) -> Spec:
-    """With the rows that the page's legend has switched off left out, of the data of all layers and of one."""
+    """With the rows that the page's legend has switched off left out, of the data of all layers and
+    of one.
+    """
     shown = {"transform": [{"filter": "indexof(hidden, datum.row) < 0"}]}
     layers = [layer | shown if "data" in layer else layer for layer in content["layer"]]
-    size = {"width": "container", "height": _HEIGHT, "autosize": {"type": "fit-x", "contains": "padding"}}
+    size = {
+        "width": "container",
+        "height": _HEIGHT,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+    }
     hidden = {"params": [{"name": "hidden", "value": []}]} | (shown if "data" in content else {})
     return {"$schema": _SCHEMA} | size | content | hidden | {"layer": layers}

@@ -33,17 +33,29 @@ if TYPE_CHECKING:  # loads scipy
 BENCHMARK = "benchmark.json"  # title and command of a folder
 
 _OF_A_GRID = ("agents", "tasks", "rewards", "sources")
-_GRID_DEFAULTS = {"tasks": [TrainSettings.task], "rewards": [TrainSettings.reward], "sources": [TrainSettings.source]}
+_GRID_DEFAULTS = {
+    "tasks": [TrainSettings.task],
+    "rewards": [TrainSettings.reward],
+    "sources": [TrainSettings.source],
+}
 _DEFAULT_SEEDS = 5
 
 
 def add_commands(commands: Any) -> None:
     """Adds both to the command line."""
     _add_bench(commands)
-    report = commands.add_parser("report", help="write the page and the tables of benchmarks", allow_abbrev=False)
-    report.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="folder of a benchmark")
-    report.add_argument("--out", type=Path, metavar="DIR", help="where the report goes (default: the first folder)")
-    report.add_argument("--title", metavar="TEXT", help="of the page (default: the first benchmark's)")
+    report = commands.add_parser(
+        "report", help="write the page and the tables of benchmarks", allow_abbrev=False
+    )
+    report.add_argument(
+        "folders", type=Path, nargs="+", metavar="DIR", help="folder of a benchmark"
+    )
+    report.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the report goes (default: the first folder)"
+    )
+    report.add_argument(
+        "--title", metavar="TEXT", help="of the page (default: the first benchmark's)"
+    )
     report.set_defaults(run=_report)
 
 
@@ -51,29 +63,90 @@ def _add_bench(commands: Any) -> None:
     bench: Parser = commands.add_parser(
         "bench",
         help="run a grid of agents, tasks, rewards and seeds, with maximum likelihood beside it",
-        description="Runs every job of a suite, or of the grid of --agents, --tasks, --rewards and --sources, that has no result"
-        " in --out yet, and writes the report. Other flags are settings of all jobs, over those of the suite as a whole.",
+        description=(
+            "Runs every job of a suite, or of the grid of --agents, --tasks, --rewards and "
+            "--sources, that has no result in --out yet, and writes the report. Other flags are "
+            "settings of all jobs, over those of the suite as a whole."
+        ),
         allow_abbrev=False,
     )
-    bench.add_argument("suite", type=Path, nargs="?", metavar="SUITE.toml", help="a suite, in place of --agents")
-    bench.add_argument("--agents", nargs="+", metavar="NAME", help="names from `seqgan list agents`, or package.module:Class")
-    bench.add_argument("--tasks", nargs="+", metavar="NAME", help=f"of {', '.join(TASKS)} (default: {TrainSettings.task})")
-    bench.add_argument("--rewards", nargs="+", metavar="FORM", help=f"of {', '.join(FORMS)} (default: {TrainSettings.reward})")
-    bench.add_argument("--sources", nargs="+", metavar="NAME", help=f"of {', '.join(SOURCES)} (default: {TrainSettings.source})")
-    bench.add_argument("--seeds", type=positive, metavar="N", help="seeds 0..N-1 (default: the suite's, or 5)")
-    bench.add_argument("--out", type=Path, metavar="DIR", help="what is there is not run again (default: runs/SUITE)")
-    bench.add_argument("--workers", type=positive, metavar="K", help="jobs at a time (default: 1; with --ray all CPUs there are)")
-    bench.add_argument("--ray", metavar="ADDRESS", help="run the jobs as Ray tasks: local, auto, or the address of a cluster")
-    bench.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="only the I-th of N parts of the jobs")
-    bench.add_argument("--preset", metavar="NAME", help=f"settings to start from: {', '.join(PRESETS)}")
+    bench.add_argument(
+        "suite", type=Path, nargs="?", metavar="SUITE.toml", help="a suite, in place of --agents"
+    )
+    bench.add_argument(
+        "--agents",
+        nargs="+",
+        metavar="NAME",
+        help="names from `seqgan list agents`, or package.module:Class",
+    )
+    bench.add_argument(
+        "--tasks",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(TASKS)} (default: {TrainSettings.task})",
+    )
+    bench.add_argument(
+        "--rewards",
+        nargs="+",
+        metavar="FORM",
+        help=f"of {', '.join(FORMS)} (default: {TrainSettings.reward})",
+    )
+    bench.add_argument(
+        "--sources",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(SOURCES)} (default: {TrainSettings.source})",
+    )
+    bench.add_argument(
+        "--seeds", type=positive, metavar="N", help="seeds 0..N-1 (default: the suite's, or 5)"
+    )
+    bench.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="what is there is not run again (default: runs/SUITE)",
+    )
+    bench.add_argument(
+        "--workers",
+        type=positive,
+        metavar="K",
+        help="jobs at a time (default: 1; with --ray all CPUs there are)",
+    )
+    bench.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="run the jobs as Ray tasks: local, auto, or the address of a cluster",
+    )
+    bench.add_argument(
+        "--shard",
+        type=_shard,
+        default=(1, 1),
+        metavar="I/N",
+        help="only the I-th of N parts of the jobs",
+    )
+    bench.add_argument(
+        "--preset", metavar="NAME", help=f"settings to start from: {', '.join(PRESETS)}"
+    )
     of_the_grid = ("agent", "task", "reward", "source")
-    add_settings(bench, [f.name for f in fields(TrainSettings) if f.name not in (*DECIDED_BY_THE_HARNESS, *of_the_grid)])
+    add_settings(
+        bench,
+        [
+            f.name
+            for f in fields(TrainSettings)
+            if f.name not in (*DECIDED_BY_THE_HARNESS, *of_the_grid)
+        ],
+    )
     bench.set_defaults(run=_bench)
 
 
 def _shard(text: str) -> tuple[int, int]:
     part, slash, parts = text.partition("/")
-    if not slash or not part.isdecimal() or not parts.isdecimal() or not 1 <= int(part) <= int(parts):
+    if (
+        not slash
+        or not part.isdecimal()
+        or not parts.isdecimal()
+        or not 1 <= int(part) <= int(parts)
+    ):
         raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I in 1..N, like 2/8")
     return int(part), int(parts)
 
@@ -89,9 +162,13 @@ def _bench(arguments: argparse.Namespace) -> int:
     suite, console = _suite(arguments), Console()
     part, parts = arguments.shard
     jobs = suite.jobs()[part - 1 :: parts]
-    folder: Path = arguments.out or Path("runs") / (arguments.suite.stem if arguments.suite else "bench")
+    folder: Path = arguments.out or Path("runs") / (
+        arguments.suite.stem if arguments.suite else "bench"
+    )
     with opened(folder):
-        run_directory.write_json(folder / BENCHMARK, {"title": suite.title, "command": ["seqgan", *arguments.words]})
+        run_directory.write_json(
+            folder / BENCHMARK, {"title": suite.title, "command": ["seqgan", *arguments.words]}
+        )
         try:
             with LiveView(console) as view:
                 progress = run_jobs(jobs, folder, _pool(arguments, folder, jobs), view)
@@ -105,17 +182,31 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 def _suite(arguments: argparse.Namespace) -> Suite:
     """The suite that was asked for, by file or by grid."""
-    settings = given_settings(arguments) | ({"preset": arguments.preset} if arguments.preset else {})
+    settings = given_settings(arguments) | (
+        {"preset": arguments.preset} if arguments.preset else {}
+    )
     if arguments.suite is None:
         if not arguments.agents:
-            raise ValueError("seqgan bench needs a suite or --agents, like `seqgan bench --agents reinforce ppo`")
-        chosen = {name: getattr(arguments, name) or default for name, default in _GRID_DEFAULTS.items()}
+            raise ValueError(
+                "seqgan bench needs a suite or --agents, like `seqgan bench --agents reinforce ppo`"
+            )
+        chosen = {
+            name: getattr(arguments, name) or default for name, default in _GRID_DEFAULTS.items()
+        }
         return grid(
-            arguments.agents, chosen["tasks"], chosen["rewards"], chosen["sources"], arguments.seeds or _DEFAULT_SEEDS, settings
+            arguments.agents,
+            chosen["tasks"],
+            chosen["rewards"],
+            chosen["sources"],
+            arguments.seeds or _DEFAULT_SEEDS,
+            settings,
         )
     given = [f"--{name}" for name in _OF_A_GRID if getattr(arguments, name)]
     if given:
-        raise ValueError(f"{' and '.join(given)} cannot be given with a suite, {arguments.suite}, which says that itself")
+        raise ValueError(
+            f"{' and '.join(given)} cannot be given with a suite, {arguments.suite}, which says "
+            "that itself"
+        )
     suite = read_suite(arguments.suite)
     options = suite.settings.get("agent_options", {}) | settings.get("agent_options", {})
     merged = suite.settings | settings | ({"agent_options": options} if options else {})
@@ -124,7 +215,9 @@ def _suite(arguments: argparse.Namespace) -> Suite:
 
 def _pool(arguments: argparse.Namespace, folder: Path, jobs: Sequence[Job]) -> Pool:
     if arguments.ray:
-        return RayPool(folder, arguments.ray, arguments.workers, {job.settings.agent for job in jobs})
+        return RayPool(
+            folder, arguments.ray, arguments.workers, {job.settings.agent for job in jobs}
+        )
     return LocalPool(folder, arguments.workers or 1)
 
 
@@ -132,12 +225,22 @@ def _tell(console: Console, progress: Progress) -> None:
     """What became of the jobs."""
     for job, path in progress.failed:
         last = path.read_text(encoding="utf-8").strip().splitlines()
-        console.print(f"failed: {job.name}: {_reason(last)}\n  {path}", highlight=False, soft_wrap=True, markup=False)
+        console.print(
+            f"failed: {job.name}: {_reason(last)}\n  {path}",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
     if progress.num_superseded:
         console.print(
-            f"{progress.num_superseded} results of other settings, code or data were moved to {SUPERSEDED}/", highlight=False
+            f"{progress.num_superseded} results of other settings, code or data were moved to "
+            f"{SUPERSEDED}/",
+            highlight=False,
         )
-    counts = f"{len(progress.done)} done, {len(progress.failed)} failed, {len(progress.kept)} kept from before"
+    counts = (
+        f"{len(progress.done)} done, {len(progress.failed)} failed, {len(progress.kept)} kept "
+        "from before"
+    )
     console.print(f"{progress.total} jobs: {counts}", highlight=False)
 
 
@@ -156,7 +259,9 @@ def _report_if_possible(console: Console, folder: Path) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    _write_report(arguments.folders, arguments.out or arguments.folders[0], arguments.title, Console())
+    _write_report(
+        arguments.folders, arguments.out or arguments.folders[0], arguments.title, Console()
+    )
     return 0
 
 
@@ -166,9 +271,13 @@ def _write_report(folders: Sequence[Path], out: Path, title: str | None, console
 
     first = next((folder for folder in folders if (folder / BENCHMARK).exists()), None)
     about = run_directory.read_json(first / BENCHMARK) if first else {}
-    standings = write_report(folders, out, title or about.get("title", "Benchmark"), about.get("command", []))
+    standings = write_report(
+        folders, out, title or about.get("title", "Benchmark"), about.get("command", [])
+    )
     for kind in standings.kinds:
-        console.print(_leaderboard(standings.entries(kind), f"Leaderboard, {kind}", KINDS[kind].score.unit))
+        console.print(
+            _leaderboard(standings.entries(kind), f"Leaderboard, {kind}", KINDS[kind].score.unit)
+        )
     console.print(f"report: {out / PAGE}", highlight=False, soft_wrap=True)
 
 
@@ -184,18 +293,36 @@ def _leaderboard(entries: Sequence[Entry], title: str, unit: str) -> Table:
 def _score(entry: Entry) -> str:
     if entry.score is None:
         return ""
-    interval = "" if math.isnan(entry.score.low) else f" ({entry.score.low:+.4f} to {entry.score.high:+.4f})"
+    interval = (
+        ""
+        if math.isnan(entry.score.low)
+        else f" ({entry.score.low:+.4f} to {entry.score.high:+.4f})"
+    )
     return f"{entry.score.value:+.4f}{interval}"
 
 
 def add_samples_arguments(evaluate: argparse.ArgumentParser) -> None:
     """Adds what `seqgan evaluate --samples` takes."""
     group = evaluate.add_argument_group("samples from elsewhere")
-    group.add_argument("--samples", type=Path, metavar="FILE", help="a sequence a line, as `seqgan sample` prints it, UTF-8")
+    group.add_argument(
+        "--samples",
+        type=Path,
+        metavar="FILE",
+        help="a sequence a line, as `seqgan sample` prints it, UTF-8",
+    )
     group.add_argument("--label", metavar="TEXT", help="of the row (default: the file's name)")
-    group.add_argument("--column", metavar="NAME", help="what the benchmark calls the task (default: its name)")
-    group.add_argument("--nll-gen", type=_nats, metavar="X", help="of held-out sequences, in nats per token, if it is known")
-    group.add_argument("--out", type=Path, metavar="DIR", help="folder of a benchmark that gets the row")
+    group.add_argument(
+        "--column", metavar="NAME", help="what the benchmark calls the task (default: its name)"
+    )
+    group.add_argument(
+        "--nll-gen",
+        type=_nats,
+        metavar="X",
+        help="of held-out sequences, in nats per token, if it is known",
+    )
+    group.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of a benchmark that gets the row"
+    )
     add_settings(group, ["task", *_settings_of_tasks()])
 
 
@@ -203,16 +330,23 @@ def chose_samples(arguments: argparse.Namespace) -> bool:
     """Whether --samples was given in place of a run.
 
     Raises:
-        ValueError: neither or both were, or samples without a task, or a run with what belongs to samples.
+        ValueError: neither or both were, or samples without a task, or a run with what belongs to
+            samples.
     """
     if (arguments.samples is None) == (arguments.run_path is None):
         raise ValueError("seqgan evaluate takes a run, or --samples FILE --task NAME")
     settings = _given_for_samples(arguments)
     if arguments.samples is not None and "task" not in settings:
         raise ValueError(f"--samples needs --task; allowed are {', '.join(TASKS)}")
-    beside = [name for name in ("label", "column", "nll_gen", "out") if getattr(arguments, name) is not None] + list(settings)
+    beside = [
+        name
+        for name in ("label", "column", "nll_gen", "out")
+        if getattr(arguments, name) is not None
+    ] + list(settings)
     if arguments.samples is None and beside:
-        raise ValueError(f"--{beside[0].replace('_', '-')} is for --samples; a run has its own settings")
+        raise ValueError(
+            f"--{beside[0].replace('_', '-')} is for --samples; a run has its own settings"
+        )
     return arguments.samples is not None
 
 
@@ -221,12 +355,24 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
     settings, path = _given_for_samples(arguments), arguments.samples
     task = choose(TASKS, settings.pop("task"), "task")
     label, untold = arguments.label or path.stem, list[str]()
-    result = result_of_samples(path, task, settings, label, arguments.column, arguments.seed, arguments.nll_gen, untold.append)
+    result = result_of_samples(
+        path,
+        task,
+        settings,
+        label,
+        arguments.column,
+        arguments.seed,
+        arguments.nll_gen,
+        untold.append,
+    )
     table = Table("metric", "value", title=f"{result.label} on {result.task}")
     for name, value in result.metrics.items():
         table.add_row(name, f"{value:.4f}")
     Console().print(table)
-    print(f"{result.origin['samples']}; runs are measured by {TASKS[task].num_eval}, and some metrics depend on the number")
+    print(
+        f"{result.origin['samples']}; runs are measured by {TASKS[task].num_eval}, and some "
+        "metrics depend on the number"
+    )
     for sentence in untold:
         print(sentence)
     if arguments.out:
@@ -238,9 +384,17 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
 
 def _given_for_samples(arguments: argparse.Namespace) -> dict[str, Any]:
     """The task and the settings of it that were given."""
-    return {name: value for name, value in given_settings(arguments).items() if name in ("task", *_settings_of_tasks())}
+    return {
+        name: value
+        for name, value in given_settings(arguments).items()
+        if name in ("task", *_settings_of_tasks())
+    }
 
 
 def _settings_of_tasks() -> list[str]:
     """The settings of a run that some task takes."""
-    return [f.name for f in fields(TrainSettings) if any(f.name in setting_names(task) for task in TASKS)]
+    return [
+        f.name
+        for f in fields(TrainSettings)
+        if any(f.name in setting_names(task) for task in TASKS)
+    ]

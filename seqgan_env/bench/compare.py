@@ -1,4 +1,5 @@
-"""Whether two benchmarks found the same: everything in their results but seconds, memory and machines, bit for bit.
+"""Whether two benchmarks found the same: everything in their results but seconds, memory and
+machines, bit for bit.
 
 python -m seqgan_env.bench.compare DIR DIR2
 """
@@ -28,7 +29,9 @@ def differences(first: Path, second: Path) -> list[str]:
     found += [f"{name} is only in {second}" for name in theirs if name not in ours]
     for name in sorted(set(ours) & set(theirs)):
         parts = [part for part in ours[name] if ours[name][part] != theirs[name].get(part)]
-        found += [f"{name} ({ours[name]['label']}, {ours[name]['task']}) differs in {', '.join(parts)}"] * bool(parts)
+        found += [
+            f"{name} ({ours[name]['label']}, {ours[name]['task']}) differs in {', '.join(parts)}"
+        ] * bool(parts)
     return found
 
 
@@ -41,8 +44,14 @@ def _contents(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _content(path: Path) -> dict[str, Any]:
     """A result as JSON has it, where a number is as long as it takes to be that number."""
-    content = {name: value for name, value in run_directory.read_json(path).items() if name not in _OF_THE_MACHINE}
-    return content | {"curve": [{k: v for k, v in row.items() if k != "seconds"} for row in content["curve"]]}
+    content = {
+        name: value
+        for name, value in run_directory.read_json(path).items()
+        if name not in _OF_THE_MACHINE
+    }
+    return content | {
+        "curve": [{k: v for k, v in row.items() if k != "seconds"} for row in content["curve"]]
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:

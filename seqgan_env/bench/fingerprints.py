@@ -41,22 +41,37 @@ def code_of_library() -> str:
     """A hash of this package's modules, those left out that can change no result."""
     root = Path(seqgan_env.__file__).parent
     names = {file.relative_to(root).as_posix(): file for file in sorted(root.rglob("*.py"))}
-    return _hash_of(root, (file for name, file in names.items() if name in _DECIDING or name.split("/")[0] not in _UNDECIDING))
+    return _hash_of(
+        root,
+        (
+            file
+            for name, file in names.items()
+            if name in _DECIDING or name.split("/")[0] not in _UNDECIDING
+        ),
+    )
 
 
 @cache
 def code_of_module(name: str) -> str:
-    """A hash of the package that a module is part of, so that a changed agent is another job; "" of code without files."""
+    """A hash of the package that a module is part of, so that a changed agent is another job; "" of
+    code without files.
+    """
     package = importlib.import_module(name.split(".")[0])
     folders = [Path(folder) for folder in getattr(package, "__path__", [])]
     if folders:
         return "".join(_hash_of(folder, sorted(folder.rglob("*.py"))) for folder in folders)
-    return _hash_of(Path(package.__file__).parent, [Path(package.__file__)]) if package.__file__ else ""
+    return (
+        _hash_of(Path(package.__file__).parent, [Path(package.__file__)])
+        if package.__file__
+        else ""
+    )
 
 
 def _hash_of(root: Path, files: Iterable[Path]) -> str:
     found = hashlib.sha256()
     for file in files:
         content = file.read_bytes()
-        found.update(json.dumps([file.relative_to(root).as_posix(), len(content)]).encode() + content)
+        found.update(
+            json.dumps([file.relative_to(root).as_posix(), len(content)]).encode() + content
+        )
     return found.hexdigest()

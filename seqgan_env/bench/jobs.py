@@ -1,4 +1,6 @@
-"""What a benchmark is made of: jobs, each determined by its settings, and suites, which are grids of them."""
+"""What a benchmark is made of: jobs, each determined by its settings, and suites, which are grids
+of them.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +14,37 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_env import native
-from seqgan_env.training import run_directory
 from seqgan_env.bench.fingerprints import code_of_library, code_of_module, fingerprint
 from seqgan_env.names import choose
-from seqgan_env.plugins import accepts, control_options, learns_from_reward, load_agent_class, training_settings
+from seqgan_env.plugins import (
+    accepts,
+    control_options,
+    learns_from_reward,
+    load_agent_class,
+    training_settings,
+)
 from seqgan_env.tasks import TASKS
+from seqgan_env.training import run_directory
 from seqgan_env.training.settings import PRESETS, TrainSettings, settings_from
 
 REFERENCE = "mle"  # the row that every other one is compared with; its knobs are the measure
 
 _OF_A_SUITE = ("title", "seeds", "tasks", "rows", "settings")
 DECIDED_BY_THE_HARNESS = ("task", "seed", "threads", "knobs", "control")
-_CHOSEN = ["preset", *(field.name for field in fields(TrainSettings) if field.name not in DECIDED_BY_THE_HARNESS)]
+_CHOSEN = [
+    "preset",
+    *(field.name for field in fields(TrainSettings) if field.name not in DECIDED_BY_THE_HARNESS),
+]
 # the built-in English is what this Python's own documentation says
-_DECIDING_VERSIONS = ("python", "seqgan-env", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib")
+_DECIDING_VERSIONS = (
+    "python",
+    "seqgan-env",
+    "torch",
+    "numpy",
+    "gymnasium",
+    "stable-baselines3",
+    "sb3-contrib",
+)
 
 
 @dataclass(frozen=True)
@@ -44,10 +63,17 @@ class Job:
 
     @cached_property
     def key(self) -> str:
-        """A hash of everything that determines the result: settings, data, code, versions. Names its file."""
+        """A hash of everything that determines the result: settings, data, code, versions.
+
+        Names its file.
+        """
         settings = asdict(self.settings)
         data = {name: fingerprint(Path(settings.pop(name))) for name in paths_of(self.settings)}
-        versions = {name: version for name, version in run_directory.versions().items() if name in _DECIDING_VERSIONS}
+        versions = {
+            name: version
+            for name, version in run_directory.versions().items()
+            if name in _DECIDING_VERSIONS
+        }
         modules = [load_agent_class(self.settings.agent).__module__]
         if self.settings.more_knobs:
             modules.append(self.settings.more_knobs.partition(":")[0])
@@ -62,12 +88,17 @@ class Job:
 
     def with_absolute_paths(self) -> Job:
         """The same job from any working directory."""
-        absolute: dict[str, Any] = {name: str(Path(getattr(self.settings, name)).absolute()) for name in paths_of(self.settings)}
+        absolute: dict[str, Any] = {
+            name: str(Path(getattr(self.settings, name)).absolute())
+            for name in paths_of(self.settings)
+        }
         return replace(self, settings=replace(self.settings, **absolute))
 
     def to_json(self) -> str:
         """The job as a line of JSON."""
-        return json.dumps({"label": self.label, "task": self.task, "settings": asdict(self.settings)})
+        return json.dumps(
+            {"label": self.label, "task": self.task, "settings": asdict(self.settings)}
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Job:
@@ -96,14 +127,23 @@ class Suite:
 
     def __post_init__(self) -> None:
         if isinstance(self.seeds, bool) or not isinstance(self.seeds, int) or self.seeds < 1:
-            raise ValueError(f"seeds is {self.seeds!r} in suite {self.title!r}; allowed is a whole number from 1")
+            raise ValueError(
+                f"seeds is {self.seeds!r} in suite {self.title!r}; allowed is a whole number from 1"
+            )
         groups = {"settings": self.settings} | {f"rows.{k}": v for k, v in self.rows.items()}
         groups |= {f"tasks.{k}": v for k, v in self.tasks.items()}
         for where, settings in groups.items():
             for name in settings:
-                choose([*_CHOSEN, *(["task"] if where.startswith("tasks.") else [])], name, f"setting in {where}")
+                choose(
+                    [*_CHOSEN, *(["task"] if where.startswith("tasks.") else [])],
+                    name,
+                    f"setting in {where}",
+                )
         if REFERENCE in self.rows:
-            raise ValueError(f"suite {self.title!r} has a row {REFERENCE!r}; that one is always there and takes [settings] alone")
+            raise ValueError(
+                f"suite {self.title!r} has a row {REFERENCE!r}; that one is always there and "
+                "takes [settings] alone"
+            )
 
     def jobs(self) -> list[Job]:
         """All jobs, seed by seed, the reference first.
@@ -120,26 +160,50 @@ class Suite:
             for label, of_row in rows.items()
         ]
 
-    def _settings(self, of_task: Mapping[str, Any], of_row: Mapping[str, Any], label: str, seed: int) -> TrainSettings:
+    def _settings(
+        self, of_task: Mapping[str, Any], of_row: Mapping[str, Any], label: str, seed: int
+    ) -> TrainSettings:
         """Those of all, then of the task, then of the row; agent options are merged key by key."""
         changes = {**self.settings, **of_task, **of_row}
         agent = changes.get("agent", TrainSettings.agent)
         options = control_options(agent) if changes.get("source") == "constant" else {}
-        for group in (self.settings, of_task):  # not of this agent alone, which gets those that it takes
-            options = options | {key: value for key, value in group.get("agent_options", {}).items() if accepts(agent, key)}
+        for group in (
+            self.settings,
+            of_task,
+        ):  # not of this agent alone, which gets those that it takes
+            options = options | {
+                key: value
+                for key, value in group.get("agent_options", {}).items()
+                if accepts(agent, key)
+            }
         options = options | of_row.get("agent_options", {})
         preset = changes.pop("preset", next(iter(PRESETS)))
-        changes |= {"seed": seed, "threads": 1, "control": False, "knobs": label == REFERENCE, "agent_options": options}
+        changes |= {
+            "seed": seed,
+            "threads": 1,
+            "control": False,
+            "knobs": label == REFERENCE,
+            "agent_options": options,
+        }
         return settings_from(preset, changes)
 
     def _check_shared_options(self) -> None:
-        """Raises a ValueError for an agent option of [settings] or of a task that no agent of the suite takes."""
+        """Raises a ValueError for an agent option of [settings] or of a task that no agent of the
+        suite takes.
+        """
         shared = [self.settings, *self.tasks.values()]
-        rows = [self.settings | of_task | of_row for of_task in self.tasks.values() for of_row in self.rows.values()]
+        rows = [
+            self.settings | of_task | of_row
+            for of_task in self.tasks.values()
+            for of_row in self.rows.values()
+        ]
         agents = sorted({row.get("agent", TrainSettings.agent) for row in rows} | {REFERENCE})
         for option in (option for group in shared for option in group.get("agent_options", {})):
             if not any(accepts(agent, option) for agent in agents):
-                raise ValueError(f"suite {self.title!r} has the agent option {option!r}; none of {', '.join(agents)} takes it")
+                raise ValueError(
+                    f"suite {self.title!r} has the agent option {option!r}; none of "
+                    f"{', '.join(agents)} takes it"
+                )
 
 
 def paths_of(settings: TrainSettings) -> list[str]:
@@ -163,7 +227,9 @@ def read_suite(path: Path) -> Suite:
     for name in content:
         choose(_OF_A_SUITE, name, f"entry of suite {path}")
     for name in ("tasks", "rows"):
-        if not isinstance(content.get(name), dict) or not all(isinstance(entry, dict) for entry in content[name].values()):
+        if not isinstance(content.get(name), dict) or not all(
+            isinstance(entry, dict) for entry in content[name].values()
+        ):
             raise ValueError(f"suite {path} has no tables [{name}.NAME]; it needs one or more")
     return Suite(
         title=str(content.get("title", path.stem)),
@@ -182,7 +248,10 @@ def grid(
     seeds: int,
     settings: dict[str, Any],
 ) -> Suite:
-    """The suite of all combinations. Agents that ask for a source of their own get that one; labels say what differs."""
+    """The suite of all combinations.
+
+    Agents that ask for a source of their own get that one; labels say what differs.
+    """
     rows: dict[str, dict[str, Any]] = {}
     for agent in agents:
         if not learns_from_reward(agent):

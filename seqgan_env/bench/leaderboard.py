@@ -1,7 +1,9 @@
-"""Who is better: the ranking score of a task, the rows in order, and what can be said of each in a sentence.
+"""Who is better: the ranking score of a task, the rows in order, and what can be said of each in a
+sentence.
 
-The score says how much nearer to the truth a policy is than the best knob of the reference, maximum likelihood on the same seed:
-see `seqgan_env.metrics.score`. The best knob is the zero of that scale, and has a row; maximum likelihood as it is has another.
+The score says how much nearer to the truth a policy is than the best knob of the reference, maximum
+likelihood on the same seed: see `seqgan_env.metrics.score`. The best knob is the zero of that
+    scale, and has a row; maximum likelihood as it is has another.
 """
 
 from __future__ import annotations
@@ -17,7 +19,17 @@ import numpy as np
 from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.results import Result, Row
 from seqgan_env.bench.statistics import Decision, Paired, holm, paired, probability_of_improvement
-from seqgan_env.metrics.score import FORWARD, RANKING, REFEREED, REVERSE, SCORES, SELECT, Score, best_knob, scores
+from seqgan_env.metrics.score import (
+    FORWARD,
+    RANKING,
+    REFEREED,
+    REVERSE,
+    SCORES,
+    SELECT,
+    Score,
+    best_knob,
+    scores,
+)
 from seqgan_env.rewards.model import CONTROLS
 from seqgan_env.types import Estimate
 
@@ -56,7 +68,15 @@ KINDS = {
         quality="nll_oracle",
         quality_high_is_good=False,
         diversity="nll_gen",
-        beside=("kl_mean", "kl_reverse", "kl_forward", "js", "nll_oracle", "nll_gen", "effective_vocabulary"),
+        beside=(
+            "kl_mean",
+            "kl_reverse",
+            "kl_forward",
+            "js",
+            "nll_oracle",
+            "nll_gen",
+            "effective_vocabulary",
+        ),
     ),
     JUDGED: Kind(
         name=JUDGED,
@@ -98,14 +118,19 @@ class Entry:
 
     Attributes:
         label: of the row.
-        role: "reference" (the best knob), "control" (a reward that says nothing), "ceiling" (one that sees the truth) or "".
+        role: "reference" (the best knob), "control" (a reward that says nothing), "ceiling" (one
+            that sees the truth) or "".
         runs: by task, by seed in order.
-        scores: (runs, tasks), of as many runs as the task with the fewest has; None where a task or a run has no score.
+        scores: (runs, tasks), of as many runs as the task with the fewest has; None where a task or
+            a run has no score.
         against: the scores of all runs, tested against 0.
         beside: by name the scores of all runs in one divergence alone, tested against 0.
-        quality: what is usually reported minus maximum likelihood's, signed so that positive is better.
-        improvement: probability that a run has a score above 0, the best knob's; None of the reference.
-        decision: whether the score differs from 0, corrected for all verdicts of the page; None where there is no test.
+        quality: what is usually reported minus maximum likelihood's, signed so that positive is
+            better.
+        improvement: probability that a run has a score above 0, the best knob's; None of the
+            reference.
+        decision: whether the score differs from 0, corrected for all verdicts of the page; None
+            where there is no test.
         outcome: "reference", "infinite", "better", "worse", "same", "one run" or "no score".
         verdict: the outcome in words.
     """
@@ -129,7 +154,9 @@ class Entry:
 
     @property
     def score(self) -> Estimate | None:
-        """The mean score with the interval at the level of its test, so that it excludes 0 if and only if the verdict does."""
+        """The mean score with the interval at the level of its test, so that it excludes 0 if and
+        only if the verdict does.
+        """
         if self.scores is None:
             return None
         if self.decision is None:
@@ -159,7 +186,8 @@ class Standings:
         """Args: results: of which every (label, task, seed) is there once.
 
         Raises:
-            ValueError: one is there twice, a task has no run of the reference with its knobs, or is of no kind.
+            ValueError: one is there twice, a task has no run of the reference with its knobs, or is
+                of no kind.
         """
         _check_unique(results)
         self.results = [_finite(result) for result in results]
@@ -176,38 +204,59 @@ class Standings:
         return [kind for kind in KINDS if self.tasks_of(kind)]
 
     def tasks_of(self, kind: str) -> list[str]:
-        """The tasks of a kind; oracle tasks are judged by the referee too where somebody besides the reference was."""
+        """The tasks of a kind; oracle tasks are judged by the referee too where somebody besides
+        the reference was.
+        """
         if kind == JUDGED:
             return [task for task in self.tasks_of(ORACLE) if self._is_judged(task)]
         return [task for task in self.tasks if self.kind_of[task] == kind]
 
     @cached_property
     def runs(self) -> dict[tuple[str, str], list[Run]]:
-        """By label and task, by seed in order; the best knob among them, as the task's own kind has it."""
+        """By label and task, by seed in order; the best knob among them, as the task's own kind has
+        it.
+        """
         found: dict[tuple[str, str], list[Run]] = {}
-        best = [result for task in self.tasks for result in self._best_knobs(task, KINDS[self.kind_of[task]].score)]
+        best = [
+            result
+            for task in self.tasks
+            for result in self._best_knobs(task, KINDS[self.kind_of[task]].score)
+        ]
         everything = [*best, *self.results]
-        for result in sorted(everything, key=lambda result: (self.labels.index(result.label), result.task, result.seed)):
+        for result in sorted(
+            everything,
+            key=lambda result: (self.labels.index(result.label), result.task, result.seed),
+        ):
             found.setdefault((result.label, result.task), []).append(self._run(result))
         return found
 
     def knobs(self, task: str, less_best: bool = False) -> dict[str, Row]:
-        """By name what the knobs of the reference reach on a task, the mean over seeds; on demand less the best of each seed."""
+        """By name what the knobs of the reference reach on a task, the mean over seeds; on demand
+        less the best of each seed.
+        """
         by_name: dict[str, list[Row]] = {}
         for seed, knobs in self._knobs[task].items():
             for name, row in knobs.items():
-                by_name.setdefault(name, []).append(self.less_best_knob(task, seed, row) if less_best else row)
+                by_name.setdefault(name, []).append(
+                    self.less_best_knob(task, seed, row) if less_best else row
+                )
         return {name: _mean_row(rows) for name, rows in by_name.items()}
 
     def less_best_knob(self, task: str, seed: int, metrics: Row) -> Row:
-        """Metrics less those of the best knob of a seed; of other seeds than the reference's, less the mean over its seeds."""
+        """Metrics less those of the best knob of a seed; of other seeds than the reference's, less
+        the mean over its seeds.
+        """
         best = self.runs[BEST_KNOB, task]
-        rivals = [run.metrics for run in best if run.result.seed == seed] or [run.metrics for run in best]
+        rivals = [run.metrics for run in best if run.result.seed == seed] or [
+            run.metrics for run in best
+        ]
         rival = _mean_row(rivals)
         return {name: value - rival[name] for name, value in metrics.items() if name in rival}
 
     def scores(self, result: Result, metrics: Mapping[str, float], prefix: str = "") -> Row:
-        """Scores of metrics of a run against the best knob of its seed; without one, the mean over those of all seeds."""
+        """Scores of metrics of a run against the best knob of its seed; without one, the mean over
+        those of all seeds.
+        """
         knobs = self._knobs[result.task]
         rivals = [knobs[result.seed]] if result.seed in knobs else list(knobs.values())
         return _mean_row([scores(rival, metrics, prefix) for rival in rivals])
@@ -215,20 +264,34 @@ class Standings:
     @cached_property
     def _boards(self) -> dict[str, list[Entry]]:
         entries = {kind: self._undecided(kind) for kind in self.kinds}
-        tested = [(kind, i) for kind, found in entries.items() for i, entry in enumerate(found) if _has_test(entry)]
+        tested = [
+            (kind, i)
+            for kind, found in entries.items()
+            for i, entry in enumerate(found)
+            if _has_test(entry)
+        ]
         decisions = holm([entries[kind][i].against.p_value for kind, i in tested])
         for (kind, i), decision in zip(tested, decisions, strict=True):
             entries[kind][i] = replace(entries[kind][i], decision=decision)
-        return {kind: _ranked(found, KINDS[kind], self.tasks_of(kind)) for kind, found in entries.items()}
+        return {
+            kind: _ranked(found, KINDS[kind], self.tasks_of(kind))
+            for kind, found in entries.items()
+        }
 
     def entries(self, kind: str) -> list[Entry]:
-        """The rows of a kind of task, the best first; infinite ones, then those without a score, behind the others."""
+        """The rows of a kind of task, the best first; infinite ones, then those without a score,
+        behind the others.
+        """
         return self._boards[kind]
 
     def _undecided(self, kind: str) -> list[Entry]:
         """The rows of a kind before their verdicts."""
         tasks = self.tasks_of(kind)
-        labels = [label for label in self.labels if any(self._runs_on(kind, label, task) for task in tasks)]
+        labels = [
+            label
+            for label in self.labels
+            if any(self._runs_on(kind, label, task) for task in tasks)
+        ]
         return [self._entry(label, kind, tasks) for label in labels]
 
     def _runs_on(self, kind: str, label: str, task: str) -> list[Run]:
@@ -236,14 +299,18 @@ class Standings:
         if label == BEST_KNOB:
             return [self._run(result) for result in self._best_knobs(task, KINDS[kind].score)]
         runs = self.runs.get((label, task), [])
-        return [run for run in runs if REFEREED.divergence in run.metrics] if kind == JUDGED else runs
+        return (
+            [run for run in runs if REFEREED.divergence in run.metrics] if kind == JUDGED else runs
+        )
 
     def _entry(self, label: str, kind: str, tasks: list[str]) -> Entry:
         of = KINDS[kind]
         found = {task: self._runs_on(kind, label, task) for task in tasks}
         runs = {task: of_task for task, of_task in found.items() if of_task}
         # The mean over the finite runs of a row would hide the infinite ones.
-        infinite = of.score is RANKING and any(run.mark for of_task in runs.values() for run in of_task)
+        infinite = of.score is RANKING and any(
+            run.mark for of_task in runs.values() for run in of_task
+        )
         own = None if infinite else _matrix(runs, tasks, of.score.name)
         beside = [] if kind != ORACLE else [REVERSE] if infinite else [REVERSE, FORWARD]
         gained = self._paired(runs, of.quality)
@@ -277,32 +344,49 @@ class Standings:
         return Run(result, result.metrics | found, self._marks.get(_place(result), ""))
 
     def _best_knobs(self, task: str, score: Score) -> list[Result]:
-        """The reference's best knob of every seed as if somebody had run it; the sample is its name."""
+        """The reference's best knob of every seed as if somebody had run it; the sample is its
+        name.
+        """
         found = []
         for seed, knobs in sorted(self._knobs[task].items()):
             best = best_knob(knobs, score)
             if best is not None:
-                metrics = {name: value for name, value in knobs[best].items() if not name.startswith(SELECT)}
+                metrics = {
+                    name: value
+                    for name, value in knobs[best].items()
+                    if not name.startswith(SELECT)
+                }
                 found.append(Result(BEST_KNOB, task, seed, metrics, settings={"knob": best}))
         return found
 
     def _knobs_of(self, task: str) -> dict[int, dict[str, Row]]:
         """By seed the knobs of the reference."""
         score = KINDS[self.kind_of[task]].score
-        references = [result for result in self.results if (result.label, result.task) == (REFERENCE, task)]
-        found = {result.seed: result.knobs for result in references if best_knob(result.knobs, score)}
+        references = [
+            result for result in self.results if (result.label, result.task) == (REFERENCE, task)
+        ]
+        found = {
+            result.seed: result.knobs for result in references if best_knob(result.knobs, score)
+        }
         if not found:
-            raise ValueError(f"task {task!r} has no run of the row {REFERENCE!r} with its knobs; nothing can be compared without")
+            raise ValueError(
+                f"task {task!r} has no run of the row {REFERENCE!r} with its knobs; nothing can "
+                "be compared without"
+            )
         return found
 
     def _is_judged(self, task: str) -> bool:
         """Whether the referee has judged a row other than the reference, and one of its knobs."""
         knobs = any(best_knob(of_seed, REFEREED) for of_seed in self._knobs[task].values())
-        others = [result for result in self.results if result.task == task and result.label != REFERENCE]
+        others = [
+            result for result in self.results if result.task == task and result.label != REFERENCE
+        ]
         return knobs and any(REFEREED.divergence in result.metrics for result in others)
 
     def _kind(self, task: str) -> str:
-        metrics = {name for result in self.results if result.task == task for name in result.metrics}
+        metrics = {
+            name for result in self.results if result.task == task for name in result.metrics
+        }
         for kind in (KINDS[ORACLE], KINDS[REAL]):
             if kind.quality in metrics:
                 return kind.name
@@ -333,9 +417,15 @@ def _check_unique(results: Sequence[Result]) -> None:
     seen: set[tuple[str, str, int]] = set()
     for result in results:
         if _place(result) in seen:
-            raise ValueError(f"{result.label!r} on {result.task}, seed {result.seed}, is there twice; give one of them")
+            raise ValueError(
+                f"{result.label!r} on {result.task}, seed {result.seed}, is there twice; give one "
+                "of them"
+            )
         if result.label == BEST_KNOB:
-            raise ValueError(f"a row is labelled {BEST_KNOB!r}, which is the name of the reference's; give it another label")
+            raise ValueError(
+                f"a row is labelled {BEST_KNOB!r}, which is the name of the reference's; give it "
+                "another label"
+            )
         seen.add(_place(result))
 
 
@@ -359,7 +449,9 @@ def _finite(result: Result) -> Result:
 
 
 def _whole(row: Row) -> Row:
-    """A knob without divergences that are infinite on some of its draws: they are infinite, whatever the other draws say."""
+    """A knob without divergences that are infinite on some of its draws: they are infinite,
+    whatever the other draws say.
+    """
     lost: set[str] = set()
     for score in SCORES:
         names = {score.divergence, SELECT + score.divergence}
@@ -383,19 +475,26 @@ def _mean_row(rows: Sequence[Row]) -> Row:
 
 
 def _matrix(runs: Mapping[str, list[Run]], tasks: Sequence[str], metric: str) -> np.ndarray | None:
-    columns = [[run.metrics[metric] for run in runs.get(task, []) if metric in run.metrics] for task in tasks]
+    columns = [
+        [run.metrics[metric] for run in runs.get(task, []) if metric in run.metrics]
+        for task in tasks
+    ]
     num = min(map(len, columns))
     return np.array([column[:num] for column in columns]).T if num else None
 
 
 def _against_zero(runs: Mapping[str, list[Run]], metric: str) -> Paired:
-    values = [run.metrics[metric] for of_task in runs.values() for run in of_task if metric in run.metrics]
+    values = [
+        run.metrics[metric] for of_task in runs.values() for run in of_task if metric in run.metrics
+    ]
     return paired(np.array(values), np.zeros(len(values))) if values else _NO_PAIRS
 
 
 def _improvement(own: np.ndarray) -> Estimate:
     found = probability_of_improvement(own, np.zeros((1, own.shape[1])))
-    return found if len(own) > 1 else Estimate(found.value, math.nan, math.nan)  # one run has no interval
+    return (
+        found if len(own) > 1 else Estimate(found.value, math.nan, math.nan)
+    )  # one run has no interval
 
 
 def _has_test(entry: Entry) -> bool:
@@ -431,11 +530,19 @@ def _verdict(entry: Entry, kind: Kind, tasks: Sequence[str]) -> str:
     marked = sum(bool(run.mark) for run in entry.all_runs)
     said = {
         "reference": f"What the others are measured by: {_names_of_knobs(entry)}.",
-        INFINITE: f"In {marked} of {num} runs it gives some real sequences no probability, so that KL(O‖G) is infinite.",
+        INFINITE: (
+            f"In {marked} of {num} runs it gives some real sequences no probability, so that "
+            "KL(O‖G) is infinite."
+        ),
         "better": f"Nearer to the truth than every knob of maximum likelihood, by {by:.4f} {unit}.",
-        "worse": f"Further from the truth than the best knob of maximum likelihood, by {-by:.4f} {unit}.",
+        "worse": (
+            f"Further from the truth than the best knob of maximum likelihood, by {-by:.4f} {unit}."
+        ),
         "same": f"No difference shown from the best knob of maximum likelihood, in {num} runs.",
-        "one run": f"{by:+.4f} {unit} against the best knob of maximum likelihood, from one run, which says little.",
+        "one run": (
+            f"{by:+.4f} {unit} against the best knob of maximum likelihood, from one run, which "
+            "says little."
+        ),
         "no score": f"No score without {', '.join(_lacking(entry, kind, tasks))}.",
     }[entry.outcome]
     return said + _one_sided(entry) + _elsewhere(entry, kind) + _AFTER.get(entry.role, "")
@@ -445,13 +552,19 @@ def _one_sided(entry: Entry) -> str:
     """A warning where a win in the mean is a loss in one of the two divergences."""
     if entry.outcome != "better":
         return ""
-    losses = [score.divergence for score in (REVERSE, FORWARD) if entry.beside.get(score.name, _NO_PAIRS).high < 0]
+    losses = [
+        score.divergence
+        for score in (REVERSE, FORWARD)
+        if entry.beside.get(score.name, _NO_PAIRS).high < 0
+    ]
     names = {"kl_reverse": "KL(G‖O)", "kl_forward": "KL(O‖G)"}
     return f" In {names[losses[0]]} alone a knob does better." if losses else ""
 
 
 def _elsewhere(entry: Entry, kind: Kind) -> str:
-    """Where a row without likelihoods stands: every run of it needs a judgement, and so do the reference's knobs."""
+    """Where a row without likelihoods stands: every run of it needs a judgement, and so do the
+    reference's knobs.
+    """
     judged = any(REFEREED.divergence in run.metrics for run in entry.all_runs)
     if entry.outcome != "no score" or kind.score is REFEREED or not judged:
         return ""

@@ -1,4 +1,6 @@
-"""What a person sees while a benchmark runs: on a terminal a bar and what runs, elsewhere a line for every job that ends."""
+"""What a person sees while a benchmark runs: on a terminal a bar and what runs, elsewhere a line
+for every job that ends.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,11 @@ class LiveView:
     def __init__(self, console: Console) -> None:
         self._console, self._started = console, time.monotonic()
         self._told: set[str] = set()  # keys of jobs
-        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+        self._live = (
+            Live(console=console, refresh_per_second=4, transient=True)
+            if console.is_terminal
+            else None
+        )
 
     def __enter__(self) -> LiveView:
         if self._live:
@@ -46,8 +52,13 @@ class LiveView:
         bar = ProgressBar(progress.total, num_over, width=30)
         head.add_row(bar, Text(f"{num_over}/{progress.total}"), self._counts(progress))
         now = time.monotonic()
-        running = [Text(f"  {job.name}, {_clock(now - since)}", style="dim") for job, since in progress.running]
-        failed = [Text(f"  failed: {job.name}, see {path}", style="red") for job, path in progress.failed]
+        running = [
+            Text(f"  {job.name}, {_clock(now - since)}", style="dim")
+            for job, since in progress.running
+        ]
+        failed = [
+            Text(f"  failed: {job.name}, see {path}", style="red") for job, path in progress.failed
+        ]
         return Group(head, *_shortened(running), *_shortened(failed))
 
     def _counts(self, progress: Progress) -> Text:

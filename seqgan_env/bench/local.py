@@ -36,7 +36,10 @@ class LocalPool:
 
     def wait(self, seconds: float) -> list[Ended]:
         deadline = time.monotonic() + seconds
-        while not (over := [w for w in self._workers if w.process.poll() is not None]) and time.monotonic() < deadline:
+        while (
+            not (over := [w for w in self._workers if w.process.poll() is not None])
+            and time.monotonic() < deadline
+        ):
             time.sleep(_POLL_SECONDS)
         self._workers = [worker for worker in self._workers if worker not in over]
         return [worker.ended() for worker in over]
@@ -50,14 +53,20 @@ class LocalPool:
 
 
 class _Worker:
-    """A job in a process of its own, which ends when its standard input closes, and so with this process."""
+    """A job in a process of its own, which ends when its standard input closes, and so with this
+    process.
+    """
 
     def __init__(self, job: Job, result: Path) -> None:
         self.job, self._result = job, result
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed in `ended`
         command = [sys.executable, "-P", "-m", "seqgan_env.bench.worker", str(result)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, env=os.environ | ENVIRONMENT
+            command,
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            env=os.environ | ENVIRONMENT,
         )
         assert self.process.stdin is not None
         try:

@@ -1,4 +1,6 @@
-"""Jobs as tasks of a Ray cluster: Ray places them, repeats what a lost worker had, and brings the results back as values."""
+"""Jobs as tasks of a Ray cluster: Ray places them, repeats what a lost worker had, and brings the
+results back as values.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,17 @@ _STORE_BYTES = 80 * 2**20  # of a cluster on this machine: results are small
 
 
 class RayPool:
-    """A task of one CPU a job, each in a worker process of its own; this process writes the results."""
+    """A task of one CPU a job, each in a worker process of its own; this process writes the
+    results.
+    """
 
-    def __init__(self, folder: Path, address: str, num_workers: int | None, agents: Iterable[str]) -> None:
+    def __init__(
+        self, folder: Path, address: str, num_workers: int | None, agents: Iterable[str]
+    ) -> None:
         """Args:
         folder: of the benchmark.
-        address: "local" for a cluster on this machine that ends with this process, "auto" for the one that this machine is part
-            of, or the address of one.
+        address: "local" for a cluster on this machine that ends with this process, "auto" for the
+            one that this machine is part of, or the address of one.
         num_workers: jobs at a time; all CPUs of the cluster if None.
         agents: of the jobs; those given as `package.module:Class` are sent along.
 
@@ -38,14 +44,24 @@ class RayPool:
         self._ray, self._folder, self._num_workers = _import_ray(), folder, num_workers
         modules = _modules_of(agents)
         environment = {"env_vars": ENVIRONMENT} | ({"py_modules": modules} if modules else {})
-        settings: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": logging.ERROR}
+        settings: dict[str, Any] = {
+            "runtime_env": environment,
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+        }
         if address == "local":
-            settings |= {"num_cpus": num_workers, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+            settings |= {
+                "num_cpus": num_workers,
+                "include_dashboard": False,
+                "object_store_memory": _STORE_BYTES,
+            }
         try:
             _check_reachable(address)
             self._ray.init(address=address, **settings)
         except (OSError, RuntimeError, ValueError) as problem:
-            raise ValueError(f"no Ray cluster at {address!r}: {problem}; allowed are local, auto and an address") from problem
+            raise ValueError(
+                f"no Ray cluster at {address!r}: {problem}; allowed are local, auto and an address"
+            ) from problem
         self._task = self._ray.remote(num_cpus=1, max_calls=1, max_retries=NUM_RETRIES)(run_job)
         self._jobs: dict[Any, Job] = {}
 
@@ -79,7 +95,9 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError as problem:
-        raise ValueError(f"--ray needs the library ray (pip install 'seqgan-env[ray]'): {problem}") from problem
+        raise ValueError(
+            f"--ray needs the library ray (pip install 'seqgan-env[ray]'): {problem}"
+        ) from problem
     return ray
 
 
@@ -91,7 +109,7 @@ def _check_reachable(address: str) -> None:
 
 
 def _modules_of(agents: Iterable[str]) -> list[str]:
-    """The folder or file of each package that an agent given as `package.module:Class` is part of."""
+    """The folder or file of the package of each agent given as `package.module:Class`."""
     packages = sorted({name.partition(":")[0].split(".")[0] for name in agents if ":" in name})
     modules = [importlib.import_module(name) for name in packages]
     return [next(iter(getattr(module, "__path__", [module.__file__]))) for module in modules]

@@ -31,8 +31,11 @@ class Figure:
     spec: charts.Spec
 
 
-def write_report(folders: Sequence[Path], out: Path, title: str, command: Sequence[str]) -> Standings:
-    """Reads the results of benchmarks and writes `report.html`, `report.md`, `runs.csv` and `tables/*.csv` into `out`.
+def write_report(
+    folders: Sequence[Path], out: Path, title: str, command: Sequence[str]
+) -> Standings:
+    """Reads the results of benchmarks and writes `report.html`, `report.md`, `runs.csv` and
+    `tables/*.csv` into `out`.
 
     Args:
         folders: of benchmarks.
@@ -41,33 +44,48 @@ def write_report(folders: Sequence[Path], out: Path, title: str, command: Sequen
         command: that repeats the benchmark; empty where none is known.
 
     Raises:
-        ValueError: there are no results, one is damaged, they cannot be compared, or `out` cannot be written.
+        ValueError: there are no results, one is damaged, they cannot be compared, or `out` cannot
+            be written.
     """
     standings = Standings(read_all(folders))
     boards, others = all_tables(standings)
     try:
         (out / CSV_FOLDER).mkdir(parents=True, exist_ok=True)
-        run_directory.write_text(out / TABLES, markdown(standings, [*boards, *others], title, command))
+        run_directory.write_text(
+            out / TABLES, markdown(standings, [*boards, *others], title, command)
+        )
         for table in (*boards, *others):
             run_directory.write_csv(out / CSV_FOLDER / f"{table.name}.csv", table.csv_rows())
         run_directory.write_csv(out / RUNS, runs_rows(standings))
         run_directory.write_text(out / PAGE, page(standings, boards, others, title, command))
     except OSError as problem:
-        raise ValueError(f"the report cannot be written to {out}: {problem.strerror or problem}") from problem
+        raise ValueError(
+            f"the report cannot be written to {out}: {problem.strerror or problem}"
+        ) from problem
     return standings
 
 
-def markdown(standings: Standings, tables: Sequence[Table], title: str, command: Sequence[str]) -> str:
+def markdown(
+    standings: Standings, tables: Sequence[Table], title: str, command: Sequence[str]
+) -> str:
     """The story, the tables and where they come from."""
     parts = [f"# {title}", *story(standings)]
     parts += [f"## {table.title}\n\n{table.note}\n\n{table.markdown()}" for table in tables]
-    origins = "\n".join(f"- {name}: {value}" for name, value in origins_of(standings.results).items())
+    origins = "\n".join(
+        f"- {name}: {value}" for name, value in origins_of(standings.results).items()
+    )
     repeat = f"```console\n$ {shlex.join(command)}\n```\n\n" if command else ""
     parts.append(f"## Origin\n\n{repeat}{origins}")
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def page(standings: Standings, boards: Sequence[Table], others: Sequence[Table], title: str, command: Sequence[str]) -> str:
+def page(
+    standings: Standings,
+    boards: Sequence[Table],
+    others: Sequence[Table],
+    title: str,
+    command: Sequence[str],
+) -> str:
     """The page: everything it needs is in it."""
     jinja2, bundle = _page_libraries()
     environment = jinja2.Environment(
@@ -78,7 +96,10 @@ def page(standings: Standings, boards: Sequence[Table], others: Sequence[Table],
         undefined=jinja2.StrictUndefined,
     )
     groups = figures_of(standings)
-    content = {"specs": [figure.spec for _, figures in groups for figure in figures], "config": charts.CONFIG}
+    content = {
+        "specs": [figure.spec for _, figures in groups for figure in figures],
+        "config": charts.CONFIG,
+    }
     html: str = environment.get_template("report.html.j2").render(
         title=title,
         story=story(standings),
@@ -88,7 +109,9 @@ def page(standings: Standings, boards: Sequence[Table], others: Sequence[Table],
         cells=cells_of,
         colours=charts.colours(standings),
         groups=groups,
-        content=json.dumps(content).replace("<", "\\u003c"),  # so that no sample ends the script element
+        content=json.dumps(content).replace(
+            "<", "\\u003c"
+        ),  # so that no sample ends the script element
         samples=samples_of(standings),
         origins=origins_of(standings.results),
         bundle=bundle,
@@ -101,7 +124,13 @@ def cells_of(table: Table) -> list[tuple[str, list[tuple[str, float | str]]]]:
 
     def sort_by(cell: Any, text: str) -> float | str:
         value = cell.value if isinstance(cell, Estimate) else cell
-        return value if isinstance(value, (int, float)) and value == value else text if isinstance(value, str) else ""
+        return (
+            value
+            if isinstance(value, (int, float)) and value == value
+            else text
+            if isinstance(value, str)
+            else ""
+        )
 
     return [
         (mark, [(text, sort_by(cell, text)) for cell, text in zip(row, texts, strict=True)])
@@ -111,8 +140,12 @@ def cells_of(table: Table) -> list[tuple[str, list[tuple[str, float | str]]]]:
 
 def figures_of(standings: Standings) -> list[tuple[str, list[Figure]]]:
     """The pictures by heading: those over all tasks of a kind, then those of every task."""
-    groups = [(kind[0].upper() + kind[1:], _figures_of_kind(standings, kind)) for kind in standings.kinds]
-    groups += [(task, [*_planes(standings, task), *_curves(standings, task)]) for task in standings.tasks]
+    groups = [
+        (kind[0].upper() + kind[1:], _figures_of_kind(standings, kind)) for kind in standings.kinds
+    ]
+    groups += [
+        (task, [*_planes(standings, task), *_curves(standings, task)]) for task in standings.tasks
+    ]
     return [(heading, figures) for heading, figures in groups if figures]
 
 
@@ -139,10 +172,15 @@ def origins_of(results: Sequence[Result]) -> dict[str, str]:
 
 def _figures_of_kind(standings: Standings, kind: str) -> list[Figure]:
     found = (
-        ("Scores", "The mean over runs with the interval at the level of its test; at 0 turning a knob does as well. "
-         "What is far below is written at the edge.",
+        ("Scores", (
+            "The mean over runs with the interval at the level of its test; at 0 turning a knob "
+            "does as well. What is far below is written at the edge."
+        ),
          charts.ranking(standings, kind)),
-        ("Performance profile", "The share of runs whose score is above a threshold, with 95 % intervals; right is better.",
+        ("Performance profile", (
+            "The share of runs whose score is above a threshold, with 95 % intervals; right is "
+            "better."
+        ),
          charts.profile(standings, kind)),
     )  # fmt: skip
     return [Figure(heading, caption, spec) for heading, caption, spec in found if spec is not None]
@@ -153,20 +191,28 @@ def _planes(standings: Standings, task: str) -> list[Figure]:
     found = []
     if standings.kind_of[task] == ORACLE:
         whole = (
-            "Every large point is a run; small grey ones are the knobs of maximum likelihood, its temperatures joined by a "
-            "line. On the dotted line the mean of both divergences is that of the best knob, over all seeds: below it is "
+            "Every large point is a run; small grey ones are the knobs of maximum likelihood, its "
+            "temperatures joined by a "
+            "line. On the dotted line the mean of both divergences is that of the best knob, over "
+            "all seeds: below it is "
             "better. A run that is infinitely far is not shown."
         )
         near = (
-            "The same near the best knob, every run and knob less the best one of its seed: below the dotted line a score is "
+            "The same near the best knob, every run and knob less the best one of its seed: below "
+            "the dotted line a score is "
             "positive."
         )
         found = [
             Figure("Both divergences", whole, charts.divergences(standings, task)),
-            Figure("Both divergences, near the best knob", near, charts.divergences_near(standings, task)),
+            Figure(
+                "Both divergences, near the best knob",
+                near,
+                charts.divergences_near(standings, task),
+            ),
         ]
     caption = (
-        "What is usually reported, as a picture and never as a rank: a mixture of two temperatures goes beyond the line of "
+        "What is usually reported, as a picture and never as a rank: a mixture of two "
+        "temperatures goes beyond the line of "
         "temperatures without having learned anything."
     )
     return [*found, Figure("Quality and diversity", caption, charts.quality(standings, task))]
@@ -195,6 +241,9 @@ def _page_libraries() -> tuple[Any, str]:
         import jinja2
         import vl_convert
     except ImportError as problem:
-        raise ValueError(f"the page needs {problem.name} (pip install 'seqgan-env[bench]'); the tables are written") from problem
+        raise ValueError(
+            f"the page needs {problem.name} (pip install 'seqgan-env[bench]'); the tables are "
+            "written"
+        ) from problem
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", charts.VERSION)
     return jinja2, bundle.replace("</script", "<\\/script")

@@ -27,11 +27,14 @@ class Result:
         label: the row of the table.
         task: the column.
         seed: runs of one seed are paired.
-        metrics: of the final policy, as `Task.evaluate` names them; what is not finite is not a number once read.
+        metrics: of the final policy, as `Task.evaluate` names them; what is not finite is not a
+            number once read.
         key: hash of what determined it; names the file.
         knobs: by name what the knobs of the pre-trained policy reach; of the reference only.
-        curve: by round what was measured: `task/...`, `discriminator/...`, `budget/...`, and `seconds` since the run began.
-        real: metrics of real held-out sequences, where they say how diverse real data is: `effective_vocabulary`.
+        curve: by round what was measured: `task/...`, `discriminator/...`, `budget/...`, and
+            `seconds` since the run began.
+        real: metrics of real held-out sequences, where they say how diverse real data is:
+            `effective_vocabulary`.
         budget: `env_steps`, `rollout_tokens`, `sequences_scored`, `sequences_trained`.
         costs: `wall_seconds`, `cpu_seconds`, `peak_bytes`.
         samples: sequences as a person reads them.
@@ -62,7 +65,8 @@ class Result:
         """Reads a result.
 
         Raises:
-            ValueError: the file is missing, damaged or none of this schema; the message says what is wrong with it.
+            ValueError: the file is missing, damaged or none of this schema; the message says what
+                is wrong with it.
         """
         content = run_directory.read_json(path)
         schema = content.pop("schema", None)
@@ -72,15 +76,25 @@ class Result:
         unknown = sorted(set(content) - set(names))
         missing = [name for name in ("label", "task", "seed", "metrics") if name not in content]
         if unknown or missing:
-            raise ValueError(f"{path} is no result: unknown {unknown or 'nothing'}, missing {missing or 'nothing'}")
+            raise ValueError(
+                f"{path} is no result: unknown {unknown or 'nothing'}, missing "
+                f"{missing or 'nothing'}"
+            )
         for name, kind in _KINDS.items():
             if name in content and not isinstance(content[name], kind):
-                raise ValueError(f"{path} is no result: {name} is {type(content[name]).__name__}; expected {kind.__name__}")
+                raise ValueError(
+                    f"{path} is no result: {name} is {type(content[name]).__name__}; expected "
+                    f"{kind.__name__}"
+                )
         for name in ("metrics", "budget", "costs", "real"):
             content[name] = _numbers(content.get(name, {}), f"{path} has {name}")
-        content["curve"] = [_numbers(row, f"{path} has rows of curve") for row in content.get("curve", [])]
+        content["curve"] = [
+            _numbers(row, f"{path} has rows of curve") for row in content.get("curve", [])
+        ]
         knobs = content.get("knobs", {})
-        content["knobs"] = {name: _numbers(row, f"{path} has knobs with metrics") for name, row in knobs.items()}
+        content["knobs"] = {
+            name: _numbers(row, f"{path} has knobs with metrics") for name, row in knobs.items()
+        }
         return cls(**content)
 
 
@@ -99,10 +113,14 @@ _KINDS: Mapping[str, type] = {
 
 
 def _numbers(row: Any, what: str) -> Row:
-    """A row of numbers, where null, which is how JSON has what is not finite, becomes not a number."""
+    """A row of numbers; null, which stands for what is not finite, becomes NaN."""
     if not isinstance(row, dict):
         raise ValueError(f"{what} that are {type(row).__name__}; expected names with numbers")
-    bad = [name for name, value in row.items() if value is not None and not isinstance(value, (int, float))]
+    bad = [
+        name
+        for name, value in row.items()
+        if value is not None and not isinstance(value, (int, float))
+    ]
     if bad:
         raise ValueError(f"{what} that are no numbers: {', '.join(bad)}")
     return {name: math.nan if value is None else value for name, value in row.items()}
@@ -123,6 +141,9 @@ def read_all(folders: Iterable[Path]) -> list[Result]:
     for folder in folders:
         paths = sorted((folder / RESULTS).glob("*.json"))
         if not paths:
-            raise ValueError(f"{folder} has no results ({RESULTS}/*.json); `seqgan bench --out {folder}` makes some")
+            raise ValueError(
+                f"{folder} has no results ({RESULTS}/*.json); `seqgan bench --out {folder}` makes "
+                "some"
+            )
         found += [Result.read(path) for path in paths]
     return found

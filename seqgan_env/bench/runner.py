@@ -1,4 +1,6 @@
-"""Runs the jobs of a suite that have no result yet, so many at a time; what fails stops nothing else and is kept to be read."""
+"""Runs the jobs of a suite that have no result yet, so many at a time; what fails stops nothing
+else and is kept to be read.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ class Progress:
         return len(self.waiting) + len(self.running)
 
     def seconds_left(self) -> float | None:
-        """By what jobs of the same row took, or of any where none of it has ended; None before the first has."""
+        """By what jobs of the same row took, or of any where none of it has ended; None before the
+        first has.
+        """
         every = [seconds for of_row in self.seconds.values() for seconds in of_row]
         if not every:
             return None
@@ -116,7 +120,8 @@ Watch = Callable[[Progress], None]
 def begin(jobs: Sequence[Job], folder: Path) -> Progress:
     """The jobs that have a result in `folder` and those that still need one.
 
-    Results of the same row, task and seed that other settings, code or data made go to `superseded/`.
+    Results of the same row, task and seed that other settings, code or data made go to
+    `superseded/`.
 
     Raises:
         ValueError: a result is damaged.
@@ -160,18 +165,25 @@ def opened(folder: Path) -> Iterator[None]:
         raise ValueError(f"{folder} cannot be written: {problem.strerror}") from problem
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it however this process ends
+            fcntl.flock(
+                lock, fcntl.LOCK_EX | fcntl.LOCK_NB
+            )  # the system lets go of it however this process ends
         except OSError as problem:
-            raise ValueError(f"another `seqgan bench` writes to {folder}; wait for it, or choose another folder") from problem
+            raise ValueError(
+                f"another `seqgan bench` writes to {folder}; wait for it, or choose another folder"
+            ) from problem
         yield
 
 
-def run_jobs(jobs: Sequence[Job], folder: Path, pool: Pool, watch: Watch = lambda progress: None) -> Progress:
+def run_jobs(
+    jobs: Sequence[Job], folder: Path, pool: Pool, watch: Watch = lambda progress: None
+) -> Progress:
     """Runs what has no result yet.
 
     Args:
         jobs: of a suite.
-        folder: of the benchmark, `opened`; results go to `results/`, what went wrong to `failures/`.
+        folder: of the benchmark, `opened`; results go to `results/`, what went wrong to
+            `failures/`.
         pool: where they run; closed at the end.
         watch: called about ten times a second, and whenever something has changed.
 

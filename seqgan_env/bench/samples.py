@@ -1,4 +1,4 @@
-"""Rows from elsewhere: samples of any program, measured as those of a run are, and put beside them."""
+"""Rows from elsewhere: samples of any program, measured as those of a run are."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def result_of_samples(
         label: the row.
         column: what the benchmark calls the task, where that is not its name.
         seed: of the runs that it is paired with.
-        nll_gen: of the held-out sequences under the policy that wrote the samples, in nats per token, if it is known.
+        nll_gen: of the held-out sequences under the policy that wrote the samples, in nats per
+            token, if it is known.
         tell: is called with why the row has no score, if it has none.
 
     Raises:
@@ -63,7 +64,9 @@ def result_of_samples(
 
 
 def judged(samples: Tensor, task: MeasuresSamples, tell: Callable[[str], None]) -> dict[str, float]:
-    """The referee's metrics of the first samples; none where there are fewer than it needs, which `tell` is told."""
+    """The referee's metrics of the first samples; none where there are fewer than it needs, which
+    `tell` is told.
+    """
     referee = task.referee if isinstance(task, HasReferee) else None
     if referee is None:
         tell("the task has no referee; without one samples have no score")
@@ -79,12 +82,17 @@ def read_samples(path: Path, task: MeasuresSamples) -> Tensor:
     """Sequences (B, T) from the lines of a file, B 2 or more.
 
     Raises:
-        ValueError: it cannot be read, is no UTF-8, has too few lines, or a line is no sequence of the task.
+        ValueError: it cannot be read, is no UTF-8, has too few lines, or a line is no sequence of
+            the task.
     """
     lines = read_lines(str(path), "samples")
     if len(lines) < 2:
-        raise ValueError(f"samples {path} has {len(lines)} lines; 2 or more are needed, a sequence each")
-    return torch.stack([_encoded(line, f"samples {path}, line {i}", task) for i, line in enumerate(lines, start=1)])
+        raise ValueError(
+            f"samples {path} has {len(lines)} lines; 2 or more are needed, a sequence each"
+        )
+    return torch.stack(
+        [_encoded(line, f"samples {path}, line {i}", task) for i, line in enumerate(lines, start=1)]
+    )
 
 
 def _encoded(line: str, where: str, task: MeasuresSamples) -> Tensor:

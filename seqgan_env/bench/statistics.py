@@ -1,6 +1,8 @@
-"""Statistics over seeds (Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice").
+"""Statistics over seeds (Agarwal et al. 2021, "Deep reinforcement learning at the edge of the
+statistical precipice").
 
-Scores are (R, K): R runs on each of K tasks, high is good. Intervals are percentile bootstraps in which the runs of every task
+Scores are (R, K): R runs on each of K tasks, high is good. Intervals are percentile bootstraps in
+    which the runs of every task
 are drawn again by themselves (stratified).
 """
 
@@ -35,7 +37,9 @@ def median(scores: np.ndarray) -> np.ndarray:
 
 
 def iqm(scores: np.ndarray) -> np.ndarray:
-    """The interquartile mean, (...) of scores (..., R, K): of all R K scores the lowest and the highest quarter are left out."""
+    """The interquartile mean, (...) of scores (..., R, K): of all R K scores the lowest and the
+    highest quarter are left out.
+    """
     flat = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
     cut = flat.shape[-1] // 4
     result: np.ndarray = flat[..., cut : flat.shape[-1] - cut].mean(-1)
@@ -52,18 +56,26 @@ def optimality_gap(best: float) -> Aggregate:
     return gap
 
 
-def estimate(scores: np.ndarray, aggregate: Aggregate = iqm, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Estimate:
+def estimate(
+    scores: np.ndarray,
+    aggregate: Aggregate = iqm,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
     """An aggregate of scores (R, K) with its 95 % interval.
 
     Raises:
         ValueError: the scores are no such array of numbers.
     """
     scores = _checked(scores)
-    return _interval(float(aggregate(scores)), aggregate(_resampled(scores, num_resamples, _rng(seed))))
+    return _interval(
+        float(aggregate(scores)), aggregate(_resampled(scores, num_resamples, _rng(seed)))
+    )
 
 
 def improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The probability that a run of X beats one of Y on the same task, a tie half; the mean over tasks, (...).
+    """The probability that a run of X beats one of Y on the same task, a tie half; the mean over
+    tasks, (...).
 
     Args:
         x: (..., R, K) scores.
@@ -74,7 +86,9 @@ def improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return result
 
 
-def probability_of_improvement(x: np.ndarray, y: np.ndarray, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Estimate:
+def probability_of_improvement(
+    x: np.ndarray, y: np.ndarray, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> Estimate:
     """`improvement` of X (R, K) over Y (R', K) with its 95 % interval.
 
     Raises:
@@ -82,9 +96,14 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray, num_resamples: int 
     """
     x, y = _checked(x), _checked(y)
     if x.shape[1] != y.shape[1]:
-        raise ValueError(f"scores are on {x.shape[1]} and on {y.shape[1]} tasks; they must be on the same ones")
+        raise ValueError(
+            f"scores are on {x.shape[1]} and on {y.shape[1]} tasks; they must be on the same ones"
+        )
     rng = _rng(seed)
-    return _interval(float(improvement(x, y)), improvement(_resampled(x, num_resamples, rng), _resampled(y, num_resamples, rng)))
+    return _interval(
+        float(improvement(x, y)),
+        improvement(_resampled(x, num_resamples, rng), _resampled(y, num_resamples, rng)),
+    )
 
 
 def performance_profile(
@@ -93,11 +112,16 @@ def performance_profile(
     """At each of `thresholds` (J,) the share of scores (R, K) above it, with its 95 % interval."""
     scores, thresholds = _checked(scores), np.asarray(thresholds, dtype=float)
     drawn = _resampled(scores, num_resamples, _rng(seed)).reshape(num_resamples, -1)
-    return [_interval(float((scores > at).mean()), (drawn > at).mean(1)) for at in thresholds.tolist()]
+    return [
+        _interval(float((scores > at).mean()), (drawn > at).mean(1)) for at in thresholds.tolist()
+    ]
 
 
 def sample_efficiency(
-    curves: np.ndarray, aggregate: Aggregate = iqm, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+    curves: np.ndarray,
+    aggregate: Aggregate = iqm,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
 ) -> list[Estimate]:
     """An aggregate at each of J points of curves (R, K, J), with its 95 % interval."""
     points = np.moveaxis(np.asarray(curves, dtype=float), -1, 0)
@@ -111,7 +135,8 @@ class Paired:
     Attributes:
         mean: of the differences.
         error: its standard error; not a number for one pair.
-        p_value: of the paired t-test, two-sided; 1 where all differences are 0, not a number for one pair.
+        p_value: of the paired t-test, two-sided; 1 where all differences are 0, not a number for
+            one pair.
         num_pairs: of seeds (and tasks) that both have.
     """
 
@@ -121,10 +146,16 @@ class Paired:
     num_pairs: int
 
     def interval(self, level: float = ALPHA) -> tuple[float, float]:
-        """The interval of the mean by Student's t that misses it once in 1 / `level` times; not numbers for one pair."""
+        """The interval of the mean by Student's t that misses it once in 1 / `level` times; not
+        numbers for one pair.
+        """
         if self.num_pairs < 2:
             return math.nan, math.nan
-        half = float(stats.t.ppf(1 - level / 2, self.num_pairs - 1)) * self.error if self.error else 0.0
+        half = (
+            float(stats.t.ppf(1 - level / 2, self.num_pairs - 1)) * self.error
+            if self.error
+            else 0.0
+        )
         return self.mean - half, self.mean + half
 
     @property
@@ -150,7 +181,9 @@ def paired(x: np.ndarray, y: np.ndarray) -> Paired:
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if x.ndim != 1 or x.shape != y.shape or not len(x):
-        raise ValueError(f"paired scores have shapes {x.shape} and {y.shape}; expected (M,) twice, M 1 or more")
+        raise ValueError(
+            f"paired scores have shapes {x.shape} and {y.shape}; expected (M,) twice, M 1 or more"
+        )
     difference = x - y
     middle = float(difference.mean())
     if len(x) == 1:
@@ -168,7 +201,8 @@ class Decision:
 
     Attributes:
         adjusted: the p-value that can be compared with 0.05 as if it were the only one.
-        level: at which the test was taken. An interval of this level excludes 0 if and only if the test rejects.
+        level: at which the test was taken. An interval of this level excludes 0 if and only if the
+            test rejects.
     """
 
     adjusted: float
@@ -176,10 +210,12 @@ class Decision:
 
 
 def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[Decision]:
-    """Holm's step-down correction (Holm 1979): all rejections together err with probability `alpha` at most.
+    """Holm's step-down correction (Holm 1979): all rejections together err with probability `alpha`
+    at most.
 
-    The p-values are tested in rising order, the k-th of m at alpha / (m - k + 1), until one is not rejected. That one's
-    level holds for all that follow. Their p-values are higher still, so that their intervals include 0 too.
+    The p-values are tested in rising order, the k-th of m at alpha / (m - k + 1), until one is not
+    rejected. That one's level holds for all that follow. Their p-values are higher still, so that
+    their intervals include 0 too.
     """
     decisions = [Decision(1.0, alpha)] * len(p_values)
     level, rejecting, highest = alpha, True, 0.0
@@ -196,7 +232,9 @@ def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[Decision]:
 def _checked(scores: np.ndarray) -> np.ndarray:
     scores = np.asarray(scores, dtype=float)
     if scores.ndim != 2 or 0 in scores.shape:
-        raise ValueError(f"scores have shape {scores.shape}; expected (runs, tasks), one or more of both")
+        raise ValueError(
+            f"scores have shape {scores.shape}; expected (runs, tasks), one or more of both"
+        )
     if not np.isfinite(scores).all():
         raise ValueError(f"scores hold {scores[~np.isfinite(scores)][0]}; expected finite numbers")
     return scores

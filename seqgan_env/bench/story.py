@@ -10,7 +10,9 @@ from seqgan_env.metrics.score import REFEREED
 
 
 def story(standings: Standings) -> list[str]:
-    """Paragraphs: who wins, whether the controls lose, what is infinitely far, and what does not follow."""
+    """Paragraphs: who wins, whether the controls lose, what is infinitely far, and what does not
+    follow.
+    """
     return [*(_of_kind(standings, kind) for kind in standings.kinds), _caution(standings)]
 
 
@@ -33,13 +35,22 @@ def _by(kind: str) -> str:
 def _winner(entries: Sequence[Entry], unit: str) -> str:
     rivals = [e for e in entries if not e.role and e.label != REFERENCE and e.score is not None]
     if not rivals:
-        return "there is nothing that could win: no row but maximum likelihood, controls and ceilings has a score."
+        return (
+            "there is nothing that could win: no row but maximum likelihood, controls and "
+            "ceilings has a score."
+        )
     best, better = rivals[0], [e for e in rivals if e.outcome == "better"]
     if better:
-        says = f"{_names(better)} {_verb(better, 'is', 'are')} nearer to the truth than every knob of maximum likelihood"
+        says = (
+            f"{_names(better)} {_verb(better, 'is', 'are')} nearer to the truth than every knob "
+            "of maximum likelihood"
+        )
         return f"{says}; {_names(better[:1])} leads by {better[0].against.mean:.4f} {unit}."
     if best.outcome == "one run":
-        return f"{_names([best])} has the highest score, but from one run; that shows no difference from the best knob."
+        return (
+            f"{_names([best])} has the highest score, but from one run; that shows no difference "
+            "from the best knob."
+        )
     nothing = "nothing is shown to be nearer to the truth than turning a knob of maximum likelihood"
     return f"{nothing}; {_names([best])} comes first of the rest."
 
@@ -51,10 +62,12 @@ def _ceiling(entries: Sequence[Entry]) -> str:
     better = [e for e in ceilings if e.outcome == "better"]
     if not better:
         return (
-            f"Not even a reward that sees the truth ({_names(ceilings)}) is shown to help, so there is little to tell apart here."
+            f"Not even a reward that sees the truth ({_names(ceilings)}) is shown to help, so "
+            "there is little to tell apart here."
         )
     return (
-        f"With a reward that sees the truth {_names(better)} {_verb(better, 'is', 'are')} better, so there is something to learn."
+        f"With a reward that sees the truth {_names(better)} {_verb(better, 'is', 'are')} better, "
+        "so there is something to learn."
     )
 
 
@@ -65,21 +78,38 @@ def _controls(entries: Sequence[Entry]) -> str:
     if not controls:
         return "There is no control, a reward that says nothing, beside them."
     if winners:
-        return f"Beware: {_names(winners)}, whose reward says nothing, {_verb(winners, 'beats', 'beat')} the best knob too."
+        return (
+            f"Beware: {_names(winners)}, whose reward says nothing, "
+            f"{_verb(winners, 'beats', 'beat')} the best knob too."
+        )
     if not known:
-        return f"Whether the controls, whose reward says nothing ({_names(controls)}), are worse, one run cannot show."
-    return f"The controls, whose reward says nothing ({_names(controls)}), are not better, as it should be."
+        return (
+            f"Whether the controls, whose reward says nothing ({_names(controls)}), are worse, "
+            "one run cannot show."
+        )
+    return (
+        f"The controls, whose reward says nothing ({_names(controls)}), are not better, as it "
+        "should be."
+    )
 
 
 def _marked(entries: Sequence[Entry]) -> str:
     marked = [e for e in entries if e.outcome == INFINITE]
-    return f"Infinitely far, since they never write some real sequences: {_names(marked)}." if marked else ""
+    return (
+        f"Infinitely far, since they never write some real sequences: {_names(marked)}."
+        if marked
+        else ""
+    )
 
 
 def _caution(standings: Standings) -> str:
     seeds = max(map(len, standings.runs.values()))
     over = "1 seed" if seeds == 1 else f"{seeds} seeds"
-    verdicts = sum(e.outcome in ("better", "worse", "same") for kind in standings.kinds for e in standings.entries(kind))
+    verdicts = sum(
+        e.outcome in ("better", "worse", "same")
+        for kind in standings.kinds
+        for e in standings.entries(kind)
+    )
     few = (
         " With so few, an interval is itself uncertain."
         if 1 < seeds < 5
@@ -88,13 +118,16 @@ def _caution(standings: Standings) -> str:
         else ""
     )
     holm = (
-        f" By Holm's correction the chance that any of the {verdicts} verdicts finds a difference where there is none is one in "
-        "twenty at most; an interval excludes 0 where its verdict says better or worse, and only there."
+        f" By Holm's correction the chance that any of the {verdicts} verdicts finds a difference "
+        "where there is none is one in "
+        "twenty at most; an interval excludes 0 where its verdict says better or worse, and only "
+        "there."
         if verdicts
         else ""
     )
     return (
-        "What this does not say: anything about other tasks, sizes, budgets or hyperparameters. Intervals are over at most "
+        "What this does not say: anything about other tasks, sizes, budgets or hyperparameters. "
+        "Intervals are over at most "
         f"{over} of the policy, not over tasks and data.{few}{holm}"
     )
 

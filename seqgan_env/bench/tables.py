@@ -11,7 +11,15 @@ import numpy as np
 
 from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.leaderboard import JUDGED, KINDS, ORACLE, Entry, Standings
-from seqgan_env.bench.statistics import Paired, estimate, iqm, mean, median, optimality_gap, probability_of_improvement
+from seqgan_env.bench.statistics import (
+    Paired,
+    estimate,
+    iqm,
+    mean,
+    median,
+    optimality_gap,
+    probability_of_improvement,
+)
 from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.score import FORWARD, REVERSE
 from seqgan_env.types import Estimate
@@ -34,14 +42,18 @@ _COSTS = {
 }
 _NOTHING = "–"
 _NOTES = {
-    JUDGED: "Rows that the referee judged by samples alone, among them those without likelihoods, which have no other score. "
-    "The referee finds only a part of the divergence. "
+    JUDGED: (
+        "Rows that the referee judged by samples alone, among them those without likelihoods, "
+        "which have no other score. "
+        "The referee finds only a part of the divergence. "
+    )
 }
 
 
 _TITLES_APART = ("score in KL(G‖O) alone", "score in KL(O‖G) alone")
 _APART = (
-    "A score in one divergence alone is against the best knob in that one, often another than the best in both: it says which of "
+    "A score in one divergence alone is against the best knob in that one, often another than the "
+    "best in both: it says which of "
     "them a gain comes from. "
 )
 
@@ -67,7 +79,10 @@ class Column:
         if isinstance(cell, Estimate):
             if not self.interval or math.isnan(cell.low):
                 return self.text(cell.value)
-            return f"{cell.value:{self.digits}} ({cell.low:{self.digits}} to {cell.high:{self.digits}})"
+            return (
+                f"{cell.value:{self.digits}} ({cell.low:{self.digits}} to "
+                f"{cell.high:{self.digits}})"
+            )
         return _NOTHING if cell is None or math.isnan(cell) else f"{cell:{self.digits}}"
 
 
@@ -93,13 +108,17 @@ class Table:
 
     def texts(self) -> list[list[str]]:
         """The cells as a person reads them."""
-        return [[column.text(cell) for column, cell in zip(self.columns, row, strict=True)] for row in self.rows]
+        return [
+            [column.text(cell) for column, cell in zip(self.columns, row, strict=True)]
+            for row in self.rows
+        ]
 
     def markdown(self) -> str:
         """The table alone, without title and note."""
         head = [column.title for column in self.columns]
         marked = [
-            [f"{row[0]} ({mark})" if mark else row[0], *row[1:]] for row, mark in zip(self.texts(), self.marks, strict=True)
+            [f"{row[0]} ({mark})" if mark else row[0], *row[1:]]
+            for row, mark in zip(self.texts(), self.marks, strict=True)
         ]
         lines = [_escaped(head), ["---"] * len(head), *map(_escaped, marked)]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
@@ -120,13 +139,20 @@ def all_tables(standings: Standings) -> tuple[list[Table], list[Table]]:
     boards = [leaderboard(standings, kind) for kind in standings.kinds]
     pairs = [improvements(standings, kind) for kind in standings.kinds]
     summaries = [aggregates(standings, kind) for kind in standings.kinds]
-    return boards, [table for table in [*summaries, *pairs, health(standings), costs(standings)] if table.rows]
+    return boards, [
+        table for table in [*summaries, *pairs, health(standings), costs(standings)] if table.rows
+    ]
 
 
 def leaderboard(standings: Standings, kind: str) -> Table:
     """The rows of a kind of task, the best first."""
     of, tasks, entries = KINDS[kind], standings.tasks_of(kind), standings.entries(kind)
-    beside = [(task, metric) for task in tasks for metric in of.beside if any(_has(e.mean(metric, task)) for e in entries)]
+    beside = [
+        (task, metric)
+        for task in tasks
+        for metric in of.beside
+        if any(_has(e.mean(metric, task)) for e in entries)
+    ]
     columns = [
         Column("row"),
         Column(f"score, {of.score.unit}", "+.4f"),
@@ -135,16 +161,35 @@ def leaderboard(standings: Standings, kind: str) -> Table:
     ]
     columns += [_column(m, t if len(tasks) > 1 else "") for t, m in beside]
     rows: list[list[Cell]] = [
-        [e.label, e.score, e.verdict, e.improvement, *(_beside(e, m, t) for t, m in beside), len(e.all_runs)] for e in entries
+        [
+            e.label,
+            e.score,
+            e.verdict,
+            e.improvement,
+            *(_beside(e, m, t) for t, m in beside),
+            len(e.all_runs),
+        ]
+        for e in entries
     ]
     note = _NOTES.get(kind, "") + (
-        f"The score is the {of.score.divergence} of the best knob of maximum likelihood on the same seed less that of the row; "
-        "above 0 is nearer to the truth. A knob is a temperature, a mixture of two, or a truncation: untrained, and blind to any "
-        "reward. It was chosen on other draws than it is valued by. The mean over runs; the verdict is a t-test of the scores "
-        "against 0, corrected by Holm for all verdicts of this page, and the interval has the level of that test: it excludes 0 "
+        f"The score is the {of.score.divergence} of the best knob of maximum likelihood on the "
+        "same seed less that of the row; "
+        "above 0 is nearer to the truth. A knob is a temperature, a mixture of two, or a "
+        "truncation: untrained, and blind to any "
+        "reward. It was chosen on other draws than it is valued by. The mean over runs; the "
+        "verdict is a t-test of the scores "
+        "against 0, corrected by Holm for all verdicts of this page, and the interval has the "
+        "level of that test: it excludes 0 "
         "if and only if the verdict says better or worse."
     )
-    return _table("leaderboard", f"Leaderboard, {kind}", note, [*columns, Column("runs", ".0f")], rows, entries)
+    return _table(
+        "leaderboard",
+        f"Leaderboard, {kind}",
+        note,
+        [*columns, Column("runs", ".0f")],
+        rows,
+        entries,
+    )
 
 
 def improvements(standings: Standings, kind: str) -> Table:
@@ -152,17 +197,27 @@ def improvements(standings: Standings, kind: str) -> Table:
     entries = [entry for entry in standings.entries(kind) if entry.scores is not None]
     rows: list[list[Cell]] = [[x.label, *(_beats(x, y) for y in entries)] for x in entries]
     note = (
-        "How probable it is that a run of the row has a higher score than one of the column on the same task, a tie half. "
+        "How probable it is that a run of the row has a higher score than one of the column on "
+        "the same task, a tie half. "
         "The intervals are in the CSV file."
     )
-    columns = [Column("row beats column"), *(Column(entry.label, ".2f", interval=False) for entry in entries)]
+    columns = [
+        Column("row beats column"),
+        *(Column(entry.label, ".2f", interval=False) for entry in entries),
+    ]
     return _table("pairs", f"Every pair, {kind}", note, columns, rows, entries)
 
 
 def aggregates(standings: Standings, kind: str) -> Table:
-    """Other summaries of the scores, both divergences apart, and what is usually reported, paired with maximum likelihood."""
+    """Other summaries of the scores, both divergences apart, and what is usually reported, paired
+    with maximum likelihood.
+    """
     of, entries = KINDS[kind], standings.entries(kind)
-    ceilings = [float(mean(entry.scores)) for entry in entries if entry.role == "ceiling" and entry.scores is not None]
+    ceilings = [
+        float(mean(entry.scores))
+        for entry in entries
+        if entry.role == "ceiling" and entry.scores is not None
+    ]
     gap = optimality_gap(max(ceilings, default=math.nan))
     apart = _APART if kind == ORACLE else ""
     columns = [
@@ -179,9 +234,11 @@ def aggregates(standings: Standings, kind: str) -> Table:
         Column("pairs", ".0f"),
     ]
     note = (
-        f"Scores in {of.score.unit}. The gap is to the best row whose reward sees the truth, where there is one. Intervals here "
+        f"Scores in {of.score.unit}. The gap is to the best row whose reward sees the truth, "
+        "where there is one. Intervals here "
         "are plain 95 % ones, without a correction, and p-values too but for Holm's. "
-        f"{apart}Gained is the paired difference of {of.quality} on shared seeds, positive where better: what is usually "
+        f"{apart}Gained is the paired difference of {of.quality} on shared seeds, positive where "
+        "better: what is usually "
         "reported, and what a knob alone can move."
     )
     rows = [_summary(entry, gap, kind == ORACLE) for entry in entries]
@@ -211,35 +268,66 @@ def health(standings: Standings) -> Table:
 
     def cells(label: str, task: str) -> list[Cell]:
         curves = [run.result.curve for run in standings.runs[label, task] if run.result.curve]
-        return [_mean([curve[-1][name] for curve in curves if name in curve[-1]]) for name in HEALTH]
+        return [
+            _mean([curve[-1][name] for curve in curves if name in curve[-1]]) for name in HEALTH
+        ]
 
     note = (
-        "At the last evaluation. An even discriminator, which cannot tell the policy from real data, has 0.5 in both accuracies; "
-        "one that has memorised its real data has far less on those held out. The correlation, of oracle tasks alone, is with "
+        "At the last evaluation. An even discriminator, which cannot tell the policy from real "
+        "data, has 0.5 in both accuracies; "
+        "one that has memorised its real data has far less on those held out. The correlation, of "
+        "oracle tasks alone, is with "
         "log p_oracle - log p_policy, what the best possible discriminator would say."
     )
-    return _by_task("discriminators", "Discriminator health", note, [Column(t, ".2f") for t in HEALTH.values()], standings, cells)
+    return _by_task(
+        "discriminators",
+        "Discriminator health",
+        note,
+        [Column(t, ".2f") for t in HEALTH.values()],
+        standings,
+        cells,
+    )
 
 
 def costs(standings: Standings) -> Table:
     """What a run of every row has spent on every task, the mean over seeds."""
 
     def cells(label: str, task: str) -> list[Cell]:
-        spent = [run.result.budget | run.result.costs for run in standings.runs[label, task] if run.result.costs]
-        spent = [costs | {"peak_mebibytes": costs.get("peak_bytes", math.nan) / 2**20} for costs in spent]
+        spent = [
+            run.result.budget | run.result.costs
+            for run in standings.runs[label, task]
+            if run.result.costs
+        ]
+        spent = [
+            costs | {"peak_mebibytes": costs.get("peak_bytes", math.nan) / 2**20} for costs in spent
+        ]
         return [_mean([costs[name] for costs in spent if name in costs]) for name in _COSTS]
 
     note = (
-        "The mean of a run. Evaluation counts in seconds and in nothing else; pre-training is part of every run, and measuring "
+        "The mean of a run. Evaluation counts in seconds and in nothing else; pre-training is "
+        "part of every run, and measuring "
         f"its knobs part of those of {REFERENCE}."
     )
-    return _by_task("budgets", "What it cost", note, [Column(title, ",.0f") for title in _COSTS.values()], standings, cells)
+    return _by_task(
+        "budgets",
+        "What it cost",
+        note,
+        [Column(title, ",.0f") for title in _COSTS.values()],
+        standings,
+        cells,
+    )
 
 
 def runs_rows(standings: Standings) -> list[dict[str, Any]]:
     """One row a run, with everything that was measured of it at the end."""
     return [
-        {"row": label, "task": task, "seed": run.result.seed, "mark": run.mark, "key": run.result.key}
+        {
+            "row": label,
+            "task": task,
+            "seed": run.result.seed,
+            "mark": run.mark,
+            "key": run.result.key,
+        }
         | run.metrics
         | run.result.budget
         | run.result.costs
@@ -249,7 +337,9 @@ def runs_rows(standings: Standings) -> list[dict[str, Any]]:
 
 
 def _beside(entry: Entry, metric: str, task: str) -> Cell:
-    """A metric beside the score; a divergence at its maximum, which no longer tells policies apart, says so."""
+    """A metric beside the score; a divergence at its maximum, which no longer tells policies apart,
+    says so.
+    """
     value = entry.mean(metric, task)
     return f"{value:.3f}, saturated" if metric in ("js", "tv") and value > SATURATED else value
 
@@ -257,22 +347,42 @@ def _beside(entry: Entry, metric: str, task: str) -> Cell:
 def _column(metric: str, task: str) -> Column:
     """The column of a metric, with the task's name where there are several."""
     name = "effective vocabulary" if metric == "effective_vocabulary" else metric
-    return Column(f"{name}, {task}" if task else name, ".1f" if metric == "effective_vocabulary" else ".3f")
+    return Column(
+        f"{name}, {task}" if task else name, ".1f" if metric == "effective_vocabulary" else ".3f"
+    )
 
 
-def _table(name: str, title: str, note: str, columns: list[Column], rows: list[list[Cell]], entries: Sequence[Entry]) -> Table:
+def _table(
+    name: str,
+    title: str,
+    note: str,
+    columns: list[Column],
+    rows: list[list[Cell]],
+    entries: Sequence[Entry],
+) -> Table:
     kind = title.rpartition(", ")[2].replace(" ", "-")
     marks = [entry.mark for entry in entries]
     return Table(f"{name}-{kind}", title, note, columns, rows, marks)
 
 
 def _by_task(
-    name: str, title: str, note: str, columns: list[Column], standings: Standings, cells: Callable[[str, str], list[Cell]]
+    name: str,
+    title: str,
+    note: str,
+    columns: list[Column],
+    standings: Standings,
+    cells: Callable[[str, str], list[Cell]],
 ) -> Table:
     """Rows by label and task; those of which nothing is known are left out."""
     found = [(label, task, cells(label, task)) for label, task in standings.runs]
-    rows: list[list[Cell]] = [[label, task, *values] for label, task, values in found if any(v is not None for v in values)]
-    return Table(name, title, note, [Column("row"), Column("task"), *columns], rows, [""] * len(rows))
+    rows: list[list[Cell]] = [
+        [label, task, *values]
+        for label, task, values in found
+        if any(v is not None for v in values)
+    ]
+    return Table(
+        name, title, note, [Column("row"), Column("task"), *columns], rows, [""] * len(rows)
+    )
 
 
 def _beats(x: Entry, y: Entry) -> Cell:
@@ -282,7 +392,9 @@ def _beats(x: Entry, y: Entry) -> Cell:
 
 
 def _estimate(difference: Paired) -> Cell:
-    return Estimate(difference.mean, difference.low, difference.high) if difference.num_pairs else None
+    return (
+        Estimate(difference.mean, difference.low, difference.high) if difference.num_pairs else None
+    )
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -300,5 +412,9 @@ def _escaped(cells: Sequence[str]) -> list[str]:
 
 def _plain(title: str, cell: Cell) -> dict[str, Any]:
     if isinstance(cell, Estimate):
-        return _plain(title, cell.value) | _plain(f"{title}, low", cell.low) | _plain(f"{title}, high", cell.high)
+        return (
+            _plain(title, cell.value)
+            | _plain(f"{title}, low", cell.low)
+            | _plain(f"{title}, high", cell.high)
+        )
     return {title: "" if cell is None or (isinstance(cell, float) and math.isnan(cell)) else cell}

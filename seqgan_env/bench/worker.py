@@ -1,4 +1,5 @@
-"""One job as a process of its own: reads it from a line of stdin, writes its result, and ends when its parent does.
+"""One job as a process of its own: reads it from a line of stdin, writes its result, and ends when
+its parent does.
 
 python -m seqgan_env.bench.worker RESULT.json < job
 """
@@ -19,11 +20,12 @@ from typing import Any
 
 import torch
 
-from seqgan_env import native, run_directory
+from seqgan_env import native
 from seqgan_env.bench.jobs import Job, paths_of
 from seqgan_env.bench.results import Result
 from seqgan_env.metrics.likelihood import unigram_metrics
 from seqgan_env.metrics.score import SCORES
+from seqgan_env.training import run_directory
 from seqgan_env.training.trainer import Trainer
 
 NUM_SAMPLES = 10
@@ -32,8 +34,17 @@ _SCORE_NAMES = {score.name for score in SCORES}  # against knobs of other runs: 
 _CURVE = ("task/", "discriminator/", "budget/")
 
 
-ENVIRONMENT = {"PYTHONHASHSEED": "0"} | dict.fromkeys(  # one thread, whatever the machine has, and sets in one order
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0"
+} | dict.fromkeys(  # one thread, whatever the machine has, and sets in one order
+    (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    ),
+    "1",
 )
 
 
@@ -41,11 +52,13 @@ def run_job(job: Job, key: str) -> Result:
     """The result of a job, made in this process, which must have begun with `ENVIRONMENT`.
 
     Raises:
-        RuntimeError: the job has another key here than where it was made: code, data or versions are others.
+        RuntimeError: the job has another key here than where it was made: code, data or versions
+            are others.
     """
     if job.key != key:
         raise RuntimeError(
-            f"{job.name} would be another job here than where the benchmark began: the code, the data or a version has changed"
+            f"{job.name} would be another job here than where the benchmark began: the code, the "
+            "data or a version has changed"
             " since, or is another one on this machine"
         )
     started, started_cpu = time.perf_counter(), time.process_time()
@@ -62,12 +75,17 @@ def run_job(job: Job, key: str) -> Result:
     run = trainer()
     if run.interrupted:
         raise KeyboardInterrupt
-    budget = {name.removeprefix("budget/"): value for name, value in trainer.rewards.budget.metrics().items()}
+    budget = {
+        name.removeprefix("budget/"): value
+        for name, value in trainer.rewards.budget.metrics().items()
+    }
     return Result(
         label=job.label,
         task=job.task,
         seed=job.settings.seed,
-        metrics={name: value for name, value in run.metrics["agent"].items() if name not in _SCORE_NAMES},
+        metrics={
+            name: value for name, value in run.metrics["agent"].items() if name not in _SCORE_NAMES
+        },
         key=job.key,
         knobs=run.knobs,
         curve=[row for row in curve if any(name.startswith("task/") for name in row)],
@@ -106,7 +124,10 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
 
 
 def _commit() -> str | None:
@@ -114,7 +135,9 @@ def _commit() -> str | None:
     folder = str(Path(__file__).parent)
     for command in (["ls-files", "--error-unmatch", __file__], ["describe", "--always", "--dirty"]):
         try:
-            done = subprocess.run(["git", "-C", folder, *command], capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                ["git", "-C", folder, *command], capture_output=True, text=True, check=False
+            )
         except OSError:
             return None
         if done.returncode:
@@ -140,7 +163,9 @@ def _end_with_parent() -> None:
 
 def main() -> None:
     """Runs the job on stdin."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the parent ends its workers
     sys.path.append(str(Path.cwd()))  # so that an agent can be a module of the user's own
     job, path = Job.from_json(sys.stdin.readline()), Path(sys.argv[1])
     _end_with_parent()

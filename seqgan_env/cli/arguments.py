@@ -22,48 +22,76 @@ class Parser(argparse.ArgumentParser):
     """Errors in one line on stderr, with the nearest valid flag or command for a typo."""
 
     def error(self, message: str) -> NoReturn:
-        unknown = re.match(r"unrecognized arguments: (--[\w-]+)|argument COMMAND: invalid choice: '(.*?)'", message)
+        unknown = re.match(
+            r"unrecognized arguments: (--[\w-]+)|argument COMMAND: invalid choice: '(.*?)'", message
+        )
         if unknown:
             options = [option for action in self._all_actions() for option in action.option_strings]
-            close = difflib.get_close_matches(unknown[1] or unknown[2], options if unknown[1] else self._commands(), n=1)
+            close = difflib.get_close_matches(
+                unknown[1] or unknown[2], options if unknown[1] else self._commands(), n=1
+            )
             message += f". Did you mean {close[0]}?" if close else ""
         print(f"{self.prog}: {message}", file=sys.stderr)
         sys.exit(2)
 
     def _subparsers_of(self) -> dict[str, argparse.ArgumentParser]:
-        nested = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        nested = [
+            action for action in self._actions if isinstance(action, argparse._SubParsersAction)
+        ]
         return {name: parser for action in nested for name, parser in action.choices.items()}
 
     def _commands(self) -> list[str]:
         return list(self._subparsers_of())
 
     def _all_actions(self) -> list[argparse.Action]:
-        return self._actions + [action for parser in self._subparsers_of().values() for action in parser._actions]
+        return self._actions + [
+            action for parser in self._subparsers_of().values() for action in parser._actions
+        ]
 
 
 def add_settings(parser: argparse._ActionsContainer, names: Iterable[str]) -> None:
-    """A flag for each of these fields of `TrainSettings`; of what is not given, the parsed arguments hold nothing."""
+    """A flag for each of these fields of `TrainSettings`; of what is not given, the parsed
+    arguments hold nothing.
+    """
     hints = typing.get_type_hints(TrainSettings)
     by_name = {field.name: field for field in fields(TrainSettings)}
     for name in names:
         setting, hint = by_name[name], hints[name]
         flag, suppress = "--" + name.replace("_", "-"), argparse.SUPPRESS
-        text = setting.metadata["help"] + ("" if setting.default in (None, MISSING) else f" (default: {setting.default})")
+        text = setting.metadata["help"] + (
+            "" if setting.default in (None, MISSING) else f" (default: {setting.default})"
+        )
         if hint is bool:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=suppress, help=text)
+            parser.add_argument(
+                flag, action=argparse.BooleanOptionalAction, default=suppress, help=text
+            )
         elif name == _AGENT_OPTIONS:
             parser.add_argument(
-                "--set", dest=name, type=_option, action="append", default=suppress, metavar="KEY=VALUE", help=text
+                "--set",
+                dest=name,
+                type=_option,
+                action="append",
+                default=suppress,
+                metavar="KEY=VALUE",
+                help=text,
             )
         else:
             kind = next(t for t in (typing.get_args(hint) or (hint,)) if t is not types.NoneType)
-            parser.add_argument(flag, type=kind, default=suppress, metavar=setting.metadata["metavar"], help=text)
+            parser.add_argument(
+                flag, type=kind, default=suppress, metavar=setting.metadata["metavar"], help=text
+            )
 
 
 def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given by flags of `add_settings`."""
-    given = {field.name: getattr(arguments, field.name) for field in fields(TrainSettings) if hasattr(arguments, field.name)}
-    return given | ({_AGENT_OPTIONS: dict(given[_AGENT_OPTIONS])} if _AGENT_OPTIONS in given else {})
+    given = {
+        field.name: getattr(arguments, field.name)
+        for field in fields(TrainSettings)
+        if hasattr(arguments, field.name)
+    }
+    return given | (
+        {_AGENT_OPTIONS: dict(given[_AGENT_OPTIONS])} if _AGENT_OPTIONS in given else {}
+    )
 
 
 def positive(text: str) -> int:

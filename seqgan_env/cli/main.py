@@ -14,7 +14,15 @@ from typing import Any
 import torch
 from gymnasium.error import Error as GymnasiumError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from seqgan_env.bench import commands as bench_commands
@@ -30,7 +38,15 @@ from seqgan_env.tasks import TASKS
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import evaluate_task
 from seqgan_env.training.settings import PRESETS, TrainSettings, settings_from
-from seqgan_env.training.trainer import Run, Trainer, at_temperature, load_run, tensorboard_logger, write_config, write_run
+from seqgan_env.training.trainer import (
+    Run,
+    Trainer,
+    at_temperature,
+    load_run,
+    tensorboard_logger,
+    write_config,
+    write_run,
+)
 from seqgan_env.types import HasEstimates, WritesFiles
 
 ROWS = {
@@ -74,7 +90,9 @@ COLUMNS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code: 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    """Runs the command line; returns the exit code: 0, 2 for what the user can mend, 130 after
+    Ctrl-C.
+    """
     sys.path.append(str(Path.cwd()))  # so that --agent finds a module of the user's own
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = build_parser().parse_args(words, argparse.Namespace(words=words))
@@ -93,19 +111,43 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = Parser(prog="seqgan", description="Sequence generation as reinforcement learning (SeqGAN).", allow_abbrev=False)
+    parser = Parser(
+        prog="seqgan",
+        description="Sequence generation as reinforcement learning (SeqGAN).",
+        allow_abbrev=False,
+    )
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     _add_train(commands)
-    sample = commands.add_parser("sample", help="write sequences with the trained policy of a run", allow_abbrev=False)
+    sample = commands.add_parser(
+        "sample", help="write sequences with the trained policy of a run", allow_abbrev=False
+    )
     sample.add_argument("run_path", type=Path, metavar="RUN", help="run directory")
-    sample.add_argument("--num", type=positive, default=20, metavar="N", help="sequences (default: 20)")
-    sample.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
-    sample.add_argument("--temperature", type=float, default=1.0, metavar="X", help="divides the logits (default: 1)")
-    sample.add_argument("--out", type=Path, default=None, metavar="DIR", help="of a music run's files (default: RUN/samples)")
+    sample.add_argument(
+        "--num", type=positive, default=20, metavar="N", help="sequences (default: 20)"
+    )
+    sample.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)"
+    )
+    sample.add_argument(
+        "--temperature",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="divides the logits (default: 1)",
+    )
+    sample.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="of a music run's files (default: RUN/samples)",
+    )
     sample.set_defaults(run=_sample)
     _add_evaluate(commands)
-    listing = commands.add_parser("list", help="list tasks, agents, rewards, sources or knobs", allow_abbrev=False)
+    listing = commands.add_parser(
+        "list", help="list tasks, agents, rewards, sources or knobs", allow_abbrev=False
+    )
     listing.add_argument("what", metavar="tasks|agents|rewards|sources|knobs")
     listing.set_defaults(run=_list)
     bench_commands.add_commands(commands)
@@ -116,12 +158,21 @@ def _add_evaluate(commands: Any) -> None:
     evaluate = commands.add_parser(
         "evaluate",
         help="measure the trained policy of a run, or samples from elsewhere",
-        description="Measures the trained policy of a run; or, with --samples, sequences that any program wrote, and puts them"
-        " as a row into a benchmark.",
+        description=(
+            "Measures the trained policy of a run; or, with --samples, sequences that any program "
+            "wrote, and puts them"
+            " as a row into a benchmark."
+        ),
         allow_abbrev=False,
     )
     evaluate.add_argument("run_path", type=Path, nargs="?", metavar="RUN", help="run directory")
-    evaluate.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws, or of the row's run (default: 0)")
+    evaluate.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the draws, or of the row's run (default: 0)",
+    )
     bench_commands.add_samples_arguments(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
@@ -130,14 +181,25 @@ def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="pre-train, adversarial phase, table, plot",
-        description="Pre-trains an agent, trains it by Algorithm 1, and measures it beside its controls.",
+        description="Trains an agent by Algorithm 1 and measures it beside its controls.",
         allow_abbrev=False,
     )
     train.add_argument(
-        "--preset", default="tiny", metavar="NAME", help=f"settings to start from: {', '.join(PRESETS)} (default: tiny)"
+        "--preset",
+        default="tiny",
+        metavar="NAME",
+        help=f"settings to start from: {', '.join(PRESETS)} (default: tiny)",
     )
-    train.add_argument("--out", type=Path, default=None, metavar="DIR", help="run directory (default: runs/TASK-AGENT-SEED)")
-    train.add_argument("--force", action="store_true", default=False, help="overwrite an existing run directory")
+    train.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="run directory (default: runs/TASK-AGENT-SEED)",
+    )
+    train.add_argument(
+        "--force", action="store_true", default=False, help="overwrite an existing run directory"
+    )
     add_settings(train, [field.name for field in fields(TrainSettings)])
     train.set_defaults(run=_train)
 
@@ -146,7 +208,10 @@ def _train(arguments: argparse.Namespace) -> int:
     from torch.utils.tensorboard import SummaryWriter  # no other command needs it
 
     settings = settings_from(arguments.preset, given_settings(arguments))
-    path = arguments.out or Path("runs") / f"{settings.task}-{settings.agent.replace(':', '.')}-{settings.seed}"
+    path = (
+        arguments.out
+        or Path("runs") / f"{settings.task}-{settings.agent.replace(':', '.')}-{settings.seed}"
+    )
     run_directory.check_available(path, arguments.force)
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -155,7 +220,10 @@ def _train(arguments: argparse.Namespace) -> int:
         trainer = Trainer(settings, progress)
         run_directory.create(path, arguments.force)
         write_config(settings, path, trainer.task)
-        console.print(str(getattr(trainer.task, "summary", f"task {settings.task}: {trainer.task.spec}")), highlight=False)
+        console.print(
+            str(getattr(trainer.task, "summary", f"task {settings.task}: {trainer.task.spec}")),
+            highlight=False,
+        )
         with SummaryWriter(str(path / "tensorboard")) as writer:
             trainer.on_row = tensorboard_logger(writer)
             run = trainer()
@@ -208,11 +276,15 @@ class LiveProgress:
 
 def _print_table(console: Console, run: Run) -> None:
     settings, who = run.settings, [name for name in ROWS if name in run.metrics]
-    table = Table(title=f"{settings.task}, {settings.agent}, source {settings.source}, seed {settings.seed}")
+    table = Table(
+        title=f"{settings.task}, {settings.agent}, source {settings.source}, seed {settings.seed}"
+    )
     table.add_column("")
     for name in who:
         turned = f"\n{run.best_knob}" if name == "best_knob" else ""
-        table.add_column(ROWS[name] + turned, justify="right", style="bold" if name == "agent" else "")
+        table.add_column(
+            ROWS[name] + turned, justify="right", style="bold" if name == "agent" else ""
+        )
     for name, label in COLUMNS.items():
         if any(name in run.metrics[policy] for policy in who):
             table.add_row(label, *[_cell(run.metrics[policy], name) for policy in who])
@@ -222,7 +294,7 @@ def _print_table(console: Console, run: Run) -> None:
 
 
 def _cell(metrics: Mapping[str, float], name: str) -> str:
-    """A metric as it stands in the table; a divergence that no longer tells policies apart says so."""
+    """A metric as it stands in the table; a divergence at its maximum is marked saturated."""
     if name not in metrics:
         return ""
     saturated = name in ("js", "tv") and metrics[name] > SATURATED
@@ -253,12 +325,16 @@ def _verdict(run: Run) -> str:
     if score is None and run.knobs:
         return "No score: there are too few real sequences for a referee."
     if score is None:
-        return "No score: without knobs (--knobs, and a policy whose temperature can be turned) there is nothing to beat."
+        return (
+            "No score: without knobs (--knobs, and a policy whose temperature can be turned) "
+            "there is nothing to beat."
+        )
     value = agent[score.name]
     error = "" if run.score_error is None else f" ± {run.score_error:.4f}"
     says = _meaning(value, run.score_error)
     return (
-        f"Score {value:+.4f}{error} {score.unit} against the best knob of maximum likelihood ({run.best_knob}): {says}. "
+        f"Score {value:+.4f}{error} {score.unit} against the best knob of maximum likelihood "
+        f"({run.best_knob}): {says}. "
         "The error is that of the draws; one seed says nothing about another."
     )
 
@@ -269,7 +345,11 @@ def _meaning(value: float, error: float | None) -> str:
         return "the agent gives some real sequences no probability at all"
     if error is not None and abs(value) <= 2 * error:
         return "no difference; a knob does as well"
-    return "nearer to the truth than any knob" if value > 0 else "further from the truth than a knob reaches without training"
+    return (
+        "nearer to the truth than any knob"
+        if value > 0
+        else "further from the truth than a knob reaches without training"
+    )
 
 
 def _sample(arguments: argparse.Namespace) -> int:
@@ -282,7 +362,9 @@ def _sample(arguments: argparse.Namespace) -> int:
         task.write_samples(samples, folder)
         print(f"files: {folder}", file=sys.stderr)
     elif arguments.out:
-        raise ValueError(f"--out {arguments.out} was given; task {task.name} writes lines, not files")
+        raise ValueError(
+            f"--out {arguments.out} was given; task {task.name} writes lines, not files"
+        )
     for tokens in samples:
         print(task.decode(tokens))
     sys.stdout.flush()
@@ -297,11 +379,15 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if isinstance(task, HasEstimates):
         rng = torch.Generator(device=settings.device).manual_seed(arguments.seed + 1)
         for name, estimate in task.estimates(agent.policy, rng).items():
-            table.add_row(name, f"{estimate.value:.4f}", f"{estimate.low:.4f} to {estimate.high:.4f}")
+            table.add_row(
+                name, f"{estimate.value:.4f}", f"{estimate.low:.4f} to {estimate.high:.4f}"
+            )
     else:
         metrics = evaluate_task(agent.policy, task, arguments.seed, settings.device)
         for name in (name for name in metrics if not name.endswith("_error")):
-            table.add_row(name, f"{metrics[name]:.4f}", _interval(metrics[name], metrics.get(f"{name}_error")))
+            table.add_row(
+                name, f"{metrics[name]:.4f}", _interval(metrics[name], metrics.get(f"{name}_error"))
+            )
     Console().print(table)
     return 0
 

@@ -19,7 +19,8 @@ Shapes = tuple[torch.Size, ...]
 
 
 class GraphedStep:
-    """A step that is recorded at its fourth call with tensors of some shapes, and replayed from then on.
+    """A step that is recorded at its fourth call with tensors of some shapes, and replayed from
+    then on.
 
     Every call runs the step exactly once, whether as it is, or as a replay. The step must ask the
     device nothing, and do the same work on the same memory in every call, but for its arguments.
@@ -54,7 +55,10 @@ class _Recording:
         self._inputs = tuple(tensor.clone() for tensor in inputs)
         self._graph = torch.cuda.CUDAGraph()
         device = inputs[0].device
-        with torch.cuda.device(device), torch.cuda.graph(self._graph, stream=torch.cuda.Stream(device)):
+        with (
+            torch.cuda.device(device),
+            torch.cuda.graph(self._graph, stream=torch.cuda.Stream(device)),
+        ):
             self._output = step(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> Tensor:

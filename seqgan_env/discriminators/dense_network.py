@@ -1,7 +1,7 @@
 """The discriminator as few large products, for devices on which many small convolutions cost more.
 
-Filters are filled up with zeros to the width of the widest: four times the arithmetic at the paper's
-sizes, and a fifth of the kernels.
+Filters are filled up with zeros to the width of the widest: four times the arithmetic at the
+paper's sizes, and a fifth of the kernels.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ def pass_highway(z: Tensor, features: Tensor) -> Tensor:
 
 
 class FilterProduct:
-    """All filters as one matrix; W is the width of the widest, E the embedding's dimension, K = E W."""
+    """All filters as one matrix; W is the width of the widest, E the embedding's dimension, K = E
+    W.
+    """
 
-    def __init__(self, bank: FilterBank, embedding_dim: int, seq_len: int, device: torch.device) -> None:
+    def __init__(
+        self, bank: FilterBank, embedding_dim: int, seq_len: int, device: torch.device
+    ) -> None:
         """Args:
         bank: widths and channels of the filters, none wider than `seq_len`.
         embedding_dim: E.
@@ -35,13 +39,18 @@ class FilterProduct:
         """
         self.width, self.num_columns = max(bank.widths), embedding_dim * max(bank.widths)
         self.num_features = bank.num_features
-        self._places = self._places_of(bank, embedding_dim).to(device)  # of every weight in the matrix
+        self._places = self._places_of(bank, embedding_dim).to(
+            device
+        )  # of every weight in the matrix
         widths = torch.tensor(bank.widths).repeat_interleave(torch.tensor(bank.channels))  # (F,)
         sticks_out = torch.arange(seq_len).unsqueeze(1) > seq_len - widths  # (T, F)
         self._penalty = torch.zeros(sticks_out.shape).masked_fill(sticks_out, -torch.inf).to(device)
 
-    def __call__(self, embedded: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
-        """max over time of relu(convolution), (B, F), with gradient; of equal maxima one takes all of it.
+    def __call__(
+        self, embedded: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]
+    ) -> Tensor:
+        """max over time of relu(convolution), (B, F), with gradient; of equal maxima one takes all
+        of it.
 
         Args:
             embedded: (B, T, E).
@@ -57,9 +66,12 @@ class FilterProduct:
     def _product(self, windows: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
         """windows (R, K) times the filters (F, K), plus their bias: (R, F).
 
-        A convolution over R pixels, so that it has torch's precision of convolutions, not of products.
+        A convolution over R pixels, so that it has torch's precision of convolutions, not of
+        products.
         """
-        pixels = windows.view(1, 1, *windows.shape).permute(0, 3, 1, 2)  # (1, K, 1, R), channels last in memory
+        pixels = windows.view(1, 1, *windows.shape).permute(
+            0, 3, 1, 2
+        )  # (1, K, 1, R), channels last in memory
         sums = F.conv2d(pixels, matrix.view(*matrix.shape, 1, 1), bias)  # (1, F, 1, R)
         return sums.permute(0, 2, 3, 1).flatten(0, 2)
 
@@ -79,7 +91,9 @@ class FilterProduct:
         return torch.cat(places)
 
 
-def dense_logits(filters: FilterProduct, network: Network, tokens: Tensor, dropout: Dropout | None) -> Tensor:
+def dense_logits(
+    filters: FilterProduct, network: Network, tokens: Tensor, dropout: Dropout | None
+) -> Tensor:
     """Logits (B,) of tokens (B, T), with gradient for every parameter of the network."""
     features = filters(F.embedding(tokens, network.embedding), network.weights, network.biases)
     features = pass_highway(F.linear(features, network.highway, network.highway_bias), features)

@@ -47,7 +47,9 @@ class GraphedDescent:
         """
         self.descent, self.network, self.optimizer = descent, network, optimizer
         embedding = network.embedding
-        self._filters = FilterProduct(descent.bank, embedding.shape[1], descent.seq_len, embedding.device)
+        self._filters = FilterProduct(
+            descent.bank, embedding.shape[1], descent.seq_len, embedding.device
+        )
         self._held = _held(descent, network, optimizer)
         self._graphed = GraphedStep(self._step)
 
@@ -73,18 +75,26 @@ class GraphedDescent:
         parameters, descent = self.network.parameters, self.descent
         leaves = Network.of([parameter.detach().requires_grad_() for parameter in parameters])
         dropout = None if keys is None else Dropout(keys, descent.dropout)
-        loss = F.binary_cross_entropy_with_logits(dense_logits(self._filters, leaves, tokens, dropout), labels)
-        penalty = 0.5 * descent.l2 * (leaves.output.square().sum() + leaves.output_bias.square().sum())
+        loss = F.binary_cross_entropy_with_logits(
+            dense_logits(self._filters, leaves, tokens, dropout), labels
+        )
+        penalty = (
+            0.5 * descent.l2 * (leaves.output.square().sum() + leaves.output_bias.square().sum())
+        )
         gradients = torch.autograd.grad(loss + penalty, leaves.parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         self._step_of_optimizer()
-        self._held = _held(descent, self.network, self.optimizer)  # with the moments, which a first step makes
+        self._held = _held(
+            descent, self.network, self.optimizer
+        )  # with the moments, which a first step makes
         return loss.detach()
 
     def _step_of_optimizer(self) -> None:
         (group,) = self.optimizer.param_groups
-        group["capturable"] = True  # a fused Adam always is; torch wants it said before it records a step
+        group["capturable"] = (
+            True  # a fused Adam always is; torch wants it said before it records a step
+        )
         try:
             self.optimizer.step()
         finally:
@@ -92,7 +102,9 @@ class GraphedDescent:
 
 
 def can_be_recorded(network: Network, optimizer: torch.optim.Optimizer) -> bool:
-    """True if all is on a GPU in float32, and the optimizer is Adam, of just these parameters, and nothing else."""
+    """True if all is on a GPU in float32, and the optimizer is Adam, of just these parameters, and
+    nothing else.
+    """
     fitting = all(p.device.type == "cuda" and p.dtype == torch.float32 for p in network.parameters)
     return fitting and not objection_to_training(optimizer, network.parameters)
 

@@ -1,6 +1,7 @@
 """Batch-first dynamics of writing tokens, under both Gymnasium faces. Knows no torch model.
 
-State: the prefixes. Transition: append, deterministic. An episode is terminated, never truncated, by the end token or by token T.
+State: the prefixes. Transition: append, deterministic. An episode is terminated, never truncated,
+    by the end token or by token T.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class StepValues(Protocol):
         ...
 
     def values(self, tokens: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """Values (B,) float64 of prefixes (B, T) of `lengths` (B,); `keys` (B,) uint64 name the episodes' random streams."""
+        """Values (B,) float64 of prefixes (B, T) of `lengths` (B,); `keys` (B,) uint64 name the
+        episodes' random streams.
+        """
         ...
 
     def seed(self, keys: np.ndarray) -> None:
@@ -50,11 +53,13 @@ class Transition(NamedTuple):
         tokens: (B, T) int32 after the action.
         rewards: (B,) float64.
         terminated: (B,) bool.
-        values: (B,) float64, the action values; not a number where the reward form does not need them.
+        values: (B,) float64, the action values; not a number where the reward form does not need
+            them.
         returns: (B,) float64, undiscounted sums of rewards of the episodes so far.
         lengths: (B,) int64, tokens written.
         seconds: (B,) float64, since the episodes began.
-        metrics: of what the rewards learned from the episodes that ended, if they did now; for the steps to come.
+        metrics: of what the rewards learned from the episodes that ended, if they did now; for the
+            steps to come.
         any_terminated: whether an episode ended.
     """
 
@@ -70,12 +75,16 @@ class Transition(NamedTuple):
 
 
 class SequenceCore:
-    """`num_envs` episodes side by side. Episode k of the env seeded s has a random stream that depends on s and k alone.
+    """`num_envs` episodes side by side. Episode k of the env seeded s has a random stream that
+    depends on s and k alone.
 
-    But for `tokens` and `episodes` no array is changed in place: a step's are handed out as they are.
+    But for `tokens` and `episodes` no array is changed in place: a step's are handed out as they
+    are.
     """
 
-    def __init__(self, spec: TokenSpec, rewards: StepValues, num_envs: int, online: bool = True) -> None:
+    def __init__(
+        self, spec: TokenSpec, rewards: StepValues, num_envs: int, online: bool = True
+    ) -> None:
         """Args:
         spec: of the sequences.
         rewards: what is paid.
@@ -89,14 +98,18 @@ class SequenceCore:
         self.episodes = np.zeros(num_envs, dtype=np.int64)  # episodes begun since seeding
         self.tokens = np.full((num_envs, spec.seq_len), spec.pad_token, dtype=np.int32)
         self.lengths = np.zeros(num_envs, dtype=np.int64)
-        self.finished = np.ones(num_envs, dtype=bool)  # nothing may be written before the first reset
+        self.finished = np.ones(
+            num_envs, dtype=bool
+        )  # nothing may be written before the first reset
         self._rows = np.arange(num_envs)
         self._values = np.zeros(num_envs)
         self._returns = np.zeros(num_envs)
         self._started = np.zeros(num_envs)
 
     def seed(self, seeds: Sequence[int | None]) -> None:
-        """Gives env i the stream of `seeds[i]`; None leaves it as it is, or seeds it from the system at first."""
+        """Gives env i the stream of `seeds[i]`; None leaves it as it is, or seeds it from the
+        system at first.
+        """
         changed = [i for i, seed in enumerate(seeds) if seed is not None or self.seed_keys[i] == 0]
         for i in changed:
             self.seed_keys[i] = seed_key(seeding.np_random(seeds[i])[1])
@@ -109,7 +122,10 @@ class SequenceCore:
         self.tokens[rows] = self.spec.pad_token
         self.episodes[rows] += 1
         self.lengths, self.finished = np.where(rows, 0, self.lengths), self.finished & ~rows
-        self._values, self._returns = np.where(rows, 0.0, self._values), np.where(rows, 0.0, self._returns)
+        self._values, self._returns = (
+            np.where(rows, 0.0, self._values),
+            np.where(rows, 0.0, self._returns),
+        )
         self._started = np.where(rows, time.perf_counter(), self._started)
 
     def step(self, actions: np.ndarray) -> Transition:
@@ -147,32 +163,45 @@ class SequenceCore:
         return fold_keys(self.seed_keys, self.episodes)
 
     def _new_values(self, any_finished: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Values (B,) of the prefixes, not a number where none is needed, and the same with 0 there."""
+        """Values (B,) of the prefixes, not a number where none is needed, and the same with 0
+        there.
+        """
         if self.rewards.needs_prefix_values:
             values = self.rewards.values(self.tokens, self.lengths, self.episode_keys())
             return values, values
         values, known = np.full(self.num_envs, np.nan), np.zeros(self.num_envs)
         if any_finished:
             rows = self.finished
-            values[rows] = known[rows] = self.rewards.values(self.tokens[rows], self.lengths[rows], self.episode_keys()[rows])
+            values[rows] = known[rows] = self.rewards.values(
+                self.tokens[rows], self.lengths[rows], self.episode_keys()[rows]
+            )
         return values, known
 
     def _check_actions(self, actions: np.ndarray) -> np.ndarray:
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,):
-            raise error.InvalidAction(f"actions have shape {actions.shape}; expected ({self.num_envs},), one token for each env")
+            raise error.InvalidAction(
+                f"actions have shape {actions.shape}; expected ({self.num_envs},), one token for "
+                "each env"
+            )
         if actions.dtype.kind not in "iu":
             raise error.InvalidAction(
-                f"actions have dtype {actions.dtype}; expected integers, tokens 0..{self.spec.vocab_size - 1}"
+                f"actions have dtype {actions.dtype}; expected integers, tokens "
+                f"0..{self.spec.vocab_size - 1}"
             )
         if _any(self.finished):
-            raise error.ResetNeeded(f"env {int(self.finished.argmax())} has no episode to write in; call reset() first")
+            raise error.ResetNeeded(
+                f"env {int(self.finished.argmax())} has no episode to write in; call reset() first"
+            )
         outside = (actions < 0) | (actions >= self.spec.vocab_size)
         self._refuse(outside, actions, f"the vocabulary is 0..{self.spec.vocab_size - 1}")
         if self.spec.min_length:
             early = (actions == self.spec.eos_token) & (self.lengths < self.spec.min_length)
             self._refuse(
-                early, actions, f"the end token is masked before {self.spec.min_length} tokens (see info['action_mask'])"
+                early,
+                actions,
+                f"the end token is masked before {self.spec.min_length} tokens (see "
+                "info['action_mask'])",
             )
         return actions
 
@@ -180,7 +209,9 @@ class SequenceCore:
         if _any(wrong):
             i = int(wrong.argmax())
             written = f"this env has written {self.lengths[i]} of {self.spec.seq_len}"
-            raise error.InvalidAction(f"env {i} was given token {actions[i]}; {reason} and {written}")
+            raise error.InvalidAction(
+                f"env {i} was given token {actions[i]}; {reason} and {written}"
+            )
 
 
 def _any(flags: np.ndarray) -> bool:

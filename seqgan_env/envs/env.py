@@ -9,7 +9,12 @@ import numpy as np
 from gymnasium import error, spaces
 
 from seqgan_env.envs.core import SequenceCore, Transition
-from seqgan_env.envs.vector_env import PaidByRewards, check_render_mode, observation_space, render_row
+from seqgan_env.envs.vector_env import (
+    PaidByRewards,
+    check_render_mode,
+    observation_space,
+    render_row,
+)
 from seqgan_env.rewards.model import RewardModel
 from seqgan_env.types import Task
 
@@ -18,19 +23,22 @@ class TokenEnv(PaidByRewards, gym.Env[np.ndarray, np.int64]):
     """Writing a sequence of tokens, one token a step.
 
     ## Description
-    The sequence-generation problem of SeqGAN (Yu, Zhang, Wang and Yu: AAAI 2017). The state is the prefix written so far, the
-    action is the next token, and the reward is what a score source thinks of Monte Carlo completions of the new prefix.
+    The sequence-generation problem of SeqGAN (Yu, Zhang, Wang and Yu: AAAI 2017). The state is the
+    prefix written so far, the action is the next token, and the reward is what a score source
+    thinks of Monte Carlo completions of the new prefix.
 
     ## Observation space
     `Box(0, V, (T,), int32)`: the prefix, padded with V ("not written yet").
 
     ## Action space
-    `Discrete(V)`: the next token. Where a mask exists (`min_length`), `info["action_mask"]` (V,) int8 tells the allowed tokens.
+    `Discrete(V)`: the next token. Where a mask exists (`min_length`), `info["action_mask"]` (V,)
+        int8 tells the allowed tokens.
 
     ## Rewards
-    Score source x form. Forms: `rollout` pays the action value Q_t (discount 0), `difference` pays Q_t - Q_{t-1} (discount 1),
-    `terminal` pays the score at the end (discount 1). `env.unwrapped.discount` is the one that fits: summing Q_t with discount 1
-    would count every score T times.
+    Score source x form. Forms: `rollout` pays the action value Q_t (discount 0), `difference` pays
+        Q_t - Q_{t-1} (discount 1),
+    `terminal` pays the score at the end (discount 1). `env.unwrapped.discount` is the one that
+    fits: summing Q_t with discount 1 would count every score T times.
 
     ## Starting state
     Nothing is written.
@@ -39,15 +47,18 @@ class TokenEnv(PaidByRewards, gym.Env[np.ndarray, np.int64]):
     Terminated by the end token, where the task has one, or by token T. Never truncated.
 
     ## Info
-    Every step: `action_value`, Q_t of the token (with form `terminal` only at the end). At the end: `score` of the sequence and
-    `episode` with `r` (return), `l` (length) and `t` (seconds), as Gymnasium's `RecordEpisodeStatistics` writes them; that
-    wrapper refuses to work on an env that already does, so make the env with `episode_statistics=False` to use it. `online` with
-    the metrics of an update, where the rewards learn online and this episode made them.
+    Every step: `action_value`, Q_t of the token (with form `terminal` only at the end). At the end:
+        `score` of the sequence and
+    `episode` with `r` (return), `l` (length) and `t` (seconds), as Gymnasium's
+    `RecordEpisodeStatistics` writes them; that wrapper refuses to work on an env that already does,
+    so make the env with `episode_statistics=False` to use it. `online` with the metrics of an
+    update, where the rewards learn online and this episode made them.
 
     ## Learning rewards
-    Made by `gym.make` with nothing shared in, the env trains its discriminator on finished episodes, and fits a copy of the
-    policy to roll out; see `seqgan_env.envs.online`. `reset(seed=...)` does not undo what was learned. With `online=False`, or with
-    a `RewardModel` shared in, whoever holds the discriminator trains it.
+    Made by `gym.make` with nothing shared in, the env trains its discriminator on finished
+    episodes, and fits a copy of the policy to roll out; see `seqgan_env.envs.online`.
+    `reset(seed=...)` does not undo what was learned. With `online=False`, or with a `RewardModel`
+    shared in, whoever holds the discriminator trains it.
 
     ## Version history
     * v0: initial version.
@@ -56,23 +67,34 @@ class TokenEnv(PaidByRewards, gym.Env[np.ndarray, np.int64]):
     metadata = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(
-        self, rewards: RewardModel, render_mode: str | None = None, episode_statistics: bool = True, online: bool = True
+        self,
+        rewards: RewardModel,
+        render_mode: str | None = None,
+        episode_statistics: bool = True,
+        online: bool = True,
     ) -> None:
         """Args:
         rewards: what is paid.
         render_mode: "ansi" or None.
         episode_statistics: whether the last info of an episode has `episode`.
-        online: whether finished episodes teach `rewards`, where these learn at all; False for an environment to evaluate in.
+        online: whether finished episodes teach `rewards`, where these learn at all; False for an
+            environment to evaluate in.
         """
         check_render_mode(render_mode)
-        self.rewards, self.render_mode, self.episode_statistics = rewards, render_mode, episode_statistics
+        self.rewards, self.render_mode, self.episode_statistics = (
+            rewards,
+            render_mode,
+            episode_statistics,
+        )
         self.task: Task = rewards.task
         self.core = SequenceCore(self.task.spec, rewards, num_envs=1, online=online)
         self.observation_space = observation_space(self.task.spec)
         self.action_space = spaces.Discrete(self.task.spec.vocab_size)
         self._last: Transition | None = None
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begins a new episode; a seed restarts the random streams."""
         super().reset(seed=seed)
         self.core.seed([seed])
@@ -83,12 +105,20 @@ class TokenEnv(PaidByRewards, gym.Env[np.ndarray, np.int64]):
     def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Writes one token, an integer in 0..V-1."""
         if np.ndim(action) != 0:
-            raise error.InvalidAction(f"the action has shape {np.shape(action)}; expected one integer token")
+            raise error.InvalidAction(
+                f"the action has shape {np.shape(action)}; expected one integer token"
+            )
         step = self.core.step(np.asarray(action).reshape(1))
         self.rewards.budget.env_steps += 1
         self._last = step
         terminated = bool(step.terminated[0])
-        return step.tokens[0], float(step.rewards[0]), terminated, False, self._info(step, terminated) | self._mask_info()
+        return (
+            step.tokens[0],
+            float(step.rewards[0]),
+            terminated,
+            False,
+            self._info(step, terminated) | self._mask_info(),
+        )
 
     def render(self) -> str | None:
         """The sequence so far with its value and reward, for render mode "ansi"."""
@@ -104,7 +134,11 @@ class TokenEnv(PaidByRewards, gym.Env[np.ndarray, np.int64]):
         if terminated:
             info["score"] = value
             if self.episode_statistics:
-                info["episode"] = {"r": float(step.returns[0]), "l": int(step.lengths[0]), "t": float(step.seconds[0])}
+                info["episode"] = {
+                    "r": float(step.returns[0]),
+                    "l": int(step.lengths[0]),
+                    "t": float(step.seconds[0]),
+                }
         if step.metrics:
             info["online"] = dict(step.metrics)
         return info

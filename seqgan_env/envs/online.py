@@ -1,7 +1,9 @@
-"""Online training: a reward model that learns from the episodes written under it, for loops that know only `reset` and `step`.
+"""Online training: a reward model that learns from the episodes written under it, for loops that
+know only `reset` and `step`.
 
-It trains the discriminator, on the episodes against real sequences, and fits a language model to the episodes, which is rolled
-out in place of a policy that nobody handed over. Algorithm 1 needs neither: it drives the discriminator itself.
+It trains the discriminator, on the episodes against real sequences, and fits a language model to
+the episodes, which is rolled out in place of a policy that nobody handed over. Algorithm 1 needs
+neither: it drives the discriminator itself.
 """
 
 from __future__ import annotations
@@ -13,7 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqgan_env.discriminators.discriminator import Discriminator, DiscriminatorTrainer, discriminator_accuracy
+from seqgan_env.discriminators.discriminator import (
+    Discriminator,
+    DiscriminatorTrainer,
+    discriminator_accuracy,
+)
 from seqgan_env.generators.language_model import LanguageModel
 from seqgan_env.metrics.likelihood import nll_per_token
 from seqgan_env.rewards.model import RewardModel, RewardSettings
@@ -24,17 +30,20 @@ from seqgan_env.types import RolloutPolicy, Task
 
 @dataclass(frozen=True)
 class OnlineSettings:
-    """When and how an online environment learns. An update takes all episodes that ended since the one before.
+    """When and how an online environment learns. An update takes all episodes that ended since the
+    one before.
 
     Attributes:
         d_interval: episodes from one update to the next; more where one step ends more.
         d_epochs: passes of the discriminator over the sequences of an update.
-        d_memory: past episodes that are kept. An update draws as many of them as there are new ones, and as many real sequences
-            as both. With none the discriminator forgets what the policy used to write, and the two chase each other in circles.
-        warm_up: episodes before the first update. Until then the discriminator is as it was initialised, and pays noise.
+        d_memory: past episodes that are kept. An update draws as many of them as there are new
+            ones, and as many real sequences as both. With none the discriminator forgets what the
+            policy used to write, and the two chase each other in circles.
+        warm_up: episodes before the first update. Until then the discriminator is as it was
+            initialised, and pays noise.
         warm_up_epochs: `d_epochs` of the first update.
-        clone_memory: updates whose episodes the clone is fitted to. Each weighs half as much as the one after it: the policy has
-            moved on since, but more episodes make a better fit.
+        clone_memory: updates whose episodes the clone is fitted to. Each weighs half as much as the
+            one after it: the policy has moved on since, but more episodes make a better fit.
         clone_epochs: passes of the clone over these.
         clone_learning_rate: of its Adam.
     """
@@ -49,28 +58,53 @@ class OnlineSettings:
     clone_learning_rate: float = 1e-2
 
     def __post_init__(self) -> None:
-        for name in ("d_interval", "d_epochs", "warm_up", "warm_up_epochs", "clone_memory", "clone_epochs"):
+        for name in (
+            "d_interval",
+            "d_epochs",
+            "warm_up",
+            "warm_up_epochs",
+            "clone_memory",
+            "clone_epochs",
+        ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value!r}; allowed is a whole number from 1")
         if self.d_memory < 0:
             raise ValueError(f"d_memory is {self.d_memory}; allowed is 0 or more")
         if not self.clone_learning_rate > 0:
-            raise ValueError(f"clone_learning_rate is {self.clone_learning_rate}; allowed is any number above 0")
+            raise ValueError(
+                f"clone_learning_rate is {self.clone_learning_rate}; allowed is any number above 0"
+            )
 
 
 class PolicyClone:
-    """Fits a language model to what an unseen policy writes: maximum likelihood, recent episodes first."""
+    """Fits a language model to what an unseen policy writes: maximum likelihood, recent episodes
+    first.
+    """
 
-    def __init__(self, model: LanguageModel, settings: OnlineSettings, batch_size: int = 128, max_grad_norm: float = 5.0) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        settings: OnlineSettings,
+        batch_size: int = 128,
+        max_grad_norm: float = 5.0,
+    ) -> None:
         """Args:
-        model: trained in place, by handle. A freshly initialised one is as good as uniform, which is how most policies begin.
+        model: trained in place, by handle. A freshly initialised one is as good as uniform, which
+            is how most policies begin.
         settings: of the fit.
         batch_size: sequences per step.
         max_grad_norm: gradients are scaled down to this norm.
         """
-        self.model, self.num_epochs, self.batch_size, self.max_grad_norm = model, settings.clone_epochs, batch_size, max_grad_norm
-        self.recent: deque[Tensor] = deque(maxlen=settings.clone_memory)  # (M, T) each, oldest first
+        self.model, self.num_epochs, self.batch_size, self.max_grad_norm = (
+            model,
+            settings.clone_epochs,
+            batch_size,
+            max_grad_norm,
+        )
+        self.recent: deque[Tensor] = deque(
+            maxlen=settings.clone_memory
+        )  # (M, T) each, oldest first
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, lr=settings.clone_learning_rate)
 
@@ -85,7 +119,8 @@ class PolicyClone:
         tokens = torch.cat(list(self.recent))
         ages = range(len(self.recent) - 1, -1, -1)
         of_batches = [
-            torch.full((len(batch),), 0.5**age, dtype=torch.float32) for age, batch in zip(ages, self.recent, strict=True)
+            torch.full((len(batch),), 0.5**age, dtype=torch.float32)
+            for age, batch in zip(ages, self.recent, strict=True)
         ]
         weights = torch.cat(of_batches).to(tokens.device)
         for _ in range(self.num_epochs):
@@ -107,13 +142,15 @@ class PolicyClone:
 class OnlineRewardModel(RewardModel):
     """A reward model that learns from every episode it is told of, on its own schedule.
 
-    Seeding an environment seeds the draws and the order of training data too, and nothing else: what has been learned stays
-    learned, as an agent's weights would. So a new environment, the same seed and the same loop give the same rewards bit by bit,
-    and between two updates the rewards of an episode depend on its seed alone. Copies of an environment share the model.
+    Seeding an environment seeds the draws and the order of training data too, and nothing else:
+    what has been learned stays learned, as an agent's weights would. So a new environment, the same
+    seed and the same loop give the same rewards bit by bit, and between two updates the rewards of
+    an episode depend on its seed alone. Copies of an environment share the model.
 
     Attributes:
         online: the schedule.
-        learning: whether episodes still teach it; no longer once a policy has been bound from outside, as Algorithm 1 does.
+        learning: whether episodes still teach it; no longer once a policy has been bound from
+            outside, as Algorithm 1 does.
         num_episodes: a running total of episodes seen.
         num_updates: a running total of updates.
     """
@@ -133,17 +170,24 @@ class OnlineRewardModel(RewardModel):
         policy: rolled out; a `LanguageModel` if it is to be fitted.
         discriminator: trained, for source "discriminator".
         online: the schedule.
-        fit_policy: fit `policy` to the episodes, if the source or the form uses it; otherwise whoever gave it trains it.
+        fit_policy: fit `policy` to the episodes, if the source or the form uses it; otherwise
+            whoever gave it trains it.
         """
         super().__init__(task, settings, policy, discriminator)
         self.learning = True
         self.online, self.num_episodes, self.num_updates = online, 0, 0
-        self._trainer = None if discriminator is None else DiscriminatorTrainer(discriminator, self.budget)
+        self._trainer = (
+            None if discriminator is None else DiscriminatorTrainer(discriminator, self.budget)
+        )
         in_use = self.needs_prefix_values or settings.source == "optimal"
-        self._clone = PolicyClone(_language_model(policy), online) if fit_policy and in_use else None
+        self._clone = (
+            PolicyClone(_language_model(policy), online) if fit_policy and in_use else None
+        )
         self._rng = torch.Generator(device=self.device).manual_seed(0)
         self._waiting: list[np.ndarray] = []
-        self._past = torch.empty(0, self.spec.seq_len, dtype=torch.int64, device=self.device)  # (M, T), oldest first
+        self._past = torch.empty(
+            0, self.spec.seq_len, dtype=torch.int64, device=self.device
+        )  # (M, T), oldest first
         self._metrics: dict[str, float] = {}
 
     def bind(self, policy: RolloutPolicy) -> None:
@@ -159,16 +203,22 @@ class OnlineRewardModel(RewardModel):
             return {}
         self._waiting.append(episodes)
         self.num_episodes += len(episodes)
-        if sum(map(len, self._waiting)) < (self.online.d_interval if self.num_updates else self.online.warm_up):
+        if sum(map(len, self._waiting)) < (
+            self.online.d_interval if self.num_updates else self.online.warm_up
+        ):
             return {}
         self._metrics = self._update()
         return self.online_metrics()
 
     def online_metrics(self) -> dict[str, float]:
-        """Metrics of the last update, empty before the first; see docs/custom_policy.md for their names."""
+        """Metrics of the last update, empty before the first; see docs/custom_policy.md for their
+        names.
+        """
         return dict(self._metrics)
 
-    @torch.inference_mode(mode=False)  # a loop may step inside torch.no_grad() or inference_mode(); learning needs gradients
+    @torch.inference_mode(
+        mode=False
+    )  # a loop may step inside torch.no_grad() or inference_mode(); learning needs gradients
     @torch.enable_grad()
     def _update(self) -> dict[str, float]:
         episodes = torch.from_numpy(np.concatenate(self._waiting)).to(self.device, torch.int64)
@@ -178,10 +228,15 @@ class OnlineRewardModel(RewardModel):
         if isinstance(oracle, HasLogProb):
             metrics["task/nll_oracle"] = nll_per_token(oracle, self.spec, episodes)
         self.num_updates += 1
-        return metrics | {"online/updates": float(self.num_updates), "online/episodes": float(self.num_episodes)}
+        return metrics | {
+            "online/updates": float(self.num_updates),
+            "online/episodes": float(self.num_episodes),
+        }
 
     def _train_discriminator(self, episodes: Tensor) -> dict[str, float]:
-        """Accuracies come first: on these episodes, and on held-out real data, it has not been trained yet."""
+        """Accuracies come first: on these episodes, and on held-out real data, it has not been
+        trained yet.
+        """
         if self._trainer is None:
             return {}
         real_heldout = self.task.held_out[: len(episodes)]
@@ -209,5 +264,8 @@ class OnlineRewardModel(RewardModel):
 
 def _language_model(policy: RolloutPolicy) -> LanguageModel:
     if not isinstance(policy, LanguageModel):
-        raise ValueError(f"rollout_policy 'clone' fits a LanguageModel to the episodes; {type(policy).__name__} is none")
+        raise ValueError(
+            "rollout_policy 'clone' fits a LanguageModel to the episodes; "
+            f"{type(policy).__name__} is none"
+        )
     return policy

@@ -10,7 +10,11 @@ import gymnasium as gym
 import torch
 
 from seqgan_env.building import undisturbed
-from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR, Discriminator, DiscriminatorConfig
+from seqgan_env.discriminators.discriminator import (
+    PAPER_DISCRIMINATOR,
+    Discriminator,
+    DiscriminatorConfig,
+)
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.online import OnlineRewardModel, OnlineSettings
 from seqgan_env.envs.vector_env import TokenVectorEnv
@@ -23,7 +27,14 @@ from seqgan_env.types import RolloutPolicy, Task
 DISCRIMINATORS = {"small": DiscriminatorConfig(), "paper": PAPER_DISCRIMINATOR}
 
 _REWARD_SETTINGS = [field.name for field in fields(RewardSettings)]
-_MODEL_SETTINGS = ["policy", "discriminator", "discriminator_size", "d_batch_size", "model_seed", "device"]
+_MODEL_SETTINGS = [
+    "policy",
+    "discriminator",
+    "discriminator_size",
+    "d_batch_size",
+    "model_seed",
+    "device",
+]
 _ONLINE_SETTINGS = ["rollout_policy", *(field.name for field in fields(OnlineSettings))]
 
 
@@ -38,7 +49,8 @@ def build_rewards(
     device: str = "cpu",
     d_batch_size: int | None = None,
 ) -> RewardModel:
-    """A reward model of a task. A policy or a discriminator that is not given is a new one, seeded by `model_seed`.
+    """A reward model of a task. A policy or a discriminator that is not given is a new one, seeded
+    by `model_seed`.
 
     Args:
         task: what is written.
@@ -48,7 +60,8 @@ def build_rewards(
         discriminator_size: of a new one, "small" or "paper".
         model_seed: of new models.
         device: of new models.
-        d_batch_size: sequences in a step of a new discriminator's training; by default that of its size.
+        d_batch_size: sequences in a step of a new discriminator's training; by default that of its
+            size.
     """
     rng = torch.Generator(device="cpu").manual_seed(model_seed)
     policy = policy or LSTMLanguageModel.initialised(task.spec, rng).to(device)
@@ -56,20 +69,22 @@ def build_rewards(
     if d_batch_size is not None:
         config = replace(config, batch_size=d_batch_size)
     if discriminator is None and settings.source == "discriminator":
-        discriminator = Discriminator.initialised(task.spec, rng, config, settings.score_as).to(device)
+        discriminator = Discriminator.initialised(task.spec, rng, config, settings.score_as).to(
+            device
+        )
     return RewardModel(task, settings, policy, discriminator)
 
 
 @undisturbed()
 def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None) -> RewardModel:
-    """The reward model that keyword arguments describe: settings of the task, of `RewardSettings`, of `build_rewards` and of
-    `OnlineSettings`, and `rollout_policy`.
+    """The reward model that keyword arguments describe: settings of the task, of `RewardSettings`,
+    of `build_rewards` and of `OnlineSettings`, and `rollout_policy`.
 
     Args:
         task: name.
         settings: keyword arguments.
-        online: whether it learns from the episodes written under it; by default if no policy or discriminator is shared in, which
-            somebody else would train.
+        online: whether it learns from the episodes written under it; by default if no policy or
+            discriminator is shared in, which somebody else would train.
 
     Raises:
         TypeError: an unknown keyword; with the nearest valid one.
@@ -80,7 +95,9 @@ def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None
     for key in settings:
         try:
             choose(valid, key, f"setting of an environment of task {task}")
-        except ValueError as problem:  # as Python answers an unknown keyword; other libraries probe with one
+        except (
+            ValueError
+        ) as problem:  # as Python answers an unknown keyword; other libraries probe with one
             raise TypeError(str(problem)) from None
     of_task, reward, models, schedule = (_pick(settings, group) for group in groups)
     made = make_task(task, **of_task).to(models.get("device", "cpu"))
@@ -91,7 +108,10 @@ def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None
     if online:
         return _learning_online(rewards, models.get("policy") is not None, **schedule)
     if schedule:
-        raise ValueError(f"{', '.join(schedule)} is about online learning, which is off here; make the env with online=True")
+        raise ValueError(
+            f"{', '.join(schedule)} is about online learning, which is off here; make the env "
+            "with online=True"
+        )
     return rewards
 
 
@@ -102,14 +122,26 @@ def _pick(settings: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
 def _learning_online(
     rewards: RewardModel, policy_given: bool, rollout_policy: str | None = None, **schedule: Any
 ) -> OnlineRewardModel:
-    """The same models, learning online. A policy that is given is rolled out as it is ("live"), else one is fitted ("clone")."""
+    """The same models, learning online.
+
+    A policy that is given is rolled out as it is ("live"), else one is fitted ("clone").
+    """
     fitting = "live" if policy_given else "clone"
     if choose(("clone", "live"), rollout_policy or fitting, "rollout_policy") != fitting:
-        needed = "fits a policy of its own; leave out policy" if policy_given else "rolls out the policy you give; none was given"
+        needed = (
+            "fits a policy of its own; leave out policy"
+            if policy_given
+            else "rolls out the policy you give; none was given"
+        )
         raise ValueError(f"rollout_policy {rollout_policy!r} {needed}")
     settings = OnlineSettings(**schedule)
     return OnlineRewardModel(
-        rewards.task, rewards.settings, rewards.policy, rewards.discriminator, settings, fit_policy=not policy_given
+        rewards.task,
+        rewards.settings,
+        rewards.policy,
+        rewards.discriminator,
+        settings,
+        fit_policy=not policy_given,
     )
 
 
@@ -121,8 +153,16 @@ def make_env(
     online: bool | None = None,
     **settings: Any,
 ) -> TokenEnv:
-    """A single environment, from a reward model to share or from settings of a task and a reward. Entry point of every id."""
-    return TokenEnv(_shared_or_new(task, rewards, settings, online), render_mode, episode_statistics, online is not False)
+    """A single environment, from a reward model to share or from settings of a task and a reward.
+
+    Entry point of every id.
+    """
+    return TokenEnv(
+        _shared_or_new(task, rewards, settings, online),
+        render_mode,
+        episode_statistics,
+        online is not False,
+    )
 
 
 def make_vector_env(
@@ -134,16 +174,26 @@ def make_vector_env(
     **settings: Any,
 ) -> TokenVectorEnv:
     """The same, natively batched. Vector entry point of every id."""
-    return TokenVectorEnv(num_envs, _shared_or_new(task, rewards, settings, online), render_mode, online is not False)
+    return TokenVectorEnv(
+        num_envs, _shared_or_new(task, rewards, settings, online), render_mode, online is not False
+    )
 
 
-def _shared_or_new(task: str, rewards: RewardModel | None, settings: dict[str, Any], online: bool | None) -> RewardModel:
+def _shared_or_new(
+    task: str, rewards: RewardModel | None, settings: dict[str, Any], online: bool | None
+) -> RewardModel:
     if rewards is None:
         return rewards_from(task, settings, online)
     if settings:
-        raise ValueError(f"rewards were given together with {', '.join(settings)}; a shared reward model has its own settings")
+        raise ValueError(
+            f"rewards were given together with {', '.join(settings)}; a shared reward model has "
+            "its own settings"
+        )
     if online and not isinstance(rewards, OnlineRewardModel):
-        raise ValueError("online=True was given together with rewards that are driven from outside; share an OnlineRewardModel")
+        raise ValueError(
+            "online=True was given together with rewards that are driven from outside; share an "
+            "OnlineRewardModel"
+        )
     return rewards
 
 

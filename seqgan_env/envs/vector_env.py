@@ -35,31 +35,43 @@ class PaidByRewards:
         return self.rewards.discount
 
     def online_metrics(self) -> dict[str, float]:
-        """What the rewards last learned from finished episodes; empty before that, and where they do not learn online."""
+        """What the rewards last learned from finished episodes; empty before that, and where they
+        do not learn online.
+        """
         return self.rewards.online_metrics()
 
 
 class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """`num_envs` sequences written side by side; see `seqgan_env.envs.env.TokenEnv` for spaces, rewards and episode end.
+    """`num_envs` sequences written side by side; see `seqgan_env.envs.env.TokenEnv` for spaces,
+    rewards and episode end.
 
-    Autoreset is same-step (`AutoresetMode.SAME_STEP`, as in Stable-Baselines3): the step that ends an episode returns the first
-    observation of the next one, and the last observation and info in `infos["final_obs"]` and `infos["final_info"]`. Env i seeded
-    s behaves as the single env seeded s + i.
+    Autoreset is same-step (`AutoresetMode.SAME_STEP`, as in Stable-Baselines3): the step that ends
+    an episode returns the first observation of the next one, and the last observation and info in
+    `infos["final_obs"]` and `infos["final_info"]`. Env i seeded s behaves as the single env seeded
+    s + i.
 
     Attributes:
         task: what is written.
-        rewards: what is paid, shared by handle with whoever trains the discriminator and the policy.
+        rewards: what is paid, shared by handle with whoever trains the discriminator and the
+            policy.
         discount: the discount that fits the reward form.
     """
 
     metadata = {"render_modes": ["ansi"], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
-    def __init__(self, num_envs: int, rewards: RewardModel, render_mode: str | None = None, online: bool = True) -> None:
+    def __init__(
+        self,
+        num_envs: int,
+        rewards: RewardModel,
+        render_mode: str | None = None,
+        online: bool = True,
+    ) -> None:
         """Args:
         num_envs: B.
         rewards: what is paid.
         render_mode: "ansi" or None.
-        online: whether finished episodes teach `rewards`, where these learn at all; False for an environment to evaluate in.
+        online: whether finished episodes teach `rewards`, where these learn at all; False for an
+            environment to evaluate in.
         """
         check_render_mode(render_mode)
         self.num_envs, self.rewards, self.render_mode = num_envs, rewards, render_mode
@@ -73,17 +85,23 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray
 
     @property
     def autoreset_mode(self) -> AutoresetMode:
-        """What the step after an episode's end does, under the name that Gymnasium's own vector environments have for it."""
+        """What the step after an episode's end does, under the name that Gymnasium's own vector
+        environments have for it.
+        """
         mode: AutoresetMode = self.metadata["autoreset_mode"]
         return mode
 
     def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begins a new episode in every env, or in those of `options["reset_mask"]` (B,) bool.
 
         Args:
-            seed: s gives env i the seed s + i; a list gives every env its own; None goes on with the present streams.
+            seed: s gives env i the seed s + i; a list gives every env its own; None goes on with
+                the present streams.
             options: may hold `reset_mask`.
 
         Returns:
@@ -95,14 +113,18 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray
         self._last = None
         return self.core.tokens.copy(), self._mask_info()
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Writes one token in every env: actions (B,) int in 0..V-1.
 
         Returns:
-            observations (B, T) int32, rewards (B,) float64, terminations (B,), truncations (B,, always False) and infos.
+            observations (B, T) int32, rewards (B,) float64, terminations (B,), truncations (B,,
+            always False) and infos.
 
         Raises:
-            gymnasium.error.InvalidAction: an action is outside the vocabulary, masked, of the wrong shape or not an integer.
+            gymnasium.error.InvalidAction: an action is outside the vocabulary, masked, of the wrong
+                shape or not an integer.
         """
         step = self.core.step(actions)
         self.rewards.budget.env_steps += self.num_envs
@@ -112,20 +134,33 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray
             self.core.reset(step.terminated)
             observations = self.core.tokens.copy()
         infos |= self._mask_info()
-        return observations, step.rewards, step.terminated.copy(), np.zeros(self.num_envs, dtype=bool), infos
+        return (
+            observations,
+            step.rewards,
+            step.terminated.copy(),
+            np.zeros(self.num_envs, dtype=bool),
+            infos,
+        )
 
     def play(self, tokens: Tensor) -> Tensor:
-        """Writes a whole sequence in every env at once: the rewards (B, T) that stepping would pay, from one batched rollout.
+        """Writes a whole sequence in every env at once: the rewards (B, T) that stepping would pay,
+        from one batched rollout.
 
-        Every env is taken from the beginning of an episode to the beginning of the next, as stepping would.
+        Every env is taken from the beginning of an episode to the beginning of the next, as
+        stepping would.
 
         Args:
             tokens: (B, T) int64, finished sequences; row i is written by env i.
         """
         if len(tokens) != self.num_envs:
-            raise ValueError(f"play was given {len(tokens)} sequences; this environment has {self.num_envs} envs")
+            raise ValueError(
+                f"play was given {len(tokens)} sequences; this environment has {self.num_envs} envs"
+            )
         if self.core.lengths.any() or self.core.finished.any():
-            raise ValueError("play starts at the beginning of an episode, but tokens have been written; call reset() first")
+            raise ValueError(
+                "play starts at the beginning of an episode, but tokens have been written; call "
+                "reset() first"
+            )
         streams = streams_from_keys(self.core.episode_keys(), tokens.device)
         self.rewards.budget.env_steps += int(self.task.spec.lengths(tokens).sum())
         rewards = self.rewards.rewards(tokens, streams)
@@ -146,7 +181,9 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray
             self._np_random, self._np_random_seed = seeding.np_random(int(seed))
             return [int(seed) + i for i in range(self.num_envs)]
         if len(seed) != self.num_envs:
-            raise ValueError(f"{len(seed)} seeds were given; this environment has {self.num_envs} envs")
+            raise ValueError(
+                f"{len(seed)} seeds were given; this environment has {self.num_envs} envs"
+            )
         return seed
 
     def _reset_mask(self, options: Mapping[str, Any] | None) -> np.ndarray:
@@ -154,12 +191,19 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray
             return np.ones(self.num_envs, dtype=bool)
         mask = np.asarray(options["reset_mask"])
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
-            raise ValueError(f"reset_mask has shape {mask.shape} and dtype {mask.dtype}; expected ({self.num_envs},) bool")
+            raise ValueError(
+                f"reset_mask has shape {mask.shape} and dtype {mask.dtype}; expected "
+                f"({self.num_envs},) bool"
+            )
         return mask
 
     def _mask_info(self) -> dict[str, Any]:
         mask = self.core.action_mask()
-        return {} if mask is None else {"action_mask": mask, "_action_mask": np.ones(self.num_envs, dtype=bool)}
+        return (
+            {}
+            if mask is None
+            else {"action_mask": mask, "_action_mask": np.ones(self.num_envs, dtype=bool)}
+        )
 
     def _infos(self, step: Transition) -> dict[str, Any]:
         infos: dict[str, Any] = {}
@@ -188,7 +232,10 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray
             _add(final, key, step.values, done)
         mask = self.core.action_mask()
         if mask is not None:
-            final |= {"action_mask": mask * done[:, None].astype(np.int8), "_action_mask": done.copy()}
+            final |= {
+                "action_mask": mask * done[:, None].astype(np.int8),
+                "_action_mask": done.copy(),
+            }
         if step.metrics:
             online: dict[str, Any] = {}
             for key, value in step.metrics.items():
@@ -205,7 +252,9 @@ def _add(infos: dict[str, Any], key: str, values: np.ndarray, which: np.ndarray)
 
 
 class RenderModeError(ValueError, TypeError):
-    """A render mode that is not there; a TypeError too, for SB3's `make_vec_env` asks for "rgb_array" and takes that as a no."""
+    """A render mode that is not there; a TypeError too, for SB3's `make_vec_env` asks for
+    "rgb_array" and takes that as a no.
+    """
 
 
 def check_render_mode(render_mode: str | None) -> None:
@@ -220,5 +269,7 @@ def render_row(task: Task, core: SequenceCore, last: Transition | None, row: int
     source = last.tokens[row] if last is not None and at_start else core.tokens[row]
     text = task.decode(torch.from_numpy(source.astype(np.int64)))
     length = int((source != task.spec.pad_token).sum())
-    numbers = "" if last is None else f"  value {last.values[row]:.4f}  reward {last.rewards[row]:.4f}"
+    numbers = (
+        "" if last is None else f"  value {last.values[row]:.4f}  reward {last.rewards[row]:.4f}"
+    )
     return f"[{length}/{task.spec.seq_len}] {text}{numbers}"

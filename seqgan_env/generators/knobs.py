@@ -1,8 +1,9 @@
 """Knobs: ways to turn a trained policy into another one without training and without a reward.
 
-What a knob of maximum likelihood reaches, nobody needs adversarial training for. So the best knob is the rival
-of every agent (Caccia et al. 2020, "Language GANs falling short", have the temperature alone; a mixture of two
-temperatures does better, and beats any score that temperature alone defines).
+What a knob of maximum likelihood reaches, nobody needs adversarial training for. So the best knob
+is the rival of every agent (Caccia et al. 2020, "Language GANs falling short", have the temperature
+alone; a mixture of two temperatures does better, and beats any score that temperature alone
+defines).
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ class HasTemperature(Protocol):
 
 @runtime_checkable
 class Knob(Protocol):
-    """A way to turn a policy into another one. Knobs are compared by value and can be keys of a dict."""
+    """A way to turn a policy into another one.
+
+    Knobs are compared by value and can be keys of a dict.
+    """
 
     @property
     def name(self) -> str:
@@ -64,12 +68,18 @@ class MeasuresKnobs(Protocol):
         """The knobs of this task that fit a policy, and `more`; `UNTURNED` is among them."""
         ...
 
-    def measure_knobs(self, policy: RolloutPolicy, knobs: Sequence[Knob], seed: int) -> Iterator[dict[str, float]]:
-        """The metrics of every knob, those of `evaluate` for this seed, beside the divergences by which the best is chosen."""
+    def measure_knobs(
+        self, policy: RolloutPolicy, knobs: Sequence[Knob], seed: int
+    ) -> Iterator[dict[str, float]]:
+        """The metrics of every knob, those of `evaluate` for this seed, beside the divergences by
+        which the best is chosen.
+        """
         ...
 
     def paired_error(self, policy: RolloutPolicy, other: RolloutPolicy, seed: int) -> float | None:
-        """The standard error of the difference of two policies' ranking divergence; None where the task cannot tell."""
+        """The standard error of the difference of two policies' ranking divergence; None where the
+        task cannot tell.
+        """
         ...
 
 
@@ -92,7 +102,9 @@ class Temperature:
 
     def __call__(self, policy: RolloutPolicy) -> LikelihoodPolicy:
         if not isinstance(policy, HasTemperature):
-            raise ValueError(f"{self.name} was asked for; {type(policy).__name__} has no with_temperature")
+            raise ValueError(
+                f"{self.name} was asked for; {type(policy).__name__} has no with_temperature"
+            )
         return policy.with_temperature(self.value)
 
 
@@ -100,7 +112,8 @@ class Temperature:
 class TopK:
     """Writes only the most likely tokens of every step (Fan et al. 2018).
 
-    Alone it gives most real sequences no probability. In a `Mixture` with the whole policy it has a floor.
+    Alone it gives most real sequences no probability. In a `Mixture` with the whole policy it has a
+    floor.
 
     Attributes:
         num: how many tokens are kept, 1 or more.
@@ -126,7 +139,8 @@ class TopK:
 
 @dataclass(frozen=True)
 class TopP:
-    """Nucleus sampling: writes only the fewest tokens that hold a share of the probability (Holtzman et al. 2020).
+    """Nucleus sampling: writes only the fewest tokens that hold a share of the probability
+    (Holtzman et al. 2020).
 
     Attributes:
         share: of the probability, above 0 and below 1.
@@ -164,10 +178,14 @@ class Mixture:
     def __post_init__(self) -> None:
         weights = [weight for _, weight in self.parts]
         if min(weights, default=0.0) <= 0 or not math.isclose(sum(weights), 1.0):
-            raise ValueError(f"the weights of a mixture are {weights}; allowed are numbers above 0 that sum to 1")
+            raise ValueError(
+                f"the weights of a mixture are {weights}; allowed are numbers above 0 that sum to 1"
+            )
         nested = [knob.name for knob, _ in self.parts if isinstance(knob, Mixture)]
         if nested:
-            raise ValueError(f"a mixture has the mixture {nested[0]!r} as a part; give the parts of that one")
+            raise ValueError(
+                f"a mixture has the mixture {nested[0]!r} as a part; give the parts of that one"
+            )
 
     @property
     def name(self) -> str:
@@ -177,7 +195,9 @@ class Mixture:
         return all(knob.fits(policy) for knob, _ in self.parts)
 
     def __call__(self, policy: RolloutPolicy) -> LikelihoodPolicy:
-        return MixturePolicy([knob(policy) for knob, _ in self.parts], [weight for _, weight in self.parts])
+        return MixturePolicy(
+            [knob(policy) for knob, _ in self.parts], [weight for _, weight in self.parts]
+        )
 
 
 def parts_of(knob: Knob) -> tuple[tuple[Knob, float], ...]:
@@ -186,7 +206,7 @@ def parts_of(knob: Knob) -> tuple[tuple[Knob, float], ...]:
 
 
 class MixturePolicy:
-    """p(Y) = sum_k w_k p_k(Y): one of several policies, drawn by weight, writes the whole sequence."""
+    """p(Y) = sum_k w_k p_k(Y): one policy, drawn by weight, writes the whole sequence."""
 
     def __init__(self, policies: Sequence[LikelihoodPolicy], weights: Sequence[float]) -> None:
         """Args:
@@ -197,7 +217,9 @@ class MixturePolicy:
 
     @torch.no_grad()
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
-        """Finished sequences (B, T); which policy goes on with a prefix follows how likely each is to have written it."""
+        """Finished sequences (B, T); which policy goes on with a prefix follows how likely each is
+        to have written it.
+        """
         streams = RowStreams.draw(rng, len(tokens))
         shares = self._log_shares(tokens, lengths).softmax(0).cumsum(0)  # (K, B)
         draws = streams.fold_in(_CHOICE).uniform(1).squeeze(1)
@@ -214,8 +236,15 @@ class MixturePolicy:
         return self._log_joint(tokens).logsumexp(0)
 
     def _log_shares(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """log w_k p_k of the prefixes, (K, B); log w_k of the empty one, and of one that no policy can have written."""
-        prior = torch.tensor(self.weights, dtype=torch.float32, device=tokens.device).log().unsqueeze(1).expand(-1, len(tokens))
+        """log w_k p_k of the prefixes, (K, B); log w_k of the empty one, and of one that no policy
+        can have written.
+        """
+        prior = (
+            torch.tensor(self.weights, dtype=torch.float32, device=tokens.device)
+            .log()
+            .unsqueeze(1)
+            .expand(-1, len(tokens))
+        )
         if not bool(lengths.any()):
             return prior
         joint = self._log_joint(tokens)
@@ -224,12 +253,17 @@ class MixturePolicy:
 
     def _log_joint(self, tokens: Tensor) -> Tensor:
         """log w_k p_k of what is written of `tokens` (B, T), (K, B)."""
-        parts = [policy.log_prob(tokens) + math.log(w) for policy, w in zip(self.policies, self.weights, strict=True)]
+        parts = [
+            policy.log_prob(tokens) + math.log(w)
+            for policy, w in zip(self.policies, self.weights, strict=True)
+        ]
         return torch.stack(parts)
 
 
 class TruncatedPolicy:
-    """A language model that writes only some tokens of every step, by their probabilities among each other."""
+    """A language model that writes only some tokens of every step, by their probabilities among
+    each other.
+    """
 
     def __init__(self, model: LanguageModel, knob: TopK | TopP) -> None:
         """Args:
@@ -240,7 +274,7 @@ class TruncatedPolicy:
 
     @torch.no_grad()
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
-        """Finished sequences (B, T) that begin with the prefixes `tokens` (B, T), `lengths` (B,)."""
+        """Finished sequences (B, T) that begin with `lengths` (B,) tokens of `tokens` (B, T)."""
         spec = self.model.spec
         tokens = tokens.clone()
         ended = spec.is_complete(tokens, lengths)
@@ -254,7 +288,9 @@ class TruncatedPolicy:
                 logits[:, spec.eos_token] = -torch.inf
             cumulative = self._truncated(logits).exp().cumsum(1)
             total = cumulative[:, -1:]
-            threshold = torch.minimum(draws[:, t : t + 1] * total, total * _BELOW_ONE)  # a product may round up
+            threshold = torch.minimum(
+                draws[:, t : t + 1] * total, total * _BELOW_ONE
+            )  # a product may round up
             drawn = (threshold >= cumulative).sum(1)
             tokens[:, t] = torch.where(~ended & (lengths <= t), drawn, tokens[:, t])
             inputs = tokens[:, t].clamp(max=spec.vocab_size - 1)
@@ -276,13 +312,17 @@ class TruncatedPolicy:
         return of_tokens.masked_fill(~written, 0.0).sum(1)
 
     def _truncated(self, logits: Tensor) -> Tensor:
-        """log-probabilities (..., V) of the kept tokens among each other; minus infinity for the others."""
+        """log-probabilities (..., V) of the kept tokens among each other; minus infinity for the
+        others.
+        """
         return logits.masked_fill(~self.knob.keep(logits), -torch.inf).log_softmax(-1)
 
 
 def _language_model(policy: RolloutPolicy, knob: str) -> LanguageModel:
     if not isinstance(policy, LanguageModel):
-        raise ValueError(f"{knob} was asked for; {type(policy).__name__} is no LanguageModel, which has logits")
+        raise ValueError(
+            f"{knob} was asked for; {type(policy).__name__} is no LanguageModel, which has logits"
+        )
     return policy
 
 
@@ -294,9 +334,14 @@ _WEIGHTS = (0.1, 0.25, 0.5, 0.75, 0.9)
 _TRUNCATIONS: tuple[Knob, ...] = (TopP(0.9), TopK(10))
 
 
-def _mixtures(low: Sequence[Knob], high: Sequence[Knob], weights: Sequence[float]) -> tuple[Knob, ...]:
+def _mixtures(
+    low: Sequence[Knob], high: Sequence[Knob], weights: Sequence[float]
+) -> tuple[Knob, ...]:
     return tuple(
-        Mixture(((first, weight), (second, round(1 - weight, 9)))) for first in low for second in high for weight in weights
+        Mixture(((first, weight), (second, round(1 - weight, 9))))
+        for first in low
+        for second in high
+        for weight in weights
     )
 
 
@@ -304,7 +349,8 @@ def _temperatures(values: Sequence[float]) -> tuple[Knob, ...]:
     return tuple(map(Temperature, values))
 
 
-# Where densities are known all of these are measured in one pass, since mixtures share the draws of their parts.
+# Where densities are known all of these are measured in one pass, since mixtures share the draws of
+# their parts.
 KNOBS: tuple[Knob, ...] = (
     *_temperatures(_TEMPERATURES),
     *_mixtures(_temperatures(_LOW), _temperatures(_HIGH), _WEIGHTS),
@@ -320,7 +366,9 @@ def knobs_for(policy: object, vocab_size: int, knobs: Sequence[Knob]) -> list[Kn
     fitting = [knob for knob in knobs if knob.fits(policy)]
     if vocab_size <= _SORTABLE:
         return fitting
-    return [knob for knob in fitting if all(isinstance(part, Temperature) for part, _ in parts_of(knob))]
+    return [
+        knob for knob in fitting if all(isinstance(part, Temperature) for part, _ in parts_of(knob))
+    ]
 
 
 # On real data every knob needs samples and classifiers of its own.

@@ -1,6 +1,8 @@
-"""Autoregressive language models over token sequences: what generators and oracles have in common, and the paper's LSTM.
+"""Autoregressive language models over token sequences: what generators and oracles have in common,
+and the paper's LSTM.
 
-p(Y) = prod_t softmax(W h_t + b)[y_t], where h_t encodes y_1..y_{t-1} (Yu et al. 2017, eqs. 9 and 10).
+p(Y) = prod_t softmax(W h_t + b)[y_t], where h_t encodes y_1..y_{t-1} (Yu et al. 2017, eqs. 9 and
+10).
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ from seqgan_env.types import TokenSpec
 class LanguageModel(nn.Module, ABC):
     """A policy that writes tokens from left to right.
 
-    A subclass gives `hidden_states`, the encoding of every prefix, and an `output` layer; sampling, completion, likelihoods and
-    the losses follow from these. `start` and `advance` may be overridden where a state can be carried from token to token; as
-    they stand, they encode the prefix anew for every token.
+    A subclass gives `hidden_states`, the encoding of every prefix, and an `output` layer; sampling,
+    completion, likelihoods and the losses follow from these. `start` and `advance` may be
+    overridden where a state can be carried from token to token; as they stand, they encode the
+    prefix anew for every token.
     """
 
     output: nn.Linear  # (H,) -> (V,), with a bias; it is read, not called
@@ -41,7 +44,9 @@ class LanguageModel(nn.Module, ABC):
 
     @abstractmethod
     def hidden_states(self, inputs: Tensor) -> Tensor:
-        """h_1..h_T' (B, T', H) for the inputs x_1..x_T' (B, T') with x_1 = `start_token` and x_t = y_{t-1}."""
+        """h_1..h_T' (B, T', H) for the inputs x_1..x_T' (B, T') with x_1 = `start_token` and x_t =
+        y_{t-1}.
+        """
 
     def start(self, num_rows: int) -> Any:
         """The state before the first input is read."""
@@ -57,10 +62,14 @@ class LanguageModel(nn.Module, ABC):
         return self.output.weight.device
 
     def inputs(self, tokens: Tensor) -> Tensor:
-        """What the model reads (B, T) in order to predict `tokens` (B, T): these moved right by one, behind the start token."""
+        """What the model reads (B, T) in order to predict `tokens` (B, T): these moved right by
+        one, behind the start token.
+        """
         start = tokens.new_full((len(tokens), 1), self.spec.start_token)
         shifted = torch.cat([start, tokens[:, :-1]], dim=1)
-        return shifted.clamp(max=self.spec.vocab_size - 1)  # padding is read, but nothing predicted from it counts
+        return shifted.clamp(
+            max=self.spec.vocab_size - 1
+        )  # padding is read, but nothing predicted from it counts
 
     @torch.no_grad()
     def sample(self, num: int, rng: torch.Generator, temperature: float = 1.0) -> Tensor:
@@ -70,8 +79,12 @@ class LanguageModel(nn.Module, ABC):
 
     @torch.no_grad()
     @full_precision()
-    def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator, temperature: float = 1.0) -> Tensor:
-        """Finished sequences (B, T) that begin with the prefixes `tokens` (B, T), `lengths` (B,); see `RolloutPolicy`."""
+    def complete(
+        self, tokens: Tensor, lengths: Tensor, rng: torch.Generator, temperature: float = 1.0
+    ) -> Tensor:
+        """Finished sequences (B, T) that begin with the prefixes `tokens` (B, T), `lengths` (B,);
+        see `RolloutPolicy`.
+        """
         tokens = tokens.clone()
         ended = self.spec.is_complete(tokens, lengths)
         draws = uniforms(rng, len(tokens), self.spec.seq_len)
@@ -82,14 +95,18 @@ class LanguageModel(nn.Module, ABC):
         for t in range(self.spec.seq_len):
             hidden, state = self.advance(state, inputs)
             sampler = masked if t < self.spec.min_length else free
-            tokens[:, t] = _draw_where(~ended & (lengths <= t), sampler, hidden, draws[:, t], tokens[:, t])
+            tokens[:, t] = _draw_where(
+                ~ended & (lengths <= t), sampler, hidden, draws[:, t], tokens[:, t]
+            )
             inputs = tokens[:, t].clamp(max=self.spec.vocab_size - 1)
             if self.spec.eos_token is not None:
                 ended |= tokens[:, t] == self.spec.eos_token
         return tokens
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """Logits (B, T, V) of every next token, with gradient; minus infinity where the end is masked."""
+        """Logits (B, T, V) of every next token, with gradient; minus infinity where the end is
+        masked.
+        """
         logits: Tensor = self.output(self.hidden_states(self.inputs(tokens)))
         if self.spec.min_length:
             logits = logits.clone()
@@ -104,8 +121,12 @@ class LanguageModel(nn.Module, ABC):
         for rows in torch.arange(len(tokens), device=self.device).split(4096):
             for positions, written, hidden, bias in self._predictions(tokens[rows]):
                 targets = tokens[rows][:, positions][written]
-                part = linear_log_probs(hidden / temperature, self.output.weight, bias / temperature, targets)
-                log_probs[rows, positions] = part.new_zeros(written.shape).masked_scatter_(written, part)
+                part = linear_log_probs(
+                    hidden / temperature, self.output.weight, bias / temperature, targets
+                )
+                log_probs[rows, positions] = part.new_zeros(written.shape).masked_scatter_(
+                    written, part
+                )
         return log_probs
 
     def log_prob(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
@@ -113,12 +134,18 @@ class LanguageModel(nn.Module, ABC):
         return self.token_log_probs(tokens, temperature).sum(1)
 
     def weighted_nll(self, tokens: Tensor, weights: Tensor, inputs: Tensor | None = None) -> Tensor:
-        """sum over the written tokens of -weights * log p(y_t | ...), a scalar with gradient; `weights` (B, T) is a constant.
+        """sum over the written tokens of -weights * log p(y_t | ...), a scalar with gradient;
+        `weights` (B, T) is a constant.
 
         `inputs` (B, T) is what the model reads in place of `inputs(tokens)`.
         """
         parts = [
-            linear_weighted_nll(hidden, self.output.weight, bias, *(_at(written, x[:, positions]) for x in (tokens, weights)))
+            linear_weighted_nll(
+                hidden,
+                self.output.weight,
+                bias,
+                *(_at(written, x[:, positions]) for x in (tokens, weights)),
+            )
             for positions, written, hidden, bias in self._predictions(tokens, inputs)
         ]
         return torch.stack(parts).sum()
@@ -133,9 +160,11 @@ class LanguageModel(nn.Module, ABC):
             model.output.bias.div_(temperature)
         return model
 
-    def _predictions(self, tokens: Tensor, inputs: Tensor | None = None) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-        """Parts of the sequence that share an output bias: positions, which of them are written (B, P), their hidden states
-        (R, H) and the bias (V,)."""
+    def _predictions(
+        self, tokens: Tensor, inputs: Tensor | None = None
+    ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        """Parts of the sequence that share an output bias: positions, which of them are written (B,
+        P), their hidden states (R, H) and the bias (V,)."""
         self._check_output()
         hidden = self.hidden_states(self.inputs(tokens) if inputs is None else inputs)
         cut = self.spec.min_length
@@ -158,26 +187,39 @@ class LanguageModel(nn.Module, ABC):
         return SoftmaxSampler(self.output.weight / temperature, self._bias(masked) / temperature)
 
     def _check_output(self) -> None:
-        """Raises a TypeError if `output` does more than multiply with its weight and add its bias, for no route would do it."""
-        plain = isinstance(self.output, nn.Linear) and keeps_methods(self.output, nn.Linear, "forward")
+        """Raises a TypeError if `output` does more than multiply with its weight and add its bias,
+        for no route would do it.
+        """
+        plain = isinstance(self.output, nn.Linear) and keeps_methods(
+            self.output, nn.Linear, "forward"
+        )
         if not plain or self.output.bias is None or has_own_hooks(self.output):
             raise TypeError(
-                f"the output layer of {type(self).__name__} is a {type(self.output).__name__} with a forward of its own, "
-                "hooks, or no bias; allowed is a torch.nn.Linear with a bias, which is read and not called"
+                f"the output layer of {type(self).__name__} is a {type(self.output).__name__} "
+                "with a forward of its own, "
+                "hooks, or no bias; allowed is a torch.nn.Linear with a bias, which is read and "
+                "not called"
             )
 
 
 def _at(written: Tensor, values: Tensor) -> Tensor:
-    """Those of values (B, P, ...) where `written` (B, P): (R, ...). A view where all are, whose gradient costs nothing."""
+    """Those of values (B, P, ...) where `written` (B, P): (R, ...).
+
+    A view where all are, whose gradient costs nothing.
+    """
     return values.flatten(0, 1) if bool(written.all()) else values[written]
 
 
-def _draw_where(active: Tensor, sampler: SoftmaxSampler, hidden: Tensor, uniform: Tensor, tokens: Tensor) -> Tensor:
+def _draw_where(
+    active: Tensor, sampler: SoftmaxSampler, hidden: Tensor, uniform: Tensor, tokens: Tensor
+) -> Tensor:
     """`tokens` (B,) with new ones in the rows that are `active` (B,)."""
     if active.device.type == "cpu":
         rows = active.nonzero().squeeze(1)
         return tokens.index_copy(0, rows, sampler(hidden[rows], uniform[rows]))
-    return torch.where(active, sampler(hidden, uniform), tokens)  # which rows are active is never asked of the device
+    return torch.where(
+        active, sampler(hidden, uniform), tokens
+    )  # which rows are active is never asked of the device
 
 
 _ONE_LAYER: dict[str, object] = {
@@ -190,14 +232,18 @@ _ONE_LAYER: dict[str, object] = {
 
 
 class LSTMLanguageModel(LanguageModel):
-    """The paper's generator, and its oracle: embedding, one LSTM layer, softmax; zero initial state, start token 0."""
+    """The paper's generator, and its oracle: embedding, one LSTM layer, softmax; zero initial
+    state, start token 0.
+    """
 
     def __init__(self, spec: TokenSpec, embedding_dim: int = 32, hidden_dim: int = 32) -> None:
         super().__init__(spec)
         self.embedding = nn.Embedding(spec.vocab_size, embedding_dim, dtype=torch.float32)
         self.lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True, dtype=torch.float32)
         self.output = nn.Linear(hidden_dim, spec.vocab_size, dtype=torch.float32)
-        self._parameter("bias_hh_l0").requires_grad_(False).zero_()  # PyTorch has two LSTM biases where the paper has one
+        self._parameter("bias_hh_l0").requires_grad_(
+            False
+        ).zero_()  # PyTorch has two LSTM biases where the paper has one
 
     @classmethod
     @undisturbed()
@@ -208,34 +254,50 @@ class LSTMLanguageModel(LanguageModel):
         model = cls(spec, embedding_dim, hidden_dim)
         with torch.no_grad():
             for parameter in filter(lambda p: p.requires_grad, model.parameters()):
-                parameter.copy_(torch.randn(parameter.shape, generator=rng, dtype=torch.float32) * 0.1)
+                parameter.copy_(
+                    torch.randn(parameter.shape, generator=rng, dtype=torch.float32) * 0.1
+                )
         return model
 
     @torch.no_grad()
     @full_precision()
-    def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator, temperature: float = 1.0) -> Tensor:
-        if not (self.carries_state() and keeps_methods(self, LSTMLanguageModel, "sampler", "_bias") and self._has_kernels()):
+    def complete(
+        self, tokens: Tensor, lengths: Tensor, rng: torch.Generator, temperature: float = 1.0
+    ) -> Tensor:
+        if not (
+            self.carries_state()
+            and keeps_methods(self, LSTMLanguageModel, "sampler", "_bias")
+            and self._has_kernels()
+        ):
             return super().complete(tokens, lengths, rng, temperature)
-        return self._kernels(temperature).complete(tokens, lengths, uniforms(rng, len(tokens), self.spec.seq_len))
+        return self._kernels(temperature).complete(
+            tokens, lengths, uniforms(rng, len(tokens), self.spec.seq_len)
+        )
 
     @torch.no_grad()
     @full_precision()
     def token_log_probs(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
-        own = keeps_methods(self, LSTMLanguageModel, "hidden_states", "inputs", "_predictions", "_bias")
+        own = keeps_methods(
+            self, LSTMLanguageModel, "hidden_states", "inputs", "_predictions", "_bias"
+        )
         if not (own and self._has_kernels()):
             return super().token_log_probs(tokens, temperature)
         return self._kernels(temperature).token_log_probs(tokens)
 
     def carries_state(self) -> bool:
-        """Whether `advance` does step by step what `hidden_states` does at once: no method and no layer is a user's own.
+        """Whether `advance` does step by step what `hidden_states` does at once: no method and no
+        layer is a user's own.
 
-        If not, `start` and `advance` encode the prefix anew for every token, as those of any language model.
+        If not, `start` and `advance` encode the prefix anew for every token, as those of any
+        language model.
         """
         own = keeps_methods(self, LSTMLanguageModel, "start", "advance", "hidden_states", "inputs")
         return own and self._has_plain_layers()
 
     def _has_plain_layers(self) -> bool:
-        """Whether calling the layers computes what their classes say: one LSTM layer over an embedding, and an affine output."""
+        """Whether calling the layers computes what their classes say: one LSTM layer over an
+        embedding, and an affine output.
+        """
         embedding = is_as_made(self.embedding, nn.Embedding, max_norm=None)
         output = is_as_made(self.output, nn.Linear) and self.output.bias is not None
         return embedding and output and is_as_made(self.lstm, nn.LSTM, **_ONE_LAYER)
@@ -243,23 +305,33 @@ class LSTMLanguageModel(LanguageModel):
     def _has_kernels(self) -> bool:
         """Whether the compiled kernels do what the layers would."""
         layers = (self.embedding, self.lstm, self.output)
-        return self._has_plain_layers() and native.usable(*(p for layer in layers for p in layer.parameters()))
+        return self._has_plain_layers() and native.usable(
+            *(p for layer in layers for p in layer.parameters())
+        )
 
     def _kernels(self, temperature: float) -> NativeLSTM:
         free = NativeSoftmax(self.output.weight / temperature, self.output.bias / temperature)
-        masked = free.with_bias(self._bias(masked=True) / temperature) if self.spec.min_length else free
-        return NativeLSTM(self.spec, self._input_gates(), self._parameter("weight_hh_l0"), free, masked)
+        masked = (
+            free.with_bias(self._bias(masked=True) / temperature) if self.spec.min_length else free
+        )
+        return NativeLSTM(
+            self.spec, self._input_gates(), self._parameter("weight_hh_l0"), free, masked
+        )
 
     def hidden_states(self, inputs: Tensor) -> Tensor:
         embedded = self.embedding(inputs)
         if self._has_kernels():
             bias = self._parameter("bias_ih_l0") + self._parameter("bias_hh_l0")
-            return lstm_states(embedded, self._parameter("weight_ih_l0"), self._parameter("weight_hh_l0"), bias)
+            return lstm_states(
+                embedded, self._parameter("weight_ih_l0"), self._parameter("weight_hh_l0"), bias
+            )
         hidden: Tensor = self.lstm(embedded)[0]
         return hidden
 
     def start(self, num_rows: int) -> Any:
-        """The state (h, c), each (B, H), and the gates that every input token contributes (V, 4H), if it `carries_state`."""
+        """The state (h, c), each (B, H), and the gates that every input token contributes (V, 4H),
+        if it `carries_state`.
+        """
         if not self.carries_state():
             return super().start(num_rows)
         gates = self._input_gates()

@@ -11,10 +11,12 @@ from seqgan_env.generators.language_model import LanguageModel
 
 
 class MaximumLikelihood:
-    """Fits a language model to sequences with AdamW (Loshchilov & Hutter 2019); epochs may come one at a time.
+    """Fits a language model to sequences with AdamW (Loshchilov & Hutter 2019); epochs may come one
+    at a time.
 
-    A falling learning rate and weight decay make maximum likelihood a strong rival: whatever is left of its optimisation, any
-    further training would finish, and that would look like a gain. Without both of them this is Adam, as the paper has it.
+    A falling learning rate and weight decay make maximum likelihood a strong rival: whatever is
+    left of its optimisation, any further training would finish, and that would look like a gain.
+    Without both of them this is Adam, as the paper has it.
     """
 
     def __init__(
@@ -34,27 +36,40 @@ class MaximumLikelihood:
         batch_size: sequences per step.
         max_grad_norm: gradients are scaled down to this norm.
         learning_rate_decay: what the learning rate is multiplied by after every epoch.
-        weight_decay: decoupled, of AdamW; a step shrinks every parameter by the learning rate times this.
+        weight_decay: decoupled, of AdamW; a step shrinks every parameter by the learning rate times
+            this.
 
         Raises:
             ValueError: a decay out of its range.
         """
         if not 0 < learning_rate_decay <= 1:
-            raise ValueError(f"learning_rate_decay is {learning_rate_decay}; allowed is above 0 and at most 1")
+            raise ValueError(
+                f"learning_rate_decay is {learning_rate_decay}; allowed is above 0 and at most 1"
+            )
         if weight_decay < 0:
             raise ValueError(f"weight_decay is {weight_decay}; allowed is 0 or more")
-        self.policy, self.rng, self.batch_size, self.max_grad_norm = policy, rng, batch_size, max_grad_norm
+        self.policy, self.rng, self.batch_size, self.max_grad_norm = (
+            policy,
+            rng,
+            batch_size,
+            max_grad_norm,
+        )
         trained = [p for p in policy.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            trained, lr=learning_rate, weight_decay=weight_decay, fused=True
+        )
         self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimizer, learning_rate_decay)
 
-    def fit(self, sequences: Tensor, num_epochs: int, read: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
+    def fit(
+        self, sequences: Tensor, num_epochs: int, read: Callable[[Tensor], Tensor] | None = None
+    ) -> dict[str, float]:
         """`num_epochs` passes over `sequences` (M, T).
 
         Args:
             sequences: to fit.
             num_epochs: passes.
-            read: from a batch (B, T) to what the model reads in order to predict it (B, T); if None the batch, moved right.
+            read: from a batch (B, T) to what the model reads in order to predict it (B, T); if None
+                the batch, moved right.
 
         Returns:
             `mle_loss`, the mean over the last epoch, in nats per token.
@@ -62,14 +77,20 @@ class MaximumLikelihood:
         total = zero = torch.zeros((), dtype=torch.float32, device=self.policy.device)
         for _ in range(num_epochs):
             order = torch.randperm(len(sequences), generator=self.rng).to(sequences.device)
-            total = sum((self._step(sequences[rows], read) for rows in order.split(self.batch_size)), zero)
+            total = sum(
+                (self._step(sequences[rows], read) for rows in order.split(self.batch_size)), zero
+            )
             self.schedule.step()
-        return {"mle_loss": float(total) / max(1, int((sequences != self.policy.spec.pad_token).sum()))}
+        return {
+            "mle_loss": float(total) / max(1, int((sequences != self.policy.spec.pad_token).sum()))
+        }
 
     def _step(self, tokens: Tensor, read: Callable[[Tensor], Tensor] | None) -> Tensor:
         """One step; the sum of -log p over the batch before it, in nats."""
         written = tokens != self.policy.spec.pad_token
-        total = self.policy.weighted_nll(tokens, written.to(torch.float32), read(tokens) if read else None)
+        total = self.policy.weighted_nll(
+            tokens, written.to(torch.float32), read(tokens) if read else None
+        )
         self.optimizer.zero_grad(set_to_none=True)
         (total / written.sum()).backward()
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)

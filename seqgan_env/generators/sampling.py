@@ -1,4 +1,5 @@
-"""Softmax over h W + b for large vocabularies: exact draws, log-probabilities and the weighted likelihood loss.
+"""Softmax over h W + b for large vocabularies: exact draws, log-probabilities and the weighted
+likelihood loss.
 
 None of them stores the (R, V) logits: rows go through in chunks whose logits stay in cache.
 """
@@ -27,10 +28,12 @@ def rows_per_chunk(vocab_size: int, device: torch.device) -> int:
 
 
 class SoftmaxSampler:
-    """Exact draws from softmax(h W + b) by inversion, in two levels: first a block of tokens, then a token of the block.
+    """Exact draws from softmax(h W + b) by inversion, in two levels: first a block of tokens, then
+    a token of the block.
 
-    Prefer it to `torch.multinomial` where V is large: that one costs ten times as much at V 5000. Compiled kernels do the work on
-    a CPU where they are built (`seqgan_env.native`), torch elsewhere. What a row draws does not depend on the rows beside it.
+    Prefer it to `torch.multinomial` where V is large: that one costs ten times as much at V 5000.
+    Compiled kernels do the work on a CPU where they are built (`seqgan_env.native`), torch
+    elsewhere. What a row draws does not depend on the rows beside it.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
@@ -42,11 +45,15 @@ class SoftmaxSampler:
         self._softmax = softmax(weight.detach(), bias.detach())
 
     def __call__(self, hidden: Tensor, uniform: Tensor) -> Tensor:
-        """Tokens (R,) for the states `hidden` (R, H); `uniform` (R,) in [0, 1) is all the randomness there is."""
+        """Tokens (R,) for the states `hidden` (R, H); `uniform` (R,) in [0, 1) is all the
+        randomness there is.
+        """
         return self._softmax.draw(hidden.detach(), uniform, with_log_probs=False)[0]
 
     def draw_with_log_probs(self, hidden: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """The tokens (R,) that a call would draw and their log-probabilities (R,), in nats, without gradient."""
+        """The tokens (R,) that a call would draw and their log-probabilities (R,), in nats, without
+        gradient.
+        """
         return self._softmax.draw(hidden.detach(), uniform, with_log_probs=True)
 
 
@@ -59,7 +66,9 @@ class _TorchSoftmax:
         padding = -self.vocab_size % self.block_size
         self.weight = F.pad(weight, (0, 0, 0, padding)).t().contiguous()  # (H, V padded)
         self.bias = F.pad(bias, (0, padding), value=-torch.inf)
-        self._bounds: tuple[float, float] | None = None  # of |w| and b; elsewhere than on a CPU asking would be a round trip
+        self._bounds: tuple[float, float] | None = (
+            None  # of |w| and b; elsewhere than on a CPU asking would be a round trip
+        )
         if weight.device.type == "cpu":
             self._bounds = float(self.weight.norm(dim=0).max()), abs(float(self.bias.max()))
 
@@ -69,17 +78,23 @@ class _TorchSoftmax:
         chunk = rows_per_chunk(self.vocab_size, hidden.device)
         shift = not self._cannot_overflow(hidden)
         chunks = zip(hidden.split(chunk), uniform.split(chunk), strict=True)
-        tokens, log_probs = zip(*(self._pick(h, u, shift, with_log_probs) for h, u in chunks), strict=True)
+        tokens, log_probs = zip(
+            *(self._pick(h, u, shift, with_log_probs) for h, u in chunks), strict=True
+        )
         return torch.cat(tokens), torch.cat(log_probs)
 
     def _cannot_overflow(self, hidden: Tensor) -> bool:
-        """Whether |h| |w| + b, which no logit exceeds (Cauchy-Schwarz), is safe to exponentiate as it is: two passes less."""
+        """Whether |h| |w| + b, which no logit exceeds (Cauchy-Schwarz), is safe to exponentiate as
+        it is: two passes less.
+        """
         if self._bounds is None:
             return False
         norm, top_bias = self._bounds
         return float(hidden.norm(dim=1).max()) * norm + top_bias < _SAFE_LOGIT
 
-    def _pick(self, hidden: Tensor, uniform: Tensor, shift: bool, with_log_probs: bool) -> tuple[Tensor, Tensor]:
+    def _pick(
+        self, hidden: Tensor, uniform: Tensor, shift: bool, with_log_probs: bool
+    ) -> tuple[Tensor, Tensor]:
         logits = torch.addmm(self.bias, hidden, self.weight)
         if shift:
             logits -= logits.amax(1, keepdim=True)
@@ -96,9 +111,11 @@ class _TorchSoftmax:
 
 
 def _invert(mass: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The first index (R, 1) at which the running sum of `mass` (R, K) exceeds `target` (R, 1), and what is left of the target.
+    """The first index (R, 1) at which the running sum of `mass` (R, K) exceeds `target` (R, 1), and
+    what is left of the target.
 
-    A target that rounding has put at or above the whole sum is moved just below it, so that the index exists and has mass.
+    A target that rounding has put at or above the whole sum is moved just below it, so that the
+    index exists and has mass.
     """
     cumulative = mass.cumsum(1)
     target = torch.minimum(target, cumulative[:, -1:] * _BELOW_ONE)
@@ -124,22 +141,32 @@ def linear_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tens
     return torch.cat(parts)
 
 
-def linear_weighted_nll(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, row_weights: Tensor) -> Tensor:
-    """sum over rows of -row_weight * log softmax(h W + b)[target]: a scalar with gradients for hidden, weight and bias.
+def linear_weighted_nll(
+    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, row_weights: Tensor
+) -> Tensor:
+    """sum over rows of -row_weight * log softmax(h W + b)[target]: a scalar with gradients for
+    hidden, weight and bias.
 
-    The gradient is computed in the forward pass, while a chunk's logits are in cache; `row_weights` (R,) is a constant. With
-    weights 1 this is maximum likelihood, with action values the policy gradient of REINFORCE.
+    The gradient is computed in the forward pass, while a chunk's logits are in cache; `row_weights`
+    (R,) is a constant. With weights 1 this is maximum likelihood, with action values the policy
+    gradient of REINFORCE.
     """
     with full_precision():
-        loss: Tensor = _LinearWeightedNll.apply(hidden.to(weight.dtype), weight, bias, targets, row_weights.to(weight.dtype))
+        loss: Tensor = _LinearWeightedNll.apply(
+            hidden.to(weight.dtype), weight, bias, targets, row_weights.to(weight.dtype)
+        )
     return loss
 
 
 class _LinearWeightedNll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, row_weights: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, row_weights: Tensor
+    ) -> Tensor:
         if native.usable(hidden, weight, bias, row_weights):
-            loss, *gradients = NativeSoftmax(weight, bias).weighted_nll(hidden, targets, row_weights)
+            loss, *gradients = NativeSoftmax(weight, bias).weighted_nll(
+                hidden, targets, row_weights
+            )
         else:
             loss, *gradients = _weighted_nll_in_chunks(hidden, weight, bias, targets, row_weights)
         ctx.save_for_backward(*gradients)

@@ -1,1 +1,3 @@
-"""Metrics: likelihoods and divergences under an oracle, n-grams of text, the referee of real data, and the score."""
+"""Metrics: likelihoods and divergences under an oracle, n-grams of text, the referee of real data,
+and the score.
+"""

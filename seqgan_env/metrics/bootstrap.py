@@ -1,7 +1,8 @@
 """Bootstrap intervals (Efron & Tibshirani 1993) for statistics of sentences.
 
-Sentences are drawn again with replacement: the statistic of so many resamples spreads as it would over samples of the same size.
-The interval is about which sentences were drawn. It says nothing about the seed of a training run.
+Sentences are drawn again with replacement: the statistic of so many resamples spreads as it would
+over samples of the same size. The interval is about which sentences were drawn. It says nothing
+about the seed of a training run.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Statistic(Protocol):
         ...
 
     def resampled(self, counts: np.ndarray) -> np.ndarray:
-        """Values (R,) where sentence b of B counts `counts[r, b]` times, (R, B) with rows that sum to B."""
+        """Values (R,) where sentence b of B counts `counts[r, b]` times, (R, B) with rows that sum
+        to B.
+        """
         ...
 
 
@@ -84,9 +87,10 @@ class Transformed:
 class DeleteOne:
     """Any other statistic, through what it becomes without each of its sentences in turn.
 
-    Resampling would bias the likes of distinct-n: a sentence that is drawn twice repeats all its n-grams, and the interval would
-    lie beside the value. What a sentence adds is linear in its count here, (B - 1) * (value - value without it) less the mean of
-    these (the jackknife's influence); of a mean this is the bootstrap itself.
+    Resampling would bias the likes of distinct-n: a sentence that is drawn twice repeats all its
+    n-grams, and the interval would lie beside the value. What a sentence adds is linear in its
+    count here, (B - 1) * (value - value without it) less the mean of these (the jackknife's
+    influence); of a mean this is the bootstrap itself.
     """
 
     value: float
@@ -101,24 +105,42 @@ class DeleteOne:
 
 
 def intervals(
-    statistics: dict[str, Statistic], num_sentences: int, rng: torch.Generator, num_resamples: int = NUM_RESAMPLES
+    statistics: dict[str, Statistic],
+    num_sentences: int,
+    rng: torch.Generator,
+    num_resamples: int = NUM_RESAMPLES,
 ) -> dict[str, Estimate]:
-    """Every statistic with its percentile interval; all of them of the same resamples of their `num_sentences` sentences."""
+    """Every statistic with its percentile interval; all of them of the same resamples of their
+    `num_sentences` sentences.
+    """
     parts = [
         {name: statistic.resampled(counts) for name, statistic in statistics.items()}
         for counts in _resamples(num_sentences, num_resamples, rng)
     ]
     return {
-        name: Estimate(statistic.value, *np.quantile(np.concatenate([part[name] for part in parts]), QUANTILES).tolist())
+        name: Estimate(
+            statistic.value,
+            *np.quantile(np.concatenate([part[name] for part in parts]), QUANTILES).tolist(),
+        )
         for name, statistic in statistics.items()
     }
 
 
-def _resamples(num_sentences: int, num_resamples: int, rng: torch.Generator) -> Iterator[np.ndarray]:
+def _resamples(
+    num_sentences: int, num_resamples: int, rng: torch.Generator
+) -> Iterator[np.ndarray]:
     """How often each sentence is drawn (R, B), for some resamples R at a time."""
     rows = max(1, _CHUNK // num_sentences)
     for first in range(0, num_resamples, rows):
         num = min(rows, num_resamples - first)
-        drawn = torch.randint(num_sentences, (num, num_sentences), generator=rng, device=rng.device).cpu().numpy()
+        drawn = (
+            torch.randint(num_sentences, (num, num_sentences), generator=rng, device=rng.device)
+            .cpu()
+            .numpy()
+        )
         flat = drawn + np.arange(num)[:, None] * num_sentences
-        yield np.bincount(flat.ravel(), minlength=num * num_sentences).reshape(num, num_sentences).astype(float)
+        yield (
+            np.bincount(flat.ravel(), minlength=num * num_sentences)
+            .reshape(num, num_sentences)
+            .astype(float)
+        )

@@ -1,7 +1,8 @@
 """Classifiers of real against generated sequences, of several families, for the referee.
 
-Every family is trained on real and generated sequences and gives a logit to any sequence, high where it looks real. None of them
-is the convolutional network that is the agents' discriminator: what fools that one should not fool its judge.
+Every family is trained on real and generated sequences and gives a logit to any sequence, high
+where it looks real. None of them is the convolutional network that is the agents' discriminator:
+what fools that one should not fool its judge.
 """
 
 from __future__ import annotations
@@ -30,15 +31,20 @@ class Classifier(Protocol):
 
 
 def cross_entropy(real: np.ndarray, generated: np.ndarray) -> float:
-    """The mean cross-entropy, in nats, of logits (M,) of real and (B,) of generated sequences, both sides weighing the same."""
+    """The mean cross-entropy, in nats, of logits (M,) of real and (B,) of generated sequences, both
+    sides weighing the same.
+    """
     return float(np.logaddexp(0, -real).mean() + np.logaddexp(0, generated).mean()) / 2
 
 
 # ---- logistic regression ----
 
 
-def logistic_regression(features: np.ndarray | sparse.csr_matrix, is_real: np.ndarray, penalty: float) -> np.ndarray:
-    """Weights (D + 1,), the last one the intercept, of features (B, D); both classes weigh the same.
+def logistic_regression(
+    features: np.ndarray | sparse.csr_matrix, is_real: np.ndarray, penalty: float
+) -> np.ndarray:
+    """Weights (D + 1,), the last one the intercept, of features (B, D); both classes weigh the
+    same.
 
     Args:
         features: of every sequence.
@@ -56,19 +62,28 @@ def logistic_regression(features: np.ndarray | sparse.csr_matrix, is_real: np.nd
         return float(value), gradient
 
     start = np.zeros(features.shape[1] + 1)
-    found: np.ndarray = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x
+    found: np.ndarray = optimize.minimize(
+        loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}
+    ).x
     return found
 
 
 class NGramRegression:
-    """Logistic regression on which 1-, 2- and 3-grams a sequence holds, hashed; of fixed length also on what stands where."""
+    """Logistic regression on which 1-, 2- and 3-grams a sequence holds, hashed; of fixed length
+    also on what stands where.
+    """
 
     _ORDERS = (1, 2, 3)
     _BUCKETS = 2**17
     _PENALTIES = (3e-3, 1e-3, 3e-4)
 
     def __init__(
-        self, spec: TokenSpec, real: np.ndarray, generated: np.ndarray, check_real: np.ndarray, check_generated: np.ndarray
+        self,
+        spec: TokenSpec,
+        real: np.ndarray,
+        generated: np.ndarray,
+        check_real: np.ndarray,
+        check_generated: np.ndarray,
     ) -> None:
         """Args:
         spec: of the sequences.
@@ -105,7 +120,9 @@ class NGramRegression:
         if self.spec.eos_token is None:
             where = np.arange(tokens.shape[1], dtype=np.uint64) * np.uint64(self.spec.vocab_size)
             rows.append(np.repeat(np.arange(len(tokens)), tokens.shape[1]))
-            buckets.append((_mix(tokens.astype(np.uint64) + where + np.uint64(2**40)) % self._BUCKETS).ravel())
+            buckets.append(
+                (_mix(tokens.astype(np.uint64) + where + np.uint64(2**40)) % self._BUCKETS).ravel()
+            )
         row, bucket = np.concatenate(rows), np.concatenate(buckets).astype(np.int64)
         found = sparse.csr_matrix((np.ones(len(row)), (row, bucket)), (len(tokens), self._BUCKETS))
         found.data[:] = 1.0  # twice the same n-gram counts once
@@ -116,7 +133,9 @@ class NGramRegression:
 
 
 class KneserNeyRatio:
-    """log p_real(Y) - log p_generated(Y) under two Kneser-Ney models, each counted from its own side."""
+    """log p_real(Y) - log p_generated(Y) under two Kneser-Ney models, each counted from its own
+    side.
+    """
 
     def __init__(self, spec: TokenSpec, of_real: KneserNey, generated: np.ndarray) -> None:
         self._of_real, self._of_generated = of_real, KneserNey(generated, spec)
@@ -128,7 +147,9 @@ class KneserNeyRatio:
 
 
 class LSTMRatio:
-    """log p_real(Y) - log p_generated(Y) under two LSTM language models, each fitted to its own side."""
+    """log p_real(Y) - log p_generated(Y) under two LSTM language models, each fitted to its own
+    side.
+    """
 
     def __init__(self, of_real: LSTMLanguageModel, of_generated: LSTMLanguageModel) -> None:
         self._of_real, self._of_generated = of_real, of_generated
@@ -136,15 +157,23 @@ class LSTMRatio:
     def logits(self, tokens: np.ndarray) -> np.ndarray:
         """Logits (B,) of sequences (B, T)."""
         batch = torch.from_numpy(tokens)
-        found: np.ndarray = (self._of_real.log_prob(batch) - self._of_generated.log_prob(batch)).double().numpy()
+        found: np.ndarray = (
+            (self._of_real.log_prob(batch) - self._of_generated.log_prob(batch)).double().numpy()
+        )
         return found
 
 
-def fitted_language_model(spec: TokenSpec, sequences: np.ndarray, check: np.ndarray, seed: int) -> LSTMLanguageModel:
-    """An LSTM language model of sequences (M, T), of the epoch in which others (M', T) are likeliest."""
+def fitted_language_model(
+    spec: TokenSpec, sequences: np.ndarray, check: np.ndarray, seed: int
+) -> LSTMLanguageModel:
+    """An LSTM language model of sequences (M, T), of the epoch in which others (M', T) are
+    likeliest.
+    """
     rng = torch.Generator().manual_seed(seed)
     model = LSTMLanguageModel.initialised(spec, rng, _MODEL_DIM, _MODEL_DIM)
-    likelihood = MaximumLikelihood(model, rng, _MODEL_RATE, learning_rate_decay=_MODEL_DECAY, weight_decay=_MODEL_WEIGHT_DECAY)
+    likelihood = MaximumLikelihood(
+        model, rng, _MODEL_RATE, learning_rate_decay=_MODEL_DECAY, weight_decay=_MODEL_WEIGHT_DECAY
+    )
     best, kept = -np.inf, model.state_dict()
     for _ in range(_MODEL_EPOCHS):
         likelihood.fit(torch.from_numpy(sequences), 1)
@@ -163,7 +192,9 @@ _MODEL_DIM, _MODEL_EPOCHS, _MODEL_RATE, _MODEL_DECAY, _MODEL_WEIGHT_DECAY = 64, 
 
 
 class BidirectionalLSTM(nn.Module):
-    """A bidirectional LSTM whose states are pooled by mean and by maximum; keeps the epoch that is best on other sequences."""
+    """A bidirectional LSTM whose states are pooled by mean and by maximum; keeps the epoch that is
+    best on other sequences.
+    """
 
     _DIM, _BATCH, _EPOCHS, _RATE = 48, 128, 8, 3e-3
     _PATIENCE = 2  # epochs without a better one
@@ -206,7 +237,11 @@ class BidirectionalLSTM(nn.Module):
     @torch.no_grad()
     def logits(self, tokens: np.ndarray) -> np.ndarray:
         """Logits (B,) of sequences (B, T)."""
-        found: np.ndarray = torch.cat([self(part) for part in torch.from_numpy(tokens).split(1024)]).double().numpy()
+        found: np.ndarray = (
+            torch.cat([self(part) for part in torch.from_numpy(tokens).split(1024)])
+            .double()
+            .numpy()
+        )
         return found
 
     def _fit(
@@ -240,7 +275,9 @@ class BidirectionalLSTM(nn.Module):
 
 
 class Memory:
-    """How much of a sequence stands in a bank: the share of its n-grams of several orders, and the whole."""
+    """How much of a sequence stands in a bank: the share of its n-grams of several orders, and the
+    whole.
+    """
 
     _ORDERS = (2, 3, 4, 5, 6, 8)
 
@@ -251,12 +288,20 @@ class Memory:
         """
         self.spec = spec
         self._orders = [order for order in self._ORDERS if order < spec.seq_len]
-        self._known = [np.unique(np.concatenate([keys for _, keys in ngrams(bank, spec, order)])) for order in self._orders]
+        self._known = [
+            np.unique(np.concatenate([keys for _, keys in ngrams(bank, spec, order)]))
+            for order in self._orders
+        ]
         self._whole, self._counts = np.unique(_row_keys(bank), return_counts=True)
 
     def features(self, tokens: np.ndarray) -> np.ndarray:
-        """(B, K) of sequences (B, T): shares of known n-grams by order, and log(1 + how often the whole stands there)."""
-        shares = [self._share(tokens, order, known) for order, known in zip(self._orders, self._known, strict=True)]
+        """(B, K) of sequences (B, T): shares of known n-grams by order, and log(1 + how often the
+        whole stands there).
+        """
+        shares = [
+            self._share(tokens, order, known)
+            for order, known in zip(self._orders, self._known, strict=True)
+        ]
         keys = _row_keys(tokens)
         place = np.searchsorted(self._whole, keys).clip(max=len(self._whole) - 1)
         count = np.where(self._whole[place] == keys, self._counts[place], 0)
@@ -272,12 +317,17 @@ class Memory:
         return share
 
 
-def ngrams(tokens: np.ndarray, spec: TokenSpec, order: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For every position the rows (R,) that have an n-gram there, and its key (R,), a 64-bit hash."""
+def ngrams(
+    tokens: np.ndarray, spec: TokenSpec, order: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For every position the rows (R,) with an n-gram there, and its key (R,), a 64-bit hash."""
     written = tokens != spec.pad_token
     keys = np.zeros(tokens.shape, dtype=np.uint64)
     for back in range(order):
-        keys[:, order - 1 :] = _mix(keys[:, order - 1 :] + tokens[:, back : tokens.shape[1] - order + 1 + back].astype(np.uint64))
+        keys[:, order - 1 :] = _mix(
+            keys[:, order - 1 :]
+            + tokens[:, back : tokens.shape[1] - order + 1 + back].astype(np.uint64)
+        )
     for position in range(order - 1, tokens.shape[1]):
         rows = written[:, position].nonzero()[0]
         yield rows, keys[rows, position]

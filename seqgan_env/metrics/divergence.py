@@ -1,12 +1,14 @@
-"""How far a policy G is from an oracle O when both densities are known, each number with its standard error.
+"""How far a policy G is from an oracle O when both densities are known, each number with its
+standard error.
 
 With r(Y) = log p_G(Y) - log p_O(Y), all of these are means over sequences of G and of O:
 
 - KL(G||O) = E_G r and KL(O||G) = -E_O r.
 - Jensen-Shannon: (E_G log 2g/(g+o) + E_O log 2o/(g+o)) / 2, as a share of its maximum ln 2.
 - Total variation: E_G (1 - o/g)+, which is E_O (1 - g/o)+; its maximum is 1.
-- Precision and recall (Sajjadi et al. 2018, "Assessing generative models via precision and recall"): the
-  largest F_1/8 and F_8 on the curve alpha(s) = E_G min(1, s o/g), beta(s) = alpha(s) / s.
+- Precision and recall (Sajjadi et al. 2018, "Assessing generative models via precision and
+  recall"): the largest F_1/8 and F_8 on the curve alpha(s) = E_G min(1, s o/g), beta(s) = alpha(s)
+  / s.
 
 A divergence that is proper, such as these, is lowest for the oracle itself and for nothing else.
 """
@@ -31,9 +33,9 @@ _LOG_SLOPES = np.linspace(-8.0, 8.0, 65)  # of the precision-recall curve
 class LogRatios:
     """log p_G(Y) - log p_O(Y), in nats, of sequences of both sides.
 
-    A mixture can be measured by the sequences of its parts: every part is a stratum, and the mean of a
-    mixture is the weighted mean of its strata. Draws of the same number share their randomness across strata
-    and policies, so that differences of policies have small errors.
+    A mixture can be measured by the sequences of its parts: every part is a stratum, and the mean
+    of a mixture is the weighted mean of its strata. Draws of the same number share their randomness
+    across strata and policies, so that differences of policies have small errors.
 
     Attributes:
         generated: (K, n) at draws of G, by stratum; finite.
@@ -61,22 +63,27 @@ def divergences(ratios: LogRatios, num_tokens: float) -> dict[str, float]:
             measured. All others are of whole sequences.
 
     Returns:
-        `kl_reverse` KL(G||O), `kl_forward` KL(O||G) and their mean `kl_mean`, in nats per token; `js` and `tv`
-        as shares of their maximum; `precision` and `recall`, 0 to 1.
+        `kl_reverse` KL(G||O), `kl_forward` KL(O||G) and their mean `kl_mean`, in nats per token;
+        `js` and `tv` as shares of their maximum; `precision` and `recall`, 0 to 1.
     """
     found = {"js": _jensen_shannon(ratios), "tv": _total_variation(ratios)}
     return kl_divergences(ratios, num_tokens) | _flat(found | _precision_and_recall(ratios))
 
 
 def kl_divergences(ratios: LogRatios, num_tokens: float) -> dict[str, float]:
-    """Those of `divergences` that the scores are made of: `kl_reverse`, `kl_forward`, `kl_mean` and their errors."""
+    """Those of `divergences` that the scores are made of: `kl_reverse`, `kl_forward`, `kl_mean` and
+    their errors.
+    """
     reverse = _Mean.over(_by_draw(ratios, ratios.generated) / num_tokens)
     forward = _Mean.over(-ratios.real / num_tokens)
-    return _flat({"kl_reverse": reverse, "kl_forward": forward, "kl_mean": _average(reverse, forward)})
+    return _flat(
+        {"kl_reverse": reverse, "kl_forward": forward, "kl_mean": _average(reverse, forward)}
+    )
 
 
 def difference_error(a: LogRatios, b: LogRatios, num_tokens: float) -> float:
-    """Standard error of the difference of two policies' `kl_mean`, paired by the number of the draw.
+    """Standard error of the difference of two policies' `kl_mean`, paired by the number of the
+    draw.
 
     Both must have been measured with the same real sequences and the same randomness.
     """
@@ -131,7 +138,7 @@ def _total_variation(ratios: LogRatios) -> _Mean:
 
 
 def _precision_and_recall(ratios: LogRatios) -> dict[str, _Mean]:
-    """The largest F_1/8 and F_8 over the slopes of the curve; the error is that at the best slope."""
+    """The largest F_1/8 and F_8 over the curve's slopes; the error is that at the best slope."""
     oracle_share = np.exp(np.minimum(-ratios.generated, _LARGEST_LOG))  # o/g at draws of G
     policy_share = np.exp(np.minimum(ratios.real, _LARGEST_LOG))  # g/o at draws of O
     curve = [_alpha(ratios, oracle_share, policy_share, slope) for slope in np.exp(_LOG_SLOPES)]
@@ -139,12 +146,16 @@ def _precision_and_recall(ratios: LogRatios) -> dict[str, _Mean]:
     for name, weight in (("precision", 1 / _F_WEIGHT), ("recall", _F_WEIGHT)):
         # F = (1 + w^2) p r / (w^2 p + r) with p = alpha and r = alpha / slope
         factors = (1 + weight**2) / (weight**2 * np.exp(_LOG_SLOPES) + 1)
-        best = int(np.argmax([factor * alpha.value for factor, alpha in zip(factors, curve, strict=True)]))
+        best = int(
+            np.argmax([factor * alpha.value for factor, alpha in zip(factors, curve, strict=True)])
+        )
         found[name] = _Mean(factors[best] * curve[best].value, factors[best] * curve[best].error)
     return found
 
 
-def _alpha(ratios: LogRatios, oracle_share: np.ndarray, policy_share: np.ndarray, slope: float) -> _Mean:
+def _alpha(
+    ratios: LogRatios, oracle_share: np.ndarray, policy_share: np.ndarray, slope: float
+) -> _Mean:
     """E_G min(1, s o/g), which is E_O min(s, g/o): the mean of both estimates."""
     at_generated = np.minimum(1, slope * oracle_share)
     at_real = np.minimum(slope, policy_share)

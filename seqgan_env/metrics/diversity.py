@@ -1,4 +1,6 @@
-"""How many different things sentences hold (words, n-grams, whole sentences), and what each sentence adds to that."""
+"""How many different things sentences hold (words, n-grams, whole sentences), and what each
+sentence adds to that.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from seqgan_env.metrics.numbering import ABSENT
 
 
 class TypeCounts:
-    """Occurrences of numbered things in sentences: how many are different, and how evenly they are used."""
+    """Occurrences of numbered things in sentences: how many are different, and how evenly they are
+    used.
+    """
 
     def __init__(self, ids: np.ndarray) -> None:
         """Args:
@@ -37,7 +41,11 @@ class TypeCounts:
     @property
     def effective(self) -> float:
         """exp of the entropy of the shares of the different things; 1 where there are none."""
-        return float(_effective(_log_sum(self._counts).sum(keepdims=True), self._per_row.sum(keepdims=True))[0])
+        return float(
+            _effective(_log_sum(self._counts).sum(keepdims=True), self._per_row.sum(keepdims=True))[
+                0
+            ]
+        )
 
     def num_types_without_each(self) -> np.ndarray:
         """`num_types` (B,) of all sentences but one."""
@@ -47,7 +55,9 @@ class TypeCounts:
     def share_without_each(self) -> np.ndarray:
         """`share` (B,) of all sentences but one."""
         total = self._per_row.sum() - self._per_row
-        shares: np.ndarray = np.where(total > 0, self.num_types_without_each() / np.maximum(total, 1), 0.0)
+        shares: np.ndarray = np.where(
+            total > 0, self.num_types_without_each() / np.maximum(total, 1), 0.0
+        )
         return shares
 
     def effective_without_each(self) -> np.ndarray:

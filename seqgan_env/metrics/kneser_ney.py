@@ -1,9 +1,12 @@
-"""An n-gram language model with interpolated Kneser-Ney smoothing (Kneser & Ney 1995; Chen & Goodman 1999, section 2.7).
+"""An n-gram language model with interpolated Kneser-Ney smoothing (Kneser & Ney 1995; Chen &
+Goodman 1999, section 2.7).
 
-p_k(w | h) = (c(h w) - D)+ / c(h .) + D N(h) / c(h .) * p_{k-1}(w | h without its first word), and p_0 = 1 / V,
+p_k(w | h) = (c(h w) - D)+ / c(h .) + D N(h) / c(h .) * p_{k-1}(w | h without its first word), and
+p_0 = 1 / V,
 
-where c counts occurrences at the highest order and, below it, the different words that stand before h w; N(h) is the number of
-different words behind h. Where h was never seen, p_k = p_{k-1}. No word has probability 0.
+where c counts occurrences at the highest order and, below it, the different words that stand before
+h w; N(h) is the number of different words behind h. Where h was never seen, p_k = p_{k-1}. No word
+has probability 0.
 """
 
 from __future__ import annotations
@@ -34,24 +37,28 @@ class _Order:
 
 
 class KneserNey:
-    """A language model of sequences, counted from examples: the same numbers for the same sequences, without a seed.
+    """A language model of sequences, counted from examples: the same numbers for the same
+    sequences, without a seed.
 
-    It judges sequences that an LSTM wrote. Another LSTM would share the writer's blind spots, would add the noise of its own
-    training and seed to every number, and would cost minutes where this takes a fraction of a second. What it cannot see is
-    anything farther than `order` words apart.
+    It judges sequences that an LSTM wrote. Another LSTM would share the writer's blind spots, would
+    add the noise of its own training and seed to every number, and would cost minutes where this
+    takes a fraction of a second. What it cannot see is anything farther than `order` words apart.
 
-    A sequence's end is a word like any other; before a sequence stand `order` - 1 start symbols, which are never predicted.
+    A sequence's end is a word like any other; before a sequence stand `order` - 1 start symbols,
+    which are never predicted.
     """
 
-    def __init__(self, sequences: np.ndarray, spec: TokenSpec, order: int = 4, discount: float = 0.75) -> None:
+    def __init__(
+        self, sequences: np.ndarray, spec: TokenSpec, order: int = 4, discount: float = 0.75
+    ) -> None:
         """Counts.
 
         Args:
             sequences: (M, T) finished sequences of integer tokens, padded.
             spec: of the sequences.
             order: the longest n-grams; a word is predicted from the `order` - 1 before it.
-            discount: D, taken from every count and given to shorter contexts. A fixed one keeps models of different sets of
-                sequences comparable.
+            discount: D, taken from every count and given to shorter contexts. A fixed one keeps
+                models of different sets of sequences comparable.
 
         Raises:
             ValueError: no sequences, an order below 1, a discount outside (0, 1].
@@ -74,10 +81,14 @@ class KneserNey:
 
     def perplexity(self, sequences: np.ndarray) -> float:
         """exp of -log p per token of the sequences (B, T), the end counted."""
-        return float(np.exp(-self.log_prob(sequences).sum() / (sequences != self.spec.pad_token).sum()))
+        return float(
+            np.exp(-self.log_prob(sequences).sum() / (sequences != self.spec.pad_token).sum())
+        )
 
     def word_probs(self, windows: np.ndarray) -> np.ndarray:
-        """p(w | h), (P,), for windows (P, order): w, the word before it, the one before that and so on; V is the start symbol."""
+        """p(w | h), (P,), for windows (P, order): w, the word before it, the one before that and so
+        on; V is the start symbol.
+        """
         probs = np.full(len(windows), 1 / self.spec.vocab_size)
         contexts = self._contexts(windows)
         for order, context in zip(self._orders, contexts, strict=True):
@@ -88,9 +99,13 @@ class KneserNey:
         return probs
 
     def _windows(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The row (P,) of every written token, and the token with what stands before it (P, order), nearest first."""
+        """The row (P,) of every written token, and the token with what stands before it (P, order),
+        nearest first.
+        """
         if sequences.ndim != 2 or sequences.shape[1] != self.spec.seq_len:
-            raise ValueError(f"sequences have shape {sequences.shape}; expected (B, {self.spec.seq_len})")
+            raise ValueError(
+                f"sequences have shape {sequences.shape}; expected (B, {self.spec.seq_len})"
+            )
         start = np.full((len(sequences), self.order - 1), self.spec.vocab_size)
         padded = np.concatenate([start, sequences], axis=1)
         rows, columns = np.nonzero(sequences != self.spec.pad_token)
@@ -98,10 +113,15 @@ class KneserNey:
         return rows, np.stack(behind, axis=1).astype(np.int64)
 
     def _contexts(self, windows: np.ndarray) -> list[np.ndarray]:
-        """The number (P,) of each window's context of 0, 1.. words, `ABSENT` for one that was never seen."""
+        """The number (P,) of each window's context of 0, 1..
+
+        words, `ABSENT` for one that was never seen.
+        """
         numbers = [np.zeros(len(windows), dtype=np.int64)]
         for length, keys in enumerate(self._context_keys, start=1):
-            numbers.append(find(keys, extend(numbers[-1], windows[:, length], self.spec.vocab_size + 1)))
+            numbers.append(
+                find(keys, extend(numbers[-1], windows[:, length], self.spec.vocab_size + 1))
+            )
         return numbers
 
     def _keys(self, context: np.ndarray, windows: np.ndarray) -> np.ndarray:
@@ -109,20 +129,31 @@ class KneserNey:
         return extend(context, windows[:, 0], self.spec.vocab_size)
 
     def _count(self, windows: np.ndarray) -> list[_Order]:
-        """Counts of every order: occurrences at the highest, different words before the n-gram below."""
+        """Counts of every order: occurrences at the highest, different words before the n-gram
+        below.
+        """
         keys = [self._keys(context, windows) for context in self._contexts(windows)]
         orders: list[_Order] = []
-        counted = np.arange(len(windows))  # positions that count one each: all of them at the highest order,
+        counted = np.arange(
+            len(windows)
+        )  # positions that count one each: all of them at the highest order,
         for key in reversed(keys):
-            different, first, counts = np.unique(key[counted], return_index=True, return_counts=True)
+            different, first, counts = np.unique(
+                key[counted], return_index=True, return_counts=True
+            )
             context = different // self.spec.vocab_size
-            orders.append(_Order(different, counts, np.bincount(context, counts), np.bincount(context)))
+            orders.append(
+                _Order(different, counts, np.bincount(context, counts), np.bincount(context))
+            )
             counted = counted[first]  # below it one for every different longer n-gram
         return orders[::-1]
 
 
 def _context_keys(windows: np.ndarray, base: int) -> list[np.ndarray]:
-    """The sorted keys of the different contexts of 1, 2.. words: of a context without its first word, and of that word."""
+    """The sorted keys of the different contexts of 1, 2..
+
+    words: of a context without its first word, and of that word.
+    """
     tables: list[np.ndarray] = []
     number = np.zeros(len(windows), dtype=np.int64)
     for length in range(1, windows.shape[1]):

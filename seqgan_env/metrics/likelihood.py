@@ -14,14 +14,21 @@ def nll_per_token(model: HasLogProb, spec: TokenSpec, tokens: Tensor) -> float:
     return float(-model.log_prob(tokens).double().sum() / spec.lengths(tokens).sum())
 
 
-def sample_sequences(policy: RolloutPolicy, spec: TokenSpec, num: int, rng: torch.Generator) -> Tensor:
+def sample_sequences(
+    policy: RolloutPolicy, spec: TokenSpec, num: int, rng: torch.Generator
+) -> Tensor:
     """`num` whole sequences (num, T): completions of the empty prefix."""
     empty = torch.full((num, spec.seq_len), spec.pad_token, device=rng.device)
     return policy.complete(empty, empty.new_zeros(num), rng)
 
 
 def unigram_metrics(spec: TokenSpec, tokens: Tensor) -> dict[str, float]:
-    """`effective_vocabulary`, exp of the entropy of the unigram, and `unique_tokens` of `tokens` (B, T)."""
+    """`effective_vocabulary`, exp of the entropy of the unigram, and `unique_tokens` of `tokens`
+    (B, T).
+    """
     counts = torch.bincount(tokens[tokens != spec.pad_token], minlength=spec.vocab_size).double()
     share = counts[counts > 0] / counts.sum()
-    return {"effective_vocabulary": float((-(share * share.log()).sum()).exp()), "unique_tokens": float((counts > 0).sum())}
+    return {
+        "effective_vocabulary": float((-(share * share.log()).sum()).exp()),
+        "unique_tokens": float((counts > 0).sum()),
+    }

@@ -1,4 +1,6 @@
-"""Metrics of melodies besides those of all real data: nearness in pitch, and how pitches and intervals are distributed."""
+"""Metrics of melodies besides those of all real data: nearness in pitch, and how pitches and
+intervals are distributed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,13 @@ import numpy as np
 
 from seqgan_env.metrics.bootstrap import DeleteOne, Mean, Statistic
 from seqgan_env.metrics.real_data import RealDataMetrics
-from seqgan_env.tasks.music.music_tokens import LOWEST_PITCH, NUM_KEYS, SILENCE, is_onset, sounding_pitches
+from seqgan_env.tasks.music.music_tokens import (
+    LOWEST_PITCH,
+    NUM_KEYS,
+    SILENCE,
+    is_onset,
+    sounding_pitches,
+)
 
 _NO_INTERVAL = NUM_KEYS  # out of -87..87
 
@@ -18,13 +26,16 @@ _NO_INTERVAL = NUM_KEYS  # out of -87..87
 class MusicMetrics(RealDataMetrics):
     """Measures melodies against the real ones of a task: all of `RealDataMetrics`, and
 
-    - `mse`: the mean squared error in pitch, in semitones squared, of a sample to the held-out melody nearest to it: the mean
-      over steps, where a rest counts as the pitch before it, and one before all notes as the first of them. Yu et al. (2017)
-      report a mean squared error "for continuous pitch data patterns" and do not say to which melody; the mean over all of them
-      would be least for one long note in the middle of the keyboard. A sample without a note counts as the lowest key.
-    - `pitch_class_divergence`: the Jensen-Shannon divergence, in bits (0..1), of the pitch classes of the notes struck in the
-      samples and in the held-out melodies.
-    - `interval_divergence`: the same of the intervals from one note struck in a melody to the next, in semitones up or down.
+    - `mse`: the mean squared error in pitch, in semitones squared, of a sample to the held-out
+      melody nearest to it: the mean over steps, where a rest counts as the pitch before it, and one
+          before all notes as the first of them. Yu et al. (2017)
+      report a mean squared error "for continuous pitch data patterns" and do not say to which
+      melody; the mean over all of them would be least for one long note in the middle of the
+      keyboard. A sample without a note counts as the lowest key.
+    - `pitch_class_divergence`: the Jensen-Shannon divergence, in bits (0..1), of the pitch classes
+      of the notes struck in the samples and in the held-out melodies.
+    - `interval_divergence`: the same of the intervals from one note struck in a melody to the next,
+      in semitones up or down.
 
     A low `mse` with a high `copied_share` is memory, not music.
     """
@@ -34,7 +45,9 @@ class MusicMetrics(RealDataMetrics):
         distances, _ = self._nearest.query(pitch_contours(samples))
         found["mse"] = Mean(distances**2 / samples.shape[1])
         for name, histograms in _HISTOGRAMS.items():
-            found[f"{name}_divergence"] = _divergence(histograms(samples), histograms(self._held_out).sum(0))
+            found[f"{name}_divergence"] = _divergence(
+                histograms(samples), histograms(self._held_out).sum(0)
+            )
         return found
 
     @cached_property
@@ -45,7 +58,9 @@ class MusicMetrics(RealDataMetrics):
 
 
 def pitch_contours(tokens: np.ndarray) -> np.ndarray:
-    """The MIDI pitch at every step of melodies (B, T), as `tokens`; at a rest that before it, before the first note the first."""
+    """The MIDI pitch at every step of melodies (B, T), as `tokens`; at a rest that before it,
+    before the first note the first.
+    """
     pitches = sounding_pitches(tokens)
     steps = np.where(pitches == SILENCE, 0, np.arange(tokens.shape[1]))
     carried = np.take_along_axis(pitches, np.maximum.accumulate(steps, axis=1), axis=1)
@@ -65,15 +80,21 @@ def interval_histograms(tokens: np.ndarray) -> np.ndarray:
     struck = is_onset(tokens)
     steps = np.where(struck, np.arange(tokens.shape[1]), -1)
     latest = np.maximum.accumulate(steps, axis=1)
-    before = np.concatenate([np.full((len(tokens), 1), -1), latest[:, :-1]], axis=1)  # the note struck before each step
+    before = np.concatenate(
+        [np.full((len(tokens), 1), -1), latest[:, :-1]], axis=1
+    )  # the note struck before each step
     intervals = tokens - np.take_along_axis(tokens, before.clip(min=0), axis=1)
-    return _histograms(np.where(struck & (before >= 0), intervals, _NO_INTERVAL) + NUM_KEYS - 1, 2 * NUM_KEYS - 1)
+    return _histograms(
+        np.where(struck & (before >= 0), intervals, _NO_INTERVAL) + NUM_KEYS - 1, 2 * NUM_KEYS - 1
+    )
 
 
 def _histograms(bins: np.ndarray, num_bins: int) -> np.ndarray:
     """How often each of `num_bins` bins stands in each row; the bin `num_bins` does not count."""
     flat = bins + np.arange(len(bins))[:, None] * (num_bins + 1)
-    return np.bincount(flat.ravel(), minlength=len(bins) * (num_bins + 1)).reshape(len(bins), -1)[:, :num_bins]
+    return np.bincount(flat.ravel(), minlength=len(bins) * (num_bins + 1)).reshape(len(bins), -1)[
+        :, :num_bins
+    ]
 
 
 _HISTOGRAMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -84,14 +105,25 @@ _HISTOGRAMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def _divergence(histograms: np.ndarray, real: np.ndarray) -> DeleteOne:
     total = histograms.sum(0)
-    return DeleteOne(float(jensen_shannon(total[None], real)[0]), lambda: jensen_shannon(total - histograms, real), most=1)
+    return DeleteOne(
+        float(jensen_shannon(total[None], real)[0]),
+        lambda: jensen_shannon(total - histograms, real),
+        most=1,
+    )
 
 
 def jensen_shannon(counts: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """The divergence in bits (R,) between distributions given by counts (R, K) and one by counts (K,); 1 where there are none."""
+    """The divergence in bits (R,) between distributions given by counts (R, K) and one by counts
+    (K,); 1 where there are none.
+    """
     from scipy.spatial.distance import jensenshannon  # the square root of it
 
     empty = (counts.sum(1) == 0) | (real.sum() == 0)
-    distances = jensenshannon(np.where(empty[:, None], 1, counts), np.where(real.sum() == 0, 1, real)[None], base=2, axis=1)
+    distances = jensenshannon(
+        np.where(empty[:, None], 1, counts),
+        np.where(real.sum() == 0, 1, real)[None],
+        base=2,
+        axis=1,
+    )
     divergences: np.ndarray = np.where(empty, 1.0, distances**2)
     return divergences

@@ -1,9 +1,11 @@
-"""BLEU (Papineni et al. 2002), Self-BLEU (Zhu et al. 2018) and distinct-n (Li et al. 2016) over padded token arrays.
+"""BLEU (Papineni et al. 2002), Self-BLEU (Zhu et al. 2018) and distinct-n (Li et al. 2016) over
+padded token arrays.
 
-A sentence is what is written before `eos_token`: the end itself and the padding are in no n-gram and in no length, so that a
-sentence means the same with and without its end. BLEU here is NLTK's `sentence_bleu` with uniform weights over the orders 1..n,
-every reference counted, to rounding; a sentence of fewer than n words therefore counts as one without a match of order n. All
-hypotheses share their references, so these are counted once and never subsampled.
+A sentence is what is written before `eos_token`: the end itself and the padding are in no n-gram
+and in no length, so that a sentence means the same with and without its end. BLEU here is NLTK's
+`sentence_bleu` with uniform weights over the orders 1..n, every reference counted, to rounding; a
+sentence of fewer than n words therefore counts as one without a match of order n. All hypotheses
+share their references, so these are counted once and never subsampled.
 """
 
 from __future__ import annotations
@@ -29,16 +31,19 @@ class BleuReferences:
     """Reference sentences, counted: BLEU of any hypotheses against all of them.
 
     Attributes:
-        ngrams: by order, 1 first, the n-grams (R, T - n + 1) of the references, numbered; `ABSENT` where there is none.
+        ngrams: by order, 1 first, the n-grams (R, T - n + 1) of the references, numbered; `ABSENT`
+            where there is none.
     """
 
-    def __init__(self, references: np.ndarray, spec: TokenSpec, max_n: int = 4, smoothing: str = "method1") -> None:
+    def __init__(
+        self, references: np.ndarray, spec: TokenSpec, max_n: int = 4, smoothing: str = "method1"
+    ) -> None:
         """Args:
             references: (R, T) integer tokens, padded.
             spec: of the sequences.
             max_n: the highest order of n-grams.
-            smoothing: of an order without a match: "method1" counts 0.1 matches; with "none" the score is 0, or rather
-                NLTK's next to nothing (below 1e-60 for n up to 5).
+            smoothing: of an order without a match: "method1" counts 0.1 matches; with "none" the
+                score is 0, or rather NLTK's next to nothing (below 1e-60 for n up to 5).
 
         Raises:
             ValueError: no references, an order below 1, an unknown smoothing.
@@ -52,8 +57,12 @@ class BleuReferences:
         self._words = _words(references, spec)
         self._tables = _tables(self._words, spec, max_n)
         self.ngrams = _numbered(self._words, spec, self._tables)
-        self._limits = [_Limits(ids, len(table)) for ids, table in zip(self.ngrams, self._tables, strict=True)]
-        self._num_by_length = np.bincount(_num_words(self._words), minlength=spec.seq_len + 1)  # (T + 1,)
+        self._limits = [
+            _Limits(ids, len(table)) for ids, table in zip(self.ngrams, self._tables, strict=True)
+        ]
+        self._num_by_length = np.bincount(
+            _num_words(self._words), minlength=spec.seq_len + 1
+        )  # (T + 1,)
 
     def sentence_scores(self, tokens: np.ndarray) -> np.ndarray:
         """BLEU-`max_n` (B,) of the sentences `tokens` (B, T)."""
@@ -63,29 +72,38 @@ class BleuReferences:
         """BLEU-1..`max_n` (B, max_n) of the sentences `tokens` (B, T): column n - 1 is BLEU-n."""
         words = _words(tokens, self.spec)
         ngrams = _numbered(words, self.spec, self._tables)
-        matches = [_num_matches(ids, limits.best) for ids, limits in zip(ngrams, self._limits, strict=True)]
+        matches = [
+            _num_matches(ids, limits.best) for ids, limits in zip(ngrams, self._limits, strict=True)
+        ]
         available = self._num_by_length[None].repeat(self.spec.seq_len + 1, axis=0)
         return self._scores(_num_words(words), np.stack(matches, axis=1), available)
 
     def leave_one_out_scores(self) -> np.ndarray:
-        """BLEU-1..`max_n` (R, max_n) of every reference against all the others: never against itself.
+        """BLEU-1..`max_n` (R, max_n) of every reference against all the others: never against
+        itself.
 
         Raises:
             ValueError: there is only one reference.
         """
         if len(self._words) < 2:
             raise ValueError("Self-BLEU needs at least 2 sentences; 1 was given")
-        matches = [_num_matches(ids, limits.without_own) for ids, limits in zip(self.ngrams, self._limits, strict=True)]
+        matches = [
+            _num_matches(ids, limits.without_own)
+            for ids, limits in zip(self.ngrams, self._limits, strict=True)
+        ]
         available = self._num_by_length[None] - np.eye(self.spec.seq_len + 1, dtype=np.int64)
         return self._scores(_num_words(self._words), np.stack(matches, axis=1), available)
 
-    def _scores(self, num_words: np.ndarray, matches: np.ndarray, available: np.ndarray) -> np.ndarray:
+    def _scores(
+        self, num_words: np.ndarray, matches: np.ndarray, available: np.ndarray
+    ) -> np.ndarray:
         """BLEU-1..`max_n` (B, max_n).
 
         Args:
             num_words: (B,) of the hypotheses.
             matches: (B, max_n) by order.
-            available: (T + 1, T + 1) the number of references by the length of the hypothesis and their own.
+            available: (T + 1, T + 1) the number of references by the length of the hypothesis and
+                their own.
         """
         num_ngrams = np.maximum(num_words[:, None] - np.arange(self.max_n), 1)
         log_precision = np.log(np.where(matches > 0, matches, _EPSILON) / num_ngrams)
@@ -98,9 +116,14 @@ class BleuReferences:
 
 
 class BleuScorer:
-    """BLEU of a sequence against real ones, in [0, 1]: the reward of the paper's baseline PG-BLEU. A `SequenceScorer`."""
+    """BLEU of a sequence against real ones, in [0, 1]: the reward of the paper's baseline PG-BLEU.
 
-    def __init__(self, references: Tensor, spec: TokenSpec, max_n: int = 3, smoothing: str = "method1") -> None:
+    A `SequenceScorer`.
+    """
+
+    def __init__(
+        self, references: Tensor, spec: TokenSpec, max_n: int = 3, smoothing: str = "method1"
+    ) -> None:
         """Args: as of `BleuReferences`, with `references` (R, T) a tensor."""
         self.references = BleuReferences(references.cpu().numpy(), spec, max_n, smoothing)
 
@@ -110,8 +133,11 @@ class BleuScorer:
         return torch.from_numpy(scores).to(tokens.device, torch.float32)
 
 
-def self_bleu(tokens: np.ndarray, spec: TokenSpec, max_n: int = 4, smoothing: str = "method1") -> np.ndarray:
-    """Self-BLEU-1..`max_n` (max_n,): the mean BLEU of each sentence of `tokens` (B, T) against all the others.
+def self_bleu(
+    tokens: np.ndarray, spec: TokenSpec, max_n: int = 4, smoothing: str = "method1"
+) -> np.ndarray:
+    """Self-BLEU-1..`max_n` (max_n,): the mean BLEU of each sentence of `tokens` (B, T) against all
+    the others.
 
     It rises with B, since more references match more: compare only numbers of as many sentences.
     """
@@ -154,7 +180,9 @@ def _tables(words: np.ndarray, spec: TokenSpec, max_n: int) -> list[np.ndarray]:
 
 
 def _numbered(words: np.ndarray, spec: TokenSpec, tables: list[np.ndarray]) -> list[np.ndarray]:
-    """For each order n the n-grams (B, T - n + 1) of `words` (B, T) as positions in its table, `ABSENT` if not in it."""
+    """For each order n the n-grams (B, T - n + 1) of `words` (B, T) as positions in its table,
+    `ABSENT` if not in it.
+    """
     ids = [_empty_ngrams(words)]
     for n, table in enumerate(tables, start=1):
         ids.append(find(table, _keys(ids[-1], words, n, spec)))
@@ -162,22 +190,27 @@ def _numbered(words: np.ndarray, spec: TokenSpec, tables: list[np.ndarray]) -> l
 
 
 def _empty_ngrams(words: np.ndarray) -> np.ndarray:
-    """The n-grams of order 0: number 0, before and behind every word of `words` (B, T): (B, T + 1)."""
+    """The n-grams of order 0: number 0 around every word of `words` (B, T): (B, T + 1)."""
     return np.zeros((len(words), words.shape[1] + 1), dtype=np.int64)
 
 
 def _keys(shorter: np.ndarray, words: np.ndarray, n: int, spec: TokenSpec) -> np.ndarray:
-    """A key (B, T - n + 1) of each n-gram, from the number of its first n - 1 words in `shorter` (B, T - n + 2), and its last."""
+    """A key (B, T - n + 1) of each n-gram, from the number of its first n - 1 words in `shorter`
+    (B, T - n + 2), and its last.
+    """
     return extend(shorter[:, :-1], words[:, n - 1 :], spec.vocab_size)
 
 
 class _Limits:
-    """How often an n-gram stands in the one reference that has it most often: more of it does not match (clipping)."""
+    """How often an n-gram stands in the one reference that has it most often: more of it does not
+    match (clipping).
+    """
 
     def __init__(self, ids: np.ndarray, num_ngrams: int) -> None:
         """Args:
         ids: (R, K) the n-grams of the references, numbered, 0..num_ngrams - 1 or `ABSENT`.
-        num_ngrams: how many different ones there are. One more place, at `ABSENT`, keeps the limit 0.
+        num_ngrams: how many different ones there are. One more place, at `ABSENT`, keeps the limit
+            0.
         """
         ordered, before = _occurrences(ids)
         rows, columns = np.nonzero(ordered != ABSENT)
@@ -195,21 +228,28 @@ class _Limits:
         return limits
 
     def without_own(self, ngrams: np.ndarray) -> np.ndarray:
-        """Limits (R, K) of the references' own `ngrams` (R, K) over all references but the one of the same row."""
+        """Limits (R, K) of the references' own `ngrams` (R, K) over all references but the one of
+        the same row.
+        """
         is_own = self._owner[ngrams] == np.arange(len(ngrams))[:, None]
         limits: np.ndarray = np.where(is_own, self._second[ngrams], self._most[ngrams])
         return limits
 
 
 def _num_matches(ids: np.ndarray, limits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """How many of the n-grams `ids` (B, K) of each row match, (B,): an n-gram as often as its limit at most."""
+    """How many of the n-grams `ids` (B, K) of each row match, (B,): an n-gram as often as its limit
+    at most.
+    """
     ordered, before = _occurrences(ids)
     matches: np.ndarray = (before < limits(ordered)).sum(1)
     return matches
 
 
 def _occurrences(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each row of `ids` (B, K) sorted, and how often each entry stood before in its row: 0, 1, 2.. along a run."""
+    """Each row of `ids` (B, K) sorted, and how often each entry stood before in its row: 0, 1, 2..
+
+    along a run.
+    """
     ordered = np.sort(ids, axis=1)
     position = np.arange(ids.shape[1])
     starts = np.zeros_like(ordered)
@@ -225,7 +265,8 @@ def _largest(index: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
 
 
 def _closest_length(available: np.ndarray) -> np.ndarray:
-    """The length of a reference that is closest to each length of a hypothesis (L,); of two as close, the shorter one.
+    """The length of a reference that is closest to each length of a hypothesis (L,); of two as
+    close, the shorter one.
 
     Args:
         available: (L, L) the number of references by the length of the hypothesis and their own.
@@ -237,6 +278,8 @@ def _closest_length(available: np.ndarray) -> np.ndarray:
 
 
 def _brevity_penalty(length: np.ndarray, closest: np.ndarray) -> np.ndarray:
-    """min(1, exp(1 - r / c)) (B,) for sentences of c words with closest references of r; 0 where there is no word."""
+    """min(1, exp(1 - r / c)) (B,) for sentences of c words with closest references of r; 0 where
+    there is no word.
+    """
     penalty = np.exp(np.minimum(0.0, 1 - closest / np.maximum(length, 1)))
     return np.where(length > 0, penalty, 0.0)

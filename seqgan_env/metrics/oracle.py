@@ -1,7 +1,8 @@
 """Metrics of an oracle task, where the true distribution is known.
 
-With p the policy and o the oracle, in nats per token: `nll_oracle` = -E_p log o, `nll_gen` = -E_o log p on held-out data,
-`entropy` = -E_p log p; and the divergences of `seqgan_env.metrics.divergence`.
+With p the policy and o the oracle, in nats per token: `nll_oracle` = -E_p log o, `nll_gen` = -E_o
+log p on held-out data, `entropy` = -E_p log p; and the divergences of
+`seqgan_env.metrics.divergence`.
 """
 
 from __future__ import annotations
@@ -37,21 +38,29 @@ class OracleMetrics:
         self.num_tokens = float(spec.lengths(real).double().mean())  # of a real sequence
 
     def of_policy(self, policy: RolloutPolicy, num: int, rng: torch.Generator) -> Metrics:
-        """Every metric of `num` draws; of a policy without `log_prob` only those that need no likelihoods of its own."""
+        """Every metric of `num` draws; of a policy without `log_prob` only those that need no
+        likelihoods of its own.
+        """
         samples = sample_sequences(policy, self.spec, num, rng)
         oracle_at_samples = self.oracle.log_prob(samples)
-        metrics = {"nll_oracle": self._per_token(oracle_at_samples, samples)} | unigram_metrics(self.spec, samples)
+        metrics = {"nll_oracle": self._per_token(oracle_at_samples, samples)} | unigram_metrics(
+            self.spec, samples
+        )
         if isinstance(policy, HasLogProb):
             at_samples, at_real = policy.log_prob(samples), policy.log_prob(self.real)
             metrics["nll_gen"] = self._per_token(at_real, self.real)
             metrics["entropy"] = self._per_token(at_samples, samples)
-            ratios = LogRatios.of([at_samples - oracle_at_samples], [1.0], at_real - self.oracle_at_real)
+            ratios = LogRatios.of(
+                [at_samples - oracle_at_samples], [1.0], at_real - self.oracle_at_real
+            )
             metrics |= divergences(ratios, self.num_tokens)
         return metrics
 
     def of_samples(self, samples: Tensor) -> Metrics:
         """What can be said of sequences (B, T) whose policy is not known."""
-        return {"nll_oracle": nll_per_token(self.oracle, self.spec, samples)} | unigram_metrics(self.spec, samples)
+        return {"nll_oracle": nll_per_token(self.oracle, self.spec, samples)} | unigram_metrics(
+            self.spec, samples
+        )
 
     def log_ratios(self, policy: HasLogProb, samples: Tensor) -> LogRatios:
         """log p - log o at `samples` (B, T) of the policy and at the real sequences."""
@@ -62,14 +71,19 @@ class OracleMetrics:
         """-log p (B,) of sequences (B, T), in nats per written token."""
         return float(-log_probs.double().sum() / self.spec.lengths(tokens).sum())
 
-    def paired_error(self, policy: RolloutPolicy, other: RolloutPolicy, num: int, seed: int) -> float | None:
-        """The standard error of the difference of two policies' `kl_mean`, drawn with the same randomness.
+    def paired_error(
+        self, policy: RolloutPolicy, other: RolloutPolicy, num: int, seed: int
+    ) -> float | None:
+        """The standard error of the difference of two policies' `kl_mean`, drawn with the same
+        randomness.
 
         None where one of the two has no likelihoods.
         """
         if not isinstance(policy, HasLogProb) or not isinstance(other, HasLogProb):
             return None
-        first, second = (self.log_ratios(each, self.draw(each, num, seed)) for each in (policy, other))
+        first, second = (
+            self.log_ratios(each, self.draw(each, num, seed)) for each in (policy, other)
+        )
         return difference_error(first, second, self.num_tokens)
 
     def draw(self, policy: RolloutPolicy, num: int, seed: int) -> Tensor:
@@ -78,12 +92,19 @@ class OracleMetrics:
         return sample_sequences(policy, self.spec, num, rng)
 
     def of_knobs(
-        self, policy: RolloutPolicy, knobs: Sequence[Knob], num: int, seed: int, select_on: Tensor, select_seed: int
+        self,
+        policy: RolloutPolicy,
+        knobs: Sequence[Knob],
+        num: int,
+        seed: int,
+        select_on: Tensor,
+        select_seed: int,
     ) -> Iterator[Metrics]:
-        """The metrics of every knob of a policy, beside the divergences on other draws, by which the best one is chosen.
+        """The metrics of every knob of a policy, beside the divergences on other draws, by which
+        the best one is chosen.
 
-        Every part of the knobs is sampled once, all with the same randomness, and every mixture is measured by the samples
-        of its parts.
+        Every part of the knobs is sampled once, all with the same randomness, and every mixture is
+        measured by the samples of its parts.
 
         Args:
             policy: that is turned.
@@ -94,7 +115,9 @@ class OracleMetrics:
             select_seed: of the policy's draws for the choice.
         """
         parts = _Parts(self, policy, num, seed)
-        selecting = _Parts(OracleMetrics(self.oracle, self.spec, select_on), policy, num, select_seed)
+        selecting = _Parts(
+            OracleMetrics(self.oracle, self.spec, select_on), policy, num, select_seed
+        )
         for knob in knobs:
             ratios = parts.log_ratios(knob)
             found = parts.likelihoods(knob, ratios) | divergences(ratios, self.num_tokens)
@@ -116,7 +139,9 @@ class _Part:
 
 
 class _Parts:
-    """What the knobs of one policy share: the draws of every part, and the likelihoods of every part at them."""
+    """What the knobs of one policy share: the draws of every part, and the likelihoods of every
+    part at them.
+    """
 
     def __init__(self, measure: OracleMetrics, policy: RolloutPolicy, num: int, seed: int) -> None:
         self.measure, self.policy, self.num, self.seed = measure, policy, num, seed
@@ -135,16 +160,24 @@ class _Parts:
     def likelihoods(self, knob: Knob, ratios: LogRatios) -> Metrics:
         """`nll_oracle`, `nll_gen`, `entropy` and the metrics of the unigram."""
         measure, parts = self.measure, parts_of(knob)
-        at_oracle = [weight * float(self._part(by).oracle_at_samples.double().mean()) for by, weight in parts]
+        at_oracle = [
+            weight * float(self._part(by).oracle_at_samples.double().mean()) for by, weight in parts
+        ]
         nll_oracle = -sum(at_oracle) / measure.num_tokens
         reverse = float(np.mean(ratios.weights @ ratios.generated)) / measure.num_tokens
-        nll_gen = -float((ratios.real + measure.oracle_at_real.double().cpu().numpy()).mean()) / measure.num_tokens
+        nll_gen = (
+            -float((ratios.real + measure.oracle_at_real.double().cpu().numpy()).mean())
+            / measure.num_tokens
+        )
         found = {"nll_oracle": nll_oracle, "nll_gen": nll_gen, "entropy": nll_oracle - reverse}
         return found | unigram_metrics(measure.spec, self._written(parts))
 
     def _log_ratio_at(self, knob: Knob, by: Knob) -> Tensor:
         """log p - log o (B,) of a knob at the draws of one part."""
-        return self._mixed(knob, lambda part: self._log_prob(part, by)) - self._part(by).oracle_at_samples
+        return (
+            self._mixed(knob, lambda part: self._log_prob(part, by))
+            - self._part(by).oracle_at_samples
+        )
 
     def _mixed(self, knob: Knob, log_prob: Callable[[Knob], Tensor]) -> Tensor:
         """log sum_k w_k p_k, (B,), from each part's log p_k."""
@@ -153,7 +186,9 @@ class _Parts:
 
     def _written(self, parts: Sequence[tuple[Knob, float]]) -> Tensor:
         """Sequences of a mixture: the first draws of every part, as many as its weight has."""
-        return torch.cat([self._part(by).samples[: round(weight * self.num)] for by, weight in parts])
+        return torch.cat(
+            [self._part(by).samples[: round(weight * self.num)] for by, weight in parts]
+        )
 
     def _part(self, knob: Knob) -> _Part:
         if knob not in self._parts:

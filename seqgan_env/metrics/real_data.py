@@ -1,4 +1,6 @@
-"""Metrics of tasks with real data: how a policy's sequences compare with training and with held-out ones."""
+"""Metrics of tasks with real data: how a policy's sequences compare with training and with held-out
+ones.
+"""
 
 from __future__ import annotations
 
@@ -28,20 +30,28 @@ class RealDataMetrics:
     Of samples from anywhere:
 
     - `bleu2`..`bleu5`: mean BLEU of a sample against all held-out sequences.
-    - `self_bleu2`..`self_bleu5`: mean BLEU of a sample against all the others, never itself; rises with their number.
-    - `distinct1`..`distinct3`: different n-grams as a share of all; falls with the number of samples.
-    - `mean_length`: words before the end. `length_ks`: the two-sample Kolmogorov-Smirnov statistic of these lengths and those
-      held out. `length_p`: its p-value. The test supposes that no two lengths are the same; lengths are whole numbers and many
-      are, so that p is an upper bound: a small one can be trusted, a large one says little. None of the three where all
-      sequences have one length.
-    - `effective_vocabulary`: exp of the entropy of the tokens, the end counted. `unique_tokens`: how many different ones.
-    - `copied_share`: samples that stand word for word among the training sequences. `unique_share`: different samples.
-    - `perplexity_samples`: of the samples under a `KneserNey` model of the training sequences; low is fluent, or repetitive.
-    - `perplexity_reverse`: of the held-out sequences under such a model of the samples; high is little variety or little sense.
-      It falls with the number of samples, which are what this model learns from.
+    - `self_bleu2`..`self_bleu5`: mean BLEU of a sample against all the others, never itself; rises
+      with their number.
+    - `distinct1`..`distinct3`: different n-grams as a share of all; falls with the number of
+      samples.
+    - `mean_length`: words before the end. `length_ks`: the two-sample Kolmogorov-Smirnov statistic
+      of these lengths and those held out. `length_p`: its p-value. The test supposes that no two
+      lengths are the same; lengths are whole numbers and many are, so that p is an upper bound: a
+      small one can be trusted, a large one says little. None of the three where all sequences have
+      one length.
+    - `effective_vocabulary`: exp of the entropy of the tokens, the end counted. `unique_tokens`:
+      how many different ones.
+    - `copied_share`: samples that stand word for word among the training sequences. `unique_share`:
+      different samples.
+    - `perplexity_samples`: of the samples under a `KneserNey` model of the training sequences; low
+      is fluent, or repetitive.
+    - `perplexity_reverse`: of the held-out sequences under such a model of the samples; high is
+      little variety or little sense. It falls with the number of samples, which are what this model
+      learns from.
 
-    Of a policy with likelihoods also `nll_gen`, in nats per token of the held-out sequences, the end counted, and its exp
-    `perplexity_heldout`. Numbers that depend on the number of samples compare only with those of as many.
+    Of a policy with likelihoods also `nll_gen`, in nats per token of the held-out sequences, the
+    end counted, and its exp `perplexity_heldout`. Numbers that depend on the number of samples
+    compare only with those of as many.
     """
 
     def __init__(self, spec: TokenSpec, real_sequences: Tensor, held_out: Tensor) -> None:
@@ -59,32 +69,52 @@ class RealDataMetrics:
         return _values(self._sample_statistics(array) | self._held_out_statistics(array))
 
     def of_policy(self, policy: RolloutPolicy, num: int, rng: torch.Generator) -> dict[str, float]:
-        """`of_samples` of `num` sequences drawn from a policy, and its own likelihoods where it has any."""
+        """`of_samples` of `num` sequences drawn from a policy, and its own likelihoods where it has
+        any.
+        """
         samples = sample_sequences(policy, self.spec, num, rng)
-        return self.of_samples(samples) | _values(self._likelihood_statistics(policy, samples.device))
+        return self.of_samples(samples) | _values(
+            self._likelihood_statistics(policy, samples.device)
+        )
 
-    def estimates(self, policy: RolloutPolicy, num: int, rng: torch.Generator) -> dict[str, Estimate]:
+    def estimates(
+        self, policy: RolloutPolicy, num: int, rng: torch.Generator
+    ) -> dict[str, Estimate]:
         """The metrics of `of_policy` with the same draws, each with a 95 % bootstrap interval.
 
-        It covers which `num` sentences were drawn from this policy and, for `nll_gen` and the perplexities of held-out sentences,
-        which of these were held out. All else is taken as given: the policy, whose training has a seed, the real sentences, the
-        other samples that Self-BLEU compares a sample with, and the model behind `perplexity_reverse`. That of `length_ks` is
-        the interval of the gap at the length where it is widest, and the bounds of `length_p` are the p-values of its ends.
+        It covers which `num` sentences were drawn from this policy and, for `nll_gen` and the
+        perplexities of held-out sentences, which of these were held out. All else is taken as
+        given: the policy, whose training has a seed, the real sentences, the other samples that
+            Self-BLEU compares a sample with, and the model behind `perplexity_reverse`. That of
+            `length_ks` is
+        the interval of the gap at the length where it is widest, and the bounds of `length_p` are
+        the p-values of its ends.
         """
         samples = sample_sequences(policy, self.spec, num, rng)
         over_samples = self._sample_statistics(_array(samples))
-        over_held_out = self._held_out_statistics(_array(samples)) | self._likelihood_statistics(policy, samples.device)
-        return intervals(over_samples, len(samples), rng) | intervals(over_held_out, len(self._held_out), rng)
+        over_held_out = self._held_out_statistics(_array(samples)) | self._likelihood_statistics(
+            policy, samples.device
+        )
+        return intervals(over_samples, len(samples), rng) | intervals(
+            over_held_out, len(self._held_out), rng
+        )
 
     def _sample_statistics(self, samples: np.ndarray) -> dict[str, Statistic]:
         """Statistics over `samples` (B, T)."""
         references = BleuReferences(samples, self.spec, max(BLEU_ORDERS))
         against_held_out = self._references.scores_by_order(samples)
         against_each_other = references.leave_one_out_scores()
-        found: dict[str, Statistic] = {f"bleu{n}": Mean(against_held_out[:, n - 1]) for n in BLEU_ORDERS}
+        found: dict[str, Statistic] = {
+            f"bleu{n}": Mean(against_held_out[:, n - 1]) for n in BLEU_ORDERS
+        }
         found |= {f"self_bleu{n}": Mean(against_each_other[:, n - 1]) for n in BLEU_ORDERS}
         found |= {f"distinct{n}": _share(references.ngrams[n - 1]) for n in DISTINCT_ORDERS}
-        return found | self._length_statistics(samples) | self._vocabulary_statistics(samples) | self._likeness(samples)
+        return (
+            found
+            | self._length_statistics(samples)
+            | self._vocabulary_statistics(samples)
+            | self._likeness(samples)
+        )
 
     def _length_statistics(self, samples: np.ndarray) -> dict[str, Statistic]:
         if self.spec.eos_token is None:
@@ -102,16 +132,24 @@ class RealDataMetrics:
     def _vocabulary_statistics(self, samples: np.ndarray) -> dict[str, Statistic]:
         counts = TypeCounts(np.where(samples == self.spec.pad_token, ABSENT, samples))
         return {
-            "effective_vocabulary": DeleteOne(counts.effective, counts.effective_without_each, self.spec.vocab_size),
-            "unique_tokens": DeleteOne(float(counts.num_types), counts.num_types_without_each, self.spec.vocab_size),
+            "effective_vocabulary": DeleteOne(
+                counts.effective, counts.effective_without_each, self.spec.vocab_size
+            ),
+            "unique_tokens": DeleteOne(
+                float(counts.num_types), counts.num_types_without_each, self.spec.vocab_size
+            ),
         }
 
     def _likeness(self, samples: np.ndarray) -> dict[str, Statistic]:
-        """Likeness to the training sequences, word for word and by a language model of them, and to each other."""
+        """Likeness to the training sequences, word for word and by a language model of them, and to
+        each other.
+        """
         rows = [row.tobytes() for row in samples]
         number = {row: i for i, row in enumerate(dict.fromkeys(rows))}
         return {
-            "copied_share": Mean(np.array([row in self._training_rows for row in rows], dtype=float)),
+            "copied_share": Mean(
+                np.array([row in self._training_rows for row in rows], dtype=float)
+            ),
             "unique_share": _share(np.array([[number[row]] for row in rows])),
             "perplexity_samples": _perplexity(self._model_of_real, samples),
         }
@@ -120,8 +158,10 @@ class RealDataMetrics:
         """Statistics over the held-out sequences that depend on samples (B, T)."""
         return {"perplexity_reverse": _perplexity(KneserNey(samples, self.spec), self._held_out)}
 
-    def _likelihood_statistics(self, policy: RolloutPolicy, device: torch.device) -> dict[str, Statistic]:
-        """Statistics over the held-out sequences under a policy; none where it has no likelihoods."""
+    def _likelihood_statistics(
+        self, policy: RolloutPolicy, device: torch.device
+    ) -> dict[str, Statistic]:
+        """Statistics of the held-out sequences under a policy; none if it has no likelihoods."""
         if not isinstance(policy, HasLogProb):
             return {}
         log_probs = policy.log_prob(self.held_out.to(device)).double().cpu().numpy()

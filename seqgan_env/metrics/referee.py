@@ -1,10 +1,11 @@
 """The referee: how far a policy is from real data, from samples alone.
 
-For every classifier with logit l, the Jensen-Shannon divergence of real and generated sequences is at least ln 2 - CE,
-where CE = (mean over real of softplus(-l) + mean over generated of softplus(l)) / 2 (Goodfellow et al. 2014, eq. 4). So
-classifiers that are trained for the purpose, and judged on sequences by which nothing was chosen, give a lower bound.
-Several families are trained, and joined; the bound is that of the one that did best on validation data. A policy cannot
-win it by writing less, by repeating itself or by copying what it was trained on: the families see all of that.
+For every classifier with logit l, the Jensen-Shannon divergence of real and generated sequences is
+at least ln 2 - CE, where CE = (mean over real of softplus(-l) + mean over generated of softplus(l))
+/ 2 (Goodfellow et al. 2014, eq. 4). So classifiers that are trained for the purpose, and judged on
+sequences by which nothing was chosen, give a lower bound. Several families are trained, and joined;
+the bound is that of the one that did best on validation data. A policy cannot win it by writing
+less, by repeating itself or by copying what it was trained on: the families see all of that.
 """
 
 from __future__ import annotations
@@ -34,8 +35,13 @@ from seqgan_env.metrics.kneser_ney import KneserNey
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.types import RolloutPolicy, TokenSpec
 
-CONSTANT, JOINED = "constant", "joined"  # the classifier that says nothing, and that of all families together
-MIN_SEQUENCES = 8  # of each part of the data; with fewer there is nothing to train, choose or judge by
+CONSTANT, JOINED = (
+    "constant",
+    "joined",
+)  # the classifier that says nothing, and that of all families together
+MIN_SEQUENCES = (
+    8  # of each part of the data; with fewer there is nothing to train, choose or judge by
+)
 _PENALTY = 1e-3  # of the regression that calibrates a family, or joins them all
 
 
@@ -44,9 +50,11 @@ class Verdict:
     """What the referee found.
 
     Attributes:
-        js: lower bound of the Jensen-Shannon divergence on held-out data, as a share of ln 2; below 0 only by chance.
+        js: lower bound of the Jensen-Shannon divergence on held-out data, as a share of ln 2; below
+            0 only by chance.
         error: its standard error over the sequences judged.
-        validation_js: the same on validation data and other samples, by which the family was chosen.
+        validation_js: the same on validation data and other samples, by which the family was
+            chosen.
         family: that was chosen.
         by_family: the bound on held-out data of every family alone.
     """
@@ -59,7 +67,9 @@ class Verdict:
 
 
 class Referee:
-    """Judges sets of samples against the real sequences of a task; the same real sequences for every set."""
+    """Judges sets of samples against the real sequences of a task; the same real sequences for
+    every set.
+    """
 
     def __init__(
         self,
@@ -87,15 +97,22 @@ class Referee:
         """
         self.spec, self.seed = spec, seed
         self._all_real = _array(real_sequences)
-        self._train, self._validation = self._all_real[:num_train], _array(validation)[:num_validation]
+        self._train, self._validation = (
+            self._all_real[:num_train],
+            _array(validation)[:num_validation],
+        )
         self._held_out = _array(held_out)[:num_judged]
         sizes = (len(self._train), len(self._validation), len(self._held_out))
         if min(sizes) < MIN_SEQUENCES:
             needs = f"it needs {MIN_SEQUENCES} or more of each"
-            raise ValueError(f"the referee has {sizes} sequences to train, choose and judge by; {needs}")
+            raise ValueError(
+                f"the referee has {sizes} sequences to train, choose and judge by; {needs}"
+            )
 
     @classmethod
-    def of(cls, spec: TokenSpec, real_sequences: Tensor, validation: Tensor, held_out: Tensor) -> Referee | None:
+    def of(
+        cls, spec: TokenSpec, real_sequences: Tensor, validation: Tensor, held_out: Tensor
+    ) -> Referee | None:
         """A referee of these parts of real data; None where one of them is too small for any."""
         enough = min(len(real_sequences), len(validation), len(held_out)) >= MIN_SEQUENCES
         return cls(spec, real_sequences, validation, held_out) if enough else None
@@ -110,7 +127,9 @@ class Referee:
         return self.metrics(sample_sequences(policy, self.spec, self.num_samples, rng))
 
     def metrics(self, samples: Tensor) -> dict[str, float]:
-        """`referee_js`, `referee_js_error` and `referee_js_validation` of sequences (num_samples, T)."""
+        """`referee_js`, `referee_js_error` and `referee_js_validation` of sequences (num_samples,
+        T).
+        """
         verdict = self.judge(samples)
         return {
             "referee_js": verdict.js,
@@ -120,17 +139,24 @@ class Referee:
 
     @torch.enable_grad()
     def judge(self, samples: Tensor) -> Verdict:
-        """Trains classifiers against these samples (num_samples, T), in random order, and judges by the best of them.
+        """Trains classifiers against these samples (num_samples, T), in random order, and judges by
+        the best of them.
 
-        It trains whatever the caller has switched off, and leaves torch's global generator as it was.
+        It trains whatever the caller has switched off, and leaves torch's global generator as it
+        was.
 
         Raises:
-            ValueError: there are fewer or more samples than needed, or they are no finished sequences.
+            ValueError: there are fewer or more samples than needed, or they are no finished
+                sequences.
         """
         if len(samples) != self.num_samples:
-            raise ValueError(f"the referee was given {len(samples)} samples; it needs {self.num_samples}")
+            raise ValueError(
+                f"the referee was given {len(samples)} samples; it needs {self.num_samples}"
+            )
         array = _array(self.spec.check_sequences(samples, "samples"))
-        with torch.random.fork_rng(devices=[]):  # constructors of modules draw from the global generator
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # constructors of modules draw from the global generator
             return self._judge(array)
 
     def _judge(self, array: np.ndarray) -> Verdict:
@@ -146,17 +172,23 @@ class Referee:
         }
         return _verdict(sides)
 
-    def _families(self, generated: np.ndarray, check_real: np.ndarray, check_generated: np.ndarray) -> _Families:
+    def _families(
+        self, generated: np.ndarray, check_real: np.ndarray, check_generated: np.ndarray
+    ) -> _Families:
         real = self._train
         of_generated = fitted_language_model(self.spec, generated, check_generated, self.seed)
         classifiers: dict[str, Classifier] = {
             "n-grams": NGramRegression(self.spec, real, generated, check_real, check_generated),
             "n-gram models": KneserNeyRatio(self.spec, self._ngram_model, generated),
             "LSTM models": LSTMRatio(self._lstm_model, of_generated),
-            "recurrent": BidirectionalLSTM(self.spec, real, generated, check_real, check_generated, self.seed),
+            "recurrent": BidirectionalLSTM(
+                self.spec, real, generated, check_real, check_generated, self.seed
+            ),
         }
         memories = [self._memory_of_real, Memory(self.spec, generated)]
-        return _Families({name: classifier.logits for name, classifier in classifiers.items()}, memories)
+        return _Families(
+            {name: classifier.logits for name, classifier in classifiers.items()}, memories
+        )
 
     @cached_property
     def _ngram_model(self) -> KneserNey:
@@ -164,7 +196,9 @@ class Referee:
 
     @cached_property
     def _lstm_model(self) -> LSTMLanguageModel:
-        return fitted_language_model(self.spec, self._train, self._halves(self._validation)[0], self.seed)
+        return fitted_language_model(
+            self.spec, self._train, self._halves(self._validation)[0], self.seed
+        )
 
     @cached_property
     def _memory_of_real(self) -> Memory:
@@ -178,13 +212,17 @@ class Referee:
 class _Families:
     """Trained classifiers: what each says of sequences, as columns."""
 
-    def __init__(self, logits: dict[str, Callable[[np.ndarray], np.ndarray]], memories: Sequence[Memory]) -> None:
+    def __init__(
+        self, logits: dict[str, Callable[[np.ndarray], np.ndarray]], memories: Sequence[Memory]
+    ) -> None:
         self._logits, self._memories = logits, memories
 
     def __call__(self, tokens: np.ndarray) -> dict[str, np.ndarray]:
         """By family features (B, K) of sequences (B, T); all of them together under `JOINED`."""
         found = {name: logits(tokens)[:, None] for name, logits in self._logits.items()}
-        found["memory"] = np.concatenate([memory.features(tokens) for memory in self._memories], axis=1)
+        found["memory"] = np.concatenate(
+            [memory.features(tokens) for memory in self._memories], axis=1
+        )
         return found | {JOINED: np.concatenate(list(found.values()), axis=1)}
 
 
@@ -192,13 +230,22 @@ Side = dict[str, np.ndarray]
 
 
 def _verdict(sides: dict[str, tuple[Side, Side]]) -> Verdict:
-    """Calibrates every family on one part, chooses by the next and judges by the last; parts are (real, generated)."""
+    """Calibrates every family on one part, chooses by the next and judges by the last; parts are
+    (real, generated).
+    """
     logits = {name: _calibrated(name, sides) for name in sides["fit"][0]}
-    logits[CONSTANT] = {part: tuple(np.zeros(len(side[JOINED])) for side in both) for part, both in sides.items()}
-    bounds = {name: {part: _bound(*of_part[part]) for part in sides} for name, of_part in logits.items()}
+    logits[CONSTANT] = {
+        part: tuple(np.zeros(len(side[JOINED])) for side in both) for part, both in sides.items()
+    }
+    bounds = {
+        name: {part: _bound(*of_part[part]) for part in sides} for name, of_part in logits.items()
+    }
     best = max(bounds, key=lambda name: bounds[name]["choose"])
     real, generated = logits[best]["judge"]
-    variance = sum(losses.var() / len(losses) for losses in (np.logaddexp(0, -real), np.logaddexp(0, generated)))
+    variance = sum(
+        losses.var() / len(losses)
+        for losses in (np.logaddexp(0, -real), np.logaddexp(0, generated))
+    )
     return Verdict(
         js=bounds[best]["judge"],
         error=math.sqrt(variance) / 2 / math.log(2),
@@ -208,7 +255,9 @@ def _verdict(sides: dict[str, tuple[Side, Side]]) -> Verdict:
     )
 
 
-def _calibrated(name: str, sides: dict[str, tuple[Side, Side]]) -> dict[str, tuple[np.ndarray, ...]]:
+def _calibrated(
+    name: str, sides: dict[str, tuple[Side, Side]]
+) -> dict[str, tuple[np.ndarray, ...]]:
     """Logits of a family on every part and side, by a regression on the part that fits."""
     real, generated = (side[name] for side in sides["fit"])
     both = np.concatenate([real, generated])

@@ -1,7 +1,8 @@
-"""The score: how much nearer to the truth an agent is than the best that turning a knob of maximum likelihood reaches.
+"""The score: how much nearer to the truth an agent is than the best that turning a knob of maximum
+likelihood reaches.
 
-score = divergence of the best knob - divergence of the agent. Zero means that no training was needed. The
-divergences are proper, so that nothing but coming nearer to the truth raises a score.
+score = divergence of the best knob - divergence of the agent. Zero means that no training was
+needed. The divergences are proper, so that nothing but coming nearer to the truth raises a score.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 
 Row = Mapping[str, float]
 
-SELECT = "select/"  # before the name of a divergence: measured on draws that only choose the best knob
+SELECT = (
+    "select/"  # before the name of a divergence: measured on draws that only choose the best knob
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Score:
     label: str
 
 
-# The mean of both KL divergences ranks; each alone stands beside it, to show where a gain comes from.
+# The mean of both KL divergences ranks; each alone stands beside it, to show where a gain comes
+# from.
 RANKING = Score("score", "kl_mean", "nats per token", "score")
 FORWARD = Score("score_forward", "kl_forward", "nats per token", "score in KL(O||G) alone")
 REVERSE = Score("score_reverse", "kl_reverse", "nats per token", "score in KL(G||O) alone")
@@ -41,21 +45,25 @@ SCORES = (RANKING, FORWARD, REVERSE, REFEREED)
 
 
 def best_knob(knobs: Mapping[str, Row], score: Score) -> str | None:
-    """The name of the knob whose divergence is lowest on the draws that choose; None where none is finite on all draws.
+    """The name of the knob whose divergence is lowest on the draws that choose; None where none is
+    finite on all draws.
 
-    The value that is compared comes from other draws. The lowest of many noisy numbers would be biased low.
+    The value that is compared comes from other draws. The lowest of many noisy numbers would be
+    biased low.
     """
     chosen_by, valued_by = SELECT + score.divergence, score.divergence
     finite = {
         name: row[chosen_by]
         for name, row in knobs.items()
-        if math.isfinite(row.get(chosen_by, math.nan)) and math.isfinite(row.get(valued_by, math.nan))
+        if math.isfinite(row.get(chosen_by, math.nan))
+        and math.isfinite(row.get(valued_by, math.nan))
     }
     return min(finite, key=finite.__getitem__) if finite else None
 
 
 def scores(knobs: Mapping[str, Row], metrics: Row, prefix: str = "") -> dict[str, float]:
-    """Every score of a policy with these metrics, whose names begin with `prefix`, as do the scores'.
+    """Every score of a policy with these metrics, whose names begin with `prefix`, as do the
+    scores'.
 
     A score is left out where the policy or every knob lacks its divergence.
     """

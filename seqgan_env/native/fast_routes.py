@@ -1,7 +1,9 @@
-"""What a fast route asks before it stands in for a module: does the module do what its class says, and nothing else?
+"""What a fast route asks before it stands in for a module: does the module do what its class says,
+and nothing else?
 
-A route that computes by other means than calling a module skips what a user has put there: a method of a subclass, a hook, a
-parametrization, a layer of another kind. So it asks here, and where the answer is no, the plain route calls the module.
+A route that computes by other means than calling a module skips what a user has put there: a method
+of a subclass, a hook, a parametrization, a layer of another kind. So it asks here, and where the
+answer is no, the plain route calls the module.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 def keeps_methods(module: nn.Module, owner: type[nn.Module], *names: str) -> bool:
-    """Whether `module`, an instance of `owner`, has these methods from there: no subclass and no patch overrides one."""
+    """Whether `module`, an instance of `owner`, has these methods from there: no subclass and no
+    patch overrides one.
+    """
     kept = all(getattr(type(module), name) is getattr(owner, name) for name in names)
     return kept and not any(name in vars(module) for name in names)
 
@@ -36,16 +40,20 @@ def has_own_hooks(module: nn.Module) -> bool:
 
 
 def is_as_made(module: nn.Module, kind: type[nn.Module], **settings: Any) -> bool:
-    """Whether a call of `module` runs the forward of `kind` with these `settings`, its attributes, and nothing else."""
+    """Whether a call of `module` runs the forward of `kind` with these `settings`, its attributes,
+    and nothing else.
+    """
     if type(module) is not kind or has_hooks(module) or "forward" in vars(module):
         return False
     return all(getattr(module, name) == value for name, value in settings.items())
 
 
 class Snapshot:
-    """What tensors held, by which a cache tells whether they still do: their fingerprint, or a copy where there are no kernels.
+    """What tensors held, by which a cache tells whether they still do: their fingerprint, or a copy
+    where there are no kernels.
 
-    The version counter of a tensor does not tell: fused optimizers, `.data` and NumPy write without advancing it.
+    The version counter of a tensor does not tell: fused optimizers, `.data` and NumPy write without
+    advancing it.
     """
 
     def __init__(self) -> None:
@@ -66,7 +74,9 @@ class Snapshot:
         else:
             self._fingerprint = None
             with torch.inference_mode(False):  # so that they can be overwritten in any mode
-                self._held = [tensor.clone(memory_format=torch.contiguous_format) for tensor in given]
+                self._held = [
+                    tensor.clone(memory_format=torch.contiguous_format) for tensor in given
+                ]
         self._kinds = kinds
 
     def matches(self, tensors: Iterable[Tensor]) -> bool:
@@ -95,7 +105,9 @@ def _same_bits(copy: Tensor, tensor: Tensor) -> bool:
 
 
 def _as_integers(tensor: Tensor) -> Tensor:
-    """The bits as integers, the widest that fit: comparing these is fastest, and a NaN equals itself."""
+    """The bits as integers, the widest that fit: comparing these is fastest, and a NaN equals
+    itself.
+    """
     flat = tensor.detach().contiguous().view(-1)
     size = flat.numel() * flat.element_size()
     for wide, num_bytes in ((torch.int64, 8), (torch.int32, 4)):

@@ -1,4 +1,6 @@
-"""Fingerprints of what parameters hold, by the compiled kernels: at the speed of memory, where a copy would take twice that."""
+"""Fingerprints of what parameters hold, by the compiled kernels: at the speed of memory, where a
+copy would take twice that.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ _NUMBERS = 8192  # of a block, as in fingerprint.c
 
 
 def fingerprint(tensors: Sequence[Tensor]) -> Tensor:
-    """(blocks, 2) int64; the same for the same bits, and never if one number differs; if several do, with a probability of 2^-64.
+    """(blocks, 2) int64; the same for the same bits, and never if one number differs; if several
+    do, with a probability of 2^-64.
 
     Args:
         tensors: contiguous, float32, on the CPU.
@@ -22,7 +25,9 @@ def fingerprint(tensors: Sequence[Tensor]) -> Tensor:
         TypeError: one is of another number type.
         ValueError: one is not contiguous, or not on the CPU.
     """
-    parts = torch.tensor([(native.address(tensor), tensor.numel()) for tensor in tensors], device="cpu").view(-1)
+    parts = torch.tensor(
+        [(native.address(tensor), tensor.numel()) for tensor in tensors], device="cpu"
+    ).view(-1)
     num_blocks = sum(-(-tensor.numel() // _NUMBERS) for tensor in tensors)
     out = native.empty(num_blocks, 2, dtype=torch.int64)
     native.run("fingerprint", num_blocks, 16, parts, len(tensors), out)

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from seqgan_env import native
 
-_DEEP, _SHALLOW = 2048, 512  # depth of the blocks of b: deep where few blocks are copied, shallow where many are
+_DEEP, _SHALLOW = (
+    2048,
+    512,
+)  # depth of the blocks of b: deep where few blocks are copied, shallow where many are
 _CHUNK = 960  # rows between two visits of a block
 
 
@@ -28,7 +31,9 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None, by_rows: bool = Tr
     (rows, depth), columns = a.shape, b.shape[1]
     if len(b) != depth or (bias is not None and bias.shape != (rows,)):
         shapes = [(*x.shape,) for x in (a, b, bias) if x is not None]
-        raise ValueError(f"a, b and bias have shapes {shapes}; expected (rows, depth), (depth, columns), (rows,)")
+        raise ValueError(
+            f"a, b and bias have shapes {shapes}; expected (rows, depth), (depth, columns), (rows,)"
+        )
     out = native.empty(rows, columns)
     size, grain, most = (rows, native.ROWS, _DEEP) if by_rows else (columns, native.TILE, _SHALLOW)
     stored = a if a.is_contiguous() else a.t()

@@ -1,4 +1,6 @@
-"""The discriminator by the compiled kernels: a differentiable function, a step of its training, and its head behind tables."""
+"""The discriminator by the compiled kernels: a differentiable function, a step of its training, and
+its head behind tables.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class Network(NamedTuple):
         """From `parameters` of another."""
         highway, embedding, highway_bias, output, output_bias, *others = parameters
         weights, biases = others[: len(others) // 2], others[len(others) // 2 :]
-        return cls(highway, embedding, highway_bias, output, output_bias, tuple(weights), tuple(biases))
+        return cls(
+            highway, embedding, highway_bias, output, output_bias, tuple(weights), tuple(biases)
+        )
 
 
 class Dropout(NamedTuple):
@@ -71,11 +75,13 @@ class Dropout(NamedTuple):
         return (draws_of(self.keys, num).t() >= self.share).to(torch.float32) / (1 - self.share)
 
 
-def network_logits(bank: FilterBank, network: Network, tokens: Tensor, dropout: Dropout | None = None) -> Tensor:
+def network_logits(
+    bank: FilterBank, network: Network, tokens: Tensor, dropout: Dropout | None = None
+) -> Tensor:
     """Logits (B,) of tokens (B, T), with gradient for every parameter.
 
-    Of equal maxima over time the first takes all of the gradient, a subgradient like any other (`Tensor.amax` shares it out).
-    All else agrees with autograd but for rounding.
+    Of equal maxima over time the first takes all of the gradient, a subgradient like any other
+    (`Tensor.amax` shares it out). All else agrees with autograd but for rounding.
 
     Args:
         bank: the filters, none wider than T.
@@ -93,7 +99,9 @@ def network_logits(bank: FilterBank, network: Network, tokens: Tensor, dropout: 
 
 @torch.no_grad()
 def network_scores(bank: FilterBank, network: Network, tokens: Tensor) -> Tensor:
-    """Logits (B,) of tokens (B, T), without gradient: always by the same route, so that no row depends on the others."""
+    """Logits (B,) of tokens (B, T), without gradient: always by the same route, so that no row
+    depends on the others.
+    """
     return _forward(bank, network, tokens, None, ByWindows)[0]
 
 
@@ -107,7 +115,8 @@ def train_step(
     dropout: Dropout | None = None,
     l2: float = 0.0,
 ) -> Tensor:
-    """A step of `optimizer` down the mean logistic loss and l2 / 2 times the squared norm of the output layer, without a graph.
+    """A step of `optimizer` down the mean logistic loss and l2 / 2 times the squared norm of the
+    output layer, without a graph.
 
     Args:
         bank: the filters, none wider than T.
@@ -126,7 +135,9 @@ def train_step(
     _, _, of_output, of_output_bias, *_ = gradients
     of_output.add_(network.output, alpha=l2)
     of_output_bias.add_(network.output_bias, alpha=l2)
-    adam_step(optimizer, zip(network.parameters[1:], gradients, strict=True), network.highway, factors)
+    adam_step(
+        optimizer, zip(network.parameters[1:], gradients, strict=True), network.highway, factors
+    )
     return F.binary_cross_entropy_with_logits(logits, labels)
 
 
@@ -135,9 +146,15 @@ def head_logits(features: Tensor, network: Network) -> Tensor:
     return _pass_head(features.t().contiguous(), network, None)[1]
 
 
-def half_head_logits(features: Tensor, highway: Tensor, highway_bias: Tensor, output: Tensor, output_bias: Tensor) -> Tensor:
-    """Logits (B,) of features (B, F), without gradient; the highway layer is given in bfloat16, and is multiplied so."""
-    z = in_whole_blocks(lambda rows: F.linear(rows, highway, highway_bias), features.to(torch.bfloat16))
+def half_head_logits(
+    features: Tensor, highway: Tensor, highway_bias: Tensor, output: Tensor, output_bias: Tensor
+) -> Tensor:
+    """Logits (B,) of features (B, F), without gradient; the highway layer is given in bfloat16, and
+    is multiplied so.
+    """
+    z = in_whole_blocks(
+        lambda rows: F.linear(rows, highway, highway_bias), features.to(torch.bfloat16)
+    )
     logits, weight = native.empty(len(features)), output.detach().contiguous()
     given = (z, features.contiguous(), weight, float(output_bias))
     native.run("half_head", len(features), _SEQUENCES, *given, logits, features.shape[1])
@@ -145,15 +162,30 @@ def half_head_logits(features: Tensor, highway: Tensor, highway_bias: Tensor, ou
 
 
 def _pass_head(across: Tensor, network: Network, dropout: Dropout | None) -> tuple[Tensor, Tensor]:
-    """The product of the highway layer (2 F, B), and the logits (B,), of features that stand feature by feature, (F, B)."""
+    """The product of the highway layer (2 F, B), and the logits (B,), of features that stand
+    feature by feature, (F, B).
+    """
     z, out = product(network.highway, across, network.highway_bias), torch.empty_like(across)
-    native.run("head", len(across), _FEATURES, z, across, *_dropped(dropout, across.shape[1]), out, *across.shape)
+    native.run(
+        "head",
+        len(across),
+        _FEATURES,
+        z,
+        across,
+        *_dropped(dropout, across.shape[1]),
+        out,
+        *across.shape,
+    )
     return z, product(network.output, out, network.output_bias).squeeze(0)
 
 
 def _dropped(dropout: Dropout | None, num: int) -> tuple[Tensor | None, Tensor | None, float]:
     """Keys, counters and share as the kernels take them."""
-    return (dropout.keys.contiguous(), _counters(round_up(num)), float(dropout.share)) if dropout else (None, None, 0.0)
+    return (
+        (dropout.keys.contiguous(), _counters(round_up(num)), float(dropout.share))
+        if dropout
+        else (None, None, 0.0)
+    )
 
 
 @functools.lru_cache(maxsize=16)
@@ -163,7 +195,9 @@ def _counters(num: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _State:
-    """What a forward pass leaves for the gradient: features in both layouts, (F, B) `across`, and `z` (2 F, B)."""
+    """What a forward pass leaves for the gradient: features in both layouts, (F, B) `across`, and
+    `z` (2 F, B).
+    """
 
     pooled: ByTables | ByWindows
     across: Tensor
@@ -171,7 +205,9 @@ class _State:
     dropout: Dropout | None
 
 
-def _pooling(bank: FilterBank, network: Network, tokens: Tensor) -> type[ByTables] | type[ByWindows]:
+def _pooling(
+    bank: FilterBank, network: Network, tokens: Tensor
+) -> type[ByTables] | type[ByWindows]:
     """The cheaper of the two ways, which differ by rounding."""
     return ByTables if bank.tables_pay(len(network.embedding), *tokens.shape) else ByWindows
 
@@ -191,11 +227,21 @@ def _forward(
 
 
 def _gradients(network: Network, state: _State, grad: Tensor) -> tuple[Factors, tuple[Tensor, ...]]:
-    """Of the highway weight, and of the other parameters in their order, for `grad` (B,) of the logits."""
+    """Of the highway weight, and of the other parameters in their order, for `grad` (B,) of the
+    logits.
+    """
     of_z, of_x = torch.empty_like(state.z), torch.empty_like(state.across)
     of_bias, of_output = native.empty(len(state.z)), torch.empty_like(network.output)
-    given = (state.z, state.across, *_dropped(state.dropout, len(grad)), network.output.detach(), grad.contiguous())
-    native.run("head_gradient", len(of_x), _FEATURES, *given, of_z, of_x, of_bias, of_output, *of_x.shape)
+    given = (
+        state.z,
+        state.across,
+        *_dropped(state.dropout, len(grad)),
+        network.output.detach(),
+        grad.contiguous(),
+    )
+    native.run(
+        "head_gradient", len(of_x), _FEATURES, *given, of_z, of_x, of_bias, of_output, *of_x.shape
+    )
     of_features = product(of_z.t(), network.highway, by_rows=False).add_(of_x.t())
     of_embedding, of_weights, of_biases = state.pooled.gradients(of_features, network.embedding)
     of_head = (of_bias, of_output, grad.sum(0, keepdim=True))
@@ -204,9 +250,13 @@ def _gradients(network: Network, state: _State, grad: Tensor) -> tuple[Factors, 
 
 class _Network(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, bank: FilterBank, tokens: Tensor, dropout: Dropout | None, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, bank: FilterBank, tokens: Tensor, dropout: Dropout | None, *parameters: Tensor
+    ) -> Tensor:
         network = Network.of(parameters)
-        logits, ctx.state = _forward(bank, network, tokens, dropout, _pooling(bank, network, tokens))
+        logits, ctx.state = _forward(
+            bank, network, tokens, dropout, _pooling(bank, network, tokens)
+        )
         ctx.save_for_backward(*parameters)
         return logits
 

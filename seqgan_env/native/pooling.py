@@ -1,6 +1,8 @@
-"""Convolution over embedded tokens, maximum over time and ReLU, and their gradients, by the compiled kernels.
+"""Convolution over embedded tokens, maximum over time and ReLU, and their gradients, by the
+compiled kernels.
 
-Of each sequence and filter only the position of the maximum has a gradient; of equal maxima the first takes all of it.
+Of each sequence and filter only the position of the maximum has a gradient; of equal maxima the
+first takes all of it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from seqgan_env import native
 
 _SLOTS = 64  # shares into which the gradient of tables is split, as in convolution.c
 _SEQUENCES = 16  # grain of the work on sequences
-_TABLE_COST = 6  # of a number in a table, made, read and trained, in products with an embedded token; measured
+# of a number in a table, made, read and trained, in products with an embedded token; measured
+_TABLE_COST = 6
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,23 @@ class FilterBank:
     def tables_pay(self, rows: int, batch: int, steps: int) -> bool:
         """Whether tables of `rows` tokens are less work than convolving (batch, steps) tokens."""
         sizes = list(zip(self.widths, self.channels, strict=True))
-        return _TABLE_COST * rows * sum(w * c for w, c in sizes) < batch * sum((steps - w + 1) * w * c for w, c in sizes)
+        return _TABLE_COST * rows * sum(w * c for w, c in sizes) < batch * sum(
+            (steps - w + 1) * w * c for w, c in sizes
+        )
 
 
 @functools.cache
 def _layout(bank: FilterBank, sizes: tuple[int, ...]) -> Tensor:
-    """(num, 4) int64: width, channels, first feature, and where a filter begins if each takes `sizes` numbers."""
-    firsts, begins = (torch.tensor([0, *numbers], device="cpu").cumsum(0)[:-1] for numbers in (bank.channels, sizes))
-    widths, channels = (torch.tensor(numbers, device="cpu") for numbers in (bank.widths, bank.channels))
+    """(num, 4) int64: width, channels, first feature, and where a filter begins if each takes
+    `sizes` numbers.
+    """
+    firsts, begins = (
+        torch.tensor([0, *numbers], device="cpu").cumsum(0)[:-1]
+        for numbers in (bank.channels, sizes)
+    )
+    widths, channels = (
+        torch.tensor(numbers, device="cpu") for numbers in (bank.widths, bank.channels)
+    )
     return torch.stack([widths, channels, firsts, begins], dim=1)
 
 
@@ -72,12 +84,18 @@ def round_up(size: int, multiple: int = native.LANES) -> int:
 def _checked(bank: FilterBank, tokens: Tensor) -> Tensor:
     """Tokens (B, T) as the kernels read them."""
     if tokens.shape[1] < max(bank.widths):
-        raise ValueError(f"sequences of {tokens.shape[1]} tokens were given; the widest filter takes {max(bank.widths)}")
+        raise ValueError(
+            f"sequences of {tokens.shape[1]} tokens were given; the widest filter takes "
+            f"{max(bank.widths)}"
+        )
     return tokens.to(torch.int64).contiguous()
 
 
-def make_tables(bank: FilterBank, embedding: Tensor, taps: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
-    """What each token adds to every filter at every tap: a flat tensor of a table (V + 1, width, padded channels) a filter.
+def make_tables(
+    bank: FilterBank, embedding: Tensor, taps: Sequence[Tensor], out: Tensor | None = None
+) -> Tensor:
+    """What each token adds to every filter at every tap: a flat tensor of a table (V + 1, width,
+    padded channels) a filter.
 
     Args:
         bank: the filters.
@@ -93,20 +111,44 @@ def make_tables(bank: FilterBank, embedding: Tensor, taps: Sequence[Tensor], out
     return tables
 
 
-def pool_tables(bank: FilterBank, tokens: Tensor, tables: Tensor, bias: Tensor, rows: int, where: Tensor | None = None) -> Tensor:
-    """Features (B, F) of tokens (B, T) by tables of so many rows; the positions of the maxima go to `where` (B, F) int32."""
+def pool_tables(
+    bank: FilterBank,
+    tokens: Tensor,
+    tables: Tensor,
+    bias: Tensor,
+    rows: int,
+    where: Tensor | None = None,
+) -> Tensor:
+    """Features (B, F) of tokens (B, T) by tables of so many rows; the positions of the maxima go to
+    `where` (B, F) int32.
+    """
     tokens = _checked(bank, tokens)
     batch, steps = tokens.shape
     features = native.empty(batch, bank.num_features)
     layout = _layout(bank, tuple(rows * size for size in bank.row_sizes))
     sizes = (steps, rows, bank.num_features)
-    native.run("pool_tables", batch, _SEQUENCES, tokens, tables, layout, len(layout), bias, features, where, *sizes)
+    native.run(
+        "pool_tables",
+        batch,
+        _SEQUENCES,
+        tokens,
+        tables,
+        layout,
+        len(layout),
+        bias,
+        features,
+        where,
+        *sizes,
+    )
     return features
 
 
 def weight_taps(bank: FilterBank, weights: Sequence[Tensor]) -> list[Tensor]:
     """Weights (C, E, width) each as rows (width * padded channels, E)."""
-    return [F.pad(w.permute(2, 0, 1), (0, 0, 0, p - len(w))).flatten(0, 1) for w, p in zip(weights, bank.padded, strict=True)]
+    return [
+        F.pad(w.permute(2, 0, 1), (0, 0, 0, p - len(w))).flatten(0, 1)
+        for w, p in zip(weights, bank.padded, strict=True)
+    ]
 
 
 class ByTables:
@@ -116,22 +158,35 @@ class ByTables:
         features: max(0, max over time of every convolution), (B, F).
     """
 
-    def __init__(self, bank: FilterBank, tokens: Tensor, embedding: Tensor, weights: Sequence[Tensor], bias: Tensor) -> None:
+    def __init__(
+        self,
+        bank: FilterBank,
+        tokens: Tensor,
+        embedding: Tensor,
+        weights: Sequence[Tensor],
+        bias: Tensor,
+    ) -> None:
         self._bank, self._tokens = bank, _checked(bank, tokens)
         self._where = native.empty(len(tokens), bank.num_features, dtype=torch.int32)
         self._taps = weight_taps(bank, weights)
         tables = make_tables(bank, embedding, self._taps)
         self.features = pool_tables(bank, self._tokens, tables, bias, len(embedding), self._where)
 
-    def gradients(self, grad: Tensor, embedding: Tensor) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
+    def gradients(
+        self, grad: Tensor, embedding: Tensor
+    ) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
         """Of the embedding, the weights and the biases, for `grad` (B, F) of the features."""
         bank, grad = self._bank, (grad * (self.features > 0)).contiguous()
         sizes = [len(embedding) * size for size in bank.row_sizes]
         layout, of_tables = _layout(bank, tuple(sizes)), native.zeros(sum(sizes))
         given = (self._tokens, grad, self._where, layout, len(layout))
-        native.run("scatter_tables", _SLOTS, 1, *given, of_tables, *self._tokens.shape, grad.shape[1])
+        native.run(
+            "scatter_tables", _SLOTS, 1, *given, of_tables, *self._tokens.shape, grad.shape[1]
+        )
         of_embedding, of_weights = torch.zeros_like(embedding), []
-        for part, taps, width, channels in zip(of_tables.split(sizes), self._taps, bank.widths, bank.channels, strict=True):
+        for part, taps, width, channels in zip(
+            of_tables.split(sizes), self._taps, bank.widths, bank.channels, strict=True
+        ):
             table = part.view(len(embedding), -1)  # (V + 1, width * padded channels)
             of_embedding.addmm_(table, taps)
             of_taps = (table.t() @ embedding).view(width, -1, embedding.shape[1])
@@ -146,7 +201,14 @@ class ByWindows:
         features: max(0, max over time of every convolution), (B, F).
     """
 
-    def __init__(self, bank: FilterBank, tokens: Tensor, embedding: Tensor, weights: Sequence[Tensor], bias: Tensor) -> None:
+    def __init__(
+        self,
+        bank: FilterBank,
+        tokens: Tensor,
+        embedding: Tensor,
+        weights: Sequence[Tensor],
+        bias: Tensor,
+    ) -> None:
         self._bank, self._tokens = bank, _checked(bank, tokens)
         batch, steps = tokens.shape
         self._embedded = F.embedding(self._tokens, _pad_last(embedding))  # (B, T, E)
@@ -155,24 +217,50 @@ class ByWindows:
         self.features = native.empty(batch, bank.num_features)
         self._where = native.empty(batch, bank.num_features, dtype=torch.int32)
         layout = _layout(bank, tuple(size * depth for size in bank.row_sizes))
-        given, results = (self._embedded, packed, layout, len(layout), bias), (self.features, self._where)
+        given, results = (
+            (self._embedded, packed, layout, len(layout), bias),
+            (self.features, self._where),
+        )
         native.run("pool_windows", batch, 1, *given, *results, steps, depth, bank.num_features)
 
-    def gradients(self, grad: Tensor, embedding: Tensor) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
+    def gradients(
+        self, grad: Tensor, embedding: Tensor
+    ) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
         """Of the embedding, the weights and the biases, for `grad` (B, F) of the features."""
         bank, (batch, steps, depth) = self._bank, self._embedded.shape
         rows, dim = embedding.shape
         given = (grad.contiguous(), self.features, self._where)
-        in_rows, in_weights = (_layout(bank, bank.weight_sizes(numbers)) for numbers in (depth, dim))
-        of_weights, of_bias = native.empty(sum(bank.weight_sizes(dim))), native.empty(bank.num_features)
+        in_rows, in_weights = (
+            _layout(bank, bank.weight_sizes(numbers)) for numbers in (depth, dim)
+        )
+        of_weights, of_bias = (
+            native.empty(sum(bank.weight_sizes(dim))),
+            native.empty(bank.num_features),
+        )
         of_embedded = torch.zeros_like(self._embedded)
-        of_filters = (self._embedded, *given, in_weights, len(in_weights), of_weights, of_bias, batch, steps, depth, dim)
+        of_filters = (
+            self._embedded,
+            *given,
+            in_weights,
+            len(in_weights),
+            of_weights,
+            of_bias,
+            batch,
+            steps,
+            depth,
+            dim,
+        )
         native.run("weight_gradient", sum(bank.weight_sizes(1)), 1, *of_filters, bank.num_features)
         of_windows = (self._rows, *given, in_rows, len(in_rows), of_embedded, steps, depth)
         native.run("window_gradient", batch, 1, *of_windows, bank.num_features)
-        of_embedding = native.zeros(rows, depth).index_add_(0, self._tokens.flatten(), of_embedded.flatten(0, 1))
+        of_embedding = native.zeros(rows, depth).index_add_(
+            0, self._tokens.flatten(), of_embedded.flatten(0, 1)
+        )
         shapes = [(c, dim, w) for c, w in zip(bank.channels, bank.widths, strict=True)]
-        parts = [part.view(shape) for part, shape in zip(of_weights.split(bank.weight_sizes(dim)), shapes, strict=True)]
+        parts = [
+            part.view(shape)
+            for part, shape in zip(of_weights.split(bank.weight_sizes(dim)), shapes, strict=True)
+        ]
         return of_embedding[:, :dim], parts, of_bias.split(bank.channels)
 
 
@@ -183,11 +271,18 @@ def _pad_last(x: Tensor) -> Tensor:
 
 
 def _pack(bank: FilterBank, weights: Sequence[Tensor], depth: int) -> tuple[Tensor, Tensor]:
-    """Weights (C, E, width), flat and filter after filter: as rows (C, width * depth), and as (P / 16, width * depth, 16)."""
+    """Weights (C, E, width), flat and filter after filter: as rows (C, width * depth), and as (P /
+    16, width * depth, 16).
+    """
     weights = [w.contiguous() for w in weights]
-    rows, packed = native.empty(sum(bank.weight_sizes(depth))), native.empty(depth * sum(bank.row_sizes))
+    rows, packed = (
+        native.empty(sum(bank.weight_sizes(depth))),
+        native.empty(depth * sum(bank.row_sizes)),
+    )
     addresses = torch.tensor([native.address(w) for w in weights], device="cpu")
     layout = _layout(bank, bank.weight_sizes(depth))
     sizes = (weights[0].shape[1], depth)
-    native.run("pack_windows", sum(bank.row_sizes), 1, addresses, layout, len(layout), rows, packed, *sizes)
+    native.run(
+        "pack_windows", sum(bank.row_sizes), 1, addresses, layout, len(layout), rows, packed, *sizes
+    )
     return rows, packed

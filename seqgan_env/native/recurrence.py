@@ -1,4 +1,6 @@
-"""The hidden states of an LSTM layer over a batch of sequences as one differentiable function of the compiled kernels."""
+"""The hidden states of an LSTM layer over a batch of sequences as one differentiable function of
+the compiled kernels.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +17,25 @@ _SEQUENCES = 8  # grain
 
 
 def lstm_states(inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
-    """Hidden states (B, T, H) behind inputs (B, T, E), from a zero state on, with gradient for all arguments.
+    """Hidden states (B, T, H) behind inputs (B, T, E), from a zero state on, with gradient for all
+    arguments.
 
     What a row becomes, and the gradient of its inputs, do not depend on the other rows, bit by bit.
 
     Args:
         inputs: (B, T, E).
-        weight_ih: (4H, E), of the input, forget, cell and output gates, as `torch.nn.LSTM` has them.
+        weight_ih: (4H, E), of the input, forget, cell and output gates, as `torch.nn.LSTM` has
+            them.
         weight_hh: (4H, H).
         bias: (4H,), the sum of both that `torch.nn.LSTM` has.
 
     Raises:
         ValueError: the shapes do not fit together.
     """
-    shapes, width = [(*weight.shape,) for weight in (weight_ih, weight_hh, bias)], 4 * weight_hh.shape[1]
+    shapes, width = (
+        [(*weight.shape,) for weight in (weight_ih, weight_hh, bias)],
+        4 * weight_hh.shape[1],
+    )
     expected = [(width, inputs.shape[2]), (width, width // 4), (width,)]
     if shapes != expected:
         raise ValueError(f"weights and bias have shapes {shapes}; expected {expected}")
@@ -38,13 +45,23 @@ def lstm_states(inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tens
 
 class _States(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, has_gradient: bool, inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        has_gradient: bool,
+        inputs: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias: Tensor,
+    ) -> Tensor:
         (batch, steps, num_inputs), num_units = inputs.shape, weight_hh.shape[1]
         num_chunks = -(-num_units // native.LANES)
         widths = (num_inputs + num_units, num_units, num_chunks * native.LANES)
         read, hidden, cells = (native.empty(batch, steps, width) for width in widths)
         gates = native.empty(batch, steps, num_chunks * native.TILE) if has_gradient else None
-        given, results = [x.contiguous() for x in (inputs, weight_ih, weight_hh, bias)], (read, hidden, cells, gates)
+        given, results = (
+            [x.contiguous() for x in (inputs, weight_ih, weight_hh, bias)],
+            (read, hidden, cells, gates),
+        )
         native.run("lstm_states", batch, _SEQUENCES, *given, *results, steps, num_inputs, num_units)
         ctx.save_for_backward(weight_ih, weight_hh, read, cells, gates)
         return hidden
@@ -54,9 +71,22 @@ class _States(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight_ih, weight_hh, read, cells, gates = ctx.saved_tensors
         (batch, steps, num_units), num_inputs = grad.shape, weight_ih.shape[1]
-        of_inputs, of_sums = native.empty(batch, steps, num_inputs), native.empty(batch, steps, 4 * num_units)
+        of_inputs, of_sums = (
+            native.empty(batch, steps, num_inputs),
+            native.empty(batch, steps, 4 * num_units),
+        )
         given = [x.contiguous() for x in (weight_ih, weight_hh, cells, gates, grad)]
-        native.run("lstm_states_gradient", batch, _SEQUENCES, *given, of_inputs, of_sums, steps, num_inputs, num_units)
+        native.run(
+            "lstm_states_gradient",
+            batch,
+            _SEQUENCES,
+            *given,
+            of_inputs,
+            of_sums,
+            steps,
+            num_inputs,
+            num_units,
+        )
         of_sums = of_sums.flatten(0, 1)
         of_weight = product(of_sums.t(), read.flatten(0, 1))
         return None, of_inputs, *of_weight.split([num_inputs, num_units], 1), of_sums.sum(0)

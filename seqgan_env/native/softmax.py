@@ -1,4 +1,6 @@
-"""One output layer, softmax(h W + b), as the kernels read it: draws, log-probabilities, and their sum with its gradients."""
+"""One output layer, softmax(h W + b), as the kernels read it: draws, log-probabilities, and their
+sum with its gradients.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,17 @@ from torch import Tensor
 
 from seqgan_env import native
 
-_PARTS = 8  # of the vocabulary, whose gradients for the hidden states are summed in this order whatever the threads
+# of the vocabulary, whose gradients for the hidden states are summed in this order whatever the
+# threads
+_PARTS = 8
 _ROWS_AT_ONCE = 8192  # each part has a gradient of its own for so many hidden states
 
 
 class NativeSoftmax:
-    """A packed output layer; `weight` (V, H) and `bias` (V,) are float32 on the CPU. Nothing here has an autograd graph."""
+    """A packed output layer; `weight` (V, H) and `bias` (V,) are float32 on the CPU.
+
+    Nothing here has an autograd graph.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self.vocab_size, self.depth = weight.shape
@@ -43,41 +50,74 @@ class NativeSoftmax:
         return self.weight, self.bias, self.depth, self.num_tiles, self.norm, self.top
 
     def draw(self, hidden: Tensor, uniform: Tensor, with_log_probs: bool) -> tuple[Tensor, Tensor]:
-        """Tokens (R,) of the states (R, H), drawn by inversion of `uniform` (R,); their log-probabilities (R,), or nothing."""
+        """Tokens (R,) of the states (R, H), drawn by inversion of `uniform` (R,); their
+        log-probabilities (R,), or nothing.
+        """
         hidden, uniform = self._states(hidden, len(uniform)), uniform.to(torch.float32).contiguous()
         tokens = native.empty(len(hidden), dtype=torch.int64)
         log_probs = native.empty(len(hidden) if with_log_probs else 0)
         wanted = log_probs if with_log_probs else None
-        native.run("softmax_draw", len(hidden), native.BLOCK, *self.layer(), hidden, uniform, tokens, wanted)
+        native.run(
+            "softmax_draw",
+            len(hidden),
+            native.BLOCK,
+            *self.layer(),
+            hidden,
+            uniform,
+            tokens,
+            wanted,
+        )
         return tokens, log_probs
 
     def log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Log-probabilities (R,) of the tokens `targets` (R,) in the states (R, H)."""
-        return self._log_probs(self._states(hidden, len(targets)), targets.to(torch.int64).contiguous())[0]
+        return self._log_probs(
+            self._states(hidden, len(targets)), targets.to(torch.int64).contiguous()
+        )[0]
 
-    def weighted_nll(self, hidden: Tensor, targets: Tensor, row_weights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The loss of `sampling.linear_weighted_nll` and its gradients for hidden (R, H), weight (V, H) and bias (V,)."""
+    def weighted_nll(
+        self, hidden: Tensor, targets: Tensor, row_weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The loss of `sampling.linear_weighted_nll` and its gradients for hidden (R, H), weight
+        (V, H) and bias (V,).
+        """
         hidden, row_weights = self._states(hidden, len(targets)), row_weights.contiguous()
         targets = targets.to(torch.int64).contiguous()
         log_probs, shift, total = self._log_probs(hidden, targets)
         width = -(-self.depth // native.LANES) * native.LANES
         missing = width - self.depth
-        by_token = F.pad(self._by_token, (0, missing)).contiguous() if missing else self._by_token  # (V, width)
+        by_token = (
+            F.pad(self._by_token, (0, missing)).contiguous() if missing else self._by_token
+        )  # (V, width)
         grad_weight, grad_bias = torch.zeros_like(self._by_token), native.zeros(self.vocab_size)
         grad_hidden = torch.empty_like(hidden)
         tiles_per_part = -(-self.num_tiles // _PARTS)
         num_parts = -(-self.num_tiles // tiles_per_part)
-        for rows in (slice(i, min(i + _ROWS_AT_ONCE, len(hidden))) for i in range(0, len(hidden), _ROWS_AT_ONCE)):
+        for rows in (
+            slice(i, min(i + _ROWS_AT_ONCE, len(hidden)))
+            for i in range(0, len(hidden), _ROWS_AT_ONCE)
+        ):
             by_part = native.empty(num_parts, rows.stop - rows.start, width)
-            given = (hidden[rows], shift[rows], (row_weights / total)[rows], row_weights[rows], targets[rows])
-            sizes, results = (rows.stop - rows.start, tiles_per_part), (grad_weight, grad_bias, by_part)
+            given = (
+                hidden[rows],
+                shift[rows],
+                (row_weights / total)[rows],
+                row_weights[rows],
+                targets[rows],
+            )
+            sizes, results = (
+                (rows.stop - rows.start, tiles_per_part),
+                (grad_weight, grad_bias, by_part),
+            )
             weights = (*self.layer(), by_token, self.vocab_size, width)
             native.run("softmax_gradients", num_parts, 1, *weights, *given, *sizes, *results)
             grad_hidden[rows] = by_part.sum(0)[:, : self.depth]
         return -(row_weights * log_probs).sum(), grad_hidden, grad_weight, grad_bias
 
     def _log_probs(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities, shift and total, (R,) each: a token's probability is exp(logit - shift) / total."""
+        """Log-probabilities, shift and total, (R,) each: a token's probability is exp(logit -
+        shift) / total.
+        """
         log_probs, shift, total = native.empty(3, len(hidden)).unbind()
         given, results = (self.vocab_size, hidden, targets), (log_probs, shift, total)
         native.run("softmax_log_probs", len(hidden), native.BLOCK, *self.layer(), *given, *results)
@@ -85,5 +125,7 @@ class NativeSoftmax:
 
     def _states(self, hidden: Tensor, num_rows: int) -> Tensor:
         if hidden.shape != (num_rows, self.depth):
-            raise ValueError(f"hidden has shape {tuple(hidden.shape)}; expected ({num_rows}, {self.depth})")
+            raise ValueError(
+                f"hidden has shape {tuple(hidden.shape)}; expected ({num_rows}, {self.depth})"
+            )
         return hidden.detach().to(torch.float32).contiguous()

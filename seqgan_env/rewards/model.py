@@ -1,7 +1,7 @@
 """What a step pays: a score source times a form, with the discount that fits the form.
 
 | form         | r_t                          | discount |
-| `rollout`    | Q_t, the paper's             | 0: r_t already is the action value; a sum of them counts it T times |
+| `rollout`    | Q_t, the paper's             | 0: r_t is the action value itself |
 | `difference` | Q_t - Q_{t-1} with Q_0 = 0   | 1: an episode's rewards sum to score(Y) |
 | `terminal`   | 0, and score(Y) at the end   | 1: the same sum, without rollouts |
 """
@@ -17,7 +17,13 @@ from torch import Tensor
 
 from seqgan_env.discriminators.discriminator import Discriminator
 from seqgan_env.names import choose
-from seqgan_env.rewards.scorers import ConstantValue, HasLogProb, OptimalScorer, OracleScorer, RandomValue
+from seqgan_env.rewards.scorers import (
+    ConstantValue,
+    HasLogProb,
+    OptimalScorer,
+    OracleScorer,
+    RandomValue,
+)
 from seqgan_env.rewards.values import LaggedPolicy, RolloutValue, action_values
 from seqgan_env.streams import streams_from_keys
 from seqgan_env.training.budget import Budget
@@ -46,7 +52,9 @@ FORMS = {
     for form in (
         RewardForm("rollout", 0.0, True, lambda before, after: after),
         RewardForm("difference", 1.0, True, lambda before, after: after - before),
-        RewardForm("terminal", 1.0, False, lambda before, after: after),  # `after` is 0 until the end
+        RewardForm(
+            "terminal", 1.0, False, lambda before, after: after
+        ),  # `after` is 0 until the end
     )
 }
 CONTROLS = ("constant", "random", "noise")  # sources that say nothing about a sequence
@@ -59,11 +67,12 @@ class RewardSettings:
 
     Attributes:
         reward: form, one of rollout, difference, terminal.
-        source: score source, one of discriminator, optimal, oracle, bleu, constant, random, noise, or any object with
-            `score(tokens)`.
+        source: score source, one of discriminator, optimal, oracle, bleu, constant, random, noise,
+            or any object with `score(tokens)`.
         score_as: "probability" or "logit", for the sources discriminator and optimal.
         num_rollouts: N, completions per prefix.
-        sync_rate: 1 rolls out the live policy; below 1, a copy that moves by this rate at every `sync`.
+        sync_rate: 1 rolls out the live policy; below 1, a copy that moves by this rate at every
+            `sync`.
     """
 
     reward: str = "rollout"
@@ -79,9 +88,18 @@ class RewardSettings:
             choose(SOURCES, self.source, "source")
         elif not callable(getattr(self.source, "score", None)):
             given = type(self.source).__name__
-            raise ValueError(f"source is a {given} without score(tokens); allowed are {', '.join(SOURCES)}, or an object with it")
-        if isinstance(self.num_rollouts, bool) or not isinstance(self.num_rollouts, int) or self.num_rollouts < 1:
-            raise ValueError(f"num_rollouts is {self.num_rollouts!r}; allowed is a whole number from 1")
+            raise ValueError(
+                f"source is a {given} without score(tokens); allowed are {', '.join(SOURCES)}, or "
+                "an object with it"
+            )
+        if (
+            isinstance(self.num_rollouts, bool)
+            or not isinstance(self.num_rollouts, int)
+            or self.num_rollouts < 1
+        ):
+            raise ValueError(
+                f"num_rollouts is {self.num_rollouts!r}; allowed is a whole number from 1"
+            )
         if not 0 < self.sync_rate <= 1:
             raise ValueError(f"sync_rate is {self.sync_rate}; allowed is above 0, up to 1")
 
@@ -89,7 +107,8 @@ class RewardSettings:
 class RewardModel:
     """The reward of a task under some settings, moving as the discriminator and the policy learn.
 
-    Environments share it by handle: copying an environment, as `gym.make(env.spec)` does with its arguments, copies the
+    Environments share it by handle: copying an environment, as `gym.make(env.spec)` does with its
+        arguments, copies the
     reference, so that a discriminator trained outside is the one that pays inside.
 
     Attributes:
@@ -101,7 +120,11 @@ class RewardModel:
     """
 
     def __init__(
-        self, task: Task, settings: RewardSettings, policy: RolloutPolicy, discriminator: Discriminator | None = None
+        self,
+        task: Task,
+        settings: RewardSettings,
+        policy: RolloutPolicy,
+        discriminator: Discriminator | None = None,
     ) -> None:
         self.task, self.settings, self.spec = task, settings, task.spec
         self.form = FORMS[settings.reward]
@@ -114,7 +137,9 @@ class RewardModel:
 
     @property
     def discount(self) -> float:
-        """The discount with which the return is the objective (0 for form "rollout": r_t already is the action value)."""
+        """The discount with which the return is the objective (0 for form "rollout": r_t already is
+        the action value).
+        """
         return self.form.discount
 
     @property
@@ -131,11 +156,20 @@ class RewardModel:
         return getattr(self.policy, "device", torch.device("cpu"))
 
     def bind(self, policy: RolloutPolicy) -> None:
-        """Makes `policy` the live policy, by handle: what it learns, the rollouts follow (after `sync` if `sync_rate` < 1)."""
+        """Makes `policy` the live policy, by handle: what it learns, the rollouts follow (after
+        `sync` if `sync_rate` < 1).
+        """
         if not isinstance(policy, RolloutPolicy):
-            raise TypeError(f"{type(policy).__name__} cannot be rolled out; a policy needs complete(tokens, lengths, rng)")
+            raise TypeError(
+                f"{type(policy).__name__} cannot be rolled out; a policy needs complete(tokens, "
+                "lengths, rng)"
+            )
         self.policy = policy
-        self.rollout_policy = policy if self.settings.sync_rate == 1 else LaggedPolicy(policy, self.settings.sync_rate)
+        self.rollout_policy = (
+            policy
+            if self.settings.sync_rate == 1
+            else LaggedPolicy(policy, self.settings.sync_rate)
+        )
         self.value = self._build_value()
 
     def sync(self) -> None:
@@ -144,17 +178,25 @@ class RewardModel:
             self.rollout_policy.sync()
 
     def values(self, tokens: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """Values (B,) of prefixes (B, T), (B,) in the episodes of streams `keys` (B,): the one door from NumPy to torch."""
+        """Values (B,) of prefixes (B, T), (B,) in the episodes of streams `keys` (B,): the one door
+        from NumPy to torch.
+        """
         streams = streams_from_keys(keys, self.device)
         prefixes = torch.from_numpy(tokens).to(self.device, torch.int64)
         values = self.value(prefixes, torch.from_numpy(lengths).to(self.device), streams)
         return values.double().cpu().numpy()
 
     def seed(self, keys: np.ndarray) -> None:
-        """Told of the streams (B,) uint64 of an environment that was just seeded. Draws nothing itself, so does nothing."""
+        """Told of the streams (B,) uint64 of an environment that was just seeded.
+
+        Draws nothing itself, so does nothing.
+        """
 
     def observe(self, episodes: np.ndarray) -> dict[str, float]:
-        """Told of sequences (M, T) that just ended; metrics if it learned from them now. This one is driven and never does."""
+        """Told of sequences (M, T) that just ended; metrics if it learned from them now.
+
+        This one is driven and never does.
+        """
         return {}
 
     def online_metrics(self) -> dict[str, float]:
@@ -166,13 +208,17 @@ class RewardModel:
         return action_values(self.value, self.spec, self.spec.check_sequences(tokens), rng)
 
     def rewards(self, tokens: Tensor, rng: torch.Generator) -> Tensor:
-        """What stepping through finished sequences (B, T) pays: (B, T), 0 behind the end; unneeded rollouts are left out."""
+        """What stepping through finished sequences (B, T) pays: (B, T), 0 behind the end; unneeded
+        rollouts are left out.
+        """
         if self.needs_prefix_values:
             values = self.action_values(tokens, rng)
         else:
             lengths = self.spec.lengths(self.spec.check_sequences(tokens))
             values = torch.zeros(tokens.shape, device=tokens.device, dtype=torch.float32)
-            values.scatter_(1, lengths.unsqueeze(1) - 1, self.value(tokens, lengths, rng).unsqueeze(1))
+            values.scatter_(
+                1, lengths.unsqueeze(1) - 1, self.value(tokens, lengths, rng).unsqueeze(1)
+            )
         after = values.double().cpu().numpy()
         before = np.concatenate([np.zeros((len(after), 1)), after[:, :-1]], axis=1)
         rewards = torch.from_numpy(self.reward_fn(before, after)).to(tokens.device, torch.float32)
@@ -188,7 +234,13 @@ class RewardModel:
             return ConstantValue()
         if source in ("random", "noise"):
             return RandomValue(zero_mean=source == "noise")
-        return RolloutValue(self.spec, self.rollout_policy, self._build_scorer(), self.settings.num_rollouts, self.budget)
+        return RolloutValue(
+            self.spec,
+            self.rollout_policy,
+            self._build_scorer(),
+            self.settings.num_rollouts,
+            self.budget,
+        )
 
     def _build_scorer(self) -> SequenceScorer:
         source = self.settings.source
@@ -211,10 +263,15 @@ class RewardModel:
     def _require_oracle(self) -> HasLogProb:
         oracle: HasLogProb | None = getattr(self.task, "oracle", None)
         if oracle is None:
-            raise ValueError(f"source {self.settings.source!r} needs a task with an oracle; {self.task.name} has none")
+            raise ValueError(
+                f"source {self.settings.source!r} needs a task with an oracle; {self.task.name} "
+                "has none"
+            )
         return oracle
 
     def _build_bleu(self) -> SequenceScorer:
-        from seqgan_env.metrics.ngram import BleuScorer  # n-gram counting is loaded where it is used
+        from seqgan_env.metrics.ngram import (
+            BleuScorer,
+        )  # n-gram counting is loaded where it is used
 
         return BleuScorer(self.task.real_sequences, self.spec)

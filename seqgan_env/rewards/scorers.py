@@ -1,6 +1,8 @@
-"""Score sources other than the CNN: the exact optimal discriminator, the oracle's likelihood, and the controls.
+"""Score sources other than the CNN: the exact optimal discriminator, the oracle's likelihood, and
+the controls.
 
-A source is a `SequenceScorer`, rolled out by `RolloutValue`, or directly a `PrefixValue` where rolling out would be waste.
+A source is a `SequenceScorer`, rolled out by `RolloutValue`, or directly a `PrefixValue` where
+rolling out would be waste.
 """
 
 from __future__ import annotations
@@ -25,25 +27,31 @@ class HasLogProb(Protocol):
 
 
 class OptimalScorer:
-    """The exact optimal discriminator, D*(Y) = p_oracle / (p_oracle + p_policy) (Goodfellow et al. 2014, eq. 2).
+    """The exact optimal discriminator, D*(Y) = p_oracle / (p_oracle + p_policy) (Goodfellow et al.
+    2014, eq. 2).
 
     As a logit it is log p_oracle(Y) - log p_policy(Y), with the live policy.
     """
 
-    def __init__(self, oracle: HasLogProb, policy: RolloutPolicy, score_as: str = "probability") -> None:
+    def __init__(
+        self, oracle: HasLogProb, policy: RolloutPolicy, score_as: str = "probability"
+    ) -> None:
         self.oracle, self.policy, self.score_as = oracle, policy, score_as
 
     def score(self, tokens: Tensor) -> Tensor:
         if not isinstance(self.policy, HasLogProb):
             raise TypeError(
-                f"source 'optimal' needs the policy's likelihoods; {type(self.policy).__name__} has no log_prob(tokens)"
+                f"source 'optimal' needs the policy's likelihoods; {type(self.policy).__name__} "
+                "has no log_prob(tokens)"
             )
         log_ratio = self.oracle.log_prob(tokens) - self.policy.log_prob(tokens)
         return log_ratio if self.score_as == "logit" else sigmoid(log_ratio)
 
 
 class OracleScorer:
-    """log p_oracle(Y) per token, in nats: a known reward, exploitable on purpose (one likely sentence for ever)."""
+    """log p_oracle(Y) per token, in nats: a known reward, exploitable on purpose (one likely
+    sentence for ever).
+    """
 
     def __init__(self, oracle: HasLogProb, spec: TokenSpec) -> None:
         self.oracle, self.spec = oracle, spec
@@ -60,7 +68,9 @@ class ConstantValue:
 
 
 class RandomValue:
-    """Uniform noise for every prefix, in [0, 1) or around zero in [-1, 1), drawn afresh for every episode. A control."""
+    """Uniform noise for every prefix, in [0, 1) or around zero in [-1, 1), drawn afresh for every
+    episode. A control.
+    """
 
     def __init__(self, zero_mean: bool = False) -> None:
         self.zero_mean = zero_mean

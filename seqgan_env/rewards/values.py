@@ -1,4 +1,6 @@
-"""Monte Carlo values of prefixes, Q(Y_1:t) = E[score(completion)], the heart of the package (Yu et al. 2017, eq. 4)."""
+"""Monte Carlo values of prefixes, Q(Y_1:t) = E[score(completion)], the heart of the package (Yu et
+al. 2017, eq. 4).
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,12 @@ _COMPLETIONS_PER_CHUNK = 2**15
 
 
 class RolloutValue:
-    """The mean score of `num_rollouts` completions of a prefix; the score itself where the prefix is finished.
+    """The mean score of `num_rollouts` completions of a prefix; the score itself where the prefix
+    is finished.
 
-    The random stream of a completion is a function of the row's stream, the length of its prefix and the number of the rollout.
-    So a value does not depend on the batch it was asked in: stepping and offline scoring agree.
+    The random stream of a completion is a function of the row's stream, the length of its prefix
+    and the number of the rollout. So a value does not depend on the batch it was asked in: stepping
+    and offline scoring agree.
     """
 
     def __init__(
@@ -48,7 +52,12 @@ class RolloutValue:
         finished = self.spec.is_complete(tokens, lengths)
         if bool(finished.any()):
             values[finished] = self._score(tokens[finished])
-        for rows in (~finished).nonzero().squeeze(1).split(max(1, _COMPLETIONS_PER_CHUNK // self.num_rollouts)):
+        for rows in (
+            (~finished)
+            .nonzero()
+            .squeeze(1)
+            .split(max(1, _COMPLETIONS_PER_CHUNK // self.num_rollouts))
+        ):
             if len(rows):
                 values[rows] = self._mean_score(tokens[rows], lengths[rows], streams.select(rows))
         return values
@@ -56,10 +65,16 @@ class RolloutValue:
     def _mean_score(self, tokens: Tensor, lengths: Tensor, streams: RowStreams) -> Tensor:
         repeated = tokens.repeat_interleave(self.num_rollouts, dim=0)  # (B * N, T)
         completions = self.policy.complete(
-            repeated, lengths.repeat_interleave(self.num_rollouts), streams.repeat(self.num_rollouts)
+            repeated,
+            lengths.repeat_interleave(self.num_rollouts),
+            streams.repeat(self.num_rollouts),
         )
-        self.budget.rollout_tokens += int(self.spec.lengths(completions).sum() - self.num_rollouts * lengths.sum())
-        return self._score(completions).view(-1, self.num_rollouts).mean(1)  # (B * N,) -> (B, N) -> (B,)
+        self.budget.rollout_tokens += int(
+            self.spec.lengths(completions).sum() - self.num_rollouts * lengths.sum()
+        )
+        return (
+            self._score(completions).view(-1, self.num_rollouts).mean(1)
+        )  # (B * N,) -> (B, N) -> (B,)
 
     def _score(self, tokens: Tensor) -> Tensor:
         scores = self.scorer.score(tokens)
@@ -67,16 +82,22 @@ class RolloutValue:
         name = f"{type(self.scorer).__name__}.score"
         if scores.shape != (len(tokens),):
             raise ValueError(
-                f"{name} returned shape {tuple(scores.shape)} for {len(tokens)} sequences; expected ({len(tokens)},)"
+                f"{name} returned shape {tuple(scores.shape)} for {len(tokens)} sequences; "
+                f"expected ({len(tokens)},)"
             )
         bad = ~torch.isfinite(scores)
         if bool(bad.any()):
             row = int(bad.nonzero()[0])
-            raise ValueError(f"{name} returned {float(scores[row])} for {tokens[row].tolist()}; scores must be finite")
+            raise ValueError(
+                f"{name} returned {float(scores[row])} for {tokens[row].tolist()}; scores must be "
+                "finite"
+            )
         return scores.to(torch.float32)
 
 
-def action_values(value: PrefixValue, spec: TokenSpec, tokens: Tensor, rng: torch.Generator) -> Tensor:
+def action_values(
+    value: PrefixValue, spec: TokenSpec, tokens: Tensor, rng: torch.Generator
+) -> Tensor:
     """Q of every token of finished sequences, (B, T), in one call; 0 behind the end.
 
     Args:
@@ -89,7 +110,11 @@ def action_values(value: PrefixValue, spec: TokenSpec, tokens: Tensor, rng: torc
     streams = RowStreams.draw(rng, batch)
     position = torch.arange(steps, device=tokens.device)
     written = (position < spec.lengths(tokens).unsqueeze(1)).flatten()  # (B * T,)
-    prefixes = tokens.unsqueeze(1).expand(batch, steps, steps).masked_fill(position > position.unsqueeze(1), spec.pad_token)
+    prefixes = (
+        tokens.unsqueeze(1)
+        .expand(batch, steps, steps)
+        .masked_fill(position > position.unsqueeze(1), spec.pad_token)
+    )
     rows = torch.arange(batch, device=tokens.device).repeat_interleave(steps)[written]
     lengths = (position + 1).repeat(batch)[written]
     values = torch.zeros(batch * steps, device=tokens.device, dtype=torch.float32)
@@ -98,14 +123,18 @@ def action_values(value: PrefixValue, spec: TokenSpec, tokens: Tensor, rng: torc
 
 
 class LaggedPolicy:
-    """The rollout policy as the paper describes it: a copy that moves towards the live policy at every `sync`.
+    """The rollout policy as the paper describes it: a copy that moves towards the live policy at
+    every `sync`.
 
     beta <- sync_rate * theta + (1 - sync_rate) * beta, for `sync_rate` in (0, 1).
     """
 
     def __init__(self, policy: RolloutPolicy, sync_rate: float) -> None:
         if not isinstance(policy, nn.Module):
-            raise TypeError(f"sync_rate {sync_rate} needs a policy that is a torch.nn.Module; {type(policy).__name__} is not")
+            raise TypeError(
+                f"sync_rate {sync_rate} needs a policy that is a torch.nn.Module; "
+                f"{type(policy).__name__} is not"
+            )
         self.live, self.sync_rate = policy, sync_rate
         self.copy = copy.deepcopy(policy)
 

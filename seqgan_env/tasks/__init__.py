@@ -27,7 +27,8 @@ def make_task(name: str, **changes: Any) -> Task:
     """The task `name` with some of its settings changed.
 
     Raises:
-        ValueError: an unknown name, an unknown setting, or a setting that cannot be; with the nearest valid name.
+        ValueError: an unknown name, an unknown setting, or a setting that cannot be; with the
+            nearest valid name.
     """
     valid = setting_names(name)
     for key in changes:

@@ -1,4 +1,6 @@
-"""What the tasks with a fixed set of real sequences have in common: the split, drawing, and measuring."""
+"""What the tasks with a fixed set of real sequences have in common: the split, drawing, and
+measuring.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ Words = tuple[str, ...]  # of a line of text or a melody
 
 
 class RealDataTask:
-    """A task whose real sequences are all there is, split into those to train on, to select on and to report on."""
+    """A task whose real sequences are all there is, split into those to train on, to select on and
+    to report on.
+    """
 
     def __init__(
         self,
@@ -45,7 +49,9 @@ class RealDataTask:
         return draw_without_repeats(self.real_sequences, num, rng)
 
     def evaluate(self, policy: RolloutPolicy, rng: torch.Generator) -> dict[str, float]:
-        """The task's metrics, `RealDataMetrics` or more, of `num_eval` sequences drawn from a policy."""
+        """The task's metrics, `RealDataMetrics` or more, of `num_eval` sequences drawn from a
+        policy.
+        """
         return self._metrics.of_policy(policy, self._num_eval, rng)
 
     def estimates(self, policy: RolloutPolicy, rng: torch.Generator) -> dict[str, Estimate]:
@@ -62,7 +68,9 @@ class RealDataTask:
 
     @cached_property
     def referee(self) -> Judge | None:
-        """Classifiers that say how far a policy's sequences are from these; None where these are too few."""
+        """Classifiers that say how far a policy's sequences are from these; None where these are
+        too few.
+        """
         from seqgan_env.metrics.referee import Referee  # loads scipy: where it is used
 
         return Referee.of(self.spec, self.real_sequences, self.validation, self.held_out)
@@ -71,8 +79,12 @@ class RealDataTask:
         """The knobs that fit a policy, fewer than where densities are known, and `more`."""
         return knobs_for(policy, self.spec.vocab_size, [*FEW_KNOBS, *more])
 
-    def measure_knobs(self, policy: RolloutPolicy, knobs: Sequence[Knob], seed: int) -> Iterator[dict[str, float]]:
-        """The metrics of every knob and the referee's, of which that on validation data chooses the best."""
+    def measure_knobs(
+        self, policy: RolloutPolicy, knobs: Sequence[Knob], seed: int
+    ) -> Iterator[dict[str, float]]:
+        """The metrics of every knob and the referee's, of which that on validation data chooses the
+        best.
+        """
         for knob in knobs:
             turned = knob(policy)
             row = self.evaluate(turned, self._rng(seed))
@@ -99,7 +111,10 @@ class RealDataTask:
 
 def draw_without_repeats(sequences: Tensor, num: int, rng: torch.Generator) -> Tensor:
     """`num` rows of `sequences` (M, T), in random order, each once before any comes again."""
-    orders = [torch.randperm(len(sequences), generator=rng, device=rng.device) for _ in range(-(-num // len(sequences)))]
+    orders = [
+        torch.randperm(len(sequences), generator=rng, device=rng.device)
+        for _ in range(-(-num // len(sequences)))
+    ]
     return sequences[torch.cat(orders)[:num].to(sequences.device)]
 
 
@@ -120,13 +135,20 @@ def check_split_settings(settings: SplitSettings) -> None:
     """Raises a ValueError unless they can be."""
     for name in ("validation_share", "held_out_share"):
         if not 0 < getattr(settings, name) < 0.5:
-            raise ValueError(f"{name} is {getattr(settings, name)}; allowed is above 0 and below 0.5")
+            raise ValueError(
+                f"{name} is {getattr(settings, name)}; allowed is above 0 and below 0.5"
+            )
     if settings.num_eval < 2:
-        raise ValueError(f"num_eval is {settings.num_eval}; allowed is 2 or more (Self-BLEU compares samples)")
+        raise ValueError(
+            f"num_eval is {settings.num_eval}; allowed is 2 or more (Self-BLEU compares samples)"
+        )
 
 
-def split(items: Sequence[Words], settings: SplitSettings, source: str, kind: str) -> list[list[Words]]:
-    """The items to train on, to select on and to report on, in their order; what is the same is on the same side.
+def split(
+    items: Sequence[Words], settings: SplitSettings, source: str, kind: str
+) -> list[list[Words]]:
+    """The items to train on, to select on and to report on, in their order; what is the same is on
+    the same side.
 
     Raises:
         ValueError: `source` has too few items of this `kind`.
@@ -135,8 +157,13 @@ def split(items: Sequence[Words], settings: SplitSettings, source: str, kind: st
     num_validation = max(1, round(settings.validation_share * len(shuffled)))
     num_held_out = max(1, round(settings.held_out_share * len(shuffled)))
     if num_validation + num_held_out >= len(shuffled):
-        raise ValueError(f"{source} has {len(shuffled)} distinct {kind} to use; a split into three parts needs 3 or more")
-    side = dict.fromkeys(shuffled[:num_validation], 1) | dict.fromkeys(shuffled[num_validation:][:num_held_out], 2)
+        raise ValueError(
+            f"{source} has {len(shuffled)} distinct {kind} to use; a split into three parts needs "
+            "3 or more"
+        )
+    side = dict.fromkeys(shuffled[:num_validation], 1) | dict.fromkeys(
+        shuffled[num_validation:][:num_held_out], 2
+    )
     return [[item for item in items if side.get(item, 0) == part] for part in range(3)]
 
 

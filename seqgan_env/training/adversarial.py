@@ -1,4 +1,6 @@
-"""Algorithm 1 of SeqGAN: pre-training, then rounds of g-steps and d-steps, as an iterator of one dict per round."""
+"""Algorithm 1 of SeqGAN: pre-training, then rounds of g-steps and d-steps, as an iterator of one
+dict per round.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class Schedule:
 
     Attributes:
         mle_epochs: epochs of maximum-likelihood pre-training.
-        keep_best: keep the epoch with the best validation likelihood; else the last one (the paper's).
+        keep_best: keep the epoch with the best validation likelihood; else the last one (the
+            paper's).
         d_pretrain_steps: d-steps of pre-training.
         d_pretrain_epochs: epochs in each of them.
         rounds: outer passes.
@@ -58,10 +61,11 @@ def silent(phase: str, done: int, total: int, metrics: dict[str, float]) -> None
 def pretrain_policy(
     agent: GeneratorAgent, task: Task, num_epochs: int, keep_best: bool, progress: Progress = silent
 ) -> list[dict[str, float]]:
-    """Maximum likelihood by the agent, epoch by epoch; at the end the policy is that of the best epoch, if `keep_best`.
+    """Maximum likelihood by the agent, epoch by epoch; at the end the policy is that of the best
+    epoch, if `keep_best`.
 
-    Selection is on `task.validation`, never on the held-out data that is reported. A policy without likelihoods or without
-    parameters that can be copied keeps its last epoch.
+    Selection is on `task.validation`, never on the held-out data that is reported. A policy without
+    likelihoods or without parameters that can be copied keeps its last epoch.
 
     Returns:
         One dict an epoch, with `epoch`, `nll_validation` (nats per token) and what the agent says.
@@ -82,21 +86,40 @@ def pretrain_policy(
 
 
 class DiscriminatorStep:
-    """One d-step: fresh negatives from the live policy, real sequences from the task, `d_epochs` over both."""
+    """One d-step: fresh negatives from the live policy, real sequences from the task, `d_epochs`
+    over both.
+    """
 
     def __init__(
-        self, task: Task, rewards: RewardModel, trainer: DiscriminatorTrainer, num_negatives: int, rng: torch.Generator
+        self,
+        task: Task,
+        rewards: RewardModel,
+        trainer: DiscriminatorTrainer,
+        num_negatives: int,
+        rng: torch.Generator,
     ) -> None:
-        self.task, self.rewards, self.trainer, self.num_negatives, self.rng = task, rewards, trainer, num_negatives, rng
+        self.task, self.rewards, self.trainer, self.num_negatives, self.rng = (
+            task,
+            rewards,
+            trainer,
+            num_negatives,
+            rng,
+        )
 
     def __call__(self, num_epochs: int) -> dict[str, float]:
-        negatives = sample_sequences(self.rewards.policy, self.task.spec, self.num_negatives, self.rng)
+        negatives = sample_sequences(
+            self.rewards.policy, self.task.spec, self.num_negatives, self.rng
+        )
         real = self.task.draw_real(self.num_negatives, self.rng)
         return self.trainer.fit(real, negatives, num_epochs, self.rng)
 
 
-def discriminator_metrics(rewards: RewardModel, task: Task, num: int, rng: torch.Generator) -> dict[str, float]:
-    """Held-out accuracies, and on oracle tasks the correlation of the logit with the true log-ratio on generated sequences."""
+def discriminator_metrics(
+    rewards: RewardModel, task: Task, num: int, rng: torch.Generator
+) -> dict[str, float]:
+    """Held-out accuracies, and on oracle tasks the correlation of the logit with the true log-ratio
+    on generated sequences.
+    """
     if rewards.discriminator is None:
         return {}
     generated = sample_sequences(rewards.policy, task.spec, num, rng)
@@ -104,16 +127,24 @@ def discriminator_metrics(rewards: RewardModel, task: Task, num: int, rng: torch
     oracle, policy = getattr(task, "oracle", None), rewards.policy
     if isinstance(oracle, HasLogProb) and isinstance(policy, HasLogProb):
         log_ratio = oracle.log_prob(generated) - policy.log_prob(generated)
-        metrics["log_ratio_correlation"] = _correlation(rewards.discriminator.logits(generated), log_ratio)
+        metrics["log_ratio_correlation"] = _correlation(
+            rewards.discriminator.logits(generated), log_ratio
+        )
     return metrics
 
 
 def train_adversarial(
-    agent: GeneratorAgent, rewards: RewardModel, schedule: Schedule = Schedule(), seed: int = 0, progress: Progress = silent
+    agent: GeneratorAgent,
+    rewards: RewardModel,
+    schedule: Schedule = Schedule(),
+    seed: int = 0,
+    progress: Progress = silent,
 ) -> Iterator[dict[str, float]]:
-    """Algorithm 1 after the policy's pre-training: pre-trains D (round 0), then yields one dict of metrics a round.
+    """Algorithm 1 after the policy's pre-training: pre-trains D (round 0), then yields one dict of
+    metrics a round.
 
-    Every round: `g_steps` agent updates on the environment; the rollout policy follows; `d_steps` times fresh negatives and
+    Every round: `g_steps` agent updates on the environment; the rollout policy follows; `d_steps`
+        times fresh negatives and
     `d_epochs` over them. Sources without a discriminator skip the d-steps.
 
     Args:
@@ -124,15 +155,21 @@ def train_adversarial(
         progress: called with phase, done, total and metrics.
 
     Yields:
-        `round`, `agent/...`, `discriminator/...`, `task/...` (where evaluated), `budget/...` (spent so far) and `time/...`
-        (seconds of the phases).
+        `round`, `agent/...`, `discriminator/...`, `task/...` (where evaluated), `budget/...` (spent
+        so far) and `time/...` (seconds of the phases).
     """
     task = rewards.task
     rewards.bind(agent.policy)
     device = rewards.device
     rng = torch.Generator(device=device).manual_seed(seed)
-    trainer = DiscriminatorTrainer(rewards.discriminator, rewards.budget) if rewards.discriminator is not None else None
-    d_step = DiscriminatorStep(task, rewards, trainer, schedule.num_negatives, rng) if trainer else None
+    trainer = (
+        DiscriminatorTrainer(rewards.discriminator, rewards.budget)
+        if rewards.discriminator is not None
+        else None
+    )
+    d_step = (
+        DiscriminatorStep(task, rewards, trainer, schedule.num_negatives, rng) if trainer else None
+    )
     yield _round_zero(agent, rewards, schedule, d_step, seed, progress)
     for round_ in range(1, schedule.rounds + 1):
         started = time.perf_counter()
@@ -140,7 +177,9 @@ def train_adversarial(
         rewards.sync()
         after_g = time.perf_counter()
         if d_step is not None:
-            metrics |= _last([d_step(schedule.d_epochs) for _ in range(schedule.d_steps)], "discriminator")
+            metrics |= _last(
+                [d_step(schedule.d_epochs) for _ in range(schedule.d_steps)], "discriminator"
+            )
         after_d = time.perf_counter()
         metrics |= rewards.budget.metrics() | {
             "round": float(round_),
@@ -153,16 +192,29 @@ def train_adversarial(
         yield metrics
 
 
-def evaluate_task(policy: RolloutPolicy, task: Task, seed: int, device: torch.device | str) -> dict[str, float]:
-    """The task's metrics of a policy, with random streams of their own, so that evaluating changes no training."""
+def evaluate_task(
+    policy: RolloutPolicy, task: Task, seed: int, device: torch.device | str
+) -> dict[str, float]:
+    """The task's metrics of a policy, with random streams of their own, so that evaluating changes
+    no training.
+    """
     return dict(task.evaluate(policy, torch.Generator(device=device).manual_seed(seed + 1)))
 
 
-def evaluate(policy: RolloutPolicy, rewards: RewardModel, num_heldout: int, seed: int) -> dict[str, float]:
+def evaluate(
+    policy: RolloutPolicy, rewards: RewardModel, num_heldout: int, seed: int
+) -> dict[str, float]:
     """Task and discriminator metrics under their prefixes."""
     of_task = evaluate_task(policy, rewards.task, seed, rewards.device)
-    of_d = discriminator_metrics(rewards, rewards.task, num_heldout, torch.Generator(device=rewards.device).manual_seed(seed + 2))
-    return {f"task/{k}": v for k, v in of_task.items()} | {f"discriminator/{k}": v for k, v in of_d.items()}
+    of_d = discriminator_metrics(
+        rewards,
+        rewards.task,
+        num_heldout,
+        torch.Generator(device=rewards.device).manual_seed(seed + 2),
+    )
+    return {f"task/{k}": v for k, v in of_task.items()} | {
+        f"discriminator/{k}": v for k, v in of_d.items()
+    }
 
 
 def _round_zero(
@@ -177,7 +229,9 @@ def _round_zero(
     metrics: dict[str, float] = {"round": 0.0}
     if d_step is not None:
         for step in range(1, schedule.d_pretrain_steps + 1):
-            metrics |= {f"discriminator/{k}": v for k, v in d_step(schedule.d_pretrain_epochs).items()}
+            metrics |= {
+                f"discriminator/{k}": v for k, v in d_step(schedule.d_pretrain_epochs).items()
+            }
             progress("pre-train discriminator", step, schedule.d_pretrain_steps, metrics)
     metrics |= rewards.budget.metrics() | {"time/d_pretrain": time.perf_counter() - started}
     return metrics | evaluate(agent.policy, rewards, schedule.num_heldout, seed)

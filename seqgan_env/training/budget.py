@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 
 @dataclass
 class Budget:
-    """Running totals of one reward model and of everybody who works for it; evaluation does not count.
+    """Running totals of one reward model and of everybody who works for it; evaluation does not
+    count.
 
     Attributes:
         env_steps: tokens written in its environments.

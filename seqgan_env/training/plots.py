@@ -1,4 +1,6 @@
-"""The picture of a run: learning curves with the rivals beside them, and the planes in which knobs trade."""
+"""The picture of a run: learning curves with the rivals beside them, and the planes in which knobs
+trade.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,10 @@ class Plane:
 
 
 # What is shown of a run, by the metric that it must have.
-_BY_ROUND = {"kl_mean": ("kl_mean", "nll_oracle", "nll_gen"), "bleu4": ("bleu4", "self_bleu4", "nll_gen")}
+_BY_ROUND = {
+    "kl_mean": ("kl_mean", "nll_oracle", "nll_gen"),
+    "bleu4": ("bleu4", "self_bleu4", "nll_gen"),
+}
 _PLANES = (
     Plane("kl_forward", "kl_reverse", "Both divergences: towards the lower left is better"),
     Plane("nll_gen", "nll_oracle", "Likelihoods: a mixture wins here, so nothing is ranked"),
@@ -62,7 +67,8 @@ _PLANES = (
 
 
 def plot_curves(history: Rows, knobs: Named, metrics: Named, path: Path) -> None:
-    """Writes the run as a PNG: pre-training, metrics by round, the planes, the referee, discriminator and reward.
+    """Writes the run as a PNG: pre-training, metrics by round, the planes, the referee,
+    discriminator and reward.
 
     Args:
         history: rows of MLE epochs (`phase` 0) and rounds (`phase` 1).
@@ -80,7 +86,10 @@ def plot_curves(history: Rows, knobs: Named, metrics: Named, path: Path) -> None
     columns = -(-num_panels // 2)
     figure = Figure(figsize=(4.7 * columns, 7.5), layout="constrained")
     panels = iter(figure.subplots(2, columns, squeeze=False).ravel())
-    epochs, rounds = [row for row in history if not row["phase"]], [row for row in history if row["phase"]]
+    epochs, rounds = (
+        [row for row in history if not row["phase"]],
+        [row for row in history if row["phase"]],
+    )
     _pretraining(next(panels), epochs)
     for name in by_round:
         _by_round(next(panels), rounds, name, metrics)
@@ -99,7 +108,9 @@ def _pretraining(axes: Any, epochs: Rows) -> None:
     if any("nll_validation" in row for row in epochs):
         x = [row["epoch"] for row in epochs]
         axes.plot(x, [row["mle_loss"] for row in epochs], label="training", color="#8c8c8c")
-        axes.plot(x, [row["nll_validation"] for row in epochs], label="validation", color=_COLOURS["mle"])
+        axes.plot(
+            x, [row["nll_validation"] for row in epochs], label="validation", color=_COLOURS["mle"]
+        )
         axes.legend(frameon=False)
     _decorate(axes, "Pre-training by maximum likelihood", "epoch", "-log p (nats per token)")
 
@@ -108,7 +119,13 @@ def _by_round(axes: Any, rounds: Rows, name: str, metrics: Named) -> None:
     _line(axes, rounds, f"task/{name}", _LABELS["agent"], _COLOURS["agent"])
     for who in _COLOURS if not rounds else ("mle", "best_knob", "constant"):
         if math.isfinite(metrics.get(who, {}).get(name, math.nan)):
-            axes.axhline(metrics[who][name], label=_LABELS[who], color=_COLOURS[who], linestyle="--", linewidth=1.2)
+            axes.axhline(
+                metrics[who][name],
+                label=_LABELS[who],
+                color=_COLOURS[who],
+                linestyle="--",
+                linewidth=1.2,
+            )
     _legend(axes)
     _decorate(axes, f"{name} by round", "round", _AXES[name])
 
@@ -118,26 +135,52 @@ def _plane(axes: Any, rounds: Rows, knobs: Named, metrics: Named, plane: Plane) 
     x, y = plane.x, plane.y
     places = {name: row for name, row in knobs.items() if plane.holds(row)}
     mixed = [row for row in places.values() if "temperature" not in row]
-    axes.plot([row[x] for row in mixed], [row[y] for row in mixed], ".", color="#bbbbbb", label="mixtures, truncations")
-    curve = sorted((row for row in places.values() if "temperature" in row), key=lambda row: row["temperature"])
-    axes.plot([row[x] for row in curve], [row[y] for row in curve], ".-", color=_COLOURS["mle"], label="temperatures")
+    axes.plot(
+        [row[x] for row in mixed],
+        [row[y] for row in mixed],
+        ".",
+        color="#bbbbbb",
+        label="mixtures, truncations",
+    )
+    curve = sorted(
+        (row for row in places.values() if "temperature" in row), key=lambda row: row["temperature"]
+    )
+    axes.plot(
+        [row[x] for row in curve],
+        [row[y] for row in curve],
+        ".-",
+        color=_COLOURS["mle"],
+        label="temperatures",
+    )
     for row in curve:
-        axes.annotate(f"{row['temperature']:g}", (row[x], row[y]), fontsize=7, color=_COLOURS["mle"], clip_on=True)
+        axes.annotate(
+            f"{row['temperature']:g}",
+            (row[x], row[y]),
+            fontsize=7,
+            color=_COLOURS["mle"],
+            clip_on=True,
+        )
     path = [row for row in rounds if f"task/{x}" in row]
     if path:
         line = {"color": _COLOURS["agent"], "linewidth": 0.8, "label": "agent by round"}
-        axes.plot([row[f"task/{x}"] for row in path], [row[f"task/{y}"] for row in path], ".-", **line)
+        axes.plot(
+            [row[f"task/{x}"] for row in path], [row[f"task/{y}"] for row in path], ".-", **line
+        )
     for who, values in metrics.items():
         if plane.holds(values):
             marker = "*" if who == "agent" else "o"
-            axes.plot(values[x], values[y], marker, color=_COLOURS[who], markersize=9, label=_LABELS[who])
+            axes.plot(
+                values[x], values[y], marker, color=_COLOURS[who], markersize=9, label=_LABELS[who]
+            )
     _zoom(axes, [(row[x], row[y]) for row in places.values()], metrics, plane)
     _legend(axes)
     _decorate(axes, plane.title, _AXES[x], _AXES[y])
 
 
 def _zoom(axes: Any, knobs: Sequence[tuple[float, float]], metrics: Named, plane: Plane) -> None:
-    """Shows what is near the policies; the coldest knobs would squeeze everything else into a corner."""
+    """Shows what is near the policies; the coldest knobs would squeeze everything else into a
+    corner.
+    """
     found = [(row[plane.x], row[plane.y]) for row in metrics.values() if plane.holds(row)]
     if not found:
         return
@@ -153,7 +196,9 @@ def _referee(axes: Any, judged: Named) -> None:
     """The referee's bound for every policy with its standard error."""
     for place, (who, row) in enumerate(judged.items()):
         error = row.get("referee_js_error", 0.0)
-        axes.errorbar(row["referee_js"], -place, xerr=error, fmt="o", color=_COLOURS[who], capsize=3)
+        axes.errorbar(
+            row["referee_js"], -place, xerr=error, fmt="o", color=_COLOURS[who], capsize=3
+        )
     axes.set_yticks([-place for place in range(len(judged))], [_LABELS[who] for who in judged])
     axes.margins(y=0.3)
     _decorate(axes, "Referee: how far from real data (lower is better)", _AXES["referee_js"], "")
@@ -162,7 +207,13 @@ def _referee(axes: Any, judged: Named) -> None:
 def _discriminator(axes: Any, rounds: Rows) -> None:
     _line(axes, rounds, "discriminator/accuracy_real_heldout", "held-out real", "#55a868")
     _line(axes, rounds, "discriminator/accuracy_generated_heldout", "fresh generated", "#c44e52")
-    _line(axes, rounds, "discriminator/log_ratio_correlation", "correlation with the true log-ratio", "#8172b3")
+    _line(
+        axes,
+        rounds,
+        "discriminator/log_ratio_correlation",
+        "correlation with the true log-ratio",
+        "#8172b3",
+    )
     axes.axhline(0.5, color="#cccccc", linewidth=1)
     _legend(axes)
     _decorate(axes, "Discriminator, on sequences it never saw", "round", "accuracy, correlation")
@@ -176,7 +227,9 @@ def _reward(axes: Any, rounds: Rows) -> None:
 def _line(axes: Any, rounds: Rows, key: str, label: str, colour: str) -> None:
     rows = [row for row in rounds if key in row]
     if rows:
-        axes.plot([row["round"] for row in rows], [row[key] for row in rows], label=label, color=colour)
+        axes.plot(
+            [row["round"] for row in rows], [row[key] for row in rows], label=label, color=colour
+        )
 
 
 def _legend(axes: Any) -> None:

@@ -40,21 +40,28 @@ def create(path: Path, force: bool = False) -> Path:
 
 
 def check_available(path: Path, force: bool = False) -> None:
-    """Raises a ValueError if `path` is taken: by a run that `force` does not give up, or by anything that is no run."""
+    """Raises a ValueError if `path` is taken: by a run that `force` does not give up, or by
+    anything that is no run.
+    """
     try:
         taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     except OSError as problem:
         raise ValueError(f"run directory {path} cannot be written: {problem.strerror}") from problem
     if taken and not force:
-        raise ValueError(f"run directory {path} exists; choose another with --out, or overwrite it with --force")
+        raise ValueError(
+            f"run directory {path} exists; choose another with --out, or overwrite it with --force"
+        )
     if taken and not (path / CONFIG).is_file():
         raise ValueError(
-            f"{path} exists and is not a run directory (no {CONFIG}); it is left as it is, choose another with --out"
+            f"{path} exists and is not a run directory (no {CONFIG}); it is left as it is, choose "
+            "another with --out"
         )
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Has `write` fill a file beside `path`, then fsyncs and renames it, so that `path` is whole or as it was."""
+    """Has `write` fill a file beside `path`, then fsyncs and renames it, so that `path` is whole or
+    as it was.
+    """
     temporary = path.with_name(f".{path.name}.partial")
     try:
         write(temporary)
@@ -107,7 +114,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows that may have different keys as one table, atomically; what a row lacks stays empty."""
+    """Writes rows that may have different keys as one table, atomically; what a row lacks stays
+    empty.
+    """
     columns = list(dict.fromkeys(key for row in rows for key in row))
 
     def write(temporary: Path) -> None:

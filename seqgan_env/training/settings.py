@@ -1,4 +1,6 @@
-"""The settings of a training run: one dataclass, from which the command line, its help and config.json are made."""
+"""The settings of a training run: one dataclass, from which the command line, its help and
+config.json are made.
+"""
 
 from __future__ import annotations
 
@@ -24,52 +26,100 @@ class TrainSettings:
     """What `seqgan train` does. The fields' texts are the command line's help."""
 
     task: str = _setting("oracle-tiny", f"what is written: {', '.join(TASKS)}", "NAME")
-    agent: str = _setting("reinforce", "who writes: a name from `seqgan list agents`, or package.module:Class", "NAME")
+    agent: str = _setting(
+        "reinforce", "who writes: a name from `seqgan list agents`, or package.module:Class", "NAME"
+    )
     reward: str = _setting("rollout", f"reward form: {', '.join(FORMS)}", "FORM")
     source: str = _setting("discriminator", f"score source: {', '.join(SOURCES)}", "NAME")
-    score_as: str = _setting("logit", "what the sources discriminator and optimal pay: probability or logit", "KIND")
-    seed: int = _setting(0, "of the models, all sampling and all orders; the task's data have their own", "N")
+    score_as: str = _setting(
+        "logit", "what the sources discriminator and optimal pay: probability or logit", "KIND"
+    )
+    seed: int = _setting(
+        0, "of the models, all sampling and all orders; the task's data have their own", "N"
+    )
     batch_size: int = _setting(256, "sequences of one g-step (num_envs)", "SEQUENCES")
     num_rollouts: int = _setting(4, "N, Monte Carlo completions of a prefix", "N")
-    sync_rate: float = _setting(1.0, "1 rolls out the live policy; below, a copy that moves by this rate each round", "RATE")
-    discriminator: str = _setting("small", "size of the CNN: small (256 filters) or paper (1,720)", "SIZE")
-    d_batch_size: int | None = _setting(None, "sequences in a step of its training (default: small 256, paper 64)", "SEQUENCES")
-    knobs: bool = _setting(True, "measure what temperatures, mixtures and truncations of the pre-trained policy reach")
-    more_knobs: str | None = _setting(None, "knobs of your own beside them: package.module:NAME", "NAME")
-    referee: bool = _setting(False, "judge final policies by the referee on oracle tasks too; on real data it always does")
+    sync_rate: float = _setting(
+        1.0, "1 rolls out the live policy; below, a copy that moves by this rate each round", "RATE"
+    )
+    discriminator: str = _setting(
+        "small", "size of the CNN: small (256 filters) or paper (1,720)", "SIZE"
+    )
+    d_batch_size: int | None = _setting(
+        None, "sequences in a step of its training (default: small 256, paper 64)", "SEQUENCES"
+    )
+    knobs: bool = _setting(
+        True, "measure what temperatures, mixtures and truncations of the pre-trained policy reach"
+    )
+    more_knobs: str | None = _setting(
+        None, "knobs of your own beside them: package.module:NAME", "NAME"
+    )
+    referee: bool = _setting(
+        False,
+        "judge final policies by the referee on oracle tasks too; on real data it always does",
+    )
     control: bool = _setting(True, "train the same agent under a constant reward too")
-    mle_epochs: int = _setting(40, "epochs of maximum likelihood before the adversarial phase", "EPOCHS")
-    keep_best: bool = _setting(True, "keep the epoch with the best validation likelihood (no: the last one, as the paper)")
+    mle_epochs: int = _setting(
+        40, "epochs of maximum likelihood before the adversarial phase", "EPOCHS"
+    )
+    keep_best: bool = _setting(
+        True, "keep the epoch with the best validation likelihood (no: the last one, as the paper)"
+    )
     d_pretrain_steps: int = _setting(1, "d-steps before the first round", "STEPS")
     d_pretrain_epochs: int = _setting(6, "epochs of each of them", "EPOCHS")
     rounds: int = _setting(160, "outer passes of Algorithm 1", "ROUNDS")
     g_steps: int = _setting(1, "agent updates in a round", "STEPS")
     d_steps: int = _setting(1, "d-steps in a round", "STEPS")
     d_epochs: int = _setting(1, "epochs of a d-step", "EPOCHS")
-    num_negatives: int = _setting(2_000, "fresh negatives of a d-step, and as many real sequences", "SEQUENCES")
-    eval_every: int = _setting(20, "rounds between evaluations", "ROUNDS")
-    weights: str | None = _setting(None, "oracle weights: the authors' released pickle, or safetensors", "FILE")
-    corpus: str | None = _setting(
-        None, "task text: UTF-8 text, a sentence a line; task music: a folder of MIDI files (default: what is built in)", "PATH"
+    num_negatives: int = _setting(
+        2_000, "fresh negatives of a d-step, and as many real sequences", "SEQUENCES"
     )
-    level: str = _setting("word", "tokens of task text: word (split at white space) or char", "LEVEL")
+    eval_every: int = _setting(20, "rounds between evaluations", "ROUNDS")
+    weights: str | None = _setting(
+        None, "oracle weights: the authors' released pickle, or safetensors", "FILE"
+    )
+    corpus: str | None = _setting(
+        None,
+        "task text: UTF-8 text, a sentence a line; task music: a folder of MIDI files (default: "
+        "what is built in)",
+        "PATH",
+    )
+    level: str = _setting(
+        "word", "tokens of task text: word (split at white space) or char", "LEVEL"
+    )
     tokenizer: str | None = _setting(
-        None, "of task text, in place of level: english, a JSON file of the library tokenizers, or package.module:name", "NAME"
+        None,
+        "of task text, in place of level: english, a JSON file of the library tokenizers, or "
+        "package.module:name",
+        "NAME",
     )
     max_length: int | None = _setting(
-        None, "longest sequence of task text, end token included (default: 20); steps of task music (default: 32)", "TOKENS"
+        None,
+        "longest sequence of task text, end token included (default: 20); steps of task music "
+        "(default: 32)",
+        "TOKENS",
     )
-    fixed_length: bool = _setting(False, "task text: only sequences of exactly max_length words, without an end")
-    vocab_size: int | None = _setting(None, "V; of an oracle the number of tokens, of a text the cap by frequency", "TOKENS")
+    fixed_length: bool = _setting(
+        False, "task text: only sequences of exactly max_length words, without an end"
+    )
+    vocab_size: int | None = _setting(
+        None, "V; of an oracle the number of tokens, of a text the cap by frequency", "TOKENS"
+    )
     steps_per_beat: int = _setting(2, "time steps in a quarter note of task music", "STEPS")
     transpose: bool = _setting(False, "task music: move every piece into C major or A minor")
     seq_len: int | None = _setting(None, "T of an oracle task", "TOKENS")
     oracle_seed: int = _setting(0, "of an oracle's parameters and data", "N")
     fresh: bool = _setting(False, "oracle tasks: every d-step sees new real data")
-    threads: int = _setting(1, "torch threads; one gives the same numbers on any machine; 0 leaves torch's choice", "N")
+    threads: int = _setting(
+        1, "torch threads; one gives the same numbers on any machine; 0 leaves torch's choice", "N"
+    )
     device: str = _setting("cpu", "where the models live: cpu, cuda", "NAME")
     agent_options: dict[str, Any] = field(
-        default_factory=dict, metadata={"help": "hyperparameters of the agent, e.g. learning_rate=1e-3", "metavar": "KEY=VALUE"}
+        default_factory=dict,
+        metadata={
+            "help": "hyperparameters of the agent, e.g. learning_rate=1e-3",
+            "metavar": "KEY=VALUE",
+        },
     )
 
     def __post_init__(self) -> None:
@@ -82,18 +132,30 @@ class TrainSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed is 1 or more")
         if self.d_batch_size is not None and self.d_batch_size < 1:
             raise ValueError(f"d_batch_size is {self.d_batch_size}; allowed is 1 or more")
-        for name in ("d_pretrain_steps", "d_pretrain_epochs", "rounds", "g_steps", "d_steps", "d_epochs", "threads"):
+        for name in (
+            "d_pretrain_steps",
+            "d_pretrain_epochs",
+            "rounds",
+            "g_steps",
+            "d_steps",
+            "d_epochs",
+            "threads",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed is 0 or more")
 
     def schedule(self) -> Schedule:
         """The counts of Algorithm 1."""
-        return Schedule(**{f.name: getattr(self, f.name) for f in fields(Schedule) if hasattr(self, f.name)})
+        return Schedule(
+            **{f.name: getattr(self, f.name) for f in fields(Schedule) if hasattr(self, f.name)}
+        )
 
     def task_settings(self) -> dict[str, Any]:
         """What differs from the task's own defaults."""
         valid = setting_names(self.task)
-        chosen = {field.name: getattr(self, field.name) for field in fields(self) if field.name in valid}
+        chosen = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name in valid
+        }
         return {name: value for name, value in chosen.items() if value is not None}
 
 
@@ -101,7 +163,9 @@ def _check_device(name: str) -> None:
     try:
         device = torch.device(name)
     except RuntimeError as problem:
-        raise ValueError(f"device {name!r} is none that torch knows; allowed are cpu and cuda") from problem
+        raise ValueError(
+            f"device {name!r} is none that torch knows; allowed are cpu and cuda"
+        ) from problem
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {name!r} was asked for, but torch finds no GPU; allowed is cpu")
 
@@ -134,7 +198,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-# What the preset "tiny" changes for a task: words and notes need a larger model and fewer, dearer rounds.
+# What the preset "tiny" changes for a task: words and notes need a larger model and fewer, dearer
+# rounds.
 TINY_BY_TASK: dict[str, dict[str, Any]] = {
     "text": {
         "batch_size": 64,
@@ -168,7 +233,8 @@ TINY_BY_TASK: dict[str, dict[str, Any]] = {
 
 
 def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
-    """The settings of a preset for the task, then those that the agent's class asks for, then `changes`.
+    """The settings of a preset for the task, then those that the agent's class asks for, then
+    `changes`.
 
     Agent options are merged key by key; of a preset's, an agent gets those that it takes.
     """
@@ -177,8 +243,12 @@ def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
         base = TINY_BY_TASK.get(changes.get("task", ""), base)
     agent = changes.get("agent", TrainSettings.agent)
     own = training_settings(agent)
-    options = {key: value for key, value in base.get("agent_options", {}).items() if accepts(agent, key)}
+    options = {
+        key: value for key, value in base.get("agent_options", {}).items() if accepts(agent, key)
+    }
     options |= own.get("agent_options", {}) | changes.get("agent_options", {})
     settings = replace(TrainSettings(), **{**base, **own, **changes, "agent_options": options})
-    following = {option: getattr(settings, name) for option, name in options_from_settings(agent).items()}
+    following = {
+        option: getattr(settings, name) for option, name in options_from_settings(agent).items()
+    }
     return replace(settings, agent_options=following | options)

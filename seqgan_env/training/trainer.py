@@ -1,4 +1,6 @@
-"""A whole run: pre-training, its knobs, Algorithm 1, the constant-reward control, and what is written of them."""
+"""A whole run: pre-training, its knobs, Algorithm 1, the constant-reward control, and what is
+written of them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,13 @@ from seqgan_env.plugins import control_options, learns_from_reward, load_knobs, 
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.tasks import make_task
 from seqgan_env.training import run_directory
-from seqgan_env.training.adversarial import Progress, evaluate_task, pretrain_policy, silent, train_adversarial
+from seqgan_env.training.adversarial import (
+    Progress,
+    evaluate_task,
+    pretrain_policy,
+    silent,
+    train_adversarial,
+)
 from seqgan_env.training.plots import plot_curves
 from seqgan_env.training.settings import TrainSettings
 from seqgan_env.types import GeneratorAgent, HasReferee, RolloutPolicy, Task
@@ -45,8 +53,10 @@ class Run:
         history: one row an MLE epoch (`phase` 0) and a round (`phase` 1).
         knobs: by name what each knob of the pre-trained policy reaches.
         best_knob: the name of the one that is to be beaten; None where none was measured.
-        metrics: by policy (`mle`, `best_knob`, `agent`, `constant`) the task's metrics and the scores.
-        score_error: standard error of the agent's score over draws, not over seeds; None where it has none.
+        metrics: by policy (`mle`, `best_knob`, `agent`, `constant`) the task's metrics and the
+            scores.
+        score_error: standard error of the agent's score over draws, not over seeds; None where it
+            has none.
         seconds: by phase.
         samples: by policy, sequences as a person reads them.
         weights: by file name.
@@ -77,7 +87,9 @@ class Run:
 class Trainer:
     """Runs one `TrainSettings` from the beginning to the end."""
 
-    def __init__(self, settings: TrainSettings, progress: Progress = silent, on_row: OnRow = lambda row: None) -> None:
+    def __init__(
+        self, settings: TrainSettings, progress: Progress = silent, on_row: OnRow = lambda row: None
+    ) -> None:
         """Args:
         settings: of the run.
         progress: called with phase, done, total and metrics.
@@ -111,7 +123,9 @@ class Trainer:
     def _pretrain(self) -> None:
         settings = self.settings
         with self.run.timed("pretrain"):
-            rows = pretrain_policy(self.agent, self.task, settings.mle_epochs, settings.keep_best, self.progress)
+            rows = pretrain_policy(
+                self.agent, self.task, settings.mle_epochs, settings.keep_best, self.progress
+            )
         for row in rows:
             self._log({"phase": 0.0} | row)
         self._record(self.pretrained, self.agent.policy)
@@ -138,16 +152,26 @@ class Trainer:
         self._write("best_knob", self.rival)
 
     def _judge_knobs(self, policy: RolloutPolicy, rival: RolloutPolicy) -> None:
-        """The referee on the policy as it is and on its best knob, where the task has not asked it already."""
+        """The referee on the policy as it is and on its best knob, where the task has not asked it
+        already.
+        """
         for name, turned in ((UNTURNED.name, policy), (self.run.best_knob, rival)):
             row = self.run.knobs[str(name)]
             judged = self._judge(turned) if self._needs_referee(row) else {}
             if judged:
-                row |= judged | {SELECT + REFEREED.divergence: judged[f"{REFEREED.divergence}_validation"]}
+                row |= judged | {
+                    SELECT + REFEREED.divergence: judged[f"{REFEREED.divergence}_validation"]
+                }
 
     def _train(self) -> None:
         with self.run.timed("adversarial"):
-            for row in train_adversarial(self.agent, self.rewards, self.settings.schedule(), self.settings.seed, self.progress):
+            for row in train_adversarial(
+                self.agent,
+                self.rewards,
+                self.settings.schedule(),
+                self.settings.seed,
+                self.progress,
+            ):
                 self._log({"phase": 1.0} | row | scores(self.run.knobs, row, "task/"))
         if self.rewards.discriminator is not None:
             self.run.weights["discriminator.safetensors"] = self.rewards.discriminator.state_dict()
@@ -185,7 +209,9 @@ class Trainer:
             self.run.score_error = self._score_error(self.rival)
 
     def _score_error(self, rival: RolloutPolicy) -> float | None:
-        """The standard error of the agent's score, from draws that it and its rival share where the task has them."""
+        """The standard error of the agent's score, from draws that it and its rival share where the
+        task has them.
+        """
         if isinstance(self.task, MeasuresKnobs):
             paired = self.task.paired_error(self.agent.policy, rival, self.settings.seed + 1)
             if paired is not None:
@@ -197,14 +223,18 @@ class Trainer:
     def _record(self, name: str, policy: RolloutPolicy) -> None:
         with self.run.timed("evaluate"):
             metrics = dict(self._evaluate(policy))
-        judged_among_knobs = name == self.pretrained and self.settings.knobs and UNTURNED.fits(policy)
+        judged_among_knobs = (
+            name == self.pretrained and self.settings.knobs and UNTURNED.fits(policy)
+        )
         if self._needs_referee(metrics) and not judged_among_knobs:
             metrics |= self._judge(policy)
         self.run.metrics[name] = metrics
         self._write(name, policy)
         if isinstance(policy, nn.Module) and name in ("mle", "agent", "constant"):
             file = "policy" if name == "agent" else name
-            self.run.weights[f"{file}.safetensors"] = {k: v.clone() for k, v in policy.state_dict().items()}
+            self.run.weights[f"{file}.safetensors"] = {
+                k: v.clone() for k, v in policy.state_dict().items()
+            }
 
     @property
     def pretrained(self) -> str:
@@ -259,11 +289,19 @@ def build_task(settings: TrainSettings) -> Task:
     return task
 
 
-def build_agent(settings: TrainSettings, task: Task, source: str) -> tuple[GeneratorAgent, RewardModel]:
-    """A new agent in a new environment of `task` that pays by `source`, and what that environment pays."""
-    reward = RewardSettings(settings.reward, source, settings.score_as, settings.num_rollouts, settings.sync_rate)
+def build_agent(
+    settings: TrainSettings, task: Task, source: str
+) -> tuple[GeneratorAgent, RewardModel]:
+    """A new agent in a new environment of `task` that pays by `source`, and what that environment
+    pays.
+    """
+    reward = RewardSettings(
+        settings.reward, source, settings.score_as, settings.num_rollouts, settings.sync_rate
+    )
     size, batch_size = settings.discriminator, settings.d_batch_size
-    rewards = build_rewards(task, reward, None, None, size, settings.seed, settings.device, batch_size)
+    rewards = build_rewards(
+        task, reward, None, None, size, settings.seed, settings.device, batch_size
+    )
     env = TokenVectorEnv(settings.batch_size, rewards)
     return make_agent(settings.agent, env, settings.seed, settings.agent_options), rewards
 
@@ -272,7 +310,9 @@ def write_run(run: Run, path: Path) -> None:
     """Everything there is of a run, into its directory."""
     run_directory.write_csv(path / run_directory.METRICS, run.history)
     if run.knobs:
-        run_directory.write_csv(path / "knobs.csv", [{"knob": name} | row for name, row in run.knobs.items()])
+        run_directory.write_csv(
+            path / "knobs.csv", [{"knob": name} | row for name, row in run.knobs.items()]
+        )
     run_directory.write_text(path / "samples.txt", _samples_text(run.samples))
     for name, state in run.weights.items():
         run_directory.write_weights(path / name, state)
@@ -288,7 +328,11 @@ def write_run(run: Run, path: Path) -> None:
 
 def write_config(settings: TrainSettings, path: Path, task: Task) -> None:
     """Everything needed to repeat a run."""
-    config = {"settings": asdict(settings), "versions": run_directory.versions(), "command": ["seqgan", *sys.argv[1:]]}
+    config = {
+        "settings": asdict(settings),
+        "versions": run_directory.versions(),
+        "command": ["seqgan", *sys.argv[1:]],
+    }
     fingerprint = getattr(task, "fingerprint", None)
     if fingerprint:
         config["corpus_fingerprint"] = fingerprint
@@ -305,22 +349,31 @@ def load_run(path: Path) -> tuple[TrainSettings, Task, GeneratorAgent]:
     try:
         settings = TrainSettings(**config["settings"])
     except (KeyError, TypeError) as problem:
-        raise ValueError(f"{path / run_directory.CONFIG} is not the configuration of a run: {problem}") from problem
+        raise ValueError(
+            f"{path / run_directory.CONFIG} is not the configuration of a run: {problem}"
+        ) from problem
     task = build_task(settings)
     if getattr(task, "fingerprint", None) != config.get("corpus_fingerprint"):
-        raise ValueError(f"the corpus of {path} has changed since it was trained; its tokens no longer mean the same words")
+        raise ValueError(
+            f"the corpus of {path} has changed since it was trained; its tokens no longer mean "
+            "the same words"
+        )
     agent, _ = build_agent(settings, task, "constant")
     state = run_directory.read_weights(path / "policy.safetensors")
     try:
         _load(agent.policy, state)
     except RuntimeError as problem:
-        raise ValueError(f"{path / 'policy.safetensors'} does not fit the run's policy: {problem}") from problem
+        raise ValueError(
+            f"{path / 'policy.safetensors'} does not fit the run's policy: {problem}"
+        ) from problem
     return settings, task, agent
 
 
 def _load(policy: RolloutPolicy, state: Mapping[str, Tensor]) -> None:
     if not isinstance(policy, nn.Module):
-        raise ValueError(f"{type(policy).__name__} is no torch.nn.Module; its weights cannot be loaded")
+        raise ValueError(
+            f"{type(policy).__name__} is no torch.nn.Module; its weights cannot be loaded"
+        )
     policy.load_state_dict(state)
 
 
@@ -329,7 +382,9 @@ def _samples_text(samples: Mapping[str, list[str]]) -> str:
 
 
 def tensorboard_logger(writer: SummaryWriter) -> OnRow:
-    """Writes every row as scalars: of pre-training by epoch under `pretrain/`, of the adversarial phase by round."""
+    """Writes every row as scalars: of pre-training by epoch under `pretrain/`, of the adversarial
+    phase by round.
+    """
 
     def log(row: dict[str, float]) -> None:
         step, prefix = (int(row["round"]), "") if row["phase"] else (int(row["epoch"]), "pretrain/")

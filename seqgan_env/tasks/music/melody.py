@@ -1,7 +1,9 @@
-"""From the notes of a piece to one melody on a grid of time steps, and into the key without accidentals.
+"""From the notes of a piece to one melody on a grid of time steps, and into the key without
+accidentals.
 
-The melody is what sounds highest at each step (the skyline; Uitdenbogerd & Zobel 1999). The key is the one of the 24 whose
-profile correlates best with how long each pitch class sounds (Krumhansl & Schmuckler; profiles of Krumhansl & Kessler 1982).
+The melody is what sounds highest at each step (the skyline; Uitdenbogerd & Zobel 1999). The key is
+the one of the 24 whose profile correlates best with how long each pitch class sounds (Krumhansl &
+Schmuckler; profiles of Krumhansl & Kessler 1982).
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ class Melody:
 
 
 def melody_of(score: Score, steps_per_beat: int) -> Melody:
-    """The highest voice of a piece; every time goes to the nearest step, and a note lasts one step at least."""
+    """The highest voice of a piece; every time goes to the nearest step, and a note lasts one step
+    at least.
+    """
     ticks = score.ticks_per_beat
     notes = [note for note in score.notes if LOWEST_PITCH <= note.pitch < LOWEST_PITCH + NUM_KEYS]
     starts, ends, pitches = np.array(notes, dtype=np.int64).reshape(-1, 3).T
@@ -75,15 +79,18 @@ def _nearest(numerator: np.ndarray, denominator: int) -> np.ndarray:
 
 
 def estimate_key(tokens: np.ndarray) -> tuple[int, bool]:
-    """Pitch class of the tonic, C is 0, and whether the key is minor, of a melody (steps,) with a note.
+    """Pitch class of the tonic, C is 0, and whether the key is minor, of a melody (steps,) with a
+    note.
 
-    Of keys that fit alike it is a major one, then the one whose tonic is nearest above the first note, so that a melody that is
-    moved takes its key along.
+    Of keys that fit alike it is a major one, then the one whose tonic is nearest above the first
+    note, so that a melody that is moved takes its key along.
     """
     pitches = sounding_pitches(tokens)
     classes = pitches[pitches != SILENCE] % 12
     durations = np.bincount(classes, minlength=12)
-    rotated = np.array([np.roll(profile, tonic) for profile in (_MAJOR, _MINOR) for tonic in range(12)])
+    rotated = np.array(
+        [np.roll(profile, tonic) for profile in (_MAJOR, _MINOR) for tonic in range(12)]
+    )
     rotated -= rotated.mean(1, keepdims=True)
     fit = (
         rotated / np.linalg.norm(rotated, axis=1, keepdims=True)
@@ -94,7 +101,9 @@ def estimate_key(tokens: np.ndarray) -> tuple[int, bool]:
 
 
 def to_common_key(tokens: np.ndarray) -> np.ndarray | None:
-    """The melody (steps,) in C major or A minor, by the smallest shift that stays on the keys; None where none does."""
+    """The melody (steps,) in C major or A minor, by the smallest shift that stays on the keys; None
+    where none does.
+    """
     tonic, minor = estimate_key(tokens)
     up = ((_A if minor else 0) - tonic) % 12
     struck = is_onset(tokens)

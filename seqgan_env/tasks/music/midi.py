@@ -50,7 +50,8 @@ def read_score(path: Path) -> Score:
     """The notes of a file of type 0 or 1, all tracks together.
 
     Raises:
-        UnusableMidiError: it cannot be read, is damaged, has no notes, or is of a kind that knows no common beat.
+        UnusableMidiError: it cannot be read, is damaged, has no notes, or is of a kind that knows
+            no common beat.
     """
     file = _load(path)
     if file.type == 2:
@@ -76,13 +77,18 @@ def _load(path: Path) -> Any:
     except UnusableMidiError:
         raise
     except OSError as problem:
-        raise UnusableMidiError("cannot be read" if problem.errno else "damaged") from problem  # the library's own have no number
-    except Exception as problem:  # of damage the library raises EOFError, KeyError, IndexError, struct.error and more
+        raise UnusableMidiError(
+            "cannot be read" if problem.errno else "damaged"
+        ) from problem  # the library's own have no number
+    # of damage the library raises EOFError, KeyError, IndexError, struct.error and more
+    except Exception as problem:
         raise UnusableMidiError("damaged") from problem
 
 
 def _notes(track: Any) -> Iterator[tuple[int, Note]]:
-    """The notes of a track with their channels; one that is struck again ends there, one left open ends with the track."""
+    """The notes of a track with their channels; one that is struck again ends there, one left open
+    ends with the track.
+    """
     open_notes: dict[tuple[int, int], int] = {}
     now = 0
     for message in track:
@@ -98,8 +104,11 @@ def _notes(track: Any) -> Iterator[tuple[int, Note]]:
         yield channel, Note(start, now, pitch)
 
 
-def write_melody(path: Path, notes: Sequence[tuple[int, int, int]], num_steps: int, steps_per_beat: int) -> None:
-    """Writes notes (first step, step of the end, pitch) as a file of type 0 that lasts `num_steps`; atomically.
+def write_melody(
+    path: Path, notes: Sequence[tuple[int, int, int]], num_steps: int, steps_per_beat: int
+) -> None:
+    """Writes notes (first step, step of the end, pitch) as a file of type 0 that lasts `num_steps`;
+    atomically.
 
     It names a tempo of 120 beats a minute and a piano, so that any player plays it.
     """
@@ -120,6 +129,8 @@ def write_melody(path: Path, notes: Sequence[tuple[int, int, int]], num_steps: i
 
 
 def _events(notes: Sequence[tuple[int, int, int]]) -> list[tuple[int, str, int]]:
-    """Steps in order, what happens and the pitch; an end comes before a beginning ("note_off" < "note_on")."""
+    """Steps in order, what happens and the pitch; an end comes before a beginning ("note_off" <
+    "note_on").
+    """
     begins = [(start, "note_on", pitch) for start, _, pitch in notes]
     return sorted(begins + [(end, "note_off", pitch) for _, end, pitch in notes])

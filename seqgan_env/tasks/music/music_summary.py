@@ -42,13 +42,19 @@ class MusicSummary:
     def __str__(self) -> str:
         train, select, report = self.parts
         left_over = self.steps - self.windows * self.steps_per_window
-        moved = f", by {self.moved_beats / self.off_grid:.3f} beats on average" if self.off_grid else ""
+        moved = (
+            f", by {self.moved_beats / self.off_grid:.3f} beats on average" if self.off_grid else ""
+        )
         lines = [
-            f"{self.source}: {self.pieces} pieces, {self.notes} notes; left out {self.hidden} of lower voices, "
+            f"{self.source}: {self.pieces} pieces, {self.notes} notes; left out {self.hidden} of "
+            "lower voices, "
             f"{self.off_keys} off the keys; moved {self.off_grid} to a step{moved}",
-            f"cut into {self.windows} windows of {self.steps_per_window} steps, {self.steps_per_beat} to a beat; "
+            f"cut into {self.windows} windows of {self.steps_per_window} steps, "
+            f"{self.steps_per_beat} to a beat; "
             f"left over {left_over} of {self.steps} steps, {self.too_short} pieces too short",
             f"{train} windows to train on, {select} to select on, {report} to report on",
         ]
         skipped = [f"  {name}: {reason}" for name, reason in self.skipped.items()]
-        return "\n".join([*lines, *([f"skipped {len(skipped)} files", *skipped] if skipped else [])])
+        return "\n".join(
+            [*lines, *([f"skipped {len(skipped)} files", *skipped] if skipped else [])]
+        )

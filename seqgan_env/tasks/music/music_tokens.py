@@ -1,6 +1,7 @@
 """What the tokens of a melody mean: 88 piano keys, a rest and a hold, one token per time step.
 
-A key strikes a note, `HOLD` goes on with what was before (a note or silence; at the beginning, silence), `REST` is silence.
+A key strikes a note, `HOLD` goes on with what was before (a note or silence; at the beginning,
+silence), `REST` is silence.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def pitch_name(pitch: int) -> str:
 
 
 def word_of(token: int) -> str:
-    """A token as a person reads it: "C4", "-" for a hold, "." for a rest; nothing for anything else."""
+    """A token as a person reads it: "C4", "-" for a hold, "." for a rest; nothing for anything
+    else.
+    """
     if 0 <= token < NUM_KEYS:
         return pitch_name(token + LOWEST_PITCH)
     return {REST: REST_WORD, HOLD: HOLD_WORD}.get(token, "")
@@ -48,14 +51,19 @@ def token_of(word: str) -> int:
         pitch = _NAMES.index(letter) + {"": 0, "#": 1, "b": -1}[accidental] + 12 * (int(octave) + 1)
         token = pitch - LOWEST_PITCH
     if not 0 <= token < NUM_KEYS:
-        raise ValueError(f"{word!r} is no word of a melody; allowed are A0..C8 with # or b, {HOLD_WORD!r} and {REST_WORD!r}")
+        raise ValueError(
+            f"{word!r} is no word of a melody; allowed are A0..C8 with # or b, {HOLD_WORD!r} and "
+            f"{REST_WORD!r}"
+        )
     return token
 
 
 def sounding_pitches(tokens: np.ndarray) -> np.ndarray:
     """The MIDI pitch that sounds at each step, (B, T) as `tokens`; `SILENCE` where none does."""
     steps = np.arange(tokens.shape[-1])
-    latest = np.maximum.accumulate(np.where(tokens == HOLD, 0, steps), axis=-1)  # the step that a hold goes back to
+    latest = np.maximum.accumulate(
+        np.where(tokens == HOLD, 0, steps), axis=-1
+    )  # the step that a hold goes back to
     held = np.take_along_axis(tokens, latest, axis=-1)
     return np.where(is_onset(held), held + LOWEST_PITCH, SILENCE)
 
@@ -75,7 +83,8 @@ def notes_of(tokens: np.ndarray) -> list[tuple[int, int, int]]:
 
 
 def highest_notes(notes: Sequence[tuple[int, int, int]], num_steps: int) -> np.ndarray:
-    """Which of the notes (first step, step of the end, MIDI pitch) is the highest at each step, (num_steps,).
+    """Which of the notes (first step, step of the end, MIDI pitch) is the highest at each step,
+    (num_steps,).
 
     -1 where none sounds. Of two of one pitch it is the one that began later.
     """
@@ -92,5 +101,7 @@ def from_notes(notes: Sequence[tuple[int, int, int]], num_steps: int) -> np.ndar
     """
     highest = highest_notes(notes, num_steps)
     struck = np.diff(highest, prepend=-1) != 0
-    keys = np.array([pitch - LOWEST_PITCH for _, _, pitch in notes] + [REST])[highest]  # at -1 the rest
+    keys = np.array([pitch - LOWEST_PITCH for _, _, pitch in notes] + [REST])[
+        highest
+    ]  # at -1 the rest
     return np.where(struck | (highest < 0), keys, HOLD).astype(np.int64)

@@ -15,7 +15,12 @@ _GAP = 0.12  # steps, between a note and the next one of the same pitch
 _COLOUR = "#4c72b0"
 
 
-def plot_piano_rolls(melodies: Sequence[Sequence[tuple[int, int, int]]], num_steps: int, steps_per_beat: int, path: Path) -> None:
+def plot_piano_rolls(
+    melodies: Sequence[Sequence[tuple[int, int, int]]],
+    num_steps: int,
+    steps_per_beat: int,
+    path: Path,
+) -> None:
     """Draws the first `MOST_SHOWN` melodies, all on the same axes, and writes a PNG, atomically.
 
     Args:
@@ -41,7 +46,9 @@ def plot_piano_rolls(melodies: Sequence[Sequence[tuple[int, int, int]]], num_ste
         axis.set(xlim=(0, num_steps / steps_per_beat), ylim=(low - 0.5, high + 0.5))
         axis.set_yticks([pitch for pitch in range(low, high + 1) if pitch % 12 in (0, 7)])
         axis.yaxis.set_major_formatter(lambda pitch, _: pitch_name(round(pitch)))
-        axis.set_xticks(range(0, num_steps // steps_per_beat + 1, max(1, num_steps // steps_per_beat // 8)))
+        axis.set_xticks(
+            range(0, num_steps // steps_per_beat + 1, max(1, num_steps // steps_per_beat // 8))
+        )
         axis.tick_params(labelsize=7)
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(shown) :]:

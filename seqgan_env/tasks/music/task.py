@@ -37,15 +37,18 @@ _MOST_NAMED = 5  # skipped files in an error
 
 @dataclass(frozen=True)
 class MusicSettings:
-    """A folder of MIDI files and how it becomes sequences. The settings and the files determine everything about the task.
+    """A folder of MIDI files and how it becomes sequences. The settings and the files determine
+    everything about the task.
 
     Attributes:
-        corpus: path of a folder; its files *.mid and *.midi are read, those in folders below it too. None is the built-in music
-            of `seqgan_env.tasks.music.tunes`.
+        corpus: path of a folder; its files *.mid and *.midi are read, those in folders below it
+            too. None is the built-in music of `seqgan_env.tasks.music.tunes`.
         max_length: T, the steps of a sequence.
-        steps_per_beat: time steps in a beat, which is a quarter note; every time goes to the nearest step. The finer they are,
-            the more of the tokens are holds, which any policy learns and any BLEU likes.
-        transpose: whether every piece is moved into C major or A minor, from the key that its pitches suggest.
+        steps_per_beat: time steps in a beat, which is a quarter note; every time goes to the
+            nearest step. The finer they are, the more of the tokens are holds, which any policy
+            learns and any BLEU likes.
+        transpose: whether every piece is moved into C major or A minor, from the key that its
+            pitches suggest.
         split_seed: of the division into training, validation and held-out pieces.
         validation_share: share of the distinct melodies to select on.
         held_out_share: share of the distinct melodies to report on.
@@ -70,10 +73,11 @@ class MusicSettings:
 
 
 class MusicTask(RealDataTask):
-    """Writing what the music could have been: the highest voice of each piece, cut into windows of T steps.
+    """Writing what the music could have been: the highest voice of each piece, cut into windows of
+    T steps.
 
-    Tokens are those of `seqgan_env.tasks.music.music_tokens`: 88 keys, a rest and a hold. All windows of a piece are on one side of the
-    split.
+    Tokens are those of `seqgan_env.tasks.music.music_tokens`: 88 keys, a rest and a hold. All
+    windows of a piece are on one side of the split.
 
     Attributes:
         summary: what became of the files, the skipped ones by name.
@@ -84,7 +88,8 @@ class MusicTask(RealDataTask):
         """Reads, quantises, splits and cuts the music.
 
         Raises:
-            ValueError: the folder cannot be read, has no MIDI file or none to use, or too few to split.
+            ValueError: the folder cannot be read, has no MIDI file or none to use, or too few to
+                split.
         """
         self.settings = settings
         spec = TokenSpec(VOCAB_SIZE, settings.max_length)
@@ -94,11 +99,19 @@ class MusicTask(RealDataTask):
         windows = {piece: windows_of(_tokens(piece), settings.max_length) for piece in pieces}
         if not any(map(len, windows.values())):
             raise ValueError(self._nothing_to_use(len(pieces), skipped))
-        sides = split([piece for piece in pieces if len(windows[piece])], settings, self._source(), "melodies")
-        parts = [torch.from_numpy(np.concatenate([windows[piece] for piece in side])) for side in sides]
+        sides = split(
+            [piece for piece in pieces if len(windows[piece])], settings, self._source(), "melodies"
+        )
+        parts = [
+            torch.from_numpy(np.concatenate([windows[piece] for piece in side])) for side in sides
+        ]
         super().__init__(name, spec, parts, settings.num_eval, MusicMetrics)
         self.summary = self._summarise(melodies, [len(windows[piece]) for piece in pieces], skipped)
-        chosen = {key: value for key, value in asdict(settings).items() if key not in ("corpus", "num_eval")}
+        chosen = {
+            key: value
+            for key, value in asdict(settings).items()
+            if key not in ("corpus", "num_eval")
+        }
         self.fingerprint = digest(json.dumps(chosen, sort_keys=True), *map(" ".join, pieces)).hex()
 
     def encode(self, text: str) -> Tensor:
@@ -109,15 +122,19 @@ class MusicTask(RealDataTask):
         """
         words = text.split()
         if len(words) != self.spec.seq_len:
-            raise ValueError(f"text {text[:40]!r} has {len(words)} words; a melody of this task has {self.spec.seq_len}")
+            raise ValueError(
+                f"text {text[:40]!r} has {len(words)} words; a melody of this task has "
+                f"{self.spec.seq_len}"
+            )
         return torch.from_numpy(_tokens(words))
 
     def decode(self, tokens: Tensor) -> str:
-        """The melody (T,) as words, a step each: the note struck, "-" for a hold, "." for a rest."""
+        """The melody (T,) as words, one a step: the note struck, "-" a hold, "." a rest."""
         return " ".join(word_of(token) for token in tokens.tolist() if token != self.spec.pad_token)
 
     def write_samples(self, samples: Tensor, folder: Path) -> None:
-        """Melodies (B, T) as `000.mid`, `001.mid`, ... and `piano_roll.png`, in `folder`, which is made if need be.
+        """Melodies (B, T) as `000.mid`, `001.mid`, ... and `piano_roll.png`, in `folder`, which is
+        made if need be.
 
         Raises:
             ValueError: the folder cannot be written.
@@ -130,14 +147,20 @@ class MusicTask(RealDataTask):
                 write_melody(folder / f"{i:03}.mid", notes, num_steps, steps_per_beat)
             plot_piano_rolls(melodies, num_steps, steps_per_beat, folder / "piano_roll.png")
         except OSError as problem:
-            raise ValueError(f"samples cannot be written to {folder}: {problem.strerror or problem}") from problem
+            raise ValueError(
+                f"samples cannot be written to {folder}: {problem.strerror or problem}"
+            ) from problem
 
     def _melodies(self, scores: dict[str, Score], skipped: dict[str, str]) -> list[Melody]:
         """A melody of each piece that has one; the others go to `skipped`."""
         found = []
         for name, score in scores.items():
             melody = melody_of(score, self.settings.steps_per_beat)
-            tokens = to_common_key(melody.tokens) if self.settings.transpose and melody.num_notes else melody.tokens
+            tokens = (
+                to_common_key(melody.tokens)
+                if self.settings.transpose and melody.num_notes
+                else melody.tokens
+            )
             if melody.num_notes == 0:
                 skipped[name] = "no notes on the 88 keys"
             elif tokens is None:
@@ -151,10 +174,16 @@ class MusicTask(RealDataTask):
         more = f", and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
         skips = f" ({', '.join(named[:_MOST_NAMED])}{more})" if named else ""
         length = self.settings.max_length
-        hint = f"; no melody fills {length} steps: lower max_length or raise steps_per_beat" if num_pieces else ""
+        hint = (
+            f"; no melody fills {length} steps: lower max_length or raise steps_per_beat"
+            if num_pieces
+            else ""
+        )
         return f"{self._source()} has no music to use{skips}{hint}"
 
-    def _summarise(self, melodies: list[Melody], num_windows: list[int], skipped: dict[str, str]) -> MusicSummary:
+    def _summarise(
+        self, melodies: list[Melody], num_windows: list[int], skipped: dict[str, str]
+    ) -> MusicSummary:
         return MusicSummary(
             source=self._source(),
             steps_per_beat=self.settings.steps_per_beat,
@@ -173,11 +202,16 @@ class MusicTask(RealDataTask):
         )
 
     def _source(self) -> str:
-        return "built-in music" if self.settings.corpus is None else f"music folder {self.settings.corpus}"
+        return (
+            "built-in music"
+            if self.settings.corpus is None
+            else f"music folder {self.settings.corpus}"
+        )
 
 
 def windows_of(tokens: np.ndarray, length: int) -> np.ndarray:
-    """A melody (steps,) in windows (K, length), one behind the other; silent ones and what is left over at the end are left out.
+    """A melody (steps,) in windows (K, length), one behind the other; silent ones and what is left
+    over at the end are left out.
 
     A note that is held over from the window before is struck again.
     """
@@ -199,7 +233,9 @@ def _read(folder: Path) -> tuple[dict[str, Score], dict[str, str]]:
     """The pieces of a folder by file name, and by file name why others cannot be used."""
     if not folder.is_dir():
         raise ValueError(f"music folder {folder} is no folder; give one with files *.mid or *.midi")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
     if not paths:
         raise ValueError(f"music folder {folder} has no file *.mid or *.midi")
     scores: dict[str, Score] = {}

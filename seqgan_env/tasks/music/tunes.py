@@ -1,6 +1,8 @@
-"""The built-in music: tunes made by rule of scales, arpeggios and cadences, in all twelve major and minor keys.
+"""The built-in music: tunes made by rule of scales, arpeggios and cadences, in all twelve major and
+minor keys.
 
-A tune has four phrases of eight beats: a scale, an arpeggio over two chords, another scale or arpeggio, and a cadence.
+A tune has four phrases of eight beats: a scale, an arpeggio over two chords, another scale or
+    arpeggio, and a cadence.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ PIECES_PER_KEY = 40
 _TICKS_PER_EIGHTH = 6
 _REST = None
 
-# Pairs of a degree of the scale (0 the tonic, 7 its octave), or a rest, and the eighths that it lasts; 16 of them a phrase.
+# Pairs of a degree of the scale (0 the tonic, 7 its octave), or a rest, and the eighths that it
+# lasts; 16 of them a phrase.
 _Phrase = tuple[tuple[int | None, int], ...]
 
 _MAJOR = (0, 2, 4, 5, 7, 9, 11)
@@ -55,11 +58,14 @@ _CADENCES: tuple[_Phrase, ...] = (
 
 @functools.cache
 def built_in_scores() -> tuple[Score, ...]:
-    """The tunes, the same ones always: `PIECES_PER_KEY` in each of 24 keys, no two of a key alike."""
-    arpeggios = tuple(_arpeggio(figure, pair) for figure, pair in itertools.product(_FIGURES, _CHORD_PAIRS))
+    """The tunes, always the same: `PIECES_PER_KEY` in each of 24 keys, no two of a key alike."""
+    arpeggios = tuple(
+        _arpeggio(figure, pair) for figure, pair in itertools.product(_FIGURES, _CHORD_PAIRS)
+    )
     plans = list(itertools.product(_SCALES, arpeggios, _SCALES + arpeggios, _CADENCES))
     keys = itertools.product((_MAJOR, _HARMONIC_MINOR), range(55, 67))  # tonics from G3 to F#4
-    stride = 1019  # a prime that does not divide the number of plans: it comes to every one before any comes again
+    # a prime that does not divide the number of plans: it comes to every one before any comes again
+    stride = 1019
     return tuple(
         _score(plans[(key * PIECES_PER_KEY + piece) * stride % len(plans)], scale, tonic)
         for key, (scale, tonic) in enumerate(keys)
@@ -68,7 +74,11 @@ def built_in_scores() -> tuple[Score, ...]:
 
 
 def _arpeggio(figure: _Phrase, roots: tuple[int, int]) -> _Phrase:
-    return tuple((degree if degree is None else root + degree, eighths) for root in roots for degree, eighths in figure)
+    return tuple(
+        (degree if degree is None else root + degree, eighths)
+        for root in roots
+        for degree, eighths in figure
+    )
 
 
 def _score(phrases: tuple[_Phrase, ...], scale: tuple[int, ...], tonic: int) -> Score:

@@ -1,4 +1,7 @@
-"""The synthetic benchmark: an LSTM with random parameters is the true distribution (Yu et al. 2017, section 4)."""
+"""The synthetic benchmark: an LSTM with random parameters is the true distribution (Yu et al.
+
+2017, section 4).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ from seqgan_env.streams import RowStreams, seed_key
 from seqgan_env.tasks.real_data import draw_without_repeats
 from seqgan_env.types import Judge, RolloutPolicy, TokenSpec
 
-# streams of an oracle's seed: each set of data has its own, so that changing one size changes no other set
+# streams of an oracle's seed: each set of data has its own, so that changing one size changes no
+# other set
 _REAL, _VALIDATION, _HELD_OUT = 1, 2, 3
 _SELECTION = 1_000_003  # added to a seed: draws that choose a knob and measure nothing
 
@@ -39,11 +43,14 @@ class OracleSettings:
         embedding_dim: of the oracle LSTM.
         hidden_dim: of the oracle LSTM.
         oracle_seed: of the oracle's parameters and of all data.
-        weights: file of the oracle's parameters (the authors' released pickle, or safetensors) in place of random ones.
+        weights: file of the oracle's parameters (the authors' released pickle, or safetensors) in
+            place of random ones.
         num_real: sequences to train on.
         num_validation: sequences to select on.
-        num_held_out: sequences to report on. The error of a divergence falls with the square root of their number.
-        fresh: every draw of real data is new, an endless supply; pre-training still uses `num_real` fixed ones.
+        num_held_out: sequences to report on. The error of a divergence falls with the square root
+            of their number.
+        fresh: every draw of real data is new, an endless supply; pre-training still uses `num_real`
+            fixed ones.
         num_eval: sequences drawn from a policy to evaluate it.
     """
 
@@ -68,7 +75,9 @@ ORACLE_PRESETS = {
 
 
 class OracleTask:
-    """Writing what a random LSTM would write; the truth is known, so that every divergence can be measured."""
+    """Writing what a random LSTM would write; the truth is known, so that every divergence can be
+    measured.
+    """
 
     @undisturbed()
     def __init__(self, settings: OracleSettings = OracleSettings(), name: str = "oracle") -> None:
@@ -83,31 +92,43 @@ class OracleTask:
         self.held_out = self._draw(settings.num_held_out, _HELD_OUT)
 
     def draw_real(self, num: int, rng: torch.Generator) -> Tensor:
-        """`num` real sequences (num, T): new ones if `fresh`, else from the fixed ones, without repeats while they last."""
+        """`num` real sequences (num, T): new ones if `fresh`, else from the fixed ones, without
+        repeats while they last.
+        """
         if self.settings.fresh:
             return self.oracle.sample(num, rng)
         return draw_without_repeats(self.real_sequences, num, rng)
 
     def evaluate(self, policy: RolloutPolicy, rng: torch.Generator) -> dict[str, float]:
-        """The metrics of `seqgan_env.metrics.oracle`: likelihoods, divergences with their errors, the unigram."""
+        """The metrics of `seqgan_env.metrics.oracle`: likelihoods, divergences with their errors,
+        the unigram.
+        """
         return self._metrics.of_policy(policy, self.settings.num_eval, rng)
 
     def knobs_of(self, policy: RolloutPolicy, more: Sequence[Knob] = ()) -> list[Knob]:
         """The knobs of `seqgan_env.generators.knobs` that fit a policy, and `more`."""
         return knobs_for(policy, self.spec.vocab_size, [*KNOBS, *more])
 
-    def measure_knobs(self, policy: RolloutPolicy, knobs: Sequence[Knob], seed: int) -> Iterator[Metrics]:
-        """The metrics of every knob; those that choose come from validation data and other draws of the policy."""
+    def measure_knobs(
+        self, policy: RolloutPolicy, knobs: Sequence[Knob], seed: int
+    ) -> Iterator[Metrics]:
+        """The metrics of every knob; those that choose come from validation data and other draws of
+        the policy.
+        """
         num, select_seed = self.settings.num_eval, seed + _SELECTION
         yield from self._metrics.of_knobs(policy, knobs, num, seed, self.validation, select_seed)
 
     def paired_error(self, policy: RolloutPolicy, other: RolloutPolicy, seed: int) -> float | None:
-        """The standard error of the difference of two policies' `kl_mean`; None where one has no likelihoods."""
+        """The standard error of the difference of two policies' `kl_mean`; None where one has no
+        likelihoods.
+        """
         return self._metrics.paired_error(policy, other, self.settings.num_eval, seed)
 
     @cached_property
     def referee(self) -> Judge | None:
-        """Judges policies by samples alone, as on real data; for those without likelihoods there is nothing else."""
+        """Judges policies by samples alone, as on real data; for those without likelihoods there is
+        nothing else.
+        """
         from seqgan_env.metrics.referee import Referee  # loads scipy: where it is used
 
         return Referee.of(self.spec, self.real_sequences, self.validation, self.held_out)
@@ -117,7 +138,8 @@ class OracleTask:
         return OracleMetrics(self.oracle, self.spec, self.held_out)
 
     def measure(self, samples: Tensor) -> dict[str, float]:
-        """What can be said of sequences (B, T) from anywhere: `nll_oracle`, in nats per token, and the metrics of the unigram.
+        """What can be said of sequences (B, T) from anywhere: `nll_oracle`, in nats per token, and
+        the metrics of the unigram.
 
         Raises:
             ValueError: they are no finished sequences of this task, or none.
@@ -134,11 +156,21 @@ class OracleTask:
             ValueError: these are not T numbers of tokens.
         """
         words = text.split()
-        bad = [word for word in words if not (word.isascii() and word.isdecimal() and int(word) < self.spec.vocab_size)]
+        bad = [
+            word
+            for word in words
+            if not (word.isascii() and word.isdecimal() and int(word) < self.spec.vocab_size)
+        ]
         if bad:
-            raise ValueError(f"text {text[:40]!r} holds {bad[0]!r}; allowed are tokens 0..{self.spec.vocab_size - 1}")
+            raise ValueError(
+                f"text {text[:40]!r} holds {bad[0]!r}; allowed are tokens "
+                f"0..{self.spec.vocab_size - 1}"
+            )
         if len(words) != self.spec.seq_len:
-            raise ValueError(f"text {text[:40]!r} has {len(words)} tokens; a sequence of this task has {self.spec.seq_len}")
+            raise ValueError(
+                f"text {text[:40]!r} has {len(words)} tokens; a sequence of this task has "
+                f"{self.spec.seq_len}"
+            )
         return torch.tensor([int(word) for word in words])
 
     def decode(self, tokens: Tensor) -> str:
@@ -159,17 +191,22 @@ class OracleTask:
 
 @undisturbed()
 def build_oracle(settings: OracleSettings, spec: TokenSpec) -> LSTMLanguageModel:
-    """The oracle: parameters from `settings.weights`, or ~ N(0, 1) from NumPy's PCG64, the same on every machine."""
+    """The oracle: parameters from `settings.weights`, or ~ N(0, 1) from NumPy's PCG64, the same on
+    every machine.
+    """
     oracle = LSTMLanguageModel(spec, settings.embedding_dim, settings.hidden_dim)
     arrays = (
-        _random_arrays(oracle, settings.oracle_seed) if settings.weights is None else load_oracle_arrays(Path(settings.weights))
+        _random_arrays(oracle, settings.oracle_seed)
+        if settings.weights is None
+        else load_oracle_arrays(Path(settings.weights))
     )
     _fill(oracle, arrays, settings.weights or "random parameters")
     return oracle.requires_grad_(False).eval()
 
 
 def load_oracle_arrays(path: Path) -> dict[str, np.ndarray]:
-    """An oracle's parameters by name from a `.safetensors` file, or from the authors' pickle of 15 arrays.
+    """An oracle's parameters by name from a `.safetensors` file, or from the authors' pickle of 15
+    arrays.
 
     Raises:
         ValueError: the file is missing, damaged, or holds anything but arrays of numbers.
@@ -191,7 +228,9 @@ def load_oracle_arrays(path: Path) -> dict[str, np.ndarray]:
         TypeError,
         ImportError,
     ) as problem:
-        raise ValueError(f"weights file {path} is damaged or not an oracle's weights: {problem}") from problem
+        raise ValueError(
+            f"weights file {path} is damaged or not an oracle's weights: {problem}"
+        ) from problem
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -209,13 +248,29 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _from_released(arrays: object, path: Path) -> dict[str, np.ndarray]:
-    """The authors' order: embedding, then W, U, b of input, forget, output gate and candidate, then the output layer."""
-    if not isinstance(arrays, list) or len(arrays) != 15 or not all(isinstance(a, np.ndarray) for a in arrays):
-        raise ValueError(f"weights file {path} holds {type(arrays).__name__}; expected the released list of 15 arrays")
+    """The authors' order: embedding, then W, U, b of input, forget, output gate and candidate, then
+    the output layer.
+    """
+    if (
+        not isinstance(arrays, list)
+        or len(arrays) != 15
+        or not all(isinstance(a, np.ndarray) for a in arrays)
+    ):
+        raise ValueError(
+            f"weights file {path} holds {type(arrays).__name__}; expected the released list of 15 "
+            "arrays"
+        )
     embedding, *gates, weight, bias = arrays
     order = (0, 1, 3, 2)  # theirs is i, f, o, g; PyTorch's i, f, g, o
     stacked = [np.concatenate([gates[3 * gate + part].T for gate in order]) for part in range(3)]
-    names = ("embedding.weight", "lstm.weight_ih_l0", "lstm.weight_hh_l0", "lstm.bias_ih_l0", "output.weight", "output.bias")
+    names = (
+        "embedding.weight",
+        "lstm.weight_ih_l0",
+        "lstm.weight_hh_l0",
+        "lstm.bias_ih_l0",
+        "output.weight",
+        "output.bias",
+    )
     return dict(zip(names, (embedding, *stacked, weight.T, bias), strict=True))
 
 
@@ -233,7 +288,10 @@ def _fill(oracle: LSTMLanguageModel, arrays: dict[str, np.ndarray], source: str)
         for name, parameter in parameters.items():
             array = np.asarray(arrays[name], dtype=np.float32)
             if array.shape != tuple(parameter.shape):
-                raise ValueError(f"{source}: {name} has shape {array.shape}; this task needs {tuple(parameter.shape)}")
+                raise ValueError(
+                    f"{source}: {name} has shape {array.shape}; this task needs "
+                    f"{tuple(parameter.shape)}"
+                )
             if not np.isfinite(array).all():
                 raise ValueError(f"{source}: {name} holds numbers that are not finite")
             parameter.copy_(torch.from_numpy(array))

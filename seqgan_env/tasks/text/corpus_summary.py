@@ -22,7 +22,8 @@ class CorpusSummary:
         dropped: lines by reason, "blank", "too short" or "too long".
         parts: lines to train on, to select on and to report on.
         distinct_words: in the training part.
-        num_special: tokens that are no words: <unk>, and <eos> unless all sequences have one length.
+        num_special: tokens that are no words: <unk>, and <eos> unless all sequences have one
+            length.
         vocab_size: V, with these.
         coverage: share of the held-out words that are in the vocabulary.
         length_histogram: number of sequences by tokens written, 0..T, the end counted.
@@ -43,11 +44,13 @@ class CorpusSummary:
     def __str__(self) -> str:
         train, select, report = self.parts
         return (
-            f"{self.source}: {self.lines} lines, {self.kept} kept ({self.cut} of them cut), dropped {reasons(self.dropped)}\n"
+            f"{self.source}: {self.lines} lines, {self.kept} kept ({self.cut} of them cut), "
+            f"dropped {reasons(self.dropped)}\n"
             f"{train} lines to train on, {select} to select on, {report} to report on\n"
             f"{self.vocab_size} tokens of {self.num_special + self.distinct_words}; "
             f"{self.coverage:.1%} of held-out words are known\n"
-            f"tokens in a sequence, 0..{len(self.length_histogram) - 1}: |{_bars(self.length_histogram)}|"
+            f"tokens in a sequence, 0..{len(self.length_histogram) - 1}: "
+            f"|{_bars(self.length_histogram)}|"
         )
 
 

@@ -1,4 +1,5 @@
-"""The built-in corpus: English sentences from the docstrings of the Python standard library on the user's own machine.
+"""The built-in corpus: English sentences from the docstrings of the Python standard library on the
+user's own machine.
 
 The files are parsed, never imported. Of one Python version the sentences are always the same.
 """
@@ -22,7 +23,8 @@ MIN_TOKENS, MAX_TOKENS = 4, 40
 _SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
-_WORD = r"[A-Z]?[a-z]+(?:[-'][a-z]+)*"  # no digits, no CamelCase, no snake_case, no abbreviation in capitals
+# no digits, no CamelCase, no snake_case, no abbreviation in capitals
+_WORD = r"[A-Z]?[a-z]+(?:[-'][a-z]+)*"
 _SENTENCE = re.compile(rf"(?=[A-Z])(?:A|{_WORD})(?:[,;]? (?:I|{_WORD}))+\.")
 _TOKEN = re.compile(r"[a-z]+(?:[-'][a-z]+)*|[.,;]")
 _CODE_LIKE = re.compile(r"\b[^aeiouy\W]{2,}\b")  # cls, str, tcl: English has a vowel in every word
@@ -30,7 +32,8 @@ _CODE_LIKE = re.compile(r"\b[^aeiouy\W]{2,}\b")  # cls, str, tcl: English has a 
 
 @functools.cache
 def docstring_sentences() -> tuple[str, ...]:
-    """Distinct sentences in lower case, tokens separated by spaces; no word stands in one of them only.
+    """Distinct sentences in lower case, tokens separated by spaces; no word stands in one of them
+    only.
 
     Raises:
         ValueError: this Python has no sources of its standard library.
@@ -38,14 +41,21 @@ def docstring_sentences() -> tuple[str, ...]:
     root = Path(sysconfig.get_path("stdlib"))
     with _no_garbage_collection():
         docstrings = (text for path in _source_files(root) for text in _docstrings(path))
-        sentences = dict.fromkeys(sentence for text in docstrings for sentence in sentences_of(text))
+        sentences = dict.fromkeys(
+            sentence for text in docstrings for sentence in sentences_of(text)
+        )
     if not sentences:
-        raise ValueError(f"the built-in corpus needs the sources of the standard library; {root} has none: give a corpus file")
+        raise ValueError(
+            f"the built-in corpus needs the sources of the standard library; {root} has none: "
+            "give a corpus file"
+        )
     return tuple(_without_lone_words(sentences))
 
 
 def sentences_of(docstring: str) -> Iterator[str]:
-    """The sentences of a docstring that are plain English, in lower case, tokens separated by spaces."""
+    """The sentences of a docstring that are plain English, in lower case, tokens separated by
+    spaces.
+    """
     for paragraph in _paragraphs(docstring):
         for sentence in re.split(r"(?<=[.!?]) ", paragraph):
             tokens = _TOKEN.findall(sentence.lower())
@@ -55,9 +65,13 @@ def sentences_of(docstring: str) -> Iterator[str]:
 
 
 def _paragraphs(docstring: str) -> Iterator[str]:
-    """Neighbouring lines with the same indentation as one line; a list or code never runs into a sentence."""
+    """Neighbouring lines with the same indentation as one line; a list or code never runs into a
+    sentence.
+    """
     lines = docstring.splitlines()
-    for indentation, block in itertools.groupby(lines, key=lambda line: len(line) - len(line.lstrip()) if line.strip() else None):
+    for indentation, block in itertools.groupby(
+        lines, key=lambda line: len(line) - len(line.lstrip()) if line.strip() else None
+    ):
         if indentation is not None:
             yield " ".join(" ".join(block).split())
 
@@ -75,7 +89,9 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def _source_files(folder: Path) -> Iterator[Path]:
-    """Python files below `folder` in the order of their names, without tests and what was installed later."""
+    """Python files below `folder` in the order of their names, without tests and what was installed
+    later.
+    """
     for path in sorted(folder.glob("*"), key=lambda path: path.name):
         if path.suffix == ".py":
             yield path
@@ -84,7 +100,9 @@ def _source_files(folder: Path) -> Iterator[Path]:
 
 
 def _docstrings(path: Path) -> Iterator[str]:
-    """Docstrings of a file's module, classes and functions; none of a file that is no valid Python (templates, test data)."""
+    """Docstrings of a file's module, classes and functions; none of a file that is no valid Python
+    (templates, test data).
+    """
     try:
         with warnings.catch_warnings(action="ignore"):  # invalid escapes in old code
             tree = ast.parse(path.read_bytes())
@@ -93,7 +111,9 @@ def _docstrings(path: Path) -> Iterator[str]:
     yield from _docstrings_below(tree)
 
 
-def _docstrings_below(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+def _docstrings_below(
+    node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
+) -> Iterator[str]:
     yield ast.get_docstring(node) or ""
     for child in node.body:
         if isinstance(child, _DOCUMENTED):
@@ -101,7 +121,9 @@ def _docstrings_below(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.As
 
 
 def _without_lone_words(sentences: Iterable[str]) -> Iterator[str]:
-    """The sentences all of whose words stand in another one too: names of things in the code mostly do not."""
+    """The sentences all of whose words stand in another one too: names of things in the code mostly
+    do not.
+    """
     words = {sentence: set(sentence.split()) for sentence in sentences}
     counts = Counter(itertools.chain.from_iterable(words.values()))
     return (sentence for sentence in words if all(counts[word] > 1 for word in words[sentence]))

@@ -1,4 +1,6 @@
-"""The text task: writing lines like those of a corpus, by words, by characters or by a tokenizer of the user's own."""
+"""The text task: writing lines like those of a corpus, by words, by characters or by a tokenizer of
+the user's own.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,16 @@ from torch import Tensor
 from seqgan_env.names import choose
 from seqgan_env.tasks.reading import read_lines
 from seqgan_env.tasks.real_data import RealDataTask, Words, check_split_settings, digest, split
-from seqgan_env.tasks.text.corpus_summary import BLANK, CUT, KEPT, LONG, SHORT, CorpusSummary, dropped, reasons
+from seqgan_env.tasks.text.corpus_summary import (
+    BLANK,
+    CUT,
+    KEPT,
+    LONG,
+    SHORT,
+    CorpusSummary,
+    dropped,
+    reasons,
+)
 from seqgan_env.tasks.text.tokenizers import LEVELS, make_tokenizer, words_of
 from seqgan_env.types import TokenSpec
 
@@ -25,25 +36,33 @@ LONG_LINES = ("drop", "cut")
 
 @dataclass(frozen=True)
 class CorpusSettings:
-    """A text and how it becomes sequences. The settings and the text determine everything about the task.
+    """A text and how it becomes sequences. The settings and the text determine everything about the
+    task.
 
     Attributes:
-        corpus: path of a UTF-8 text, a sentence a line; None is the built-in English of `seqgan_env.tasks.text.docstrings`.
-        level: "word" splits a line at white space, whatever its script; "char" takes every character as a word.
-        vocab_size: at most so many tokens, <eos>, <unk> and the most frequent words; None takes all words of the training part.
-        max_length: T, the most tokens of a sequence, its end counted: a line of up to T - 1 words fits.
+        corpus: path of a UTF-8 text, a sentence a line; None is the built-in English of
+            `seqgan_env.tasks.text.docstrings`.
+        level: "word" splits a line at white space, whatever its script; "char" takes every
+            character as a word.
+        vocab_size: at most so many tokens, <eos>, <unk> and the most frequent words; None takes all
+            words of the training part.
+        max_length: T, the most tokens of a sequence, its end counted: a line of up to T - 1 words
+            fits.
         min_length: words that must stand before the end; shorter lines are dropped.
-        long_lines: "drop" leaves out lines of T words and more; "cut" keeps their first T words, which then have no end.
+        long_lines: "drop" leaves out lines of T words and more; "cut" keeps their first T words,
+            which then have no end.
         lowercase: whether upper case becomes lower case.
         split_seed: of the division into training, validation and held-out lines.
         validation_share: share of the distinct lines to select on.
         held_out_share: share of the distinct lines to report on.
         num_eval: sequences drawn from a policy to evaluate it.
-        tokenizer: in place of `level`: "english", the path of a JSON file of the library `tokenizers`, "package.module:name", or
-            a function from a line to its words, with a method `join` if words are not to be joined by spaces
-            (`seqgan_env.tasks.text.tokenizers.Tokenizer`). Only strings can be repeated from a run's settings.
-        fixed_length: every sequence has exactly T = `max_length` words and no end; shorter lines are dropped, and longer ones, or
-            what "cut" leaves over of them.
+        tokenizer: in place of `level`: "english", the path of a JSON file of the library
+            `tokenizers`, "package.module:name", or a function from a line to its words, with a
+            method `join` if words are not to be joined by spaces
+            (`seqgan_env.tasks.text.tokenizers.Tokenizer`). Only strings can be repeated from a
+            run's settings.
+        fixed_length: every sequence has exactly T = `max_length` words and no end; shorter lines
+            are dropped, and longer ones, or what "cut" leaves over of them.
     """
 
     corpus: str | None = None
@@ -64,51 +83,75 @@ class CorpusSettings:
         choose(LEVELS, self.level, "level")
         choose(LONG_LINES, self.long_lines, "long_lines")
         if self.tokenizer is not None and self.level != "word":
-            raise ValueError(f"level is {self.level!r} and tokenizer {self.tokenizer!r}; give one of them")
+            raise ValueError(
+                f"level is {self.level!r} and tokenizer {self.tokenizer!r}; give one of them"
+            )
         if self.vocab_size is not None and self.vocab_size < 3:
-            raise ValueError(f"vocab_size is {self.vocab_size}; allowed is 3 or more (<eos>, <unk> and a word), or None")
+            raise ValueError(
+                f"vocab_size is {self.vocab_size}; allowed is 3 or more (<eos>, <unk> and a "
+                "word), or None"
+            )
         if self.max_length < 2:
-            raise ValueError(f"max_length is {self.max_length}; allowed is 2 or more (a word and the end)")
+            raise ValueError(
+                f"max_length is {self.max_length}; allowed is 2 or more (a word and the end)"
+            )
         if not 0 <= self.min_length < self.max_length:
-            raise ValueError(f"min_length is {self.min_length}; allowed is 0..{self.max_length - 1} (max_length - 1)")
+            raise ValueError(
+                f"min_length is {self.min_length}; allowed is 0..{self.max_length - 1} "
+                "(max_length - 1)"
+            )
         if self.fixed_length and self.min_length:
-            raise ValueError(f"min_length is {self.min_length}, but with fixed_length all sequences have {self.max_length} words")
+            raise ValueError(
+                f"min_length is {self.min_length}, but with fixed_length all sequences have "
+                f"{self.max_length} words"
+            )
         check_split_settings(self)
 
 
 class CorpusTask(RealDataTask):
     """Writing what the corpus could have said.
 
-    Token 0 ends a sequence, 1 is any word outside the vocabulary; where all sequences have one length, there is no end and 0 is
-    any such word.
+    Token 0 ends a sequence, 1 is any word outside the vocabulary; where all sequences have one
+    length, there is no end and 0 is any such word.
 
     Attributes:
-        vocabulary: the word of every token, the most frequent of the training part first behind the special ones.
+        vocabulary: the word of every token, the most frequent of the training part first behind the
+            special ones.
         summary: what became of the lines.
-        fingerprint: hash of the text and the settings; as long as it is the same, tokens mean the same words.
+        fingerprint: hash of the text and the settings; as long as it is the same, tokens mean the
+            same words.
     """
 
     def __init__(self, settings: CorpusSettings = CorpusSettings(), name: str = "text") -> None:
         """Reads, splits and numbers the corpus.
 
         Raises:
-            ValueError: the file cannot be read or is not UTF-8 text, no line is usable, there are too few to split, or the
-                tokenizer cannot be loaded or fails.
+            ValueError: the file cannot be read or is not UTF-8 text, no line is usable, there are
+                too few to split, or the tokenizer cannot be loaded or fails.
         """
         self.settings = settings
         self.tokenizer = make_tokenizer(settings.level, settings.tokenizer)
         lines = read_lines(settings.corpus)
-        words = [self._words(line, f"line {i} of {self._source()}") for i, line in enumerate(lines, start=1)]
+        words = [
+            self._words(line, f"line {i} of {self._source()}")
+            for i, line in enumerate(lines, start=1)
+        ]
         fates = Counter(map(self._fate, words))
-        parts = self._split([w[: settings.max_length] for w in words if self._fate(w) in (KEPT, CUT)], fates)
+        parts = self._split(
+            [w[: settings.max_length] for w in words if self._fate(w) in (KEPT, CUT)], fates
+        )
         counts = Counter(word for line in parts[0] for word in line if word not in SPECIAL)
         special = (UNKNOWN_WORD,) if settings.fixed_length else SPECIAL
         self.unknown_token = special.index(UNKNOWN_WORD)
         self.vocabulary = special + _most_frequent(counts, settings.vocab_size, len(special))
-        self._token_of = {word: token for token, word in enumerate(self.vocabulary) if word not in SPECIAL}
+        self._token_of = {
+            word: token for token, word in enumerate(self.vocabulary) if word not in SPECIAL
+        }
         eos = None if settings.fixed_length else EOS
         spec = TokenSpec(len(self.vocabulary), settings.max_length, eos, settings.min_length)
-        super().__init__(name, spec, [self._number(part, spec) for part in parts], settings.num_eval)
+        super().__init__(
+            name, spec, [self._number(part, spec) for part in parts], settings.num_eval
+        )
         self.summary = self._summarise(fates, len(counts))
         self.fingerprint = _fingerprint(settings, lines, words)
 
@@ -121,7 +164,10 @@ class CorpusTask(RealDataTask):
         words = self._words(text, "the text")
         least, most = self._allowed()
         if len(words) < least or self._fate(words) == LONG:
-            raise ValueError(f"text {text[:40]!r} has {len(words)} words or characters; this task allows {least}..{most}")
+            raise ValueError(
+                f"text {text[:40]!r} has {len(words)} words or characters; this task allows "
+                f"{least}..{most}"
+            )
         return self._number([words[: self.settings.max_length]], self.spec)[0]
 
     def decode(self, tokens: Tensor) -> str:
@@ -139,7 +185,11 @@ class CorpusTask(RealDataTask):
     def _allowed(self) -> tuple[int, int]:
         """The fewest and the most words of a line that is kept whole."""
         settings = self.settings
-        return (settings.max_length,) * 2 if settings.fixed_length else (settings.min_length, settings.max_length - 1)
+        return (
+            (settings.max_length,) * 2
+            if settings.fixed_length
+            else (settings.min_length, settings.max_length - 1)
+        )
 
     def _fate(self, words: Words) -> str:
         """What becomes of a line."""
@@ -153,11 +203,14 @@ class CorpusTask(RealDataTask):
         return CUT if self.settings.long_lines == "cut" else LONG
 
     def _split(self, lines: list[Words], fates: Counter[str]) -> list[list[Words]]:
-        """The lines to train on, to select on and to report on, in their order; what is the same is on the same side."""
+        """The lines to train on, to select on and to report on, in their order; what is the same is
+        on the same side.
+        """
         settings = self.settings
         if not lines:
             raise ValueError(
-                f"{self._source()} has no line to use among {fates.total()} ({reasons(dropped(fates))}){self._hint(fates)}"
+                f"{self._source()} has no line to use among {fates.total()} "
+                f"({reasons(dropped(fates))}){self._hint(fates)}"
             )
         return split(lines, settings, self._source(), "lines")
 
@@ -166,10 +219,16 @@ class CorpusTask(RealDataTask):
         length = self.settings.max_length
         if fates[LONG]:
             return f"; raise max_length ({length}) or set long_lines to 'cut'"
-        return f"; lower max_length ({length}) or leave fixed_length out" if self.settings.fixed_length and fates[SHORT] else ""
+        return (
+            f"; lower max_length ({length}) or leave fixed_length out"
+            if self.settings.fixed_length and fates[SHORT]
+            else ""
+        )
 
     def _number(self, lines: Sequence[Words], spec: TokenSpec) -> Tensor:
-        """Sequences (M, T) of lines of up to T words: tokens, the end where there is room for it, padding."""
+        """Sequences (M, T) of lines of up to T words: tokens, the end where there is room for it,
+        padding.
+        """
         rows = np.full((len(lines), spec.seq_len), spec.pad_token, dtype=np.int64)
         for row, line in zip(rows, lines, strict=True):
             row[: len(line)] = [self._token_of.get(word, self.unknown_token) for word in line]
@@ -177,9 +236,13 @@ class CorpusTask(RealDataTask):
         return torch.from_numpy(rows)
 
     def _summarise(self, fates: Counter[str], distinct_words: int) -> CorpusSummary:
-        lengths = self.spec.lengths(torch.cat([self.real_sequences, self.validation, self.held_out]))
+        lengths = self.spec.lengths(
+            torch.cat([self.real_sequences, self.validation, self.held_out])
+        )
         ends = 0 if self.spec.eos_token is None else (self.held_out == EOS).sum()
-        unknown = (self.held_out == self.unknown_token).sum() / (self.spec.lengths(self.held_out).sum() - ends)
+        unknown = (self.held_out == self.unknown_token).sum() / (
+            self.spec.lengths(self.held_out).sum() - ends
+        )
         return CorpusSummary(
             source=self._source(),
             lines=fates.total(),
@@ -191,22 +254,36 @@ class CorpusTask(RealDataTask):
             num_special=self.spec.vocab_size - len(self._token_of),
             vocab_size=self.spec.vocab_size,
             coverage=1 - float(unknown),
-            length_histogram=tuple(torch.bincount(lengths, minlength=self.spec.seq_len + 1).tolist()),
+            length_histogram=tuple(
+                torch.bincount(lengths, minlength=self.spec.seq_len + 1).tolist()
+            ),
         )
 
     def _source(self) -> str:
-        return "built-in corpus" if self.settings.corpus is None else f"corpus {self.settings.corpus}"
+        return (
+            "built-in corpus" if self.settings.corpus is None else f"corpus {self.settings.corpus}"
+        )
 
 
 def _most_frequent(counts: Counter[str], vocab_size: int | None, num_special: int) -> Words:
-    """Words by falling frequency, equal ones by code points; as many as a vocabulary of `vocab_size` has room for."""
+    """Words by falling frequency, equal ones by code points; as many as a vocabulary of
+    `vocab_size` has room for.
+    """
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
     return tuple(ranked if vocab_size is None else ranked[: vocab_size - num_special])
 
 
 def _fingerprint(settings: CorpusSettings, lines: list[str], words: list[Words]) -> str:
-    """The same wherever the file lies and however policies are evaluated; of a tokenizer counts what it makes of the lines."""
-    skipped = {"corpus", "num_eval", "tokenizer"} | (set() if settings.fixed_length else {"fixed_length"})
-    chosen = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name not in skipped}
+    """The same wherever the file lies and however policies are evaluated; of a tokenizer counts
+    what it makes of the lines.
+    """
+    skipped = {"corpus", "num_eval", "tokenizer"} | (
+        set() if settings.fixed_length else {"fixed_length"}
+    )
+    chosen = {
+        field.name: getattr(settings, field.name)
+        for field in fields(settings)
+        if field.name not in skipped
+    }
     tokenized = [] if settings.tokenizer is None else [json.dumps(line) for line in words]
     return digest(json.dumps(chosen, sort_keys=True), *lines, *tokenized).hex()

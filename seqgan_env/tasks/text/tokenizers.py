@@ -48,7 +48,9 @@ class Characters:
 
 
 class English:
-    """Words and punctuation marks; joined, a mark stands at its word and a sentence begins with a capital letter."""
+    """Words and punctuation marks; joined, a mark stands at its word and a sentence begins with a
+    capital letter.
+    """
 
     _WORD = re.compile(r"<\w+>|\w+(?:[-'’.]\w+)*|[^\w\s]")
     _NO_SPACE_BEFORE = re.compile(r" (?=[.,;:!?%)\]}…]|n't\b|'(?:s|re|ve|ll|d|m)\b)")
@@ -75,15 +77,22 @@ class HuggingFace:
         try:
             import tokenizers
         except ImportError as problem:
-            raise ValueError(f"tokenizer {path} needs the library tokenizers: pip install 'seqgan-env[tokenizers]'") from problem
+            raise ValueError(
+                f"tokenizer {path} needs the library tokenizers: pip install "
+                "'seqgan-env[tokenizers]'"
+            ) from problem
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as problem:
-            raise ValueError(f"tokenizer {path} cannot be read: {getattr(problem, 'strerror', None) or problem}") from problem
+            raise ValueError(
+                f"tokenizer {path} cannot be read: {getattr(problem, 'strerror', None) or problem}"
+            ) from problem
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(text)
         except Exception as problem:  # the library raises nothing narrower
-            raise ValueError(f"tokenizer {path} is no tokenizer of the library tokenizers: {problem}") from problem
+            raise ValueError(
+                f"tokenizer {path} is no tokenizer of the library tokenizers: {problem}"
+            ) from problem
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
@@ -114,13 +123,16 @@ BY_NAME: dict[str, Callable[[], Tokenizer]] = {"english": English}
 BY_LEVEL: dict[str, Callable[[], Tokenizer]] = {"word": WhiteSpace, "char": Characters}
 
 
-def make_tokenizer(level: str, tokenizer: str | Callable[[str], Sequence[str]] | None = None) -> Tokenizer:
+def make_tokenizer(
+    level: str, tokenizer: str | Callable[[str], Sequence[str]] | None = None
+) -> Tokenizer:
     """The tokenizer that a user asked for.
 
     Args:
         level: "word" or "char", where `tokenizer` is None.
-        tokenizer: "english", the path of a JSON file of the library `tokenizers`, "package.module:name" of a tokenizer, or a
-            tokenizer: a `Tokenizer`, or any function from a line to its words.
+        tokenizer: "english", the path of a JSON file of the library `tokenizers`,
+            "package.module:name" of a tokenizer, or a tokenizer: a `Tokenizer`, or any function
+            from a line to its words.
 
     Raises:
         ValueError: it cannot be found, loaded or called.
@@ -129,7 +141,10 @@ def make_tokenizer(level: str, tokenizer: str | Callable[[str], Sequence[str]] |
         return BY_LEVEL[choose(LEVELS, level, "level")]()
     found = _named(tokenizer) if isinstance(tokenizer, str) else tokenizer
     if not callable(found):
-        raise ValueError(f"tokenizer {tokenizer!r} is a {type(found).__name__}; expected a function from a line to its words")
+        raise ValueError(
+            f"tokenizer {tokenizer!r} is a {type(found).__name__}; expected a function from a "
+            "line to its words"
+        )
     return found if isinstance(found, Tokenizer) else _JoinedBySpaces(found)
 
 
@@ -157,14 +172,23 @@ def words_of(tokenizer: Tokenizer, line: str, where: str) -> tuple[str, ...]:
     """The words of a line, checked: a tokenizer may be anyone's.
 
     Raises:
-        ValueError: it failed, or gave something other than a sequence of strings; the message says `where`.
+        ValueError: it failed, or gave something other than a sequence of strings; the message says
+            `where`.
     """
     try:
         words = tokenizer(line)
     except Exception as problem:
-        raise ValueError(f"the tokenizer failed in {where}: {type(problem).__name__}: {problem}") from problem
-    if isinstance(words, str) or not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
-        raise ValueError(f"the tokenizer gave {_short(words)} for {where}; expected a list of strings")
+        raise ValueError(
+            f"the tokenizer failed in {where}: {type(problem).__name__}: {problem}"
+        ) from problem
+    if (
+        isinstance(words, str)
+        or not isinstance(words, Sequence)
+        or not all(isinstance(word, str) for word in words)
+    ):
+        raise ValueError(
+            f"the tokenizer gave {_short(words)} for {where}; expected a list of strings"
+        )
     return tuple(words)
 
 
