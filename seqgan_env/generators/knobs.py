@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +26,7 @@ _CHOICE = 0x6B6E6F62  # separates the draw of a mixture's part from the draws of
 _DRAFT, _KEEP = 0x64726166, 0x6B656570  # separate the drafts of a row, and the draws that keep them
 _NUM_PILOT = 2**14  # drafts by which a power is normalised
 _CLIPPED = 0.01  # share of the drafts whose weight is clipped
-_LOGITS_AT_ONCE = 2**24
+_LOGITS_AT_ONCE = 2**20
 _BELOW_ONE = 1 - 2**-23  # times a float32 it is a smaller float32
 
 
@@ -136,8 +137,8 @@ class TopK:
 
     def keep(self, logits: Tensor) -> Tensor:
         """Which tokens are kept, (..., V) of logits (..., V)."""
-        least = logits.topk(min(self.num, logits.shape[-1]), dim=-1).values[..., -1:]
-        return logits >= least
+        num = min(self.num, logits.shape[-1])
+        return logits >= _falling(logits)[..., num - 1 : num]
 
 
 @dataclass(frozen=True)
@@ -163,9 +164,11 @@ class TopP:
 
     def keep(self, logits: Tensor) -> Tensor:
         """Which tokens are kept, (..., V) of logits (..., V)."""
-        probs, order = logits.softmax(-1).sort(-1, descending=True)
-        before = probs.cumsum(-1) - probs
-        return torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before < self.share)
+        probs = logits.softmax(-1)
+        falling = _falling(probs)
+        before = falling.cumsum(-1) - falling
+        num_kept = (before < self.share).sum(-1, keepdim=True)
+        return probs >= falling.gather(-1, num_kept - 1)
 
 
 @dataclass(frozen=True)
@@ -337,9 +340,8 @@ class PowerPolicy:
                 tokens[open_rows], lengths[open_rows], own.fold_in(_DRAFT)
             )
             log_weights = self._log_weights(drafts).clamp(max=self.log_clip)
-            refused = (
-                own.fold_in(_KEEP).uniform(1).squeeze(1).log() > log_weights - bound[open_rows]
-            )
+            log_draws = own.fold_in(_KEEP).uniform(1).squeeze(1).log()
+            refused = log_draws > log_weights - bound[open_rows]
             completed[open_rows[~refused]] = drafts[~refused]
             open_rows = open_rows[refused]
             attempt += 1
@@ -415,6 +417,14 @@ class TruncatedPolicy:
         return logits.masked_fill(~self.knob.keep(logits), -torch.inf).log_softmax(-1)
 
 
+def _falling(values: Tensor) -> Tensor:
+    """`values` (..., V), largest first."""
+    if values.device.type != "cpu":
+        return values.sort(-1, descending=True).values
+    # NumPy sorts short rows with vector instructions, about twenty times as fast as torch.
+    return torch.from_numpy(np.sort(values.numpy(), axis=-1)).flip(-1)
+
+
 def _language_model(policy: RolloutPolicy, knob: str) -> LanguageModel:
     if not isinstance(policy, LanguageModel):
         raise ValueError(
@@ -429,7 +439,7 @@ _TEMPERATURES = (1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5, 0.3)
 _LOW, _HIGH = (0.9, 0.8, 0.7, 0.5, 0.3), (1.0, 1.1)
 _WEIGHTS = (0.1, 0.25, 0.5, 0.75, 0.9)
 _TRUNCATIONS: tuple[Knob, ...] = (TopP(0.9), TopK(10))
-_POWERS: tuple[Knob, ...] = tuple(map(Power, (1.05, 1.1, 1.15, 1.2)))
+_POWERS: tuple[Knob, ...] = tuple(map(Power, (1.1, 1.15, 1.2)))
 
 
 def _mixtures(
