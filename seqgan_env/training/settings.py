@@ -49,7 +49,7 @@ class TrainSettings:
         None, "sequences in a step of its training (default: small 256, paper 64)", "SEQUENCES"
     )
     knobs: bool = _setting(
-        True, "measure what temperatures, mixtures and truncations of the pre-trained policy reach"
+        True, "measure what turning the pre-trained policy reaches: temperatures and other knobs"
     )
     more_knobs: str | None = _setting(
         None, "knobs of your own beside them: package.module:NAME", "NAME"
