@@ -144,8 +144,8 @@ def train_adversarial(
     metrics a round.
 
     Every round: `g_steps` agent updates on the environment; the rollout policy follows; `d_steps`
-        times fresh negatives and
-    `d_epochs` over them. Sources without a discriminator skip the d-steps.
+    times fresh negatives and `d_epochs` over them. Sources without a discriminator skip the
+    d-steps.
 
     Args:
         agent: trained in place; its environment must pay by `rewards`.
