@@ -15,11 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqgan_env.discriminators.discriminator import (
-    Discriminator,
-    DiscriminatorTrainer,
-    discriminator_accuracy,
-)
+from seqgan_env.discriminators.base import Discriminator
+from seqgan_env.discriminators.trainer import DiscriminatorTrainer, discriminator_accuracy
 from seqgan_env.generators.language_model import LanguageModel
 from seqgan_env.metrics.likelihood import nll_per_token
 from seqgan_env.rewards.model import RewardModel, RewardSettings

@@ -10,11 +10,8 @@ import gymnasium as gym
 import torch
 
 from seqgan_env.building import undisturbed
-from seqgan_env.discriminators.discriminator import (
-    PAPER_DISCRIMINATOR,
-    Discriminator,
-    DiscriminatorConfig,
-)
+from seqgan_env.discriminators.base import Discriminator
+from seqgan_env.discriminators.cnn import PAPER_CNN, CNNConfig, CNNDiscriminator
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.online import OnlineRewardModel, OnlineSettings
 from seqgan_env.envs.vector_env import TokenVectorEnv
@@ -24,7 +21,7 @@ from seqgan_env.rewards.model import CONTROLS, RewardModel, RewardSettings
 from seqgan_env.tasks import make_task, setting_names
 from seqgan_env.types import RolloutPolicy, Task
 
-DISCRIMINATORS = {"small": DiscriminatorConfig(), "paper": PAPER_DISCRIMINATOR}
+DISCRIMINATORS = {"small": CNNConfig(), "paper": PAPER_CNN}
 
 _REWARD_SETTINGS = [field.name for field in fields(RewardSettings)]
 _MODEL_SETTINGS = [
@@ -69,7 +66,7 @@ def build_rewards(
     if d_batch_size is not None:
         config = replace(config, batch_size=d_batch_size)
     if discriminator is None and settings.source == "discriminator":
-        discriminator = Discriminator.initialised(task.spec, rng, config, settings.score_as).to(
+        discriminator = CNNDiscriminator.initialised(task.spec, rng, config, settings.score_as).to(
             device
         )
     return RewardModel(task, settings, policy, discriminator)

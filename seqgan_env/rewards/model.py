@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqgan_env.discriminators.discriminator import Discriminator
+from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.names import choose
 from seqgan_env.rewards.scorers import (
     ConstantValue,

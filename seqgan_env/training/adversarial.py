@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqgan_env.discriminators.discriminator import DiscriminatorTrainer, discriminator_accuracy
+from seqgan_env.discriminators.trainer import DiscriminatorTrainer, discriminator_accuracy
 from seqgan_env.metrics.likelihood import nll_per_token, sample_sequences
 from seqgan_env.rewards.model import RewardModel
 from seqgan_env.rewards.scorers import HasLogProb
