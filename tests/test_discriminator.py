@@ -262,7 +262,7 @@ def test_a_frozen_parameter_stays_and_another_optimizer_is_used() -> None:
 def test_the_batch_size_is_a_setting_whose_default_is_that_of_the_size() -> None:
     task = make_task("oracle-tiny")
     chosen = [
-        build_rewards(task, discriminator_size=size, d_batch_size=n)
+        build_rewards(task, discriminator=size, d_batch_size=n)
         for size, n in (("small", None), ("paper", 7))
     ]
     assert [

@@ -778,7 +778,7 @@ def test_the_paper_s_discriminator_pays_the_same_again(
     task = OracleTask(OracleSettings(2000, 20, num_real=50, num_held_out=10, num_eval=10))
     env = gym.make(
         "SeqGAN/Oracle-v0",
-        rewards=build_rewards(task, RewardSettings(num_rollouts=2), discriminator_size="paper"),
+        rewards=build_rewards(task, RewardSettings(num_rollouts=2), discriminator="paper"),
     )
     rewards: Any = env.unwrapped.rewards  # type: ignore[attr-defined]
     paid = []
@@ -882,7 +882,7 @@ def test_making_things_leaves_the_global_generator_alone() -> None:
     gym.make("SeqGAN/Oracle-v0", num_real=20, num_held_out=5)
     build_rewards(
         OracleTask(OracleSettings(num_real=20, num_held_out=5, num_eval=5)),
-        discriminator_size="paper",
+        discriminator="paper",
     )
     CNNDiscriminator.initialised(EOS, rng(), SMALL)
     LSTMLanguageModel.initialised(EOS, rng())

@@ -51,11 +51,13 @@ class Discriminator(nn.Module, ABC):
         batch_size: sequences in a step of training, half of them real.
         learning_rate: of Adam, the optimizer of `make_optimizer`.
         learns_from_negatives: False where d-steps would do nothing, so that they are left out.
+        needs_policy: whether `forward` asks the policy that it was told of by `bind`.
     """
 
     batch_size: int = 256
     learning_rate: float = 3e-3
     learns_from_negatives: bool = True
+    needs_policy: bool = False
 
     def __init__(self, spec: TokenSpec, score_as: str = "probability") -> None:
         """Args:
