@@ -181,9 +181,6 @@ class Suite:
                 if accepts(agent, key)
             }
         options = options | of_row.get("agent_options", {})
-        of_discriminator: dict[str, Any] = {}
-        for group in (self.settings, of_task, of_row):
-            of_discriminator |= group.get("discriminator_options", {})
         preset = changes.pop("preset", next(iter(PRESETS)))
         changes |= {
             "seed": seed,
@@ -191,7 +188,7 @@ class Suite:
             "control": False,
             "knobs": label == REFERENCE,
             "agent_options": options,
-            "discriminator_options": of_discriminator,
+            "discriminator_options": _discriminator_options(self.settings, of_task, of_row),
         }
         return settings_from(preset, changes)
 
@@ -212,6 +209,18 @@ class Suite:
                     f"suite {self.title!r} has the agent option {option!r}; none of "
                     f"{', '.join(agents)} takes it"
                 )
+
+
+def _discriminator_options(*groups: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of all groups, key by key; where a group names another discriminator, what stands above
+    it is not about that one.
+    """
+    name, options = TrainSettings.discriminator, dict[str, Any]()
+    for group in groups:
+        if group.get("discriminator", name) != name:
+            name, options = group["discriminator"], {}
+        options |= group.get("discriminator_options", {})
+    return options
 
 
 def paths_of(settings: TrainSettings) -> list[str]:

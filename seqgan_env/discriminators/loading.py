@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from seqgan_env.building import undisturbed
 from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.names import choose
 from seqgan_env.types import TokenSpec
@@ -51,6 +52,17 @@ def load_discriminator(name: str) -> Callable[..., Discriminator]:
     return make
 
 
+@undisturbed()
+def make_by(
+    make: Callable[..., Discriminator], spec: TokenSpec, rng: torch.Generator, **options: Any
+) -> Discriminator:
+    """What `make` makes. Until it returns, torch's global generator draws what `rng` would: layers
+    that initialise themselves follow `rng` too.
+    """
+    torch.set_rng_state(rng.get_state())
+    return make(spec, rng, **options)
+
+
 def make_discriminator(
     name: str,
     spec: TokenSpec,
@@ -76,7 +88,7 @@ def make_discriminator(
         allowed = [option for option in accepted if option not in ("self", "spec", "rng")]
         for option in options:
             choose(allowed, option, f"option of discriminator {name}")
-    made = make(spec, rng, **options)
+    made = make_by(make, spec, rng, **options)
     if not isinstance(made, Discriminator):
         raise ValueError(
             f"discriminator {name!r} made a {type(made).__name__}; expected a "
