@@ -52,7 +52,9 @@ def exact(knob: Knob) -> dict[str, float]:
 
 def measured(knob: Knob, num: int = NUM, seed: int = 3) -> dict[str, float]:
     measure = OracleMetrics(ORACLE, FIXED, ORACLE.sample(num, rng(seed)))
-    return next(iter(measure.of_knobs(POLICY, [knob], num, seed + 1, ORACLE.sample(50, rng(9)), 9)))
+    return next(
+        iter(measure.of_knobs(POLICY, [knob], num, seed + 1, ORACLE.sample(50, rng(9)), num, 9))
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,13 +186,13 @@ def test_no_mixture_of_two_temperatures_beats_the_best_knob() -> None:
     rows = dict(
         zip(
             names,
-            measure.of_knobs(POLICY, KNOBS, 4_000, 4, ORACLE.sample(4_000, rng(5)), 6),
+            measure.of_knobs(POLICY, KNOBS, 4_000, 4, ORACLE.sample(4_000, rng(5)), 4_000, 6),
             strict=True,
         )
     )
     for weight in (0.2, 0.5, 0.6, 0.9):
         cheat = Mixture(((Temperature(0.3), weight), (Temperature(1.0), 1 - weight)))
-        found = next(iter(measure.of_knobs(POLICY, [cheat], 4_000, 4, real, 6)))
+        found = next(iter(measure.of_knobs(POLICY, [cheat], 4_000, 4, real, 4_000, 6)))
         assert scores(rows, found)["score"] <= 2 * found["kl_mean_error"]
 
 

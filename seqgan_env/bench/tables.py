@@ -173,14 +173,12 @@ def leaderboard(standings: Standings, kind: str) -> Table:
     ]
     note = _NOTES.get(kind, "") + (
         f"The score is the {of.score.divergence} of the best knob of maximum likelihood on the "
-        "same seed less that of the row; "
-        "above 0 is nearer to the truth. A knob is a temperature, a mixture of two, or a "
-        "truncation: untrained, and blind to any "
-        "reward. It was chosen on other draws than it is valued by. The mean over runs; the "
-        "verdict is a t-test of the scores "
-        "against 0, corrected by Holm for all verdicts of this page, and the interval has the "
-        "level of that test: it excludes 0 "
-        "if and only if the verdict says better or worse."
+        "same seed less that of the row; above 0 is nearer to the truth. A knob is a temperature, "
+        "a mixture of two, a truncation or a power: untrained, and blind to any reward. It was "
+        "chosen on other draws than it is valued by. The mean over runs; the verdict is a t-test "
+        "of the scores against 0, corrected by Holm for all verdicts of this page, and the "
+        "interval has the level of that test: it excludes 0 if and only if the verdict says "
+        "better or worse."
     )
     return _table(
         "leaderboard",

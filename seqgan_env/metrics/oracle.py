@@ -97,6 +97,7 @@ class OracleMetrics:
         num: int,
         seed: int,
         select_on: Tensor,
+        select_num: int,
         select_seed: int,
     ) -> Iterator[Metrics]:
         """The metrics of every knob of a policy, beside the divergences on other draws, by which
@@ -111,11 +112,12 @@ class OracleMetrics:
             num: draws of each part.
             seed: of the draws, those of `of_policy` with a generator of the same seed.
             select_on: (M', T) other draws of the oracle, for the choice.
-            select_seed: of the policy's draws for the choice.
+            select_num: draws of each part for the choice.
+            select_seed: of these draws.
         """
         parts = _Parts(self, policy, num, seed)
         selecting = _Parts(
-            OracleMetrics(self.oracle, self.spec, select_on), policy, num, select_seed
+            OracleMetrics(self.oracle, self.spec, select_on), policy, select_num, select_seed
         )
         for knob in knobs:
             ratios = parts.log_ratios(knob)

@@ -140,7 +140,7 @@ def _plane(axes: Any, rounds: Rows, knobs: Named, metrics: Named, plane: Plane) 
         [row[y] for row in mixed],
         ".",
         color="#bbbbbb",
-        label="mixtures, truncations",
+        label="other knobs",
     )
     curve = sorted(
         (row for row in places.values() if "temperature" in row), key=lambda row: row["temperature"]

@@ -62,7 +62,7 @@ class TrainSettings:
         "SEQUENCES",
     )
     knobs: bool = _setting(
-        True, "measure what temperatures, mixtures and truncations of the pre-trained policy reach"
+        True, "measure what turning the pre-trained policy reaches: temperatures and other knobs"
     )
     more_knobs: str | None = _setting(
         None, "knobs of your own beside them: package.module:NAME", "NAME"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
-from seqgan_env.generators.knobs import UNTURNED, MeasuresKnobs, Temperature
+from seqgan_env.generators.knobs import FEW_KNOBS, UNTURNED, Knob, MeasuresKnobs, Temperature
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED, SELECT, best_knob, scores
 from seqgan_env.plugins import control_options, learns_from_reward, load_knobs, make_agent
@@ -146,22 +146,23 @@ class Trainer:
         if run.best_knob is None:
             return
         self.rival = next(knob for knob in knobs if knob.name == run.best_knob)(policy)
-        self._judge_knobs(policy, self.rival)
+        self._judge_knobs(policy, knobs)
         run.metrics[self.pretrained] |= _of_the_referee(run.knobs[UNTURNED.name])
         run.metrics["best_knob"] = dict(run.knobs[run.best_knob])
         self._write("best_knob", self.rival)
 
-    def _judge_knobs(self, policy: RolloutPolicy, rival: RolloutPolicy) -> None:
-        """The referee on the policy as it is and on its best knob, where the task has not asked it
-        already.
+    def _judge_knobs(self, policy: RolloutPolicy, knobs: Sequence[Knob]) -> None:
+        """The referee on the best knob and a few others, where the task has not asked it already.
+
+        What the referee likes best need not be what the divergences like best.
         """
-        for name, turned in ((UNTURNED.name, policy), (self.run.best_knob, rival)):
-            row = self.run.knobs[str(name)]
-            judged = self._judge(turned) if self._needs_referee(row) else {}
+        for knob in knobs:
+            row = self.run.knobs[knob.name]
+            wanted = knob in FEW_KNOBS or knob.name == self.run.best_knob
+            judged = self._judge(knob(policy)) if wanted and self._needs_referee(row) else {}
             if judged:
-                row |= judged | {
-                    SELECT + REFEREED.divergence: judged[f"{REFEREED.divergence}_validation"]
-                }
+                selected = judged[f"{REFEREED.divergence}_validation"]
+                row |= judged | {SELECT + REFEREED.divergence: selected}
 
     def _train(self) -> None:
         with self.run.timed("adversarial"):

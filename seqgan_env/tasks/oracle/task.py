@@ -115,8 +115,15 @@ class OracleTask:
         """The metrics of every knob; those that choose come from validation data and other draws of
         the policy.
         """
-        num, select_seed = self.settings.num_eval, seed + _SELECTION
-        yield from self._metrics.of_knobs(policy, knobs, num, seed, self.validation, select_seed)
+        yield from self._metrics.of_knobs(
+            policy,
+            knobs,
+            self.settings.num_eval,
+            seed,
+            select_on=self.validation,
+            select_num=max(1, self.settings.num_eval // 2),
+            select_seed=seed + _SELECTION,
+        )
 
     def paired_error(self, policy: RolloutPolicy, other: RolloutPolicy, seed: int) -> float | None:
         """The standard error of the difference of two policies' `kl_mean`; None where one has no
