@@ -261,13 +261,12 @@ def test_the_penalty_is_that_of_the_output_layer_and_shrinks_it() -> None:
     for l2 in (0.0, 1.0):
         model = LSTMDiscriminator(FIXED, rng(), l2=l2, batch_size=16)
         penalty = model.penalty()
-        expected = (
-            0.5 * l2 * float((model.output.weight.square().sum() + model.output.bias**2).detach())
-        )
+        weight, bias = model.output.weight.detach(), model.output.bias.detach()
+        expected = 0.5 * l2 * float(weight.square().sum() + bias.square().sum())
         assert (penalty is None) == (l2 == 0)
-        assert penalty is None or float(penalty) == pytest.approx(expected)
+        assert penalty is None or float(penalty.detach()) == pytest.approx(expected)
         DiscriminatorTrainer(model).fit(tokens, tokens.flip(0), 5, rng(1))
-        norms.append(float(model.output.weight.norm()))
+        norms.append(float(weight.norm()))
     assert norms[1] < norms[0]
 
 
