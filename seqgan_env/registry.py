@@ -164,7 +164,17 @@ SOURCES = Registry(
     {},
     hint="score(tokens), or to be callable with tokens, lengths, rng",
 )
-DISCRIMINATORS = Registry("discriminator", "seqgan_env.discriminators", {})
+DISCRIMINATORS = Registry(
+    "discriminator",
+    "seqgan_env.discriminators",
+    {
+        "small": "seqgan_env.discriminators.cnn:small",
+        "paper": "seqgan_env.discriminators.cnn:paper",
+        "lstm": "seqgan_env.discriminators.lstm:LSTMDiscriminator",
+        "ratio": "seqgan_env.discriminators.ratio:RatioDiscriminator",
+    },
+    hint="Class(spec, rng, **options), a subclass of seqgan_env.Discriminator",
+)
 POLICIES = Registry("policy", "seqgan_env.policies", {})
 KNOBS = Registry("knob", "seqgan_env.knobs", {}, hint="name, fits(policy) and __call__(policy)")
 METRICS = Registry("metric", "seqgan_env.metrics", {})

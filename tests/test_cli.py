@@ -172,7 +172,7 @@ def test_ctrl_c_ends_cleanly_with_what_there_is(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "seqgan_env.cli.main",
+        "seqgan_env.cli",
         "train",
         *SMALL,
         "--rounds",
