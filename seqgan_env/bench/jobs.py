@@ -15,7 +15,6 @@ from typing import Any
 
 from seqgan_env import native
 from seqgan_env.bench.fingerprints import code_of_library, code_of_module, fingerprint
-from seqgan_env.discriminators.loading import load_discriminator
 from seqgan_env.names import choose
 from seqgan_env.plugins import (
     accepts,
@@ -24,6 +23,7 @@ from seqgan_env.plugins import (
     load_agent_class,
     training_settings,
 )
+from seqgan_env.registry import DISCRIMINATORS
 from seqgan_env.tasks import TASKS
 from seqgan_env.training import run_directory
 from seqgan_env.training.settings import PRESETS, TrainSettings, settings_from
@@ -78,7 +78,8 @@ class Job:
         modules = [load_agent_class(self.settings.agent).__module__]
         if self.settings.more_knobs:
             modules.append(self.settings.more_knobs.partition(":")[0])
-        of_discriminator = load_discriminator(self.settings.discriminator).__module__
+        DISCRIMINATORS.load(self.settings.discriminator)  # or an error says what it is not
+        of_discriminator = DISCRIMINATORS.module(self.settings.discriminator)
         if of_discriminator.split(".")[0] != "seqgan_env":  # the library's code is there already
             modules.append(of_discriminator)
         code = [code_of_library(), native.built_from(), *map(code_of_module, modules)]

@@ -19,13 +19,13 @@ from rich.table import Table
 from seqgan_env.bench import commands as bench_commands
 from seqgan_env.cli.arguments import Parser, add_settings, given_settings, positive
 from seqgan_env.cli.output import LOG, RunProgress, console
-from seqgan_env.discriminators.loading import discriminator_names
 from seqgan_env.generators.knobs import KNOBS
 from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED, SCORES
 from seqgan_env.names import choose
 from seqgan_env.plugins import agent_names
+from seqgan_env.registry import DISCRIMINATORS
 from seqgan_env.rewards.model import FORMS, SOURCES
 from seqgan_env.tasks import TASKS
 from seqgan_env.training import run_directory
@@ -363,7 +363,7 @@ def _list(arguments: argparse.Namespace) -> int:
         "agents": agent_names(),
         "rewards": {form.name: f"discount {form.discount:g}" for form in FORMS.values()},
         "sources": dict.fromkeys(SOURCES, ""),
-        "discriminators": discriminator_names(),
+        "discriminators": DISCRIMINATORS.names(),
         "knobs": {knob.name: "" for knob in KNOBS},
     }
     for name, text in listings[choose(listings, arguments.what, "listing")].items():
