@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -199,6 +199,23 @@ class GeneratorAgent(Protocol):
 
     def update(self) -> dict[str, float]:
         """One g-step on the environment that the agent was given."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """Something whose state can be saved, and loaded into a new one that was made in the same way.
+
+    Then it goes on as if it had never stopped, bit by bit. A state is made of tensors, numbers,
+    strings, None, and lists and dicts of these.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as it is now; what happens later does not change it."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Makes `state` the present state."""
         ...
 
 

@@ -30,6 +30,7 @@ from seqgan_env.rewards.model import FORMS, SOURCES
 from seqgan_env.tasks import TASKS
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import evaluate_task
+from seqgan_env.training.checkpoint import LAST, read_checkpoint, remove_checkpoints
 from seqgan_env.training.interrupts import interruptible
 from seqgan_env.training.settings import PRESETS, TrainSettings, settings_from
 from seqgan_env.training.trainer import (
@@ -37,6 +38,7 @@ from seqgan_env.training.trainer import (
     Trainer,
     at_temperature,
     load_run,
+    read_config,
     tensorboard_logger,
     write_config,
     write_run,
@@ -199,13 +201,20 @@ def _add_train(commands: Any) -> None:
     train.add_argument(
         "--force", action="store_true", default=False, help="overwrite an existing run directory"
     )
+    train.add_argument(
+        "--resume",
+        type=Path,
+        default=None,
+        metavar="RUN",
+        help="go on with an unfinished run, with the settings that it has",
+    )
     add_settings(train, [field.name for field in fields(TrainSettings)])
     train.set_defaults(run=_train)
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from torch.utils.tensorboard import SummaryWriter  # no other command needs it
-
+    if arguments.resume is not None:
+        return _resume(arguments)
     settings = settings_from(arguments.preset, given_settings(arguments))
     path = (
         arguments.out
@@ -216,19 +225,68 @@ def _train(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(settings.threads)
     screen = console()
     with interruptible(), RunProgress(screen) as progress:
-        trainer = Trainer(settings, progress)
+        trainer = Trainer(settings, progress, checkpoints=path)
         with run_directory.created(path, arguments.force):
             progress.log_to(path / LOG)
             write_config(settings, path, trainer.task)
             data = getattr(trainer.task, "summary", f"task {settings.task}: {trainer.task.spec}")
             screen.print(str(data), highlight=False)
-            with SummaryWriter(str(path / "tensorboard")) as writer:
-                trainer.on_row = tensorboard_logger(writer)
-                run = trainer()
-            write_run(run, path)
+            if not trainer.is_resumable:
+                screen.print(
+                    f"agent {settings.agent} has no state that can be saved; this run cannot be "
+                    "resumed",
+                    highlight=False,
+                )
+            run = _run_to_the_end(trainer, path)
+    return _conclude(screen, run, path)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    path: Path = arguments.resume
+    given = [name for name in ("out", "force") if getattr(arguments, name)]
+    given += list(given_settings(arguments))
+    if given:
+        raise ValueError(
+            f"{', '.join(given)} cannot be given with --resume: a run goes on with the settings "
+            f"that stand in {path / run_directory.CONFIG}"
+        )
+    settings = read_config(path)
+    screen = console()
+    with interruptible(), RunProgress(screen) as progress, run_directory.locked(path, "run"):
+        if run_directory.is_finished(path):
+            raise ValueError(f"the run {path} is finished; there is nothing to resume")
+        state = read_checkpoint(path)
+        progress.log_to(path / LOG)
+        threads = settings.threads if state is None else state["threads"]
+        if threads:
+            torch.set_num_threads(threads)
+        trainer = Trainer(settings, progress, checkpoints=path)
+        if state is not None:
+            trainer.load_state_dict(state)
+        run = _run_to_the_end(trainer, path)
+    return _conclude(screen, run, path)
+
+
+def _run_to_the_end(trainer: Trainer, path: Path) -> Run:
+    """Runs what is left and writes everything."""
+    from torch.utils.tensorboard import SummaryWriter  # no other command needs it
+
+    with SummaryWriter(str(path / "tensorboard")) as writer:
+        trainer.on_row = tensorboard_logger(writer)
+        run = trainer()
+    write_run(run, path)
+    if not run.interrupted:
+        remove_checkpoints(path)
+    return run
+
+
+def _conclude(screen: Console, run: Run, path: Path) -> int:
+    """Shows what a run has found; its exit code."""
     _print_table(screen, run)
     written = "samples, curves, metrics and weights" if run.weights else "samples and metrics"
     screen.print(f"{written}: {path}", highlight=False)
+    if run.interrupted and (path / LAST).exists():
+        screen.print(f"seqgan train --resume {path} goes on from here", highlight=False)
     return 130 if run.interrupted else 0
 
 

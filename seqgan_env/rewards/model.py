@@ -8,8 +8,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -178,6 +180,24 @@ class RewardModel:
         """Moves a lagged rollout policy towards the live one; nothing to do at `sync_rate` 1."""
         if isinstance(self.rollout_policy, LaggedPolicy):
             self.rollout_policy.sync()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What moves with training besides the live policy: D, the lagged policy, the budget."""
+        state: dict[str, Any] = {"budget": asdict(self.budget)}
+        if self.discriminator is not None:
+            state["discriminator"] = self.discriminator.state_dict()
+        if isinstance(self.rollout_policy, LaggedPolicy):
+            state["lagged"] = self.rollout_policy.copy.state_dict()
+        return copy.deepcopy(state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        for name, value in state["budget"].items():
+            setattr(self.budget, name, value)
+        if self.discriminator is not None:
+            self.discriminator.load_state_dict(state["discriminator"])
+        if isinstance(self.rollout_policy, LaggedPolicy):
+            self.rollout_policy.copy.load_state_dict(state["lagged"])
 
     def values(self, tokens: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Values (B,) of prefixes (B, T), (B,) in the episodes of streams `keys` (B,): the one door
