@@ -174,6 +174,15 @@ class PrefixValue(Protocol):
         ...
 
 
+@runtime_checkable
+class ToldOfPolicy(Protocol):
+    """A score source that looks at the policy that it pays."""
+
+    def bind(self, policy: RolloutPolicy) -> None:
+        """Told of the live policy, by handle, and again when another one takes its place."""
+        ...
+
+
 class RewardFn(Protocol):
     """What a step pays, from the value of the prefix before it and after it."""
 

@@ -166,7 +166,7 @@ def test_the_built_in_ones_have_names() -> None:
 BAD = [
     ("rato", {}, "unknown discriminator 'rato'.* Did you mean 'ratio'"),
     ("no_such:Thing", {}, "discriminator 'no_such:Thing' cannot be imported"),
-    (f"{__name__}:Nothing", {}, "has no class Nothing"),
+    (f"{__name__}:Nothing", {}, "has no 'Nothing'"),
     (f"{__name__}:NoDiscriminator", {}, "no subclass of seqgan_env.Discriminator"),
     ("lstm", {"hiden_dim": 4}, "option of discriminator lstm.* Did you mean 'hidden_dim'"),
     ("small", {"dropuot": 0}, "option of discriminator small.* Did you mean 'dropout'"),

@@ -22,7 +22,8 @@ from seqgan_env.bench.runner import SUPERSEDED, Pool, Progress, opened, run_jobs
 from seqgan_env.bench.samples import result_of_samples
 from seqgan_env.cli.arguments import Parser, add_settings, given_settings, positive
 from seqgan_env.names import choose
-from seqgan_env.rewards.model import FORMS, SOURCES
+from seqgan_env.registry import SOURCES
+from seqgan_env.rewards.model import FORMS
 from seqgan_env.tasks import TASKS, setting_names
 from seqgan_env.training import run_directory
 from seqgan_env.training.settings import PRESETS, TrainSettings
@@ -94,8 +95,9 @@ def _add_bench(commands: Any) -> None:
     bench.add_argument(
         "--sources",
         nargs="+",
-        metavar="NAME",
-        help=f"of {', '.join(SOURCES)} (default: {TrainSettings.source})",
+        metavar="SOURCE",
+        help=f"of {', '.join(SOURCES.builtin)}, package.module:Name, or sums of such (default: "
+        f"{TrainSettings.source})",
     )
     bench.add_argument(
         "--seeds", type=positive, metavar="N", help="seeds 0..N-1 (default: the suite's, or 5)"

@@ -34,7 +34,8 @@ from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED, SCORES
 from seqgan_env.names import choose
 from seqgan_env.plugins import agent_names
-from seqgan_env.rewards.model import FORMS, SOURCES
+from seqgan_env.registry import SOURCES
+from seqgan_env.rewards.model import FORMS
 from seqgan_env.tasks import TASKS
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import evaluate_task
@@ -407,7 +408,7 @@ def _list(arguments: argparse.Namespace) -> int:
         "tasks": {name: str(settings) for name, settings in TASKS.items()},
         "agents": agent_names(),
         "rewards": {form.name: f"discount {form.discount:g}" for form in FORMS.values()},
-        "sources": dict.fromkeys(SOURCES, ""),
+        "sources": SOURCES.names(),
         "discriminators": discriminator_names(),
         "knobs": {knob.name: "" for knob in KNOBS},
     }

@@ -1,28 +1,23 @@
-"""Discriminators by name: entry points of the group `seqgan_env.discriminators`, or
-`package.module:Class`.
-"""
+"""Discriminators by name, and how they are made."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
 import torch
 
+from seqgan_env import registry
 from seqgan_env.building import undisturbed
 from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.names import choose
 from seqgan_env.types import TokenSpec
 
-GROUP = "seqgan_env.discriminators"
-
 
 def discriminator_names() -> dict[str, str]:
     """The installed discriminators: name to `package.module:Class`."""
-    return {point.name: point.value for point in sorted(entry_points(group=GROUP))}
+    return registry.DISCRIMINATORS.names()
 
 
 def load_discriminator(name: str) -> Callable[..., Discriminator]:
@@ -34,21 +29,14 @@ def load_discriminator(name: str) -> Callable[..., Discriminator]:
     Raises:
         ValueError: there is none, or it cannot be imported.
     """
-    names = discriminator_names()
-    value = name if ":" in name else names[choose(names, name, "discriminator")]
-    module_name, _, attribute = value.partition(":")
-    try:
-        made: Any = getattr(importlib.import_module(module_name), attribute, None)
-    except ImportError as problem:
-        raise ValueError(f"discriminator {name!r} cannot be imported: {problem}") from problem
-    if not callable(made):
-        raise ValueError(f"discriminator {name!r}: {module_name} has no class {attribute}")
-    if inspect.isclass(made) and not issubclass(made, Discriminator):
+    make: Callable[..., Discriminator] = registry.DISCRIMINATORS.load(name)
+    if not callable(make):
+        raise ValueError(f"discriminator {name!r} is a {type(make).__name__}; expected a class")
+    if inspect.isclass(make) and not issubclass(make, Discriminator):
         raise ValueError(
             f"discriminator {name!r} is no subclass of seqgan_env.Discriminator; derive it from "
             "that and give it a forward"
         )
-    make: Callable[..., Discriminator] = made
     return make
 
 

@@ -12,7 +12,9 @@ import torch
 
 from seqgan_env.names import choose
 from seqgan_env.plugins import accepts, options_from_settings, training_settings
-from seqgan_env.rewards.model import FORMS, SOURCES
+from seqgan_env.registry import SOURCES
+from seqgan_env.rewards.model import FORMS
+from seqgan_env.rewards.sources import check_source
 from seqgan_env.tasks import TASKS, setting_names
 from seqgan_env.training.adversarial import Schedule
 
@@ -30,7 +32,12 @@ class TrainSettings:
         "reinforce", "who writes: a name from `seqgan list agents`, or package.module:Class", "NAME"
     )
     reward: str = _setting("rollout", f"reward form: {', '.join(FORMS)}", "FORM")
-    source: str = _setting("discriminator", f"score source: {', '.join(SOURCES)}", "NAME")
+    source: str = _setting(
+        "discriminator",
+        f"score source: {', '.join(SOURCES.builtin)}, an installed one, package.module:Name, or a "
+        "sum: 'discriminator + 0.5 * bleu'",
+        "SOURCE",
+    )
     score_as: str = _setting(
         "logit", "what the sources discriminator and optimal pay: probability or logit", "KIND"
     )
@@ -139,7 +146,7 @@ class TrainSettings:
     def __post_init__(self) -> None:
         choose(TASKS, self.task, "task")
         choose(FORMS, self.reward, "reward form")
-        choose(SOURCES, self.source, "source")
+        check_source(self.source)
         _check_device(self.device)
         for name in ("batch_size", "num_rollouts", "eval_every", "num_negatives", "mle_epochs"):
             if getattr(self, name) < 1:
