@@ -9,6 +9,7 @@ from typing import Any
 from seqgan_env import registry
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.knobs import Knob
+from seqgan_env.generators.language_model import LanguageModel
 from seqgan_env.names import choose
 from seqgan_env.types import GeneratorAgent
 
@@ -89,13 +90,23 @@ def control_options(name: str) -> dict[str, Any]:
     return {key: value for key, value in options.items() if accepts(name, key)}
 
 
+def takes_policy(name: str) -> bool:
+    """Whether an agent trains a language model that it is given: its class takes `policy`."""
+    return accepts(name, "policy")
+
+
 def make_agent(
-    name: str, env: TokenVectorEnv, seed: int, options: dict[str, Any]
+    name: str,
+    env: TokenVectorEnv,
+    seed: int,
+    options: dict[str, Any],
+    policy: LanguageModel | None = None,
 ) -> GeneratorAgent:
-    """An agent that learns in `env`: `Class(env, seed=seed, **options)`.
+    """An agent that learns in `env`: `Class(env, seed=seed, **options)`, with `policy=policy` where
+    one is given.
 
     Raises:
-        ValueError: the agent does not take an option, or lacks a part of the protocol.
+        ValueError: the agent does not take an option or a policy, or lacks a part of the protocol.
     """
     cls = load_agent_class(name)
     accepted = inspect.signature(cls).parameters
@@ -106,7 +117,12 @@ def make_agent(
                 key,
                 f"option of agent {name}",
             )
-    agent = cls(env, seed=seed, **options)
+    if policy is not None and not takes_policy(name):
+        raise ValueError(
+            f"agent {name!r} takes no policy; its class needs an argument `policy`, the language "
+            "model that it trains"
+        )
+    agent = cls(env, seed=seed, **options, **({} if policy is None else {"policy": policy}))
     if not isinstance(agent, GeneratorAgent):
         raise ValueError(f"agent {name!r} lacks policy; an agent needs {registry.AGENTS.hint}")
     return agent

@@ -182,6 +182,14 @@ DISCRIMINATORS = Registry(
         "ratio": "seqgan_env.discriminators.ratio:RatioDiscriminator",
     },
 )
-POLICIES = Registry("policy", "seqgan_env.policies", {})
+POLICIES = Registry(
+    "policy",
+    "seqgan_env.policies",
+    {
+        "gru": "seqgan_env.generators.gru:GRULanguageModel",
+        "lstm": "seqgan_env.generators.language_model:LSTMLanguageModel",
+    },
+    hint="hidden_states(inputs) and an output layer",
+)
 KNOBS = Registry("knob", "seqgan_env.knobs", {}, hint="name, fits(policy) and __call__(policy)")
 METRICS = Registry("metric", "seqgan_env.metrics", {})

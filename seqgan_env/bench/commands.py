@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from seqgan_env.bench.jobs import DECIDED_BY_THE_HARNESS, Job, Suite, grid, read_suite
+from seqgan_env.bench.jobs import (
+    DECIDED_BY_THE_HARNESS,
+    Job,
+    Suite,
+    grid,
+    plug_ins,
+    read_suite,
+)
 from seqgan_env.bench.live_view import LiveView
 from seqgan_env.bench.local import LocalPool
 from seqgan_env.bench.ray_pool import RayPool
@@ -211,7 +218,7 @@ def _suite(arguments: argparse.Namespace) -> Suite:
         )
     suite = read_suite(arguments.suite)
     merged = suite.settings | settings
-    for name in ("agent_options", "discriminator_options"):
+    for name in ("agent_options", "discriminator_options", "policy_options"):
         options = suite.settings.get(name, {}) | settings.get(name, {})
         merged |= {name: options} if options else {}
     return replace(suite, seeds=arguments.seeds or suite.seeds, settings=merged)
@@ -220,8 +227,8 @@ def _suite(arguments: argparse.Namespace) -> Suite:
 def _pool(arguments: argparse.Namespace, folder: Path, jobs: Sequence[Job]) -> Pool:
     if arguments.ray:
         settings = [job.settings for job in jobs]
-        plug_ins = {name for each in settings for name in (each.agent, each.discriminator)}
-        return RayPool(folder, arguments.ray, arguments.workers, plug_ins)
+        names = {name for each in settings for _, name in plug_ins(each)}
+        return RayPool(folder, arguments.ray, arguments.workers, names)
     return LocalPool(folder, arguments.workers or 1)
 
 
