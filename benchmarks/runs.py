@@ -27,7 +27,7 @@ def train(path: Path, arguments: Sequence[str]) -> dict[str, Any]:
     command = [
         sys.executable,
         "-m",
-        "seqgan_env.cli.main",
+        "seqgan_env.cli",
         "train",
         *arguments,
         "--threads",

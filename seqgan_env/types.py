@@ -1,9 +1,8 @@
 """The shape of a sequence task, and the protocols through which the parts of the package meet.
 
 Axes everywhere: B sequences in a batch, T `seq_len`, V `vocab_size`, N `num_rollouts`. Token arrays
-    are int64 and padded with
-`pad_token` = V behind the end of a sequence; a prefix is a token array with `lengths` (B,), the
-number of tokens written.
+are int64 and padded with `pad_token` = V behind the end of a sequence; a prefix is a token array
+with `lengths` (B,), the number of tokens written.
 """
 
 from __future__ import annotations

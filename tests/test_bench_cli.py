@@ -43,7 +43,7 @@ def bench(out: Path, *words: str, **options: object) -> subprocess.Popen[str]:
     command = [
         sys.executable,
         "-m",
-        "seqgan_env.cli.main",
+        "seqgan_env.cli",
         "bench",
         *words,
         *FLAGS,

@@ -172,7 +172,7 @@ def test_ctrl_c_ends_cleanly_with_what_there_is(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "seqgan_env.cli.main",
+        "seqgan_env.cli",
         "train",
         *SMALL,
         "--rounds",
@@ -259,10 +259,7 @@ def test_every_setting_is_in_the_help_with_its_default(capsys: pytest.CaptureFix
     assert stop.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     for setting in fields(TrainSettings):
-        assert (
-            "--" + ("set" if setting.name == "agent_options" else setting.name.replace("_", "-"))
-            in text
-        )
+        assert setting.metadata.get("flag", "--" + setting.name.replace("_", "-")) in text
     assert "(default: 160)" in text
 
 
@@ -273,6 +270,7 @@ def test_every_setting_is_in_the_help_with_its_default(capsys: pytest.CaptureFix
         ("agents", "reinforce"),
         ("rewards", "difference"),
         ("sources", "optimal"),
+        ("discriminators", "ratio"),
         ("knobs", "T 1"),
     ],
 )

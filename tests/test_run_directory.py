@@ -8,29 +8,36 @@ from seqgan_env.training import run_directory
 
 
 def test_an_existing_run_is_kept_unless_forced(tmp_path: Path) -> None:
-    run = run_directory.create(tmp_path / "a" / "run")
-    run_directory.write_json(run / "config.json", {"x": 1})
-    with pytest.raises(
-        ValueError, match=r"run exists; choose another with --out, or overwrite it with --force"
+    run = tmp_path / "a" / "run"
+    with run_directory.created(run):
+        run_directory.write_json(run / "config.json", {"x": 1})
+    with (
+        pytest.raises(
+            ValueError, match=r"run exists; choose another with --out, or overwrite it with --force"
+        ),
+        run_directory.created(run),
     ):
-        run_directory.create(run)
+        pass
     assert run_directory.read_json(run / "config.json") == {"x": 1}
-    assert list(run_directory.create(run, force=True).iterdir()) == []
+    with run_directory.created(run, force=True):
+        assert [entry.name for entry in run.iterdir()] == [run_directory.LOCK]
 
 
 def test_what_is_no_run_is_never_removed_even_when_forced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="is not a run directory"):
-        run_directory.create(tmp_path, force=True)
+    with (
+        pytest.raises(ValueError, match="is not a run directory"),
+        run_directory.created(tmp_path, force=True),
+    ):
+        pass
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 def test_an_unwritable_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="cannot be written"):
-        run_directory.create(tmp_path / "file" / "run")
-    with pytest.raises(ValueError, match="cannot be written"):
-        run_directory.create(Path("/proc/run"))
+    for path in (tmp_path / "file" / "run", Path("/proc/run")):
+        with pytest.raises(ValueError, match="cannot be written"), run_directory.created(path):
+            pass
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:

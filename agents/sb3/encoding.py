@@ -54,10 +54,9 @@ class PrefixReader:
     from step to step.
 
     What is carried is never trusted: a row whose prefix is not the carried one plus a token is read
-        anew, and everything is
-    forgotten when what the weights hold has changed, which is asked once a step. Models that do not
-    carry a state (others than the LSTM, or an LSTM with something of a user's own) encode their
-    prefixes at every step.
+    anew, and everything is forgotten when what the weights hold has changed, which is asked once a
+    step. Models that do not carry a state (others than the LSTM, or an LSTM with something of a
+    user's own) encode their prefixes at every step.
     """
 
     def __init__(self, model: LanguageModel) -> None:

@@ -3,7 +3,7 @@
 Forward passes that collect draw through `SoftmaxSampler` and carry the LSTM's state from token to
 token; training reads the prefixes of a minibatch with gradient. The critic is a small network on
 the detached hidden state: errors of values, whose scale the reward sets, then never rewrite the
-    language model, and what the actor learns is the policy gradient alone.
+language model, and what the actor learns is the policy gradient alone.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ sentence.
 
 The score says how much nearer to the truth a policy is than the best knob of the reference, maximum
 likelihood on the same seed: see `seqgan_env.metrics.score`. The best knob is the zero of that
-    scale, and has a row; maximum likelihood as it is has another.
+scale, and has a row; maximum likelihood as it is has another.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ else and is kept to be read.
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +13,10 @@ from typing import Protocol
 
 from seqgan_env.bench.jobs import Job
 from seqgan_env.bench.results import FAILURES, RESULTS, Result, path_of
+from seqgan_env.training import run_directory
 from seqgan_env.training.run_directory import write_text
 
 _POLL_SECONDS = 0.1
-_LOCK = ".lock"
 SUPERSEDED = "superseded"  # folder of results of what a benchmark has now in another form
 
 
@@ -157,21 +156,12 @@ def opened(folder: Path) -> Iterator[None]:
     Raises:
         ValueError: it cannot be written, or a benchmark that still runs writes there.
     """
-    try:
-        for name in (RESULTS, FAILURES):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("w")
-    except OSError as problem:
-        raise ValueError(f"{folder} cannot be written: {problem.strerror}") from problem
-    with lock:
+    with run_directory.locked(folder, "`seqgan bench`"):
         try:
-            fcntl.flock(
-                lock, fcntl.LOCK_EX | fcntl.LOCK_NB
-            )  # the system lets go of it however this process ends
+            for name in (RESULTS, FAILURES):
+                (folder / name).mkdir(exist_ok=True)
         except OSError as problem:
-            raise ValueError(
-                f"another `seqgan bench` writes to {folder}; wait for it, or choose another folder"
-            ) from problem
+            raise ValueError(f"{folder} cannot be written: {problem.strerror}") from problem
         yield
 
 

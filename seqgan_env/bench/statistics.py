@@ -2,8 +2,7 @@
 statistical precipice").
 
 Scores are (R, K): R runs on each of K tasks, high is good. Intervals are percentile bootstraps in
-    which the runs of every task
-are drawn again by themselves (stratified).
+which the runs of every task are drawn again by themselves (stratified).
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""`python -m seqgan_env.cli`."""
+"""`python -m seqgan_env.cli` is `seqgan`."""
+
+import sys
 
 from seqgan_env.cli.main import main
 
-main()
+sys.exit(main())

@@ -14,19 +14,11 @@ from typing import Any
 import torch
 from gymnasium.error import Error as GymnasiumError
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from seqgan_env.bench import commands as bench_commands
 from seqgan_env.cli.arguments import Parser, add_settings, given_settings, positive
+from seqgan_env.cli.output import LOG, RunProgress, console
 from seqgan_env.discriminators.loading import discriminator_names
 from seqgan_env.generators.knobs import KNOBS
 from seqgan_env.metrics.divergence import SATURATED
@@ -39,6 +31,7 @@ from seqgan_env.rewards.model import FORMS
 from seqgan_env.tasks import TASKS
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import evaluate_task
+from seqgan_env.training.interrupts import interruptible
 from seqgan_env.training.settings import PRESETS, TrainSettings, settings_from
 from seqgan_env.training.trainer import (
     Run,
@@ -105,6 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"seqgan: {' '.join(str(problem).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("seqgan: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # `seqgan sample RUN | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -219,63 +215,22 @@ def _train(arguments: argparse.Namespace) -> int:
     run_directory.check_available(path, arguments.force)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    console = Console()
-    with LiveProgress(console) as progress:
+    screen = console()
+    with interruptible(), RunProgress(screen) as progress:
         trainer = Trainer(settings, progress)
-        run_directory.create(path, arguments.force)
-        write_config(settings, path, trainer.task)
-        console.print(
-            str(getattr(trainer.task, "summary", f"task {settings.task}: {trainer.task.spec}")),
-            highlight=False,
-        )
-        with SummaryWriter(str(path / "tensorboard")) as writer:
-            trainer.on_row = tensorboard_logger(writer)
-            run = trainer()
-    write_run(run, path)
-    _print_table(console, run)
-    console.print(f"samples, curves, metrics and weights: {path}", highlight=False)
+        with run_directory.created(path, arguments.force):
+            progress.log_to(path / LOG)
+            write_config(settings, path, trainer.task)
+            data = getattr(trainer.task, "summary", f"task {settings.task}: {trainer.task.spec}")
+            screen.print(str(data), highlight=False)
+            with SummaryWriter(str(path / "tensorboard")) as writer:
+                trainer.on_row = tensorboard_logger(writer)
+                run = trainer()
+            write_run(run, path)
+    _print_table(screen, run)
+    written = "samples, curves, metrics and weights" if run.weights else "samples and metrics"
+    screen.print(f"{written}: {path}", highlight=False)
     return 130 if run.interrupted else 0
-
-
-class LiveProgress:
-    """One bar a phase, with the metrics that matter behind it; off a terminal, a line a phase."""
-
-    SHOWN = (
-        "nll_validation",
-        "task/nll_oracle",
-        "task/nll_gen",
-        "task/score",
-        "discriminator/accuracy_heldout",
-        "kl_mean",
-        "agent/reward",
-    )
-
-    def __init__(self, console: Console) -> None:
-        columns = (
-            TextColumn("{task.description:<24}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        self.progress = Progress(*columns, TextColumn("{task.fields[metrics]}"), console=console)
-        self.tasks: dict[str, TaskID] = {}
-        self.shown: dict[str, float] = {}
-
-    def __enter__(self) -> LiveProgress:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.progress.stop()
-
-    def __call__(self, phase: str, done: int, total: int, metrics: dict[str, float]) -> None:
-        if phase not in self.tasks:
-            self.shown = {}
-            self.tasks[phase] = self.progress.add_task(phase, total=total, metrics="")
-        self.shown |= {key.split("/")[-1]: metrics[key] for key in self.SHOWN if key in metrics}
-        text = "  ".join(f"{key} {value:.3f}" for key, value in self.shown.items())
-        self.progress.update(self.tasks[phase], completed=done, metrics=text)
 
 
 def _print_table(console: Console, run: Run) -> None:
@@ -415,7 +370,3 @@ def _list(arguments: argparse.Namespace) -> int:
     for name, text in listings[choose(listings, arguments.what, "listing")].items():
         print(f"{name:16} {text}".rstrip())
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """Batch-first dynamics of writing tokens, under both Gymnasium faces. Knows no torch model.
 
 State: the prefixes. Transition: append, deterministic. An episode is terminated, never truncated,
-    by the end token or by token T.
+by the end token or by token T.
 """
 
 from __future__ import annotations

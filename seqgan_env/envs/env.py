@@ -32,13 +32,13 @@ class TokenEnv(PaidByRewards, gym.Env[np.ndarray, np.int64]):
 
     ## Action space
     `Discrete(V)`: the next token. Where a mask exists (`min_length`), `info["action_mask"]` (V,)
-        int8 tells the allowed tokens.
+    int8 tells the allowed tokens.
 
     ## Rewards
     Score source x form. Forms: `rollout` pays the action value Q_t (discount 0), `difference` pays
-        Q_t - Q_{t-1} (discount 1),
-    `terminal` pays the score at the end (discount 1). `env.unwrapped.discount` is the one that
-    fits: summing Q_t with discount 1 would count every score T times.
+    Q_t - Q_{t-1} (discount 1), `terminal` pays the score at the end (discount 1).
+    `env.unwrapped.discount` is the one that fits: summing Q_t with discount 1 would count every
+    score T times.
 
     ## Starting state
     Nothing is written.
@@ -48,11 +48,10 @@ class TokenEnv(PaidByRewards, gym.Env[np.ndarray, np.int64]):
 
     ## Info
     Every step: `action_value`, Q_t of the token (with form `terminal` only at the end). At the end:
-        `score` of the sequence and
-    `episode` with `r` (return), `l` (length) and `t` (seconds), as Gymnasium's
-    `RecordEpisodeStatistics` writes them; that wrapper refuses to work on an env that already does,
-    so make the env with `episode_statistics=False` to use it. `online` with the metrics of an
-    update, where the rewards learn online and this episode made them.
+    `score` of the sequence and `episode` with `r` (return), `l` (length) and `t` (seconds), as
+    Gymnasium's `RecordEpisodeStatistics` writes them; that wrapper refuses to work on an env that
+    already does, so make the env with `episode_statistics=False` to use it. `online` with the
+    metrics of an update, where the rewards learn online and this episode made them.
 
     ## Learning rewards
     Made by `gym.make` with nothing shared in, the env trains its discriminator on finished

@@ -84,10 +84,9 @@ class RealDataMetrics:
         It covers which `num` sentences were drawn from this policy and, for `nll_gen` and the
         perplexities of held-out sentences, which of these were held out. All else is taken as
         given: the policy, whose training has a seed, the real sentences, the other samples that
-            Self-BLEU compares a sample with, and the model behind `perplexity_reverse`. That of
-            `length_ks` is
-        the interval of the gap at the length where it is widest, and the bounds of `length_p` are
-        the p-values of its ends.
+        Self-BLEU compares a sample with, and the model behind `perplexity_reverse`. That of
+        `length_ks` is the interval of the gap at the length where it is widest, and the bounds of
+        `length_p` are the p-values of its ends.
         """
         samples = sample_sequences(policy, self.spec, num, rng)
         over_samples = self._sample_statistics(_array(samples))

@@ -94,8 +94,8 @@ class RewardModel:
     """The reward of a task under some settings, moving as the discriminator and the policy learn.
 
     Environments share it by handle: copying an environment, as `gym.make(env.spec)` does with its
-        arguments, copies the
-    reference, so that a discriminator trained outside is the one that pays inside.
+    arguments, copies the reference, so that a discriminator trained outside is the one that pays
+    inside.
 
     Attributes:
         task: what is written.

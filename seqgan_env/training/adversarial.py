@@ -143,8 +143,8 @@ def train_adversarial(
     metrics a round.
 
     Every round: `g_steps` agent updates on the environment; the rollout policy follows; `d_steps`
-        times fresh negatives and
-    `d_epochs` over them. Without a discriminator that learns from negatives there are no d-steps.
+    times fresh negatives and `d_epochs` over them. Without a discriminator that learns from
+    negatives there are no d-steps.
 
     Args:
         agent: trained in place; its environment must pay by `rewards`.

@@ -8,45 +8,94 @@ import os
 import platform
 import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.csv"
+try:
+    import fcntl
+except ImportError:  # Windows: two runs in one folder are not told apart
+    fcntl = None  # type: ignore[assignment]
+
+CONFIG, RESULT, METRICS, LOCK = "config.json", "result.json", "metrics.csv", ".lock"
 
 
-def create(path: Path, force: bool = False) -> Path:
-    """A new, empty run directory.
+@contextmanager
+def created(path: Path, force: bool = False) -> Iterator[Path]:
+    """A new run directory, empty but for its lock, for this process alone.
 
     Raises:
-        ValueError: it exists and `force` is false, exists and is no run, or cannot be written.
+        ValueError: it exists and `force` is false, exists and is no run, is written by another
+            process, or cannot be written.
     """
     check_available(path, force)
+    with locked(path, "run"):
+        try:
+            for entry in path.iterdir():
+                if entry.name != LOCK:
+                    _remove(entry)
+        except OSError as problem:
+            raise _unwritable(path, problem) from problem
+        yield path
+
+
+@contextmanager
+def locked(folder: Path, kind: str) -> Iterator[None]:
+    """The folder, made if need be, for one process at a time.
+
+    Args:
+        folder: that is written.
+        kind: of what writes there, as in "another run".
+
+    Raises:
+        ValueError: it cannot be written, or another process writes there.
+    """
     try:
-        if path.is_dir() and any(path.iterdir()):
-            shutil.rmtree(path)
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("w")
     except OSError as problem:
-        raise ValueError(f"run directory {path} cannot be written: {problem.strerror}") from problem
-    return path
+        raise _unwritable(folder, problem) from problem
+    with lock:
+        try:
+            if fcntl is not None:
+                # The system lets go of it however this process ends.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as problem:
+            raise ValueError(
+                f"another {kind} writes to {folder}; wait for it, or choose another folder"
+            ) from problem
+        yield
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
+
+
+def _unwritable(path: Path, problem: OSError) -> ValueError:
+    return ValueError(f"{path} cannot be written: {problem.strerror or problem}")
 
 
 def check_available(path: Path, force: bool = False) -> None:
     """Raises a ValueError if `path` is taken: by a run that `force` does not give up, or by
     anything that is no run.
     """
+    if path.is_symlink():
+        raise ValueError(f"run directory {path} is a symbolic link; give the folder it points to")
     try:
-        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        taken = path.exists() and (
+            not path.is_dir() or any(entry.name != LOCK for entry in path.iterdir())
+        )
     except OSError as problem:
-        raise ValueError(f"run directory {path} cannot be written: {problem.strerror}") from problem
+        raise _unwritable(path, problem) from problem
     if taken and not force:
         raise ValueError(
             f"run directory {path} exists; choose another with --out, or overwrite it with --force"
@@ -59,8 +108,12 @@ def check_available(path: Path, force: bool = False) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Has `write` fill a file beside `path`, then fsyncs and renames it, so that `path` is whole or
-    as it was.
+    """Has `write` fill a file beside `path`, then fsyncs and renames it.
+
+    So `path` is whole or as it was.
+
+    Raises:
+        ValueError: it cannot be written; the message says why.
     """
     temporary = path.with_name(f".{path.name}.partial")
     try:
@@ -68,6 +121,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as problem:
+        raise _unwritable(path, problem) from problem
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -102,7 +157,12 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Writes tensors by name as safetensors, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary))
+    content = save(tensors)  # save_file would give the file a mode of its own
+    write_atomically(path, lambda temporary: _write_bytes(temporary, content))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

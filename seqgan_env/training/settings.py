@@ -286,7 +286,7 @@ TINY_BY_TASK: dict[str, dict[str, Any]] = {
             "hidden_dim": 128,
             "learning_rate": 1e-3,
             "mle_learning_rate": 4e-2,
-            "mle_learning_rate_decay": 0.9,
+            "mle_learning_rate_decay": 0.95,
             "mle_weight_decay": 0.1,
         },
     },

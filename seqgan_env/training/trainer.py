@@ -33,6 +33,7 @@ from seqgan_env.training.adversarial import (
     silent,
     train_adversarial,
 )
+from seqgan_env.training.health import check_health
 from seqgan_env.training.plots import plot_curves
 from seqgan_env.training.settings import TrainSettings
 from seqgan_env.types import GeneratorAgent, HasReferee, RolloutPolicy, Task
@@ -96,7 +97,8 @@ class Trainer:
         progress: called with phase, done, total and metrics.
         on_row: called with every row of the history as it comes.
         """
-        self.settings, self.progress, self.on_row = settings, progress, on_row
+        self.settings, self.on_row = settings, on_row
+        self._show = progress
         self.run = Run(settings)
         progress("read data", 0, 1, {})
         with self.run.timed("data"):
@@ -106,8 +108,17 @@ class Trainer:
         self.rival: RolloutPolicy | None = None  # the best knob of the pre-trained policy
         self.learns = learns_from_reward(settings.agent)
 
+    def progress(self, phase: str, done: int, total: int, metrics: dict[str, float]) -> None:
+        """Stops a run that has diverged, and shows how far it is."""
+        check_health(phase, done, metrics, self.task.spec.vocab_size, self.agent.policy)
+        self._show(phase, done, total, metrics)
+
     def __call__(self) -> Run:
-        """Everything, or what there is when a KeyboardInterrupt comes."""
+        """Everything, or what there is when a KeyboardInterrupt comes.
+
+        Raises:
+            DivergenceError: a loss, likelihood or weight has run away.
+        """
         try:
             self._pretrain()
             if self.settings.knobs:
@@ -194,7 +205,9 @@ class Trainer:
         schedule = replace(settings.schedule(), eval_every=settings.rounds + 1)
 
         def progress(phase: str, done: int, total: int, metrics: dict[str, float]) -> None:
-            self.progress("constant-reward control", done, total, {})
+            phase = "constant-reward control"
+            check_health(phase, done, metrics, self.task.spec.vocab_size, control.policy)
+            self._show(phase, done, total, {})
 
         with self.run.timed("constant"):
             for _ in train_adversarial(control, rewards, schedule, settings.seed, progress):
@@ -202,8 +215,11 @@ class Trainer:
         self._record("constant", control.policy)
 
     def _compare(self) -> None:
-        """The agent's row, and everybody's scores against the best knob."""
-        if "mle" in self.run.metrics:
+        """The agent's row, and everybody's scores against the best knob.
+
+        A run that was ended in pre-training has no other row.
+        """
+        if "agent" not in self.run.metrics:
             self._record("agent", self.agent.policy)
         for metrics in self.run.metrics.values():
             metrics |= scores(self.run.knobs, metrics)
@@ -244,9 +260,12 @@ class Trainer:
         return "mle" if self.learns else "agent"
 
     def _needs_referee(self, metrics: Mapping[str, float]) -> bool:
-        """Whether the referee is asked for, or is the only judge; and has not judged yet."""
+        """Whether the referee is asked for, or is the only judge; and has not judged yet.
+
+        Who ends a run does not want to wait for it.
+        """
         wanted = self.settings.referee or RANKING.divergence not in metrics
-        return wanted and REFEREED.divergence not in metrics
+        return wanted and REFEREED.divergence not in metrics and not self.run.interrupted
 
     def _judge(self, policy: RolloutPolicy) -> dict[str, float]:
         """The referee's metrics of a policy; none where the task has no referee."""
@@ -319,16 +338,13 @@ def build_agent(
 
 
 def write_run(run: Run, path: Path) -> None:
-    """Everything there is of a run, into its directory."""
-    run_directory.write_csv(path / run_directory.METRICS, run.history)
-    if run.knobs:
-        run_directory.write_csv(
-            path / "knobs.csv", [{"knob": name} | row for name, row in run.knobs.items()]
-        )
-    run_directory.write_text(path / "samples.txt", _samples_text(run.samples))
+    """Everything there is of a run, into its directory; what cannot be made again comes first.
+
+    Raises:
+        ValueError: a file cannot be written; those before it are whole.
+    """
     for name, state in run.weights.items():
         run_directory.write_weights(path / name, state)
-    plot_curves(run.history, run.knobs, run.metrics, path / "curves.png")
     result: dict[str, Any] = dict(run.metrics) | {
         "best_knob_name": run.best_knob,
         "score_error": run.score_error,
@@ -336,6 +352,13 @@ def write_run(run: Run, path: Path) -> None:
         "interrupted": run.interrupted,
     }
     run_directory.write_json(path / run_directory.RESULT, result)
+    run_directory.write_csv(path / run_directory.METRICS, run.history)
+    if run.knobs:
+        run_directory.write_csv(
+            path / "knobs.csv", [{"knob": name} | row for name, row in run.knobs.items()]
+        )
+    run_directory.write_text(path / "samples.txt", _samples_text(run.samples))
+    plot_curves(run.history, run.knobs, run.metrics, path / "curves.png")
 
 
 def write_config(settings: TrainSettings, path: Path, task: Task) -> None:

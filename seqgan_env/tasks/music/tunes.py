@@ -2,7 +2,7 @@
 minor keys.
 
 A tune has four phrases of eight beats: a scale, an arpeggio over two chords, another scale or
-    arpeggio, and a cadence.
+arpeggio, and a cadence.
 """
 
 from __future__ import annotations

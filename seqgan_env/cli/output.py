@@ -1,0 +1,195 @@
+"""What a run shows while it goes on, and how it bears that nobody reads it."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+LOG = "train.log"
+
+_SECONDS_BETWEEN_LINES = 20.0
+_SHOWN = (
+    "nll_validation",
+    "task/nll_oracle",
+    "task/nll_gen",
+    "task/score",
+    "discriminator/accuracy_heldout",
+    "kl_mean",
+    "agent/reward",
+)
+
+
+def console() -> Console:
+    """A console on standard output that never ends a run.
+
+    What the output's encoding cannot say is replaced by "?". Once its reader has gone, or its disk
+    is full, the rest is dropped.
+    """
+    if sys.stdout is None:  # it was closed before we began
+        return Console(file=io.StringIO())
+    stream = sys.stdout
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+    return Console(file=Tolerant(stream))  # type: ignore[arg-type]
+
+
+class Tolerant:
+    """A text stream that drops what can no longer be written, and says so once on standard error.
+
+    Attributes:
+        stream: that is written to.
+        gone: whether its reader has gone.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.gone = stream, False
+
+    def write(self, text: str) -> int:
+        """Writes `text`, or drops it."""
+        self._try(lambda: self.stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flushes, or drops what is buffered."""
+        self._try(self.stream.flush)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.stream, name)
+
+    def _try(self, act: Callable[[], object]) -> None:
+        if self.gone:
+            return
+        try:
+            act()
+        except (OSError, ValueError) as problem:
+            self.gone = True
+            _discard(self.stream)
+            reason = getattr(problem, "strerror", None) or problem
+            _tell(f"seqgan: standard output cannot be written ({reason}); the run goes on")
+
+
+def _discard(stream: TextIO) -> None:
+    """Points a stream to nowhere, so that what it still buffers fails no more at exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except (OSError, ValueError):
+        return  # it has no file behind it, or is closed
+
+
+def _tell(text: str) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        return  # nobody reads that either
+
+
+class RunProgress:
+    """A run's phases: bars on a terminal, lines elsewhere, and the same lines in a file.
+
+    A line is due when a phase begins, when it ends, and every so many seconds in between.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bars = _Bars(console) if console.is_terminal else None
+        self._began: dict[str, float] = {}
+        self._told_at = 0.0
+        self._metrics: dict[str, float] = {}
+        self._lines: list[str] = []
+        self._log: Path | None = None
+
+    def __enter__(self) -> RunProgress:
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def log_to(self, path: Path) -> None:
+        """Writes the lines to this file from now on, those so far among them."""
+        self._log = path
+        self._append("".join(f"{line}\n" for line in self._lines))
+
+    def __call__(self, phase: str, done: int, total: int, metrics: dict[str, float]) -> None:
+        now = time.monotonic()
+        is_new = phase not in self._began
+        if is_new:
+            self._began[phase] = now
+            self._metrics = {}
+        self._metrics |= {key.split("/")[-1]: metrics[key] for key in _SHOWN if key in metrics}
+        if self._bars:
+            self._bars.show(phase, done, total, self._metrics)
+        if is_new or done == total or now - self._told_at >= _SECONDS_BETWEEN_LINES:
+            self._told_at = now
+            self._say(self._line(phase, done, total, now - self._began[phase]))
+
+    def _line(self, phase: str, done: int, total: int, seconds: float) -> str:
+        """Phase, share, seconds, what is left of it, and the metrics."""
+        left = f", about {seconds / done * (total - done):.0f} s left" if 0 < done < total else ""
+        metrics = _text(self._metrics)
+        return f"{phase}: {done}/{total}, {seconds:.0f} s{left}{'  ' if metrics else ''}{metrics}"
+
+    def _say(self, line: str) -> None:
+        self._lines.append(line)
+        self._append(f"{line}\n")
+        if not self._bars:
+            self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    def _append(self, text: str) -> None:
+        if self._log is None:
+            return
+        try:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as problem:
+            _tell(f"seqgan: {self._log} cannot be written ({problem.strerror}); the run goes on")
+            self._log = None
+
+
+class _Bars:
+    """One bar a phase, with the metrics that matter behind it."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description:<24}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self.progress = Progress(*columns, TextColumn("{task.fields[metrics]}"), console=console)
+        self.tasks: dict[str, TaskID] = {}
+
+    def start(self) -> None:
+        self.progress.start()
+
+    def stop(self) -> None:
+        self.progress.stop()
+
+    def show(self, phase: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        if phase not in self.tasks:
+            self.tasks[phase] = self.progress.add_task(phase, total=total, metrics="")
+        self.progress.update(self.tasks[phase], completed=done, metrics=_text(metrics))
+
+
+def _text(metrics: Mapping[str, float]) -> str:
+    return "  ".join(f"{key} {value:.3f}" for key, value in metrics.items())
