@@ -194,7 +194,9 @@ class RewardFn(Protocol):
 class GeneratorAgent(Protocol):
     """A generator that learns: what Algorithm 1 trains.
 
-    `seqgan_env.testing.check_agent` verifies an implementation.
+    Made by `Class(env, seed=seed, **options)`; by `policy=` too where it is given the language
+    model that it trains. Its class may say more about itself by the class attributes of
+    `seqgan_env.plugins.AgentTraits`. `seqgan_env.testing.check_agent` verifies an implementation.
     """
 
     @property

@@ -24,7 +24,6 @@ from seqgan_env.cli.main import main
 from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.discriminators.cnn import CNNDiscriminator, paper, small
 from seqgan_env.discriminators.loading import (
-    discriminator_names,
     load_discriminator,
     make_discriminator,
 )
@@ -32,6 +31,7 @@ from seqgan_env.discriminators.lstm import LSTMDiscriminator
 from seqgan_env.discriminators.ratio import RatioDiscriminator
 from seqgan_env.discriminators.trainer import discriminator_accuracy
 from seqgan_env.envs.registration import build_rewards
+from seqgan_env.registry import DISCRIMINATORS
 from seqgan_env.tasks import make_task
 from seqgan_env.testing import check_discriminator
 from seqgan_env.training.settings import settings_from
@@ -159,7 +159,7 @@ def test_the_checker_says_what_to_mend(broken: object, sentence: str) -> None:
 
 
 def test_the_built_in_ones_have_names() -> None:
-    assert {"small", "paper", "lstm", "ratio"} <= set(discriminator_names())
+    assert {"small", "paper", "lstm", "ratio"} <= set(DISCRIMINATORS.names())
     assert load_discriminator(f"{__name__}:Bag") is Bag
 
 

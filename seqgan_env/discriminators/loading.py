@@ -15,11 +15,6 @@ from seqgan_env.names import choose
 from seqgan_env.types import TokenSpec
 
 
-def discriminator_names() -> dict[str, str]:
-    """The installed discriminators: name to `package.module:Class`."""
-    return registry.DISCRIMINATORS.names()
-
-
 def load_discriminator(name: str) -> Callable[..., Discriminator]:
     """What makes a discriminator of `spec`, `rng` and options: a class, or a function.
 

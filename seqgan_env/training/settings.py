@@ -12,7 +12,13 @@ import torch
 
 from seqgan_env.generators.policies import load_policy, option_names
 from seqgan_env.names import choose
-from seqgan_env.plugins import accepts, options_from_settings, takes_policy, training_settings
+from seqgan_env.plugins import (
+    accepts,
+    load_knobs,
+    options_from_settings,
+    takes_policy,
+    training_settings,
+)
 from seqgan_env.registry import SOURCES
 from seqgan_env.rewards.model import FORMS
 from seqgan_env.rewards.sources import check_source
@@ -90,7 +96,7 @@ class TrainSettings:
         True, "measure what turning the pre-trained policy reaches: temperatures and other knobs"
     )
     more_knobs: str | None = _setting(
-        None, "knobs of your own beside them: package.module:NAME", "NAME"
+        None, "knobs of your own beside them: an installed name, or package.module:NAME", "NAME"
     )
     referee: bool = _setting(
         False,
@@ -165,6 +171,7 @@ class TrainSettings:
         choose(TASKS, self.task, "task")
         choose(FORMS, self.reward, "reward form")
         check_source(self.source)
+        load_knobs(self.more_knobs)
         self._check_policy()
         _check_device(self.device)
         for name in ("batch_size", "num_rollouts", "eval_every", "num_negatives", "mle_epochs"):
@@ -293,6 +300,9 @@ TINY_BY_TASK: dict[str, dict[str, Any]] = {
 }
 
 
+_NAMES = [each.name for each in fields(TrainSettings)]
+
+
 def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
     """The settings of a preset for the task, then those that the agent's class asks for, then
     `changes`.
@@ -305,6 +315,9 @@ def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
         base = TINY_BY_TASK.get(changes.get("task", ""), base)
     agent = changes.get("agent", TrainSettings.agent)
     own = training_settings(agent)
+    following = options_from_settings(agent)
+    for name in (*own, *following.values()):
+        choose(_NAMES, name, f"setting that agent {agent} asks for")
     of_preset = dict(base.get("agent_options", {}))
     policy = changes.get("policy")
     if policy is not None:
@@ -313,10 +326,8 @@ def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
     options = {key: value for key, value in of_preset.items() if accepts(agent, key)}
     options |= own.get("agent_options", {}) | changes.get("agent_options", {})
     settings = replace(TrainSettings(), **{**base, **own, **changes, "agent_options": options})
-    following = {
-        option: getattr(settings, name) for option, name in options_from_settings(agent).items()
-    }
-    return replace(settings, agent_options=following | options)
+    followed = {option: getattr(settings, name) for option, name in following.items()}
+    return replace(settings, agent_options=followed | options)
 
 
 def _policy_options(
