@@ -181,6 +181,7 @@ DISCRIMINATORS = Registry(
         "lstm": "seqgan_env.discriminators.lstm:LSTMDiscriminator",
         "ratio": "seqgan_env.discriminators.ratio:RatioDiscriminator",
     },
+    hint="Class(spec, rng, **options), a subclass of seqgan_env.Discriminator",
 )
 POLICIES = Registry(
     "policy",

@@ -1,4 +1,4 @@
-"""Discriminators by name, and how they are made."""
+"""New discriminators by the name of their class, with options that are checked."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any
 
 import torch
 
-from seqgan_env import registry
 from seqgan_env.building import undisturbed
 from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.names import choose
+from seqgan_env.registry import DISCRIMINATORS
 from seqgan_env.types import TokenSpec
 
 
-def load_discriminator(name: str) -> Callable[..., Discriminator]:
+def load_discriminator(thing: Any) -> Callable[..., Discriminator]:
     """What makes a discriminator of `spec`, `rng` and options: a class, or a function.
 
     Args:
-        name: of an installed one, or `package.module:Class`.
+        thing: the name of an installed one, `package.module:Class`, or the class itself.
 
     Raises:
         ValueError: there is none, or it cannot be imported.
     """
-    make: Callable[..., Discriminator] = registry.DISCRIMINATORS.load(name)
-    if not callable(make):
-        raise ValueError(f"discriminator {name!r} is a {type(make).__name__}; expected a class")
-    if inspect.isclass(make) and not issubclass(make, Discriminator):
+    made = DISCRIMINATORS.load(thing)
+    is_one = issubclass(made, Discriminator) if inspect.isclass(made) else callable(made)
+    if not is_one:
         raise ValueError(
-            f"discriminator {name!r} is no subclass of seqgan_env.Discriminator; derive it from "
+            f"discriminator {thing!r} is no subclass of seqgan_env.Discriminator; derive it from "
             "that and give it a forward"
         )
+    make: Callable[..., Discriminator] = made
     return make
 
 
