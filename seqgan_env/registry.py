@@ -31,7 +31,7 @@ class Registry:
     """All things of one kind.
 
     Attributes:
-        kind: what one of them is called in messages: "agent", "score source".
+        kind: what one of them is called in messages: "agent", "source".
         group: the entry-point group in which packages declare theirs.
         builtin: what is there without any package: name to `package.module:Name`.
         needs: methods that each must have.
@@ -159,9 +159,17 @@ AGENTS = Registry(
 )
 TASKS = Registry("task", "seqgan_env.tasks", {})
 SOURCES = Registry(
-    "score source",
+    "source",
     "seqgan_env.sources",
-    {},
+    {
+        "discriminator": "seqgan_env.rewards.sources:discriminator",
+        "optimal": "seqgan_env.rewards.sources:optimal",
+        "oracle": "seqgan_env.rewards.sources:oracle",
+        "bleu": "seqgan_env.metrics.ngram:bleu_source",
+        "constant": "seqgan_env.rewards.scorers:ConstantValue",
+        "random": "seqgan_env.rewards.scorers:RandomValue",
+        "noise": "seqgan_env.rewards.sources:noise",
+    },
     hint="score(tokens), or to be callable with tokens, lengths, rng",
 )
 DISCRIMINATORS = Registry(
@@ -175,6 +183,14 @@ DISCRIMINATORS = Registry(
     },
     hint="Class(spec, rng, **options), a subclass of seqgan_env.Discriminator",
 )
-POLICIES = Registry("policy", "seqgan_env.policies", {})
+POLICIES = Registry(
+    "policy",
+    "seqgan_env.policies",
+    {
+        "gru": "seqgan_env.generators.gru:GRULanguageModel",
+        "lstm": "seqgan_env.generators.language_model:LSTMLanguageModel",
+    },
+    hint="hidden_states(inputs) and an output layer",
+)
 KNOBS = Registry("knob", "seqgan_env.knobs", {}, hint="name, fits(policy) and __call__(policy)")
 METRICS = Registry("metric", "seqgan_env.metrics", {})

@@ -173,6 +173,15 @@ class PrefixValue(Protocol):
         ...
 
 
+@runtime_checkable
+class ToldOfPolicy(Protocol):
+    """A score source that looks at the policy that it pays."""
+
+    def bind(self, policy: RolloutPolicy) -> None:
+        """Told of the live policy, by handle, and again when another one takes its place."""
+        ...
+
+
 class RewardFn(Protocol):
     """What a step pays, from the value of the prefix before it and after it."""
 
@@ -185,7 +194,9 @@ class RewardFn(Protocol):
 class GeneratorAgent(Protocol):
     """A generator that learns: what Algorithm 1 trains.
 
-    `seqgan_env.testing.check_agent` verifies an implementation.
+    Made by `Class(env, seed=seed, **options)`; by `policy=` too where it is given the language
+    model that it trains. Its class may say more about itself by the class attributes of
+    `seqgan_env.plugins.AgentTraits`. `seqgan_env.testing.check_agent` verifies an implementation.
     """
 
     @property

@@ -175,7 +175,7 @@ def test_knobs_of_a_users_own_are_loaded_by_name() -> None:
     assert load_knobs(None) == []
     assert load_knobs(f"{__name__}:MINE") == [MINE]
     assert load_knobs(f"{__name__}:SEVERAL") == list(SEVERAL)
-    with pytest.raises(ValueError, match="a knob has a name, fits"):
+    with pytest.raises(ValueError, match="a knob needs name, fits"):
         load_knobs(f"{__name__}:NUM")
     with pytest.raises(ValueError, match="cannot be imported"):
         load_knobs("no_such_module:KNOB")

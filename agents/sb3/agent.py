@@ -7,6 +7,7 @@ episodes and one training. `docs/sb3_defaults.md` tells where the defaults come 
 
 from __future__ import annotations
 
+import copy
 import inspect
 import random
 import sys
@@ -41,6 +42,7 @@ from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageMode
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
 from seqgan_env.native.fast_routes import Snapshot
+from seqgan_env.types import TokenSpec
 
 _OURS = {
     "embedding_dim": 32,
@@ -78,6 +80,24 @@ _METRIC_NAMES = {
 _NEGATED = ("entropy_loss", "policy_objective")
 
 
+class CopyOf:
+    """Makes copies of a language model, where SB3's policies expect a class."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        """Args:
+        model: what is copied.
+        """
+        self.model = model
+
+    def __call__(self, spec: TokenSpec) -> LanguageModel:
+        """A copy; raises a ValueError if it writes other sequences than those of `spec`."""
+        if self.model.spec != spec:
+            raise ValueError(
+                f"the policy writes sequences of {self.model.spec}, the task of {spec}"
+            )
+        return copy.deepcopy(self.model)
+
+
 class SB3Agent(ABC):
     """An SB3 algorithm whose policy is built around the language model.
 
@@ -97,10 +117,17 @@ class SB3Agent(ABC):
 
     callback: BaseCallback | list[BaseCallback] | None = None
 
-    def __init__(self, env: TokenVectorEnv, seed: int = 0, **hyperparameters: Any) -> None:
+    def __init__(
+        self,
+        env: TokenVectorEnv,
+        seed: int = 0,
+        policy: LanguageModel | None = None,
+        **hyperparameters: Any,
+    ) -> None:
         """Args:
         env: vector environment to learn in.
         seed: of the weights, all sampling and all orders.
+        policy: language model whose copy is trained; a new LSTM if not given.
         hyperparameters: of the SB3 constructor, the policy and pre-training; see
             `hyperparameter_names`.
 
@@ -114,12 +141,16 @@ class SB3Agent(ABC):
             name: hyperparameters.pop(name) for name in _OURS if name in hyperparameters
         }
         settings = self.defaults() | hyperparameters
+        if policy is not None:
+            if "language_model_class" in settings:
+                raise ValueError("policy and language_model_class were both given; give one")
+            settings["language_model_class"] = CopyOf(policy)
         self._check_settings(settings)
         self._streams = _GlobalStreams(seed)
         cpu_rng = torch.Generator().manual_seed(seed)
         with self._streams:
             self.model = self._build_model(settings, ours, seed)
-            if isinstance(self.policy, LSTMLanguageModel):
+            if policy is None and isinstance(self.policy, LSTMLanguageModel):
                 dims = (self.policy.embedding.embedding_dim, self.policy.lstm.hidden_size)
                 self.policy.load_state_dict(
                     LSTMLanguageModel.initialised(self.env.task.spec, cpu_rng, *dims).state_dict()
@@ -216,6 +247,11 @@ class SB3Agent(ABC):
 
     def _check_hyperparameter(self, name: str, value: Any) -> None:
         choose(self.hyperparameter_names(), name, f"hyperparameter of {self.algorithm.__name__}")
+        if name == "language_model_class" and not callable(value):
+            raise ValueError(
+                f"language_model_class is {value!r}; expected a class, in code. On the command "
+                "line there is --policy package.module:Class"
+            )
         if name in _SCHEDULES and callable(value):
             raise ValueError(
                 f"{name} is a schedule, but an agent does not know how many updates will come; "

@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from gymnasium.error import Error as GymnasiumError
 from rich.console import Console
 from rich.table import Table
 
+from seqgan_env import registry
 from seqgan_env.bench import commands as bench_commands
 from seqgan_env.cli.arguments import Parser, add_settings, given_settings, positive
 from seqgan_env.cli.output import LOG, RunProgress, console
@@ -24,9 +25,7 @@ from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED, SCORES
 from seqgan_env.names import choose
-from seqgan_env.plugins import agent_names
-from seqgan_env.registry import DISCRIMINATORS
-from seqgan_env.rewards.model import FORMS, SOURCES
+from seqgan_env.rewards.model import FORMS
 from seqgan_env.tasks import TASKS
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import evaluate_task
@@ -45,6 +44,29 @@ from seqgan_env.training.trainer import (
 )
 from seqgan_env.types import HasEstimates, WritesFiles
 
+
+def _rewards() -> dict[str, str]:
+    origin = "seqgan_env.rewards.model:FORMS"
+    return {form.name: f"{origin}  discount {form.discount:g}" for form in FORMS.values()}
+
+
+def _knobs() -> dict[str, str]:
+    """Those that are always measured, and those that --more-knobs takes by name."""
+    builtin = {knob.name: "seqgan_env.generators.knobs:KNOBS" for knob in KNOBS}
+    return builtin | registry.KNOBS.names()
+
+
+# What `seqgan list` shows: name to origin, of each kind.
+LISTINGS: dict[str, Callable[[], dict[str, str]]] = {
+    "tasks": lambda: {name: str(settings) for name, settings in TASKS.items()},
+    "agents": registry.AGENTS.names,
+    "rewards": _rewards,
+    "sources": registry.SOURCES.names,
+    "discriminators": registry.DISCRIMINATORS.names,
+    "policies": registry.POLICIES.names,
+    "knobs": _knobs,
+    "metrics": registry.METRICS.names,
+}
 ROWS = {
     "mle": "MLE",
     "best_knob": "best knob",
@@ -146,10 +168,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     listing = commands.add_parser(
         "list",
-        help="list tasks, agents, rewards, sources, discriminators or knobs",
+        help="list what there is of a kind, and where it comes from",
         allow_abbrev=False,
     )
-    listing.add_argument("what", metavar="tasks|agents|rewards|sources|discriminators|knobs")
+    listing.add_argument("what", metavar="|".join(LISTINGS))
     listing.set_defaults(run=_list)
     bench_commands.add_commands(commands)
     return parser
@@ -416,14 +438,8 @@ def _interval(value: float, error: float | None) -> str:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    listings: dict[str, dict[str, str]] = {
-        "tasks": {name: str(settings) for name, settings in TASKS.items()},
-        "agents": agent_names(),
-        "rewards": {form.name: f"discount {form.discount:g}" for form in FORMS.values()},
-        "sources": dict.fromkeys(SOURCES, ""),
-        "discriminators": DISCRIMINATORS.names(),
-        "knobs": {knob.name: "" for knob in KNOBS},
-    }
-    for name, text in listings[choose(listings, arguments.what, "listing")].items():
-        print(f"{name:16} {text}".rstrip())
+    found = LISTINGS[choose(LISTINGS, arguments.what, "listing")]()
+    width = max([16, *map(len, found)])
+    for name, origin in found.items():
+        print(f"{name:{width}} {origin}")
     return 0

@@ -10,11 +10,23 @@ from typing import Any
 
 import torch
 
+from seqgan_env.generators.policies import load_policy, option_names
 from seqgan_env.names import choose
-from seqgan_env.plugins import accepts, options_from_settings, training_settings
-from seqgan_env.rewards.model import FORMS, SOURCES
+from seqgan_env.plugins import (
+    accepts,
+    load_knobs,
+    options_from_settings,
+    takes_policy,
+    training_settings,
+)
+from seqgan_env.registry import SOURCES
+from seqgan_env.rewards.model import FORMS
+from seqgan_env.rewards.sources import check_source
 from seqgan_env.tasks import TASKS, setting_names
 from seqgan_env.training.adversarial import Schedule
+
+# Options of agents that are about the LSTM which they make where no policy is given.
+OF_THE_LSTM = ("embedding_dim", "hidden_dim")
 
 
 def _setting(default: Any, text: str, metavar: str | None = None) -> Any:
@@ -29,8 +41,27 @@ class TrainSettings:
     agent: str = _setting(
         "reinforce", "who writes: a name from `seqgan list agents`, or package.module:Class", "NAME"
     )
+    policy: str | None = _setting(
+        None,
+        "the language model that the agent trains: a name from `seqgan list policies`, or "
+        "package.module:Class (default: the agent's own, an LSTM)",
+        "NAME",
+    )
+    policy_options: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={
+            "help": "hyperparameters of that policy, e.g. hidden_dim=64",
+            "metavar": "KEY=VALUE",
+            "flag": "--set-policy",
+        },
+    )
     reward: str = _setting("rollout", f"reward form: {', '.join(FORMS)}", "FORM")
-    source: str = _setting("discriminator", f"score source: {', '.join(SOURCES)}", "NAME")
+    source: str = _setting(
+        "discriminator",
+        f"score source: {', '.join(SOURCES.builtin)}, an installed one, package.module:Name, or a "
+        "sum: 'discriminator + 0.5 * bleu'",
+        "SOURCE",
+    )
     score_as: str = _setting(
         "logit", "what the sources discriminator and optimal pay: probability or logit", "KIND"
     )
@@ -65,7 +96,7 @@ class TrainSettings:
         True, "measure what turning the pre-trained policy reaches: temperatures and other knobs"
     )
     more_knobs: str | None = _setting(
-        None, "knobs of your own beside them: package.module:NAME", "NAME"
+        None, "knobs of your own beside them: an installed name, or package.module:NAME", "NAME"
     )
     referee: bool = _setting(
         False,
@@ -139,7 +170,9 @@ class TrainSettings:
     def __post_init__(self) -> None:
         choose(TASKS, self.task, "task")
         choose(FORMS, self.reward, "reward form")
-        choose(SOURCES, self.source, "source")
+        check_source(self.source)
+        load_knobs(self.more_knobs)
+        self._check_policy()
         _check_device(self.device)
         for name in ("batch_size", "num_rollouts", "eval_every", "num_negatives", "mle_epochs"):
             if getattr(self, name) < 1:
@@ -157,6 +190,27 @@ class TrainSettings:
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed is 0 or more")
+
+    def _check_policy(self) -> None:
+        if self.policy is None:
+            if self.policy_options:
+                raise ValueError(
+                    f"policy_options {', '.join(self.policy_options)} were given without a policy; "
+                    "name one, or give the agent's own the agent's options"
+                )
+            return
+        load_policy(self.policy)
+        if not takes_policy(self.agent):
+            raise ValueError(
+                f"policy {self.policy!r} was given; agent {self.agent!r} takes none, it writes by "
+                "one of its own"
+            )
+        for name in OF_THE_LSTM:
+            if name in self.agent_options:
+                raise ValueError(
+                    f"agent option {name} is about the agent's own LSTM; with policy "
+                    f"{self.policy!r} set the policy's options"
+                )
 
     def schedule(self) -> Schedule:
         """The counts of Algorithm 1."""
@@ -246,23 +300,41 @@ TINY_BY_TASK: dict[str, dict[str, Any]] = {
 }
 
 
+_NAMES = [each.name for each in fields(TrainSettings)]
+
+
 def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
     """The settings of a preset for the task, then those that the agent's class asks for, then
     `changes`.
 
-    Agent options are merged key by key; of a preset's, an agent gets those that it takes.
+    Agent options are merged key by key; of a preset's, an agent gets those that it takes, and a
+    policy that is named gets those that are about the LSTM in whose place it stands.
     """
     base = PRESETS[choose(PRESETS, preset, "preset")]
     if preset == "tiny":
         base = TINY_BY_TASK.get(changes.get("task", ""), base)
     agent = changes.get("agent", TrainSettings.agent)
     own = training_settings(agent)
-    options = {
-        key: value for key, value in base.get("agent_options", {}).items() if accepts(agent, key)
-    }
+    following = options_from_settings(agent)
+    for name in (*own, *following.values()):
+        choose(_NAMES, name, f"setting that agent {agent} asks for")
+    of_preset = dict(base.get("agent_options", {}))
+    policy = changes.get("policy")
+    if policy is not None:
+        of_lstm = {key: of_preset.pop(key) for key in OF_THE_LSTM if key in of_preset}
+        changes = {**changes, "policy_options": _policy_options(policy, of_lstm, changes)}
+    options = {key: value for key, value in of_preset.items() if accepts(agent, key)}
     options |= own.get("agent_options", {}) | changes.get("agent_options", {})
     settings = replace(TrainSettings(), **{**base, **own, **changes, "agent_options": options})
-    following = {
-        option: getattr(settings, name) for option, name in options_from_settings(agent).items()
-    }
-    return replace(settings, agent_options=following | options)
+    followed = {option: getattr(settings, name) for option, name in following.items()}
+    return replace(settings, agent_options=followed | options)
+
+
+def _policy_options(
+    policy: str, of_lstm: Mapping[str, Any], changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options of a policy: a preset's of the LSTM where it takes them, under those given."""
+    allowed = option_names(policy)
+    taken = {k: v for k, v in of_lstm.items() if allowed is None or k in allowed}
+    given: dict[str, Any] = changes.get("policy_options", {})
+    return taken | given

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.knobs import FEW_KNOBS, UNTURNED, Knob, MeasuresKnobs, Temperature
+from seqgan_env.generators.policies import make_policy
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED, SELECT, best_knob, scores
 from seqgan_env.plugins import control_options, learns_from_reward, load_knobs, make_agent
@@ -422,7 +423,12 @@ def build_agent(
         d_batch_size=settings.d_batch_size,
     )
     env = TokenVectorEnv(settings.batch_size, rewards)
-    return make_agent(settings.agent, env, settings.seed, settings.agent_options), rewards
+    policy = None
+    if settings.policy is not None:
+        policy = make_policy(settings.policy, task.spec, settings.seed, settings.policy_options)
+        policy.to(settings.device)
+    agent = make_agent(settings.agent, env, settings.seed, settings.agent_options, policy)
+    return agent, rewards
 
 
 def write_run(run: Run, path: Path) -> None:
