@@ -193,6 +193,18 @@ def test_in_a_suite_a_shared_policy_goes_to_the_agents_that_take_one() -> None:
     assert packages_of(found["reinforce"]) == ["agents"]
 
 
+def test_in_a_suite_options_of_the_lstm_are_not_for_a_policy_in_its_place() -> None:
+    tasks, lstm = {"oracle-tiny": {"task": "oracle-tiny"}}, {"hidden_dim": 8}
+    rows = {"gru": {"agent": "reinforce", "policy": "gru"}}
+    suite = Suite("policies", 1, tasks, rows, {"agent_options": lstm})
+    found = {job.label: job.settings.agent_options for job in suite.jobs()}
+    assert found["mle"]["hidden_dim"] == 8
+    assert "hidden_dim" not in found["gru"]
+    both = Suite("policies", 1, tasks, rows, {"policy": "gru", "agent_options": lstm})
+    with pytest.raises(ValueError, match="hidden_dim is about the agent's own LSTM"):
+        both.jobs()
+
+
 def test_the_defaults_name_no_policy() -> None:
     assert TrainSettings().policy is None
     env = TokenVectorEnv(2, reward_model(FIXED))

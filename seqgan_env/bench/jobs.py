@@ -177,10 +177,12 @@ class Suite:
             changes["policy"], policy_options = None, {}
         options = control_options(agent) if changes.get("source") == "constant" else {}
         for group in (self.settings, of_task):
+            # A policy that is named elsewhere takes the place of the LSTM that they are about.
+            other = changes.get("policy") and "policy" not in group
             options = options | {
                 key: value
                 for key, value in group.get("agent_options", {}).items()
-                if accepts(agent, key) and not (changes.get("policy") and key in OF_THE_LSTM)
+                if accepts(agent, key) and not (other and key in OF_THE_LSTM)
             }
         options = options | of_row.get("agent_options", {})
         preset = changes.pop("preset", next(iter(PRESETS)))
