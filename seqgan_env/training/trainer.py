@@ -432,20 +432,15 @@ def build_agent(
 
 
 def write_run(run: Run, path: Path) -> None:
-    """Everything there is of a run, into its directory; what cannot be made again comes first.
+    """Everything there is of a run, into its directory: the weights first, the result last.
+
+    So a run that has a result has everything.
 
     Raises:
         ValueError: a file cannot be written; those before it are whole.
     """
     for name, state in run.weights.items():
         run_directory.write_weights(path / name, state)
-    result: dict[str, Any] = dict(run.metrics) | {
-        "best_knob_name": run.best_knob,
-        "score_error": run.score_error,
-        "seconds": run.seconds,
-        "interrupted": run.interrupted,
-    }
-    run_directory.write_json(path / run_directory.RESULT, result)
     run_directory.write_csv(path / run_directory.METRICS, run.history)
     if run.knobs:
         run_directory.write_csv(
@@ -453,6 +448,13 @@ def write_run(run: Run, path: Path) -> None:
         )
     run_directory.write_text(path / "samples.txt", _samples_text(run.samples))
     plot_curves(run.history, run.knobs, run.metrics, path / "curves.png")
+    result: dict[str, Any] = dict(run.metrics) | {
+        "best_knob_name": run.best_knob,
+        "score_error": run.score_error,
+        "seconds": run.seconds,
+        "interrupted": run.interrupted,
+    }
+    run_directory.write_json(path / run_directory.RESULT, result)
 
 
 def write_config(settings: TrainSettings, path: Path, task: Task) -> None:
