@@ -5,6 +5,7 @@ what does not what is to be mended.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -16,7 +17,13 @@ from seqgan_env.generators.gru import GRULanguageModel
 from seqgan_env.generators.knobs import Mixture, Power, Temperature, TopK, TopP
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.registry import SOURCES
-from seqgan_env.testing import check_agent, check_knob, check_policy, check_scorer
+from seqgan_env.testing import (
+    check_agent,
+    check_discriminator,
+    check_knob,
+    check_policy,
+    check_scorer,
+)
 from seqgan_env.types import RolloutPolicy, TokenSpec
 
 from .conftest import EOS, Successor, random_model
@@ -205,6 +212,19 @@ def test_a_good_knob_passes(knob: object) -> None:
 )
 def test_a_knob_that_breaks_its_contract_is_told_how(knob: object, message: str) -> None:
     with pytest.raises(AssertionError, match=re.escape(message)):
+        check_knob(knob)
+
+
+def test_the_examples_of_the_documentation_keep_their_contracts() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    found: dict[str, Any] = {"__name__": __name__}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        if "class " in block:
+            exec(block, found)
+    check_scorer(found["Alternation"])
+    check_policy(found["BagOfPrefix"])
+    check_discriminator(found["BagOfTokens"])
+    for knob in (found["Sharper"], *found["SEVERAL"]):
         check_knob(knob)
 
 

@@ -161,7 +161,7 @@ class RewardModel:
         if self.discriminator is not None:
             self.discriminator.bind(policy)
         for _, source in self.sources:
-            if isinstance(source, ToldOfPolicy):
+            if isinstance(source, ToldOfPolicy) and not isinstance(source, Discriminator):
                 source.bind(policy)
         self.rollout_policy = (
             policy
