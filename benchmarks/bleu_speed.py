@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measuring import commit, gemm_gflops, measure
-from seqgan_env import Discriminator, TokenSpec
-from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR
+from seqgan_env import CNNDiscriminator, TokenSpec
+from seqgan_env.discriminators.cnn import PAPER_CNN
 from seqgan_env.metrics.ngram import BleuReferences, BleuScorer
 from seqgan_env.tasks.text.task import CorpusSettings, CorpusTask
 from seqgan_env.training.run_directory import write_json
@@ -215,7 +215,7 @@ def against_discriminator(sizes: Sizes) -> Measurement:
     )
     scorer, discriminator = (
         BleuScorer(real, spec),
-        Discriminator.initialised(spec, rng, PAPER_DISCRIMINATOR),
+        CNNDiscriminator.initialised(spec, rng, PAPER_CNN),
     )
 
     def score() -> None:

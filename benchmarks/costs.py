@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.measuring import Limits
-from seqgan_env.discriminators.discriminator import DiscriminatorConfig
+from seqgan_env.discriminators.cnn import CNNConfig
 
 _CACHE_BYTES = 2**25  # what is smaller is taken to stay in a cache
 
@@ -71,7 +71,7 @@ class Costs:
 
     vocab_size: int
     seq_len: int
-    discriminator: DiscriminatorConfig
+    discriminator: CNNConfig
     dim: int = 32  # E and H
 
     def writing(self, num_tokens: float) -> Cost:

@@ -24,8 +24,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.measuring import in_own_process, machine, read_arguments
-from seqgan_env import Discriminator, DiscriminatorTrainer, LSTMLanguageModel
-from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR, discriminator_accuracy
+from seqgan_env import CNNDiscriminator, DiscriminatorTrainer, LSTMLanguageModel
+from seqgan_env.discriminators.cnn import PAPER_CNN
+from seqgan_env.discriminators.trainer import discriminator_accuracy
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
 from seqgan_env.training.run_directory import write_atomically, write_json
@@ -91,8 +92,8 @@ def train(sizes: Sizes, way: Way, seed: int) -> Run:
     policy = LSTMLanguageModel.initialised(task.spec, rng)
     MaximumLikelihood(policy, rng).fit(task.real_sequences, sizes.mle_epochs)
     negatives, held_out = policy.sample(num, rng), policy.sample(num, rng)
-    model = Discriminator.initialised(
-        task.spec, rng, replace(PAPER_DISCRIMINATOR, batch_size=way.batch_size)
+    model = CNNDiscriminator.initialised(
+        task.spec, rng, replace(PAPER_CNN, batch_size=way.batch_size)
     )
     trainer = DiscriminatorTrainer(model)
     accuracy, loss, seconds = [], [], []

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from benchmarks.measuring import machine
 from seqgan_env import (
-    Discriminator,
+    CNNDiscriminator,
     LSTMLanguageModel,
     PrefixValue,
     RewardModel,
@@ -208,7 +208,7 @@ class Loop:
         self.spec: TokenSpec = task.spec
         self.policy = LSTMLanguageModel.initialised(self.spec, self.rng)
         discriminator = (
-            Discriminator.initialised(self.spec, self.rng) if source == "discriminator" else None
+            CNNDiscriminator.initialised(self.spec, self.rng) if source == "discriminator" else None
         )
         settings = RewardSettings(reward=reward, source=source, num_rollouts=sizes.num_rollouts)
         rewards = RewardModel(task, settings, self.policy, discriminator)

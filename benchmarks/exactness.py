@@ -23,13 +23,13 @@ from torch import Tensor
 from benchmarks import plain
 from benchmarks.measuring import in_own_process
 from seqgan_env import (
-    Discriminator,
+    CNNDiscriminator,
     DiscriminatorTrainer,
     LSTMLanguageModel,
     RewardSettings,
     TokenSpec,
 )
-from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR, DiscriminatorConfig
+from seqgan_env.discriminators.cnn import PAPER_CNN, CNNConfig
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
@@ -167,16 +167,16 @@ def scores() -> list[Check]:
     bfloat16.
     """
     sizes = {
-        "scores, small D": (DiscriminatorConfig(), 1e-5),
-        "scores, paper's D in bfloat16": (PAPER_DISCRIMINATOR, 3e-3),
+        "scores, small D": (CNNConfig(), 1e-5),
+        "scores, paper's D in bfloat16": (PAPER_CNN, 3e-3),
     }
     return [
         Check(name, _score_distance(config), allowed) for name, (config, allowed) in sizes.items()
     ]
 
 
-def _score_distance(config: DiscriminatorConfig) -> float:
-    discriminator = Discriminator.initialised(SPEC, _rng(3), config)
+def _score_distance(config: CNNConfig) -> float:
+    discriminator = CNNDiscriminator.initialised(SPEC, _rng(3), config)
     tokens = _random_tokens(4 * NUM, 4)
     return float(
         (discriminator.score(tokens) - plain.PlainDiscriminator.like(discriminator).score(tokens))
@@ -190,7 +190,7 @@ def values() -> Check:
     rollouts each.
     """
     task = OracleTask(OracleSettings(500, SPEC.seq_len, num_real=24, num_held_out=1, num_eval=1))
-    discriminator = Discriminator.initialised(task.spec, _rng(5))
+    discriminator = CNNDiscriminator.initialised(task.spec, _rng(5))
     rewards = build_rewards(task, RewardSettings(num_rollouts=16), task.oracle, discriminator)
     ours = rewards.action_values(task.real_sequences, _rng(6))
     policy, judge = (
@@ -267,10 +267,10 @@ def build_policy(scale: float) -> LSTMLanguageModel:
     return policy
 
 
-def _discriminators() -> tuple[Discriminator, plain.PlainDiscriminator, Tensor, Tensor]:
+def _discriminators() -> tuple[CNNDiscriminator, plain.PlainDiscriminator, Tensor, Tensor]:
     """The paper's twice, with a batch of as many real as generated sequences and their labels."""
-    config = replace(PAPER_DISCRIMINATOR, dropout=0.0, batch_size=64, learning_rate=1e-3)
-    discriminator = Discriminator.initialised(SPEC, _rng(13), config)
+    config = replace(PAPER_CNN, dropout=0.0, batch_size=64, learning_rate=1e-3)
+    discriminator = CNNDiscriminator.initialised(SPEC, _rng(13), config)
     tokens = _random_tokens(config.batch_size, 14)
     labels = torch.ones(config.batch_size)
     labels[config.batch_size // 2 :] = 0

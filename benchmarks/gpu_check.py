@@ -238,9 +238,9 @@ def sampling_variants(sizes: Sizes, device: str) -> Found:
 def discriminator_variants(sizes: Sizes, device: str) -> Found:
     """Seconds of an epoch of D: convolutions step by step, and one product in a CUDA graph."""
     bench, found = Bench(sizes, device), {}
-    for name, graphs in (("eager", False), ("CUDA graph", True)):
+    for name, fast in (("eager", False), ("CUDA graph", True)):
         found[name] = _epoch_of_d(
-            bench, device, DiscriminatorTrainer(bench.discriminator, graphs=graphs)
+            bench, device, DiscriminatorTrainer(bench.discriminator, fast=fast)
         )
     with _tf32():
         found["CUDA graph, TF32"] = _epoch_of_d(
@@ -260,14 +260,14 @@ def compiled_variants(sizes: Sizes, device: str) -> Found:
         )
     bench.discriminator.compile()
     found["D's epoch"] = _epoch_of_d(
-        bench, device, DiscriminatorTrainer(bench.discriminator, graphs=False)
+        bench, device, DiscriminatorTrainer(bench.discriminator, fast=False)
     )
     return found
 
 
 def _epoch_of_d(bench: Bench, device: str, trainer: DiscriminatorTrainer) -> float:
     """Of whole batches, so that nothing is compiled for an epoch's rest; scaled to the epoch."""
-    num = min(50 * trainer.discriminator.config.batch_size, bench.sizes.num_sequences)
+    num = min(50 * trainer.discriminator.batch_size, bench.sizes.num_sequences)
     real, negatives = bench.task.real_sequences[:num], bench.agent.policy.sample(num, bench.rng)
     return (
         _median(lambda: trainer.fit(real, negatives, 1, bench.rng), device)

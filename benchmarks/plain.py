@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqgan_env import Discriminator, LSTMLanguageModel
-from seqgan_env.discriminators.discriminator import DiscriminatorConfig
+from seqgan_env import CNNDiscriminator, LSTMLanguageModel
+from seqgan_env.discriminators.cnn import CNNConfig
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -80,7 +80,7 @@ class PlainPolicy(nn.Module):
 class PlainDiscriminator(nn.Module):
     """The CNN by `conv1d`, in float32."""
 
-    def __init__(self, vocab_size: int, seq_len: int, config: DiscriminatorConfig) -> None:
+    def __init__(self, vocab_size: int, seq_len: int, config: CNNConfig) -> None:
         super().__init__()
         self.config = config
         sizes = [
@@ -95,7 +95,7 @@ class PlainDiscriminator(nn.Module):
         self.output = nn.Linear(num_features, 1)
 
     @classmethod
-    def like(cls, discriminator: Discriminator) -> PlainDiscriminator:
+    def like(cls, discriminator: CNNDiscriminator) -> PlainDiscriminator:
         """With the same parameters, copied."""
         spec = discriminator.spec
         return _filled(cls(spec.vocab_size, spec.seq_len, discriminator.config), discriminator)

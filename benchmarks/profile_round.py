@@ -132,7 +132,7 @@ class Profiler:
         )
         self.task = OracleTask(settings)
         reward = RewardSettings(num_rollouts=round_.num_rollouts)
-        rewards = build_rewards(self.task, reward, discriminator_size=round_.discriminator)
+        rewards = build_rewards(self.task, reward, discriminator=round_.discriminator)
         assert rewards.discriminator is not None
         self.discriminator = rewards.discriminator
         self.agent = Reinforce(TokenVectorEnv(round_.batch_size, rewards))

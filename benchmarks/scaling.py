@@ -33,7 +33,7 @@ from rich.table import Table
 
 from agents.reinforce import Reinforce
 from benchmarks.measuring import in_own_process, machine, measure, peak_memory, read_arguments
-from seqgan_env import Discriminator, RewardSettings, TokenVectorEnv
+from seqgan_env import CNNDiscriminator, RewardSettings, TokenVectorEnv
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
 from seqgan_env.training.run_directory import write_atomically, write_json
@@ -130,7 +130,7 @@ def build_update(point: Point) -> Callable[[], object]:
     task = OracleTask(
         OracleSettings(point.vocab_size, point.seq_len, num_real=10, num_held_out=10, num_eval=10)
     )
-    discriminator = Discriminator.initialised(task.spec, torch.Generator().manual_seed(0))
+    discriminator = CNNDiscriminator.initialised(task.spec, torch.Generator().manual_seed(0))
     rewards = build_rewards(
         task, RewardSettings(num_rollouts=point.num_rollouts), discriminator=discriminator
     )

@@ -35,13 +35,13 @@ from benchmarks import exactness, plain
 from benchmarks.costs import Cost, Costs
 from benchmarks.measuring import Limits, in_own_process, machine, measure_in_turns, peak_memory
 from seqgan_env import (
-    Discriminator,
+    CNNDiscriminator,
     DiscriminatorTrainer,
     LSTMLanguageModel,
     RewardSettings,
     TokenVectorEnv,
 )
-from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR
+from seqgan_env.discriminators.cnn import PAPER_CNN
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
@@ -77,7 +77,7 @@ class Sizes:
 
     @property
     def costs(self) -> Costs:
-        return Costs(self.vocab_size, self.seq_len, PAPER_DISCRIMINATOR)
+        return Costs(self.vocab_size, self.seq_len, PAPER_CNN)
 
 
 QUICK = Sizes(vocab_size=500, num_sequences=256, batch_size=16, num_rollouts=4, repeats=2, parts=4)
@@ -139,9 +139,9 @@ class Bench:
             num_eval=10,
         )
         self.task = OracleTask(settings).to(device)
-        self.discriminator = Discriminator.initialised(
-            self.task.spec, cpu_rng, PAPER_DISCRIMINATOR
-        ).to(device)
+        self.discriminator = CNNDiscriminator.initialised(self.task.spec, cpu_rng, PAPER_CNN).to(
+            device
+        )
         reward = RewardSettings(num_rollouts=sizes.num_rollouts)
         self.rewards = build_rewards(
             self.task, reward, discriminator=self.discriminator, device=device

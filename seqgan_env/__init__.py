@@ -5,12 +5,9 @@ Importing registers the ids SeqGAN/...
 
 __version__ = "0.1.0"
 
-from seqgan_env.discriminators.discriminator import (
-    PAPER_DISCRIMINATOR,
-    Discriminator,
-    DiscriminatorConfig,
-    DiscriminatorTrainer,
-)
+from seqgan_env.discriminators.base import Discriminator
+from seqgan_env.discriminators.cnn import PAPER_CNN, CNNConfig, CNNDiscriminator
+from seqgan_env.discriminators.trainer import DiscriminatorTrainer
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.online import OnlineRewardModel, OnlineSettings
 from seqgan_env.envs.registration import build_rewards, register_envs
@@ -29,9 +26,10 @@ from seqgan_env.types import (
 )
 
 __all__ = [
-    "PAPER_DISCRIMINATOR",
+    "PAPER_CNN",
+    "CNNConfig",
+    "CNNDiscriminator",
     "Discriminator",
-    "DiscriminatorConfig",
     "DiscriminatorTrainer",
     "GeneratorAgent",
     "LSTMLanguageModel",

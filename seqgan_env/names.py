@@ -15,6 +15,14 @@ def choose(valid: Iterable[str], name: str, what: str) -> str:
     valid = list(valid)
     if name in valid:
         return name
-    close = difflib.get_close_matches(str(name), valid, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"unknown {what} {name!r}; allowed are {', '.join(valid)}.{hint}")
+    raise ValueError(
+        f"unknown {what} {name!r}; allowed are {', '.join(valid)}.{nearest(valid, name)}"
+    )
+
+
+def nearest(valid: Iterable[str], name: str) -> str:
+    """A question that suggests the nearest of `valid`, with a space before it; "" if none is
+    near.
+    """
+    close = difflib.get_close_matches(str(name), list(valid), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

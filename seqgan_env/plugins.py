@@ -1,25 +1,21 @@
-"""Agents by name: entry points of the group `seqgan_env.agents`, or `package.module:Class`."""
+"""Agents and knobs by name, and what the class of an agent says about itself."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from typing import Any
 
+from seqgan_env import registry
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.knobs import Knob
 from seqgan_env.names import choose
 from seqgan_env.types import GeneratorAgent
 
-GROUP = "seqgan_env.agents"
-_NEEDED = ("policy", "pretrain", "update")
-
 
 def agent_names() -> dict[str, str]:
     """The installed agents: name to `package.module:Class`."""
-    return {point.name: point.value for point in sorted(entry_points(group=GROUP))}
+    return registry.AGENTS.names()
 
 
 def load_agent_class(name: str) -> type:
@@ -29,44 +25,23 @@ def load_agent_class(name: str) -> type:
         ValueError: there is none, it cannot be imported, or it lacks a method that Algorithm 1
             calls.
     """
-    value = name if ":" in name else agent_names()[choose(agent_names(), name, "agent")]
-    module_name, _, class_name = value.partition(":")
-    try:
-        cls = getattr(importlib.import_module(module_name), class_name, None)
-    except ImportError as problem:
-        extra = (
-            " (pip install 'seqgan-env[sb3]')"
-            if (problem.name or "").split(".")[0] in ("stable_baselines3", "sb3_contrib")
-            else ""
-        )
-        raise ValueError(f"agent {name!r} cannot be imported: {problem}{extra}") from problem
+    cls: type = registry.AGENTS.load(name)
     if not inspect.isclass(cls):
-        raise ValueError(f"agent {name!r}: {module_name} has no class {class_name}")
-    missing = [
-        method
-        for method in _NEEDED
-        if method != "policy" and not callable(getattr(cls, method, None))
-    ]
-    if missing:
         raise ValueError(
-            f"agent {name!r} has no {' and no '.join(missing)}; an agent needs {', '.join(_NEEDED)}"
+            f"agent {name!r} is a {type(cls).__name__}; an agent is named by its class"
         )
     return cls
 
 
 def load_knobs(name: str | None) -> list[Knob]:
-    """The knobs that `package.module:NAME` is, one or a sequence of them; none for None.
+    """The knobs that a name or `package.module:NAME` is, one or a sequence of them; none for None.
 
     Raises:
         ValueError: there is no such object, or it is no knob.
     """
     if name is None:
         return []
-    module_name, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), attribute, None)
-    except (ImportError, ValueError) as problem:
-        raise ValueError(f"knob {name!r} cannot be imported: {problem}") from problem
+    found = registry.KNOBS.load(name)
     knobs: list[Any] = list(found) if isinstance(found, Sequence) else [found]
     for knob in knobs:
         if not isinstance(knob, Knob):
@@ -133,5 +108,5 @@ def make_agent(
             )
     agent = cls(env, seed=seed, **options)
     if not isinstance(agent, GeneratorAgent):
-        raise ValueError(f"agent {name!r} has no policy; an agent needs {', '.join(_NEEDED)}")
+        raise ValueError(f"agent {name!r} lacks policy; an agent needs {registry.AGENTS.hint}")
     return agent

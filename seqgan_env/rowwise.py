@@ -18,7 +18,7 @@ from torch import Tensor
 # threads
 _ROWS = 16
 _DEVICES = ("cpu", "cuda")
-_NUMBERS = 64  # as many as any processor works on at once
+NUMBERS = 64  # as many as any processor works on at once
 
 
 @contextmanager
@@ -48,5 +48,5 @@ def in_whole_blocks(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tenso
 
 def sigmoid(x: Tensor) -> Tensor:
     """1 / (1 + exp(-x)) of numbers (B,)."""
-    missing = -len(x) % _NUMBERS
+    missing = -len(x) % NUMBERS
     return torch.sigmoid(F.pad(x, (0, missing)))[: len(x)]

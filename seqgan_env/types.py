@@ -144,6 +144,15 @@ class RolloutPolicy(Protocol):
 
 
 @runtime_checkable
+class HasLogProb(Protocol):
+    """Anything with likelihoods of finished sequences."""
+
+    def log_prob(self, tokens: Tensor) -> Tensor:
+        """log p(Y), (B,), in nats."""
+        ...
+
+
+@runtime_checkable
 class SequenceScorer(Protocol):
     """Anything that says how good a finished sequence is."""
 

@@ -46,7 +46,7 @@ def test_a_round_is_g_steps_then_sync_then_d_steps_on_fresh_negatives(
 
         monkeypatch.setattr(owner, name, call)
 
-    from seqgan_env.discriminators.discriminator import DiscriminatorTrainer
+    from seqgan_env.discriminators.trainer import DiscriminatorTrainer
 
     negatives: list[Tensor] = []
     fit = DiscriminatorTrainer.fit

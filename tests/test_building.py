@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import seqgan_env  # noqa: F401 (registers the ids)
-from seqgan_env.discriminators.discriminator import DiscriminatorTrainer
+from seqgan_env.discriminators.trainer import DiscriminatorTrainer
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.plugins import make_agent

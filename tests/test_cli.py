@@ -208,7 +208,7 @@ BAD = [
     (["train", "--agent", "no.such:Agent"], "cannot be imported"),
     (
         ["train", "--agent", "seqgan_env.generators.maximum_likelihood:MaximumLikelihood"],
-        "has no pretrain and no update",
+        "lacks pretrain and update",
     ),
     (["train", "--reward", "rolout"], "Did you mean 'rollout'"),
     (["train", "--source", "oracel"], "Did you mean 'oracle'"),

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from seqgan_env.cli.main import main
-from seqgan_env.discriminators.discriminator import Discriminator, DiscriminatorTrainer
+from seqgan_env.discriminators.cnn import CNNDiscriminator
+from seqgan_env.discriminators.trainer import DiscriminatorTrainer
 from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.rewards.values import RolloutValue
 from seqgan_env.streams import RowStreams
@@ -62,7 +63,7 @@ def test_a_rollout_is_one_piece_of_work_for_a_device_without_a_question_from_the
 
 
 def test_the_gradient_of_d_asks_nothing_of_the_host_either() -> None:
-    model = Discriminator(SPEC).to("meta")
+    model = CNNDiscriminator(SPEC).to("meta")
     tokens = torch.empty(9, SPEC.seq_len, dtype=torch.int64, device="meta")
     loss = F.binary_cross_entropy_with_logits(model(tokens, rng()), torch.empty(9, device="meta"))
     loss.backward()
@@ -85,9 +86,9 @@ def test_likelihoods_and_scores_agree() -> None:
         torch.testing.assert_close(
             there.log_prob(tokens.cuda()).cpu(), here.log_prob(tokens), rtol=1e-4, atol=1e-4
         )
-        d_here, d_there = on_both(Discriminator.initialised(SPEC, rng(3)))
-        assert isinstance(d_here, Discriminator)
-        assert isinstance(d_there, Discriminator)
+        d_here, d_there = on_both(CNNDiscriminator.initialised(SPEC, rng(3)))
+        assert isinstance(d_here, CNNDiscriminator)
+        assert isinstance(d_there, CNNDiscriminator)
         torch.testing.assert_close(
             d_there.score(tokens.cuda()).cpu(), d_here.score(tokens), rtol=1e-4, atol=1e-4
         )
@@ -107,7 +108,7 @@ def test_the_same_streams_write_the_same_sequences_but_for_rounding() -> None:
 @needs_gpu
 def test_values_of_prefixes_agree() -> None:
     here, there = on_both(random_model(SPEC, 1))
-    d_here, d_there = on_both(Discriminator.initialised(SPEC, rng(3)))
+    d_here, d_there = on_both(CNNDiscriminator.initialised(SPEC, rng(3)))
     tokens = here.sample(64, rng())  # type: ignore[operator]
     lengths = torch.ones(64, dtype=torch.int64)
     prefixes = torch.where(torch.arange(SPEC.seq_len) < 1, tokens, SPEC.pad_token)
@@ -127,7 +128,7 @@ def test_a_discriminator_learns_the_same() -> None:
     )
     losses = []
     for device in ("cpu", "cuda"):
-        discriminator = Discriminator.initialised(SPEC, rng(3)).to(device)
+        discriminator = CNNDiscriminator.initialised(SPEC, rng(3)).to(device)
         trainer = DiscriminatorTrainer(discriminator)
         losses.append(
             trainer.fit(

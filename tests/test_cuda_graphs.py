@@ -13,14 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from seqgan_env.discriminators.cnn import CNNConfig, CNNDiscriminator, CNNSteps
 from seqgan_env.discriminators.cuda_graphs import GraphedStep
 from seqgan_env.discriminators.dense_network import FilterProduct
-from seqgan_env.discriminators.discriminator import (
-    Discriminator,
-    DiscriminatorConfig,
-    DiscriminatorTrainer,
-)
 from seqgan_env.discriminators.graphed_descent import Descent, GraphedDescent
+from seqgan_env.discriminators.trainer import DiscriminatorTrainer
 from seqgan_env.native.network import Network
 from seqgan_env.native.pooling import FilterBank
 from seqgan_env.types import TokenSpec
@@ -32,10 +29,10 @@ SPEC = TokenSpec(30, 12)
 REAL, GENERATED = (random_model(SPEC, seed).sample(500, rng(seed)) for seed in (1, 2))
 
 
-def trainer_on(device: str, batch_size: int = 64, graphs: bool = True) -> DiscriminatorTrainer:
-    config = DiscriminatorConfig(batch_size=batch_size, l2=0.1)
-    discriminator = Discriminator.initialised(SPEC, rng(3), config).to(device)
-    return DiscriminatorTrainer(discriminator, graphs=graphs)
+def trainer_on(device: str, batch_size: int = 64, fast: bool = True) -> DiscriminatorTrainer:
+    config = CNNConfig(batch_size=batch_size, l2=0.1)
+    discriminator = CNNDiscriminator.initialised(SPEC, rng(3), config).to(device)
+    return DiscriminatorTrainer(discriminator, fast=fast)
 
 
 def fit(trainer: DiscriminatorTrainer, num_epochs: int = 6) -> float:
@@ -44,10 +41,21 @@ def fit(trainer: DiscriminatorTrainer, num_epochs: int = 6) -> float:
     return trainer.fit(REAL.to(device), GENERATED.to(device), num_epochs, order)["loss"]
 
 
+def cnn_of(trainer: DiscriminatorTrainer) -> CNNDiscriminator:
+    assert isinstance(trainer.discriminator, CNNDiscriminator)
+    return trainer.discriminator
+
+
+def steps_of(trainer: DiscriminatorTrainer) -> CNNSteps:
+    assert isinstance(trainer.fast_steps, CNNSteps)
+    return trainer.fast_steps
+
+
 def described(trainer: DiscriminatorTrainer) -> tuple[Descent, Network, torch.optim.Adam]:
-    model = trainer.discriminator
-    descent = Descent(model._bank, SPEC.seq_len, model.config.dropout, model.config.l2)
-    return descent, model._network(), trainer.optimizer
+    model = cnn_of(trainer)
+    descent = Descent(model.bank, SPEC.seq_len, model.config.dropout, model.config.l2)
+    assert isinstance(trainer.optimizer, torch.optim.Adam)
+    return descent, model.network(), trainer.optimizer
 
 
 def descent_of(trainer: DiscriminatorTrainer) -> GraphedDescent:
@@ -64,9 +72,9 @@ def test_the_step_as_a_function_of_tensors_is_the_step(monkeypatch: pytest.Monke
     tokens, labels = torch.cat([REAL[:32], GENERATED[:32]]), torch.arange(64).lt(32).float()
     descent = descent_of(other)
     for seed in range(3):
-        dropout = other.discriminator._draw_dropout(rng(seed))
+        dropout = cnn_of(other).draw_dropout(rng(seed))
         assert dropout is not None
-        loss = one._step(None, tokens, labels, rng(seed))
+        loss = one.step_by_autograd(tokens, labels, rng(seed))
         assert float(loss) == pytest.approx(float(descent._step(tokens, labels, dropout.keys)))
     assert float((parameters(one) - parameters(other)).norm() / parameters(one).norm()) < 1e-5
     assert (
@@ -94,7 +102,7 @@ def test_the_product_of_all_filters_is_their_convolutions_and_so_is_its_gradient
 def test_nothing_is_recorded_on_a_cpu() -> None:
     trainer = trainer_on("cpu")
     fit(trainer, 1)
-    assert trainer._graphed is None
+    assert steps_of(trainer).graphed is None
 
 
 CHANGES: dict[str, Callable[[DiscriminatorTrainer], Any]] = {
@@ -103,12 +111,12 @@ CHANGES: dict[str, Callable[[DiscriminatorTrainer], Any]] = {
         copy.deepcopy(trainer.optimizer.state_dict())
     ),
     "config": lambda trainer: setattr(
-        trainer.discriminator, "config", replace(trainer.discriminator.config, dropout=0.5)
+        trainer.discriminator, "config", replace(cnn_of(trainer).config, dropout=0.5)
     ),
     "memory": lambda trainer: setattr(
-        trainer.discriminator.output.weight,
+        cnn_of(trainer).output.weight,
         "data",
-        trainer.discriminator.output.weight.detach().clone(),
+        cnn_of(trainer).output.weight.detach().clone(),
     ),
 }
 
@@ -130,12 +138,12 @@ def test_a_recording_is_given_up_when_what_it_holds_has_changed(
     "change", [torch.nn.Module.double, lambda model: model.output.bias.requires_grad_(False)]
 )
 def test_what_a_recording_does_not_know_is_not_recorded(
-    change: Callable[[Discriminator], Any],
+    change: Callable[[CNNDiscriminator], Any],
 ) -> None:
     trainer = trainer_on("cuda")
-    assert trainer._descent_by_graph() is not None
+    assert steps_of(trainer).descent_by_graph(trainer.optimizer) is not None
     change(trainer.discriminator)
-    assert trainer._descent_by_graph() is None
+    assert steps_of(trainer).descent_by_graph(trainer.optimizer) is None
 
 
 @needs_gpu
@@ -154,18 +162,18 @@ def test_every_call_of_a_recorded_step_runs_it_once() -> None:
 @needs_gpu
 @pytest.mark.parametrize("batch_size", [64, 300])  # torch sorts the tokens of the larger one
 def test_a_recorded_step_trains_as_one_that_is_not(batch_size: int) -> None:
-    recorded, plain = (trainer_on("cuda", batch_size, graphs) for graphs in (True, False))
+    recorded, plain = (trainer_on("cuda", batch_size, fast) for fast in (True, False))
     in_use = recorded.discriminator(REAL.cuda())  # a graph of the parameters that somebody holds
     assert fit(recorded) == pytest.approx(fit(plain), abs=5e-3)
     difference = parameters(recorded) - parameters(plain)
     assert float(difference.norm() / parameters(plain).norm()) < 0.01
-    assert recorded._graphed is not None
-    assert recorded._graphed._graphed._recordings
-    assert plain._graphed is None
+    kept = steps_of(recorded).graphed
+    assert kept is not None
+    assert kept._graphed._recordings
+    assert plain.fast_steps is None
     assert in_use.requires_grad
-    kept = recorded._graphed
     fit(recorded, 1)
-    assert recorded._graphed is kept
+    assert steps_of(recorded).graphed is kept
 
 
 @needs_gpu

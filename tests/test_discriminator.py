@@ -7,13 +7,8 @@ import torch
 from torch import Tensor
 
 from seqgan_env import native
-from seqgan_env.discriminators.discriminator import (
-    PAPER_DISCRIMINATOR,
-    Discriminator,
-    DiscriminatorConfig,
-    DiscriminatorTrainer,
-    discriminator_accuracy,
-)
+from seqgan_env.discriminators.cnn import PAPER_CNN, CNNConfig, CNNDiscriminator
+from seqgan_env.discriminators.trainer import DiscriminatorTrainer, discriminator_accuracy
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.tasks import make_task
 from seqgan_env.training.settings import settings_from
@@ -21,11 +16,11 @@ from seqgan_env.types import TokenSpec
 
 from .conftest import EOS, random_model, rng
 
-SMALL = DiscriminatorConfig(widths=(1, 3, 6), channels=(5, 7, 4), embedding_dim=8, dropout=0.5)
+SMALL = CNNConfig(widths=(1, 3, 6), channels=(5, 7, 4), embedding_dim=8, dropout=0.5)
 
 
-def discriminator(spec: TokenSpec = EOS, **settings: str) -> Discriminator:
-    return Discriminator.initialised(spec, rng(), SMALL, **settings)
+def discriminator(spec: TokenSpec = EOS, **settings: str) -> CNNDiscriminator:
+    return CNNDiscriminator.initialised(spec, rng(), SMALL, **settings)
 
 
 def test_scoring_by_tables_is_the_convolution() -> None:
@@ -37,7 +32,7 @@ def test_scoring_by_tables_is_the_convolution() -> None:
 
 def test_the_bfloat16_highway_moves_a_probability_by_less_than_it_says() -> None:
     spec = TokenSpec(100, 20)
-    model = Discriminator.initialised(spec, rng(), PAPER_DISCRIMINATOR)
+    model = CNNDiscriminator.initialised(spec, rng(), PAPER_CNN)
     with torch.no_grad():
         model.embedding.weight *= 20  # spreads the scores over the whole of 0..1
     tokens = random_model(spec).sample(2000, rng())
@@ -92,9 +87,9 @@ def test_a_score_does_not_depend_on_the_batch() -> None:
 def test_it_learns_to_tell_apart_what_differs_and_not_what_does_not() -> None:
     spec = TokenSpec(20, 8)
     real, other = random_model(spec, 1, 2.0), random_model(spec, 2, 2.0)
-    config = DiscriminatorConfig(widths=(1, 2, 3), channels=(32, 32, 32))
+    config = CNNConfig(widths=(1, 2, 3), channels=(32, 32, 32))
     for negatives, low, high in ((other, 0.8, 1.0), (real, 0.45, 0.55)):
-        model = Discriminator.initialised(spec, rng(), config)
+        model = CNNDiscriminator.initialised(spec, rng(), config)
         DiscriminatorTrainer(model).fit(
             real.sample(3000, rng(1)), negatives.sample(3000, rng(2)), 5, rng(3)
         )
@@ -121,10 +116,10 @@ def test_accuracy_counts_each_side_on_its_own() -> None:
 
 
 def test_the_paper_has_1720_filters_and_short_sequences_leave_long_ones_out() -> None:
-    assert Discriminator(TokenSpec(10, 20), PAPER_DISCRIMINATOR).output.in_features == 1720
-    assert Discriminator(TokenSpec(10, 10), PAPER_DISCRIMINATOR).output.in_features == 1400
+    assert CNNDiscriminator(TokenSpec(10, 20), PAPER_CNN).output.in_features == 1720
+    assert CNNDiscriminator(TokenSpec(10, 10), PAPER_CNN).output.in_features == 1400
     with pytest.raises(ValueError, match="longer than the sequence"):
-        Discriminator(TokenSpec(10, 2), DiscriminatorConfig(widths=(3,), channels=(4,)))
+        CNNDiscriminator(TokenSpec(10, 2), CNNConfig(widths=(3,), channels=(4,)))
 
 
 def test_training_is_reproducible_and_counts_its_sequences() -> None:
@@ -150,7 +145,7 @@ needs_kernels = pytest.mark.skipif(
 )
 
 
-def gradients(model: Discriminator, tokens: Tensor, wanted: bool) -> list[Tensor]:
+def gradients(model: CNNDiscriminator, tokens: Tensor, wanted: bool) -> list[Tensor]:
     """Logits, and their gradients weighted by sequence, by the compiled kernels or by torch; with
     dropout.
     """
@@ -175,10 +170,8 @@ def test_the_kernels_are_the_convolution_and_its_gradient(
     shape: tuple[int, int, int, int, tuple[int, ...]],
 ) -> None:
     vocab_size, steps, embedding_dim, batch, widths = shape
-    config = DiscriminatorConfig(
-        widths, (5, 100, 16, 33)[: len(widths)], embedding_dim, dropout=0.3
-    )
-    model = Discriminator.initialised(TokenSpec(vocab_size, steps), rng(), config)
+    config = CNNConfig(widths, (5, 100, 16, 33)[: len(widths)], embedding_dim, dropout=0.3)
+    model = CNNDiscriminator.initialised(TokenSpec(vocab_size, steps), rng(), config)
     with torch.no_grad():
         for convolution in model.convolutions:
             convolution.bias.normal_(0, 0.3, generator=rng(1))
@@ -192,8 +185,8 @@ def test_the_kernels_are_the_convolution_and_its_gradient(
 @needs_kernels
 @pytest.mark.parametrize("batch", [1, 2, 100])
 def test_of_equal_maxima_the_first_takes_the_gradient(batch: int) -> None:
-    model = Discriminator.initialised(
-        TokenSpec(4, 3), rng(), DiscriminatorConfig((1,), (1,), 2, dropout=0.0)
+    model = CNNDiscriminator.initialised(
+        TokenSpec(4, 3), rng(), CNNConfig((1,), (1,), 2, dropout=0.0)
     )
     with torch.no_grad():
         for parameter in model.parameters():
@@ -216,7 +209,7 @@ def test_training_by_the_kernels_and_by_torch_takes_the_same_way(vocab_size: int
     for wanted in (True, False):
         with kernels(wanted):
             trainer = DiscriminatorTrainer(
-                Discriminator.initialised(spec, rng(), replace(SMALL, batch_size=64))
+                CNNDiscriminator.initialised(spec, rng(), replace(SMALL, batch_size=64))
             )
             trainer.fit(real, other, 2, rng(3))
         weights.append([p.detach() for p in trainer.discriminator.parameters()])
@@ -227,7 +220,7 @@ def test_training_by_the_kernels_and_by_torch_takes_the_same_way(vocab_size: int
 @needs_kernels
 @pytest.mark.parametrize(("vocab_size", "batch"), [(30, 400), (2000, 70)])
 def test_gradients_do_not_depend_on_the_number_of_threads(vocab_size: int, batch: int) -> None:
-    model = Discriminator.initialised(
+    model = CNNDiscriminator.initialised(
         TokenSpec(vocab_size, 9), rng(), replace(SMALL, channels=(5, 100, 33))
     )
     tokens, before = (
@@ -269,7 +262,7 @@ def test_a_frozen_parameter_stays_and_another_optimizer_is_used() -> None:
 def test_the_batch_size_is_a_setting_whose_default_is_that_of_the_size() -> None:
     task = make_task("oracle-tiny")
     chosen = [
-        build_rewards(task, discriminator_size=size, d_batch_size=n)
+        build_rewards(task, discriminator=size, d_batch_size=n)
         for size, n in (("small", None), ("paper", 7))
     ]
     assert [

@@ -334,7 +334,7 @@ def test_play_refuses_a_wrong_batch_and_a_begun_episode() -> None:
         ({"source": 3}, r"source is a int without score\(tokens\)"),
         ({"vocab_size": 1}, "vocab_size is 1"),
         ({"render_mode": "human"}, "render_mode is 'human'"),
-        ({"discriminator_size": "large"}, "unknown discriminator size"),
+        ({"discriminator": "large"}, "unknown discriminator 'large'"),
     ],
 )
 def test_bad_settings_are_refused_with_the_nearest_name(

@@ -25,12 +25,8 @@ from agents.baselines import MLE
 from agents.sb3.agent import DQN, PPO
 from agents.sb3.encoding import PrefixReader
 from seqgan_env import native
-from seqgan_env.discriminators.discriminator import (
-    PAPER_DISCRIMINATOR,
-    Discriminator,
-    DiscriminatorConfig,
-    DiscriminatorTrainer,
-)
+from seqgan_env.discriminators.cnn import PAPER_CNN, CNNConfig, CNNDiscriminator, CNNSteps
+from seqgan_env.discriminators.trainer import DiscriminatorTrainer
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LSTMLanguageModel
@@ -39,6 +35,7 @@ from seqgan_env.generators.sampling import linear_weighted_nll
 from seqgan_env.native import adam
 from seqgan_env.native.fast_routes import Snapshot
 from seqgan_env.native.linear import product
+from seqgan_env.native.network import Network
 from seqgan_env.native.pooling import FilterBank, pool_tables
 from seqgan_env.rewards.model import CONTROLS, RewardSettings
 from seqgan_env.rewards.scorers import OptimalScorer, OracleScorer
@@ -48,12 +45,10 @@ from seqgan_env.types import TokenSpec
 
 from .conftest import EOS, random_model, rng
 
-SMALL = DiscriminatorConfig(
+SMALL = CNNConfig(
     widths=(1, 3, 6), channels=(5, 7, 4), embedding_dim=8, dropout=0.0, learning_rate=3e-3
 )
-HALF = DiscriminatorConfig(
-    widths=(1, 3, 6), channels=(50, 37, 40), embedding_dim=8, bfloat16_highway=True
-)
+HALF = CNNConfig(widths=(1, 3, 6), channels=(50, 37, 40), embedding_dim=8, bfloat16_highway=True)
 
 needs_kernels = pytest.mark.skipif(
     not native.usable(torch.zeros(1)), reason="the compiled kernels are not built"
@@ -62,8 +57,8 @@ both_routes = pytest.mark.parametrize("wanted", ["1", "0"], ids=["kernels", "tor
 
 
 def discriminator(
-    config: DiscriminatorConfig = SMALL, kind: type[Discriminator] = Discriminator
-) -> Discriminator:
+    config: CNNConfig = SMALL, kind: type[CNNDiscriminator] = CNNDiscriminator
+) -> CNNDiscriminator:
     return kind.initialised(EOS, rng(), config)
 
 
@@ -71,6 +66,12 @@ def real_and_generated(num: int = 256) -> tuple[Tensor, Tensor]:
     return random_model(EOS, 1, 2.0).sample(num, rng(1)), random_model(EOS, 2, 2.0).sample(
         num, rng(2)
     )
+
+
+def kernels_of(trainer: DiscriminatorTrainer) -> Network | None:
+    """The parameters that the kernels would train; None where they decline."""
+    assert isinstance(trainer.fast_steps, CNNSteps)
+    return trainer.fast_steps.network_for_kernels(trainer.optimizer)
 
 
 def trained(trainer: DiscriminatorTrainer, num_epochs: int = 2) -> list[Tensor]:
@@ -216,7 +217,7 @@ def test_a_snapshot_knows_every_bit() -> None:
 # What is a user's own is what scores, trains and writes.
 
 
-class ByOwnForward(Discriminator):
+class ByOwnForward(CNNDiscriminator):
     """A bag of tokens with a forward of its own."""
 
     def forward(self, tokens: Tensor, dropout_rng: torch.Generator | None = None) -> Tensor:
@@ -224,12 +225,12 @@ class ByOwnForward(Discriminator):
         return logits
 
 
-class ByOwnHead(Discriminator):
+class ByOwnHead(CNNDiscriminator):
     def _head(self, features: Tensor, dropout: Any = None) -> Tensor:
         return features.sum(1)
 
 
-class WithMore(Discriminator):
+class WithMore(CNNDiscriminator):
     """A subclass that overrides nothing."""
 
     def describe(self) -> str:
@@ -244,7 +245,7 @@ class Scaled(nn.Linear):
 @both_routes
 @pytest.mark.parametrize("kind", [ByOwnForward, ByOwnHead])
 def test_a_subclass_trains_and_scores_by_its_own_forward(
-    kind: type[Discriminator], wanted: str, monkeypatch: pytest.MonkeyPatch
+    kind: type[CNNDiscriminator], wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
     real, generated = real_and_generated(300)
@@ -259,52 +260,52 @@ def test_a_subclass_trains_and_scores_by_its_own_forward(
 
 def test_a_subclass_that_overrides_nothing_keeps_the_fast_routes() -> None:
     model = discriminator(kind=WithMore)
-    assert model._is_plain()
+    assert model.is_plain()
     assert torch.equal(
         model.logits(real_and_generated()[0]), discriminator().logits(real_and_generated()[0])
     )
 
 
-def with_hook(model: Discriminator) -> None:
+def with_hook(model: CNNDiscriminator) -> None:
     model.output.register_forward_hook(lambda module, given, result: 2 * result)
 
 
-def with_hook_on_the_whole(model: Discriminator) -> None:
+def with_hook_on_the_whole(model: CNNDiscriminator) -> None:
     model.register_forward_hook(lambda module, given, result: 2 * result)
 
 
-def with_pre_hook(model: Discriminator) -> None:
+def with_pre_hook(model: CNNDiscriminator) -> None:
     model.highway.register_forward_pre_hook(lambda module, given: (2 * given[0],))
 
 
-def with_another_layer(model: Discriminator) -> None:
+def with_another_layer(model: CNNDiscriminator) -> None:
     layer = Scaled(model.output.in_features, 1)
     layer.load_state_dict(model.output.state_dict())
     model.output = layer
 
 
-def with_weight_norm(model: Discriminator) -> None:
+def with_weight_norm(model: CNNDiscriminator) -> None:
     nn.utils.parametrizations.weight_norm(model.highway)
     model.highway.parametrizations.weight.original0.data *= 2  # type: ignore[union-attr, operator]
 
 
-def with_an_old_weight_norm(model: Discriminator) -> None:
+def with_an_old_weight_norm(model: CNNDiscriminator) -> None:
     with pytest.warns(FutureWarning):
         nn.utils.weight_norm(model.highway)
     model.highway.get_parameter("weight_g").data *= 2
 
 
-def with_a_patched_layer(model: Discriminator) -> None:
+def with_a_patched_layer(model: CNNDiscriminator) -> None:
     layer = model.convolutions[0]
     layer.forward = lambda x: 2 * nn.Conv1d.forward(layer, x)  # type: ignore[arg-type]
 
 
-def with_strides(model: Discriminator) -> None:
+def with_strides(model: CNNDiscriminator) -> None:
     for convolution in model.convolutions:
         convolution.stride = (2,)  # type: ignore[assignment]
 
 
-def with_a_norm_of_the_embedding(model: Discriminator) -> None:
+def with_a_norm_of_the_embedding(model: CNNDiscriminator) -> None:
     model.embedding.max_norm = 0.1
 
 
@@ -324,7 +325,7 @@ CHANGES = [
 @both_routes
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_is_changed_in_a_discriminator_counts_on_every_route(
-    change: Callable[[Discriminator], None], wanted: str, monkeypatch: pytest.MonkeyPatch
+    change: Callable[[CNNDiscriminator], None], wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
     tokens = real_and_generated(50)[0]
@@ -334,7 +335,7 @@ def test_what_is_changed_in_a_discriminator_counts_on_every_route(
     torch.testing.assert_close(model.logits(tokens), model(tokens).detach())
     assert not torch.allclose(model.logits(tokens), untouched, atol=1e-4)
     trainer = DiscriminatorTrainer(model)
-    assert trainer._network_for_kernels() is None
+    assert kernels_of(trainer) is None
     assert all(bool(torch.isfinite(parameter).all()) for parameter in trained(trainer))
 
 
@@ -351,7 +352,7 @@ def test_hooks_for_all_modules_are_called(monkeypatch: pytest.MonkeyPatch) -> No
     finally:
         handle.remove()
     assert {type(module) for module in called} >= {
-        Discriminator,
+        CNNDiscriminator,
         nn.Embedding,
         nn.Conv1d,
         nn.Linear,
@@ -548,7 +549,7 @@ def test_what_the_kernels_do_not_know_trains_as_by_torch(case: str) -> None:
                 parameter.detach().clone() for parameter in trainer.discriminator.parameters()
             ]
             DECLINED[case](trainer)
-            assert trainer._network_for_kernels() is None
+            assert kernels_of(trainer) is None
             after = trained(trainer)
             results.append(after)
     assert_close(*results)
@@ -604,11 +605,11 @@ def test_hooks_of_an_optimizer_and_schedulers_see_every_step() -> None:
 @needs_kernels
 def test_the_kernels_train_where_they_may() -> None:
     trainer = DiscriminatorTrainer(discriminator())
-    assert trainer._network_for_kernels() is not None
+    assert kernels_of(trainer) is not None
     fast = trained(trainer)
     with by_torch():
         slow = DiscriminatorTrainer(discriminator())
-        assert slow._network_for_kernels() is None
+        assert kernels_of(slow) is None
         assert_close(fast, trained(slow))
 
 
@@ -752,17 +753,17 @@ def scored_in_parts(score: Callable[[Tensor], Tensor], tokens: Tensor) -> None:
 @both_routes
 @pytest.mark.parametrize(
     "config",
-    [SMALL, HALF, DiscriminatorConfig(), PAPER_DISCRIMINATOR],
+    [SMALL, HALF, CNNConfig(), PAPER_CNN],
     ids=["tiny", "half", "small", "paper"],
 )
 @pytest.mark.parametrize("table_bytes", [2**30, 0], ids=["tables", "no tables"])
 def test_a_score_depends_on_neither_the_batch_nor_what_was_scored_before(
-    config: DiscriminatorConfig, wanted: str, table_bytes: int, monkeypatch: pytest.MonkeyPatch
+    config: CNNConfig, wanted: str, table_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
-    monkeypatch.setattr("seqgan_env.discriminators.discriminator._TABLE_BYTES", table_bytes)
+    monkeypatch.setattr("seqgan_env.discriminators.tables._TABLE_BYTES", table_bytes)
     spec = TokenSpec(300, 20)
-    model = Discriminator.initialised(spec, rng(), config)
+    model = CNNDiscriminator.initialised(spec, rng(), config)
     tokens = torch.randint(300, (300, 20), generator=rng(1))
     first = model.score(tokens[:1])  # by a discriminator that has never scored
     scored_in_parts(model.score, tokens)
@@ -777,7 +778,7 @@ def test_the_paper_s_discriminator_pays_the_same_again(
     task = OracleTask(OracleSettings(2000, 20, num_real=50, num_held_out=10, num_eval=10))
     env = gym.make(
         "SeqGAN/Oracle-v0",
-        rewards=build_rewards(task, RewardSettings(num_rollouts=2), discriminator_size="paper"),
+        rewards=build_rewards(task, RewardSettings(num_rollouts=2), discriminator="paper"),
     )
     rewards: Any = env.unwrapped.rewards  # type: ignore[attr-defined]
     paid = []
@@ -881,9 +882,9 @@ def test_making_things_leaves_the_global_generator_alone() -> None:
     gym.make("SeqGAN/Oracle-v0", num_real=20, num_held_out=5)
     build_rewards(
         OracleTask(OracleSettings(num_real=20, num_held_out=5, num_eval=5)),
-        discriminator_size="paper",
+        discriminator="paper",
     )
-    Discriminator.initialised(EOS, rng(), SMALL)
+    CNNDiscriminator.initialised(EOS, rng(), SMALL)
     LSTMLanguageModel.initialised(EOS, rng())
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -954,9 +955,9 @@ def test_a_score_depends_on_the_batch_with_no_number_of_threads(
     tokens = torch.randint(300, (300, 20), generator=rng(1))
     torch.set_num_threads(num_threads)
     try:
-        for config in (SMALL, HALF, DiscriminatorConfig(), PAPER_DISCRIMINATOR):
+        for config in (SMALL, HALF, CNNConfig(), PAPER_CNN):
             scored_in_parts(
-                Discriminator.initialised(TokenSpec(300, 20), rng(), config).score, tokens
+                CNNDiscriminator.initialised(TokenSpec(300, 20), rng(), config).score, tokens
             )
     finally:
         torch.set_num_threads(1)

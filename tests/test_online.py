@@ -12,7 +12,7 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from seqgan_env.discriminators.discriminator import DiscriminatorTrainer
+from seqgan_env.discriminators.trainer import DiscriminatorTrainer
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.online import OnlineRewardModel, OnlineSettings, PolicyClone
 from seqgan_env.envs.vector_env import TokenVectorEnv

@@ -29,11 +29,8 @@ from agents.sb3.distribution import FORBIDDEN_LOGIT, TokenDistribution, log_prob
 from agents.sb3.encoding import PrefixReader, encode_prefixes, longest_prefixes
 from agents.sb3.policy import RATE, LanguageModelPolicy
 from agents.sb3.vec_env import SequenceVecEnv
-from seqgan_env.discriminators.discriminator import (
-    Discriminator,
-    DiscriminatorConfig,
-    DiscriminatorTrainer,
-)
+from seqgan_env.discriminators.cnn import CNNConfig, CNNDiscriminator
+from seqgan_env.discriminators.trainer import DiscriminatorTrainer
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
@@ -873,8 +870,8 @@ def test_a_round_under_an_sb3_agent_sees_discriminator_and_generator_in_the_orde
 ) -> None:
     def events(cls: Any) -> list[tuple[str, int, int]]:
         task = SpecTask(FIXED)
-        config = DiscriminatorConfig(embedding_dim=4, widths=(1, 2), channels=(4, 4))
-        discriminator = Discriminator.initialised(FIXED, rng(1), config)
+        config = CNNConfig(embedding_dim=4, widths=(1, 2), channels=(4, 4))
+        discriminator = CNNDiscriminator.initialised(FIXED, rng(1), config)
         rewards = RewardModel(
             task,
             RewardSettings(num_rollouts=2, sync_rate=sync_rate),

@@ -29,12 +29,12 @@ from benchmarks.measuring import (
     measure_in_turns,
     peak_memory,
 )
-from seqgan_env import Discriminator, LSTMLanguageModel, TokenSpec
-from seqgan_env.discriminators.discriminator import PAPER_DISCRIMINATOR, DiscriminatorConfig
+from seqgan_env import CNNDiscriminator, LSTMLanguageModel, TokenSpec
+from seqgan_env.discriminators.cnn import PAPER_CNN, CNNConfig
 from tests.conftest import FIXED, all_sequences, random_model, rng
 
 ROOT = Path(__file__).parents[1]
-TINY_D = DiscriminatorConfig(widths=(1, 2), channels=(3, 4), embedding_dim=4)
+TINY_D = CNNConfig(widths=(1, 2), channels=(3, 4), embedding_dim=4)
 
 
 def test_each_is_measured_as_often_as_asked_and_in_turns() -> None:
@@ -89,7 +89,7 @@ def test_the_limit_that_binds_is_the_one_that_takes_longer() -> None:
 
 
 def test_costs_at_the_papers_sizes_are_those_by_hand() -> None:
-    costs = Costs(5000, 20, PAPER_DISCRIMINATOR)
+    costs = Costs(5000, 20, PAPER_CNN)
     assert costs.writing(1).flops == 2 * 32 * 5000 + 8 * 32 * 64
     rows, taps, sums, features = 5001, 12_500, 118_600, 1720
     assert costs.scoring(10).flops == 2 * 64 * rows * taps + 10 * sums
@@ -102,12 +102,12 @@ def test_costs_at_the_papers_sizes_are_those_by_hand() -> None:
 
 def test_adams_traffic_is_that_of_the_parameters_there_are() -> None:
     spec = TokenSpec(5000, 20)
-    num = sum(p.numel() for p in Discriminator(spec, PAPER_DISCRIMINATOR).parameters())
-    assert Costs(5000, 20, PAPER_DISCRIMINATOR).discriminator_epoch(64).bytes == 24 * num
+    num = sum(p.numel() for p in CNNDiscriminator(spec, PAPER_CNN).parameters())
+    assert Costs(5000, 20, PAPER_CNN).discriminator_epoch(64).bytes == 24 * num
     num = sum(
         p.numel() for p in LSTMLanguageModel(TokenSpec(50_000, 20)).parameters() if p.requires_grad
     )
-    assert Costs(50_000, 20, PAPER_DISCRIMINATOR).likelihood_epoch(64, 64).bytes == 24 * num
+    assert Costs(50_000, 20, PAPER_CNN).likelihood_epoch(64, 64).bytes == 24 * num
 
 
 def test_the_plain_policy_has_the_probabilities_of_ours() -> None:
@@ -140,7 +140,7 @@ def test_plain_samples_and_completions_come_with_the_policys_probabilities() -> 
 
 
 def test_plain_action_values_meet_the_enumeration_of_completions() -> None:
-    model, discriminator = random_model(FIXED), Discriminator.initialised(FIXED, rng(1), TINY_D)
+    model, discriminator = random_model(FIXED), CNNDiscriminator.initialised(FIXED, rng(1), TINY_D)
     policy, judge = plain.PlainPolicy.like(model), plain.PlainDiscriminator.like(discriminator)
     tokens, sequences = torch.tensor([[0, 1, 2], [2, 2, 1]]), all_sequences(FIXED)
     share, scores = model.log_prob(sequences).exp(), discriminator.score(sequences)

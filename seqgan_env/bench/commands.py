@@ -208,16 +208,18 @@ def _suite(arguments: argparse.Namespace) -> Suite:
             "that itself"
         )
     suite = read_suite(arguments.suite)
-    options = suite.settings.get("agent_options", {}) | settings.get("agent_options", {})
-    merged = suite.settings | settings | ({"agent_options": options} if options else {})
+    merged = suite.settings | settings
+    for name in ("agent_options", "discriminator_options"):
+        options = suite.settings.get(name, {}) | settings.get(name, {})
+        merged |= {name: options} if options else {}
     return replace(suite, seeds=arguments.seeds or suite.seeds, settings=merged)
 
 
 def _pool(arguments: argparse.Namespace, folder: Path, jobs: Sequence[Job]) -> Pool:
     if arguments.ray:
-        return RayPool(
-            folder, arguments.ray, arguments.workers, {job.settings.agent for job in jobs}
-        )
+        settings = [job.settings for job in jobs]
+        plug_ins = {name for each in settings for name in (each.agent, each.discriminator)}
+        return RayPool(folder, arguments.ray, arguments.workers, plug_ins)
     return LocalPool(folder, arguments.workers or 1)
 
 

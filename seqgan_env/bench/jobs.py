@@ -15,6 +15,7 @@ from typing import Any
 
 from seqgan_env import native
 from seqgan_env.bench.fingerprints import code_of_library, code_of_module, fingerprint
+from seqgan_env.discriminators.loading import load_discriminator
 from seqgan_env.names import choose
 from seqgan_env.plugins import (
     accepts,
@@ -77,6 +78,9 @@ class Job:
         modules = [load_agent_class(self.settings.agent).__module__]
         if self.settings.more_knobs:
             modules.append(self.settings.more_knobs.partition(":")[0])
+        of_discriminator = load_discriminator(self.settings.discriminator).__module__
+        if of_discriminator.split(".")[0] != "seqgan_env":  # the library's code is there already
+            modules.append(of_discriminator)
         code = [code_of_library(), native.built_from(), *map(code_of_module, modules)]
         deciding = [self.label, self.task, settings, data, code, versions]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:20]
@@ -163,7 +167,7 @@ class Suite:
     def _settings(
         self, of_task: Mapping[str, Any], of_row: Mapping[str, Any], label: str, seed: int
     ) -> TrainSettings:
-        """Those of all, then of the task, then of the row; agent options are merged key by key."""
+        """Those of all, then of the task, then of the row; options are merged key by key."""
         changes = {**self.settings, **of_task, **of_row}
         agent = changes.get("agent", TrainSettings.agent)
         options = control_options(agent) if changes.get("source") == "constant" else {}
@@ -184,6 +188,7 @@ class Suite:
             "control": False,
             "knobs": label == REFERENCE,
             "agent_options": options,
+            "discriminator_options": _discriminator_options(self.settings, of_task, of_row),
         }
         return settings_from(preset, changes)
 
@@ -204,6 +209,18 @@ class Suite:
                     f"suite {self.title!r} has the agent option {option!r}; none of "
                     f"{', '.join(agents)} takes it"
                 )
+
+
+def _discriminator_options(*groups: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of all groups, key by key; where a group names another discriminator, what stands above
+    it is not about that one.
+    """
+    name, options = TrainSettings.discriminator, dict[str, Any]()
+    for group in groups:
+        if group.get("discriminator", name) != name:
+            name, options = group["discriminator"], {}
+        options |= group.get("discriminator_options", {})
+    return options
 
 
 def paths_of(settings: TrainSettings) -> list[str]:

@@ -29,20 +29,21 @@ class RayPool:
     """
 
     def __init__(
-        self, folder: Path, address: str, num_workers: int | None, agents: Iterable[str]
+        self, folder: Path, address: str, num_workers: int | None, plug_ins: Iterable[str]
     ) -> None:
         """Args:
         folder: of the benchmark.
         address: "local" for a cluster on this machine that ends with this process, "auto" for the
             one that this machine is part of, or the address of one.
         num_workers: jobs at a time; all CPUs of the cluster if None.
-        agents: of the jobs; those given as `package.module:Class` are sent along.
+        plug_ins: agents and discriminators of the jobs; those given as
+            `package.module:Class` are sent along.
 
         Raises:
             ValueError: Ray is missing or the cluster cannot be reached.
         """
         self._ray, self._folder, self._num_workers = _import_ray(), folder, num_workers
-        modules = _modules_of(agents)
+        modules = _modules_of(plug_ins)
         environment = {"env_vars": ENVIRONMENT} | ({"py_modules": modules} if modules else {})
         settings: dict[str, Any] = {
             "runtime_env": environment,
@@ -108,8 +109,8 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
 
 
-def _modules_of(agents: Iterable[str]) -> list[str]:
-    """The folder or file of the package of each agent given as `package.module:Class`."""
-    packages = sorted({name.partition(":")[0].split(".")[0] for name in agents if ":" in name})
+def _modules_of(plug_ins: Iterable[str]) -> list[str]:
+    """The folder or file of the package of each plug-in given as `package.module:Class`."""
+    packages = sorted({name.partition(":")[0].split(".")[0] for name in plug_ins if ":" in name})
     modules = [importlib.import_module(name) for name in packages]
     return [next(iter(getattr(module, "__path__", [module.__file__]))) for module in modules]

@@ -15,8 +15,6 @@ from typing import Any, NoReturn
 
 from seqgan_env.training.settings import TrainSettings
 
-_AGENT_OPTIONS = "agent_options"
-
 
 class Parser(argparse.ArgumentParser):
     """Errors in one line on stderr, with the nearest valid flag or command for a typo."""
@@ -65,9 +63,9 @@ def add_settings(parser: argparse._ActionsContainer, names: Iterable[str]) -> No
             parser.add_argument(
                 flag, action=argparse.BooleanOptionalAction, default=suppress, help=text
             )
-        elif name == _AGENT_OPTIONS:
+        elif "flag" in setting.metadata:
             parser.add_argument(
-                "--set",
+                setting.metadata["flag"],
                 dest=name,
                 type=_option,
                 action="append",
@@ -89,9 +87,8 @@ def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         for field in fields(TrainSettings)
         if hasattr(arguments, field.name)
     }
-    return given | (
-        {_AGENT_OPTIONS: dict(given[_AGENT_OPTIONS])} if _AGENT_OPTIONS in given else {}
-    )
+    options = [field.name for field in fields(TrainSettings) if "flag" in field.metadata]
+    return given | {name: dict(given[name]) for name in options if name in given}
 
 
 def positive(text: str) -> int:

@@ -19,6 +19,7 @@ from rich.table import Table
 from seqgan_env.bench import commands as bench_commands
 from seqgan_env.cli.arguments import Parser, add_settings, given_settings, positive
 from seqgan_env.cli.output import LOG, RunProgress, console
+from seqgan_env.discriminators.loading import discriminator_names
 from seqgan_env.generators.knobs import KNOBS
 from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.likelihood import sample_sequences
@@ -142,9 +143,11 @@ def build_parser() -> argparse.ArgumentParser:
     sample.set_defaults(run=_sample)
     _add_evaluate(commands)
     listing = commands.add_parser(
-        "list", help="list tasks, agents, rewards, sources or knobs", allow_abbrev=False
+        "list",
+        help="list tasks, agents, rewards, sources, discriminators or knobs",
+        allow_abbrev=False,
     )
-    listing.add_argument("what", metavar="tasks|agents|rewards|sources|knobs")
+    listing.add_argument("what", metavar="tasks|agents|rewards|sources|discriminators|knobs")
     listing.set_defaults(run=_list)
     bench_commands.add_commands(commands)
     return parser
@@ -360,6 +363,7 @@ def _list(arguments: argparse.Namespace) -> int:
         "agents": agent_names(),
         "rewards": {form.name: f"discount {form.discount:g}" for form in FORMS.values()},
         "sources": dict.fromkeys(SOURCES, ""),
+        "discriminators": discriminator_names(),
         "knobs": {knob.name: "" for knob in KNOBS},
     }
     for name, text in listings[choose(listings, arguments.what, "listing")].items():

@@ -15,17 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqgan_env.discriminators.discriminator import (
-    Discriminator,
-    DiscriminatorTrainer,
-    discriminator_accuracy,
-)
+from seqgan_env.discriminators.base import Discriminator
+from seqgan_env.discriminators.trainer import DiscriminatorTrainer, discriminator_accuracy
 from seqgan_env.generators.language_model import LanguageModel
 from seqgan_env.metrics.likelihood import nll_per_token
 from seqgan_env.rewards.model import RewardModel, RewardSettings
-from seqgan_env.rewards.scorers import HasLogProb
 from seqgan_env.streams import streams_from_keys
-from seqgan_env.types import RolloutPolicy, Task
+from seqgan_env.types import HasLogProb, RolloutPolicy, Task
 
 
 @dataclass(frozen=True)
@@ -177,9 +173,14 @@ class OnlineRewardModel(RewardModel):
         self.learning = True
         self.online, self.num_episodes, self.num_updates = online, 0, 0
         self._trainer = (
-            None if discriminator is None else DiscriminatorTrainer(discriminator, self.budget)
+            DiscriminatorTrainer(discriminator, self.budget)
+            if discriminator is not None and discriminator.learns_from_negatives
+            else None
         )
-        in_use = self.needs_prefix_values or settings.source == "optimal"
+        told = settings.source == "optimal" or (
+            discriminator is not None and discriminator.needs_policy
+        )
+        in_use = self.needs_prefix_values or told
         self._clone = (
             PolicyClone(_language_model(policy), online) if fit_policy and in_use else None
         )
@@ -234,20 +235,30 @@ class OnlineRewardModel(RewardModel):
         }
 
     def _train_discriminator(self, episodes: Tensor) -> dict[str, float]:
-        """Accuracies come first: on these episodes, and on held-out real data, it has not been
-        trained yet.
+        """Accuracies come before the d-step: on these episodes, and on held-out real data, it has
+        not been trained yet.
         """
-        if self._trainer is None:
+        if self.discriminator is None:
             return {}
-        real_heldout = self.task.held_out[: len(episodes)]
-        metrics = discriminator_accuracy(self._trainer.discriminator, real_heldout, episodes)
+        task = self.task
+        metrics: dict[str, float] = {}
+        if not self.num_updates:
+            metrics |= self.discriminator.pretrain(task.real_sequences, task.validation, self._rng)
+        real_heldout = task.held_out[: len(episodes)]
+        metrics |= discriminator_accuracy(self.discriminator, real_heldout, episodes)
+        if self._trainer is not None:
+            metrics |= self._d_step(self._trainer, episodes)
+        return {f"discriminator/{key}": value for key, value in metrics.items()}
+
+    def _d_step(self, trainer: DiscriminatorTrainer, episodes: Tensor) -> dict[str, float]:
+        """Trains on episodes and remembered ones against as many real sequences."""
         negatives = torch.cat([episodes, self._remembered(len(episodes))])
         real = self.task.draw_real(len(negatives), self._rng)
         num_epochs = self.online.d_epochs if self.num_updates else self.online.warm_up_epochs
-        metrics |= self._trainer.fit(real, negatives, num_epochs, self._rng)
+        metrics = trainer.fit(real, negatives, num_epochs, self._rng)
         past = torch.cat([self._past, episodes])
         self._past = past[max(0, len(past) - self.online.d_memory) :]
-        return {f"discriminator/{key}": value for key, value in metrics.items()}
+        return metrics
 
     def _remembered(self, num: int) -> Tensor:
         """At most `num` past episodes (M, T), drawn without repeats."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import gymnasium as gym
 import torch
 
 from seqgan_env.building import undisturbed
-from seqgan_env.discriminators.discriminator import (
-    PAPER_DISCRIMINATOR,
-    Discriminator,
-    DiscriminatorConfig,
-)
+from seqgan_env.discriminators.base import Discriminator
+from seqgan_env.discriminators.loading import load_discriminator, make_discriminator
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.online import OnlineRewardModel, OnlineSettings
 from seqgan_env.envs.vector_env import TokenVectorEnv
@@ -24,13 +21,13 @@ from seqgan_env.rewards.model import CONTROLS, RewardModel, RewardSettings
 from seqgan_env.tasks import make_task, setting_names
 from seqgan_env.types import RolloutPolicy, Task
 
-DISCRIMINATORS = {"small": DiscriminatorConfig(), "paper": PAPER_DISCRIMINATOR}
+DEFAULT_DISCRIMINATOR = "small"
 
 _REWARD_SETTINGS = [field.name for field in fields(RewardSettings)]
 _MODEL_SETTINGS = [
     "policy",
     "discriminator",
-    "discriminator_size",
+    "discriminator_options",
     "d_batch_size",
     "model_seed",
     "device",
@@ -43,8 +40,8 @@ def build_rewards(
     task: Task,
     settings: RewardSettings = RewardSettings(),
     policy: RolloutPolicy | None = None,
-    discriminator: Discriminator | None = None,
-    discriminator_size: str = "small",
+    discriminator: Discriminator | str | None = None,
+    discriminator_options: Mapping[str, Any] | None = None,
     model_seed: int = 0,
     device: str = "cpu",
     d_batch_size: int | None = None,
@@ -56,23 +53,34 @@ def build_rewards(
         task: what is written.
         settings: source and form.
         policy: the live policy.
-        discriminator: for source "discriminator".
-        discriminator_size: of a new one, "small" or "paper".
+        discriminator: for source "discriminator": an object, or the name of a new one, an installed
+            one's or `package.module:Class`; "small" if not given.
+        discriminator_options: of a new discriminator's class.
         model_seed: of new models.
         device: of new models.
-        d_batch_size: sequences in a step of a new discriminator's training; by default that of its
-            size.
+        d_batch_size: sequences in a step of a new discriminator's training; by default its own. The
+            same as its option `batch_size`.
+
+    Raises:
+        ValueError: there is no such discriminator, or it does not take an option.
     """
     rng = torch.Generator(device="cpu").manual_seed(model_seed)
     policy = policy or LSTMLanguageModel.initialised(task.spec, rng).to(device)
-    config = DISCRIMINATORS[choose(DISCRIMINATORS, discriminator_size, "discriminator size")]
+    options = dict(discriminator_options or {})
     if d_batch_size is not None:
-        config = replace(config, batch_size=d_batch_size)
-    if discriminator is None and settings.source == "discriminator":
-        discriminator = Discriminator.initialised(task.spec, rng, config, settings.score_as).to(
-            device
-        )
-    return RewardModel(task, settings, policy, discriminator)
+        options["batch_size"] = d_batch_size
+    if isinstance(discriminator, Discriminator):
+        if options:
+            raise ValueError(
+                f"{', '.join(options)} was given for a discriminator that is made already"
+            )
+        return RewardModel(task, settings, policy, discriminator)
+    name = discriminator or DEFAULT_DISCRIMINATOR
+    load_discriminator(name)  # a name that is none is told where no discriminator is used, too
+    if settings.source != "discriminator":
+        return RewardModel(task, settings, policy)
+    made = make_discriminator(name, task.spec, rng, options, settings.score_as).to(device)
+    return RewardModel(task, settings, policy, made)
 
 
 @undisturbed()
@@ -102,7 +110,9 @@ def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None
     of_task, reward, models, schedule = (_pick(settings, group) for group in groups)
     made = make_task(task, **of_task).to(models.get("device", "cpu"))
     rewards = build_rewards(made, RewardSettings(**reward), **models)
-    shared = any(models.get(key) is not None for key in ("policy", "discriminator"))
+    shared = models.get("policy") is not None or isinstance(
+        models.get("discriminator"), Discriminator
+    )
     if online is None:
         online = not shared and rewards.settings.source not in CONTROLS
     if online:

@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 
 from seqgan_env.generators.language_model import LanguageModel
-from seqgan_env.rewards.scorers import HasLogProb
 from seqgan_env.streams import RowStreams, uniforms
-from seqgan_env.types import RolloutPolicy
+from seqgan_env.types import HasLogProb, RolloutPolicy
 
 _CHOICE = 0x6B6E6F62  # separates the draw of a mixture's part from the draws of its tokens
 _DRAFT, _KEEP = 0x64726166, 0x6B656570  # separate the drafts of a row, and the draws that keep them

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqgan_env.rewards.scorers import HasLogProb
-from seqgan_env.types import RolloutPolicy, TokenSpec
+from seqgan_env.types import HasLogProb, RolloutPolicy, TokenSpec
 
 
 def nll_per_token(model: HasLogProb, spec: TokenSpec, tokens: Tensor) -> float:

@@ -18,8 +18,7 @@ from seqgan_env.generators.knobs import Knob, LikelihoodPolicy, Temperature, par
 from seqgan_env.metrics.divergence import LogRatios, difference_error, divergences, kl_divergences
 from seqgan_env.metrics.likelihood import nll_per_token, sample_sequences, unigram_metrics
 from seqgan_env.metrics.score import SELECT
-from seqgan_env.rewards.scorers import HasLogProb
-from seqgan_env.types import RolloutPolicy, TokenSpec
+from seqgan_env.types import HasLogProb, RolloutPolicy, TokenSpec
 
 Metrics = dict[str, float]
 

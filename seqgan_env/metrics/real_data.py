@@ -17,8 +17,7 @@ from seqgan_env.metrics.kneser_ney import KneserNey
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.ngram import BleuReferences
 from seqgan_env.metrics.numbering import ABSENT
-from seqgan_env.rewards.scorers import HasLogProb
-from seqgan_env.types import Estimate, RolloutPolicy, TokenSpec
+from seqgan_env.types import Estimate, HasLogProb, RolloutPolicy, TokenSpec
 
 BLEU_ORDERS = (2, 3, 4, 5)
 DISTINCT_ORDERS = (1, 2, 3)

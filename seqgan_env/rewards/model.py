@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqgan_env.discriminators.discriminator import Discriminator
+from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.names import choose
 from seqgan_env.rewards.scorers import (
     ConstantValue,
-    HasLogProb,
     OptimalScorer,
     OracleScorer,
     RandomValue,
@@ -27,7 +26,7 @@ from seqgan_env.rewards.scorers import (
 from seqgan_env.rewards.values import LaggedPolicy, RolloutValue, action_values
 from seqgan_env.streams import streams_from_keys
 from seqgan_env.training.budget import Budget
-from seqgan_env.types import PrefixValue, RolloutPolicy, SequenceScorer, Task
+from seqgan_env.types import HasLogProb, PrefixValue, RolloutPolicy, SequenceScorer, Task
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,9 @@ class RewardModel:
     Attributes:
         task: what is written.
         settings: source and form.
-        discriminator: the CNN, for source "discriminator"; None otherwise.
-        policy: the live policy, rolled out and, for source "optimal", compared with the oracle.
+        discriminator: for source "discriminator"; None otherwise.
+        policy: the live policy, rolled out, of which the discriminator is told; for source
+            "optimal" compared with the oracle.
         budget: what it, its environments and the training of its discriminator have spent.
     """
 
@@ -165,6 +165,8 @@ class RewardModel:
                 "lengths, rng)"
             )
         self.policy = policy
+        if self.discriminator is not None:
+            self.discriminator.bind(policy)
         self.rollout_policy = (
             policy
             if self.settings.sync_rate == 1

@@ -7,23 +7,12 @@ rolling out would be waste.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
 import torch
 from torch import Tensor
 
 from seqgan_env.rowwise import sigmoid
 from seqgan_env.streams import RowStreams
-from seqgan_env.types import RolloutPolicy, TokenSpec
-
-
-@runtime_checkable
-class HasLogProb(Protocol):
-    """Anything with likelihoods of finished sequences."""
-
-    def log_prob(self, tokens: Tensor) -> Tensor:
-        """log p(Y), (B,), in nats."""
-        ...
+from seqgan_env.types import HasLogProb, RolloutPolicy, TokenSpec
 
 
 class OptimalScorer:

@@ -13,11 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqgan_env.discriminators.discriminator import DiscriminatorTrainer, discriminator_accuracy
+from seqgan_env.discriminators.trainer import DiscriminatorTrainer, discriminator_accuracy
 from seqgan_env.metrics.likelihood import nll_per_token, sample_sequences
 from seqgan_env.rewards.model import RewardModel
-from seqgan_env.rewards.scorers import HasLogProb
-from seqgan_env.types import GeneratorAgent, RolloutPolicy, Task
+from seqgan_env.types import GeneratorAgent, HasLogProb, RolloutPolicy, Task
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
@@ -144,8 +143,8 @@ def train_adversarial(
     metrics a round.
 
     Every round: `g_steps` agent updates on the environment; the rollout policy follows; `d_steps`
-    times fresh negatives and `d_epochs` over them. Sources without a discriminator skip the
-    d-steps.
+    times fresh negatives and `d_epochs` over them. Without a discriminator that learns from
+    negatives there are no d-steps.
 
     Args:
         agent: trained in place; its environment must pay by `rewards`.
@@ -158,19 +157,11 @@ def train_adversarial(
         `round`, `agent/...`, `discriminator/...`, `task/...` (where evaluated), `budget/...` (spent
         so far) and `time/...` (seconds of the phases).
     """
-    task = rewards.task
     rewards.bind(agent.policy)
     device = rewards.device
     rng = torch.Generator(device=device).manual_seed(seed)
-    trainer = (
-        DiscriminatorTrainer(rewards.discriminator, rewards.budget)
-        if rewards.discriminator is not None
-        else None
-    )
-    d_step = (
-        DiscriminatorStep(task, rewards, trainer, schedule.num_negatives, rng) if trainer else None
-    )
-    yield _round_zero(agent, rewards, schedule, d_step, seed, progress)
+    d_step = _d_step(rewards, schedule, rng)
+    yield _round_zero(agent, rewards, schedule, d_step, rng, seed, progress)
     for round_ in range(1, schedule.rounds + 1):
         started = time.perf_counter()
         metrics = _last([agent.update() for _ in range(schedule.g_steps)], "agent")
@@ -217,16 +208,31 @@ def evaluate(
     }
 
 
+def _d_step(
+    rewards: RewardModel, schedule: Schedule, rng: torch.Generator
+) -> DiscriminatorStep | None:
+    """What trains the discriminator; None where there is none that learns from negatives."""
+    if rewards.discriminator is None or not rewards.discriminator.learns_from_negatives:
+        return None
+    trainer = DiscriminatorTrainer(rewards.discriminator, rewards.budget)
+    return DiscriminatorStep(rewards.task, rewards, trainer, schedule.num_negatives, rng)
+
+
 def _round_zero(
     agent: GeneratorAgent,
     rewards: RewardModel,
     schedule: Schedule,
     d_step: DiscriminatorStep | None,
+    rng: torch.Generator,
     seed: int,
     progress: Progress,
 ) -> dict[str, float]:
     started = time.perf_counter()
     metrics: dict[str, float] = {"round": 0.0}
+    if rewards.discriminator is not None:
+        task = rewards.task
+        learned = rewards.discriminator.pretrain(task.real_sequences, task.validation, rng)
+        metrics |= {f"discriminator/{k}": v for k, v in learned.items()}
     if d_step is not None:
         for step in range(1, schedule.d_pretrain_steps + 1):
             metrics |= {

@@ -43,10 +43,23 @@ class TrainSettings:
         1.0, "1 rolls out the live policy; below, a copy that moves by this rate each round", "RATE"
     )
     discriminator: str = _setting(
-        "small", "size of the CNN: small (256 filters) or paper (1,720)", "SIZE"
+        "small",
+        "who tells real from generated: a name from `seqgan list discriminators`, or "
+        "package.module:Class",
+        "NAME",
+    )
+    discriminator_options: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={
+            "help": "hyperparameters of the discriminator, e.g. hidden_dim=128",
+            "metavar": "KEY=VALUE",
+            "flag": "--set-discriminator",
+        },
     )
     d_batch_size: int | None = _setting(
-        None, "sequences in a step of its training (default: small 256, paper 64)", "SEQUENCES"
+        None,
+        "sequences in a step of its training (default: its own, small 256, paper 64)",
+        "SEQUENCES",
     )
     knobs: bool = _setting(
         True, "measure what turning the pre-trained policy reaches: temperatures and other knobs"
@@ -119,6 +132,7 @@ class TrainSettings:
         metadata={
             "help": "hyperparameters of the agent, e.g. learning_rate=1e-3",
             "metavar": "KEY=VALUE",
+            "flag": "--set",
         },
     )
 

@@ -318,9 +318,14 @@ def build_agent(
     reward = RewardSettings(
         settings.reward, source, settings.score_as, settings.num_rollouts, settings.sync_rate
     )
-    size, batch_size = settings.discriminator, settings.d_batch_size
     rewards = build_rewards(
-        task, reward, None, None, size, settings.seed, settings.device, batch_size
+        task,
+        reward,
+        discriminator=settings.discriminator,
+        discriminator_options=settings.discriminator_options,
+        model_seed=settings.seed,
+        device=settings.device,
+        d_batch_size=settings.d_batch_size,
     )
     env = TokenVectorEnv(settings.batch_size, rewards)
     return make_agent(settings.agent, env, settings.seed, settings.agent_options), rewards

@@ -1,0 +1,218 @@
+"""A discriminator that knows the policy's density and learns only that of the data.
+
+The best possible discriminator is D(Y) = q(Y) / (q(Y) + p(Y)), with q the density of the data and p
+that of the policy (Goodfellow et al. 2014, eq. 2): its logit is log q(Y) - log p(Y). Here p is the
+live policy itself, and q a language model.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from seqgan_env.building import undisturbed
+from seqgan_env.discriminators.base import SEQUENCES_PER_CHUNK, Discriminator, in_mode
+from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
+from seqgan_env.names import choose
+from seqgan_env.rowwise import NUMBERS, full_precision
+from seqgan_env.types import HasLogProb, RolloutPolicy, TokenSpec
+
+LEARNS_BY = ("likelihood", "gan", "both")
+
+
+class RatioDiscriminator(Discriminator):
+    """logit(Y) = log q(Y) - log p(Y): p moves with the policy at no cost, q is all that learns.
+
+    q is one LSTM language model, or the mixture of several, token by token. It learns by maximum
+    likelihood of the real sequences, before the first d-step, and then stays as it is; by the
+    logistic loss against what the policy writes, in the d-steps; or by both in turn.
+
+    Attributes:
+        models: of q, each an LSTM.
+        learns_by: "likelihood", "gan" or "both".
+        mle_options: of `MaximumLikelihood`.
+        mle_epochs: of maximum likelihood, of which the one with the best validation likelihood is
+            kept.
+    """
+
+    needs_policy = True
+
+    def __init__(
+        self,
+        spec: TokenSpec,
+        rng: torch.Generator,
+        learns_by: str = "likelihood",
+        num_models: int = 1,
+        embedding_dim: int = 64,
+        hidden_dim: int = 64,
+        mle_epochs: int = 40,
+        mle_learning_rate: float = 8e-2,
+        mle_learning_rate_decay: float = 0.95,
+        mle_weight_decay: float = 0.1,
+        mle_batch_size: int = 64,
+        learning_rate: float = 1e-3,
+        batch_size: int = 512,
+    ) -> None:
+        """Args:
+        spec: of the sequences.
+        rng: of the first parameters.
+        learns_by: "likelihood", "gan" or "both".
+        num_models: LSTMs in the mixture that is q.
+        embedding_dim: of each of them.
+        hidden_dim: of each of them.
+        mle_epochs: see above.
+        mle_learning_rate: of the first epoch of maximum likelihood, by AdamW.
+        mle_learning_rate_decay: what that rate is multiplied by after every epoch.
+        mle_weight_decay: of AdamW.
+        mle_batch_size: sequences in a step of maximum likelihood.
+        learning_rate: of Adam, in the d-steps.
+        batch_size: sequences in a step of them, half of them real.
+        """
+        super().__init__(spec)
+        for name, value in (
+            ("num_models", num_models),
+            ("mle_epochs", mle_epochs),
+            ("batch_size", batch_size),
+        ):
+            if value < 1:
+                raise ValueError(f"the discriminator's {name} is {value}; allowed is 1 or more")
+        self.learns_by = choose(LEARNS_BY, learns_by, "learns_by of discriminator ratio")
+        self.learns_from_negatives = learns_by != "likelihood"
+        self.learning_rate, self.batch_size = learning_rate, batch_size
+        self.mle_epochs = mle_epochs
+        self.mle_options: dict[str, Any] = {
+            "learning_rate": mle_learning_rate,
+            "learning_rate_decay": mle_learning_rate_decay,
+            "weight_decay": mle_weight_decay,
+            "batch_size": mle_batch_size,
+        }
+        with undisturbed():
+            self.models = nn.ModuleList(
+                LSTMLanguageModel.initialised(spec, rng, embedding_dim, hidden_dim)
+                for _ in range(num_models)
+            )
+        self._live = _Handle()
+
+    def bind(self, policy: RolloutPolicy) -> None:
+        """Makes `policy` the p of the ratio, by handle.
+
+        Raises:
+            TypeError: it has no likelihoods.
+        """
+        if not isinstance(policy, HasLogProb):
+            raise TypeError(
+                "a ratio discriminator needs the policy's likelihoods; "
+                f"{type(policy).__name__} has no log_prob(tokens)"
+            )
+        self._live.policy = policy
+
+    def forward(self, tokens: Tensor, dropout_rng: torch.Generator | None = None) -> Tensor:
+        """Logits (B,) of sequences (B, T), with gradient for q alone."""
+        if self._live.policy is None:
+            raise RuntimeError("a ratio discriminator scores once it is told the policy: bind it")
+        return self.log_density(tokens) - self._live.policy.log_prob(tokens).detach()
+
+    @torch.no_grad()
+    @full_precision()
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Logits (B,) of sequences (B, T), without gradient; likelihoods have no need of whole
+        blocks of rows.
+        """
+        return torch.cat([self(part) for part in tokens.split(SEQUENCES_PER_CHUNK)])
+
+    def log_density(self, tokens: Tensor) -> Tensor:
+        """log q(Y), (B,), in nats, with gradient."""
+        of_models = [
+            _TokenLogProbs.apply(model, tokens, *_trained(model)) for model in self._models()
+        ]
+        log_density: Tensor = _log_mean_exp(of_models).sum(1)
+        return log_density
+
+    def pretrain(self, real: Tensor, validation: Tensor, rng: torch.Generator) -> dict[str, float]:
+        """Maximum likelihood of the real sequences, unless q learns by the GAN's loss alone.
+
+        Returns:
+            `nll_validation` of q, in nats per token.
+        """
+        if self.learns_by == "gan":
+            return {}
+        for model in self._models():
+            seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))
+            self._fit(model, real, validation, torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            nll = -self.log_density(validation).double().sum() / self.spec.lengths(validation).sum()
+        return {"nll_validation": float(nll)}
+
+    def _fit(
+        self, model: LSTMLanguageModel, real: Tensor, validation: Tensor, rng: torch.Generator
+    ) -> None:
+        """Leaves `model` as it was after the epoch with the best validation likelihood."""
+        likelihood = MaximumLikelihood(model, rng, **self.mle_options)
+        best, state = -math.inf, model.state_dict()
+        for _ in range(self.mle_epochs):
+            with in_mode(model, training=True):
+                likelihood.fit(real, 1)
+            reached = float(model.log_prob(validation).double().sum())
+            if reached > best:
+                best, state = reached, copy.deepcopy(model.state_dict())
+        model.load_state_dict(state)
+
+    def _models(self) -> list[LSTMLanguageModel]:
+        return [model for model in self.models if isinstance(model, LSTMLanguageModel)]
+
+
+class _Handle:
+    """Holds a policy that is no part of the discriminator: not among its parameters, not in its
+    state, and not copied with it.
+    """
+
+    def __init__(self) -> None:
+        self.policy: HasLogProb | None = None
+
+    def __deepcopy__(self, memo: dict[int, object]) -> _Handle:
+        other = _Handle()
+        other.policy = self.policy
+        return other
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _log_mean_exp(parts: list[Tensor]) -> Tensor:
+    """log of the mean of exp of parts (B, T) each, (B, T), of which no row depends on another."""
+    if len(parts) == 1:
+        return parts[0]
+    stacked = torch.stack(parts)
+    missing = -stacked.shape[1] % NUMBERS
+    padded = F.pad(stacked, (0, 0, 0, missing))
+    return padded.logsumexp(0)[: stacked.shape[1]] - math.log(len(parts))
+
+
+class _TokenLogProbs(torch.autograd.Function):
+    """`LanguageModel.token_log_probs` with a gradient, which comes from `weighted_nll`: logits
+    (B, T, V) are never stored.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, model: LanguageModel, tokens: Tensor, *parameters: nn.Parameter
+    ) -> Tensor:
+        ctx.model, ctx.tokens = model, tokens
+        ctx.save_for_backward(*parameters)
+        return model.token_log_probs(tokens)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.enable_grad():
+            loss = ctx.model.weighted_nll(ctx.tokens, -grad)
+            gradients = torch.autograd.grad(loss, ctx.saved_tensors)
+        return None, None, *gradients

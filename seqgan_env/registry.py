@@ -1,0 +1,170 @@
+"""Where everything that a user may bring is found, by one mechanism for every kind of it.
+
+A thing is named in one of three ways: by the name under which a package declares it in the
+entry-point group of its kind (`seqgan_env.agents`, `seqgan_env.sources`, ...), as
+`package.module:Name`, or, in code, by the object itself. What is built in stands in a table of
+`package.module:Name` here, so that it is found without an installation; agents do not, since this
+package does not know them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from seqgan_env.names import choose, nearest
+
+# What some plug-ins import, and the extra of this package that installs it.
+_EXTRAS = {
+    "jinja2": "bench",
+    "ray": "ray",
+    "sb3_contrib": "sb3",
+    "stable_baselines3": "sb3",
+    "tokenizers": "tokenizers",
+    "vl_convert": "bench",
+}
+
+
+class Registry:
+    """All things of one kind.
+
+    Attributes:
+        kind: what one of them is called in messages: "agent", "score source".
+        group: the entry-point group in which packages declare theirs.
+        builtin: what is there without any package: name to `package.module:Name`.
+        needs: methods that each must have.
+        hint: what one of them needs, in words.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        builtin: Mapping[str, str],
+        needs: Sequence[str] = (),
+        hint: str = "",
+    ) -> None:
+        """Args:
+        kind: what one of them is called in messages.
+        group: entry-point group.
+        builtin: name to `package.module:Name`.
+        needs: methods that each must have, classes and objects alike.
+        hint: what a thing of this kind needs, as it stands in messages behind "a KIND needs".
+        """
+        self.kind, self.group, self.builtin = kind, group, dict(builtin)
+        self.needs, self.hint = tuple(needs), hint or ", ".join(needs)
+
+    def names(self) -> dict[str, str]:
+        """Every name and its origin, `package.module:Name`; what is built in stands first.
+
+        Raises:
+            ValueError: two packages declare different things under one name, or a package declares
+                one under the name of what is built in.
+        """
+        found = dict(self.builtin)
+        for point in sorted(entry_points(group=self.group)):
+            if found.get(point.name, point.value) != point.value:
+                raise ValueError(self._clash(point, found[point.name]))
+            found[point.name] = point.value
+        return found
+
+    def origin(self, name: str) -> str:
+        """The `package.module:Name` behind a name; itself if it is one.
+
+        Raises:
+            ValueError: there is no such name; the message suggests the nearest.
+        """
+        if ":" in name:
+            return name
+        if name in self.builtin:  # without asking every installed package
+            return self.builtin[name]
+        names = self.names()
+        return names[choose(names, name, self.kind)]
+
+    def module(self, name: str) -> str:
+        """The module in which the thing of this name is defined, `package.module`."""
+        return self.origin(name).partition(":")[0]
+
+    def load(self, thing: Any) -> Any:
+        """The class, function or object that is meant.
+
+        Args:
+            thing: a name, `package.module:Name`, or what is meant itself.
+
+        Raises:
+            ValueError: there is no such thing, it cannot be imported, or it lacks a method.
+        """
+        loaded = self._import(thing) if isinstance(thing, str) else thing
+        missing = [name for name in self.needs if not callable(getattr(loaded, name, None))]
+        if missing:
+            raise ValueError(
+                f"{self.kind} {self._called(thing)} lacks {' and '.join(missing)}; "
+                f"{_article(self.kind)} {self.kind} needs {self.hint}"
+            )
+        return loaded
+
+    def _import(self, name: str) -> Any:
+        module_name, _, path = self.origin(name).partition(":")
+        try:
+            found: Any = importlib.import_module(module_name)
+        except Exception as problem:  # a module of the user's may fail in any way
+            raise ValueError(
+                f"{self.kind} {name!r} cannot be imported: {_told(problem)}"
+            ) from problem
+        for part in path.split("."):
+            if not hasattr(found, part):
+                public = [other for other in vars(found) if not other.startswith("_")]
+                raise ValueError(
+                    f"{self.kind} {name!r}: module {module_name} has no {path!r}."
+                    f"{nearest(public, part)}"
+                )
+            found = getattr(found, part)
+        return found
+
+    def _called(self, thing: Any) -> str:
+        if isinstance(thing, str):
+            return repr(thing)
+        return str(getattr(thing, "__name__", type(thing).__name__))
+
+    def _clash(self, point: EntryPoint, other: str) -> str:
+        declared = f"two packages declare the {self.kind} {point.name!r}"
+        if point.name in self.builtin:
+            declared = f"a package declares the {self.kind} {point.name!r}, which is built in"
+        return (
+            f"{declared}: {other} and {point.value}; give the entry point in {self.group} another "
+            "name"
+        )
+
+
+def _told(problem: Exception) -> str:
+    """An error of an import, with its class where that is news and with the extra that mends it."""
+    if not isinstance(problem, ImportError):
+        return f"{type(problem).__name__}: {problem}"
+    extra = _EXTRAS.get((problem.name or "").split(".")[0])
+    return f"{problem} (pip install 'seqgan-env[{extra}]')" if extra else str(problem)
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "aeiou" else "a"
+
+
+AGENTS = Registry(
+    "agent",
+    "seqgan_env.agents",
+    {},
+    needs=("pretrain", "update"),
+    hint="policy, pretrain(sequences, num_epochs) and update()",
+)
+TASKS = Registry("task", "seqgan_env.tasks", {})
+SOURCES = Registry(
+    "score source",
+    "seqgan_env.sources",
+    {},
+    hint="score(tokens), or to be callable with tokens, lengths, rng",
+)
+DISCRIMINATORS = Registry("discriminator", "seqgan_env.discriminators", {})
+POLICIES = Registry("policy", "seqgan_env.policies", {})
+KNOBS = Registry("knob", "seqgan_env.knobs", {}, hint="name, fits(policy) and __call__(policy)")
+METRICS = Registry("metric", "seqgan_env.metrics", {})

@@ -1,0 +1,233 @@
+"""The density-ratio discriminator: q against enumeration, p that moves with the policy, and how q
+learns.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import gymnasium as gym
+import pytest
+import torch
+from torch import Tensor
+
+import seqgan_env  # noqa: F401  (registers the ids)
+from agents.reinforce import Reinforce
+from seqgan_env.discriminators.ratio import RatioDiscriminator
+from seqgan_env.discriminators.trainer import DiscriminatorTrainer
+from seqgan_env.envs.registration import build_rewards
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.language_model import LSTMLanguageModel
+from seqgan_env.rewards.model import RewardModel, RewardSettings
+from seqgan_env.rewards.scorers import OptimalScorer
+from seqgan_env.training.adversarial import Schedule, train_adversarial
+from seqgan_env.types import TokenSpec
+
+from .conftest import EOS, FIXED, SpecTask, Successor, all_sequences, random_model, rng
+
+LEARNS_BY = ("likelihood", "gan", "both")
+
+
+def ratio(
+    spec: TokenSpec, policy: LSTMLanguageModel | None = None, **options: object
+) -> RatioDiscriminator:
+    """A small one, bound to a policy."""
+    chosen = {"embedding_dim": 4, "hidden_dim": 4, "mle_epochs": 2, "batch_size": 64} | options
+    made = RatioDiscriminator(spec, rng(8), **chosen)  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(10)  # nothing is as likely as anything else
+    made.bind(policy or random_model(spec, 5))
+    made.score_as = "logit"
+    return made
+
+
+def by_autograd(model: RatioDiscriminator, tokens: Tensor) -> Tensor:
+    """log q(Y), (B,), from softmaxes over the whole vocabulary."""
+    written = tokens != model.spec.pad_token
+    targets = tokens.masked_fill(~written, 0).unsqueeze(2)
+    parts = []
+    for part in model.models:
+        log_probs = part.logits(tokens).log_softmax(2).gather(2, targets)  # type: ignore[operator]
+        parts.append(log_probs.squeeze(2).masked_fill(~written, 0.0))
+    mixture = torch.stack(parts).exp().mean(0).log()
+    return mixture.sum(1)
+
+
+@pytest.mark.parametrize("num_models", [1, 3])
+def test_q_is_a_distribution_over_all_sequences(spec: TokenSpec, num_models: int) -> None:
+    q = ratio(spec, num_models=num_models).log_density(all_sequences(spec)).detach()
+    assert float(q.double().exp().sum()) == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("num_models", [1, 3])
+def test_log_q_and_its_gradient_are_those_of_the_softmax(spec: TokenSpec, num_models: int) -> None:
+    model, tokens = ratio(spec, num_models=num_models), all_sequences(spec)[:60]
+    ours, theirs = model.log_density(tokens), by_autograd(model, tokens)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    weights = torch.randn(len(tokens), generator=rng(1))
+    gradients = [torch.autograd.grad((x * weights).sum(), trained) for x in (ours, theirs)]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-4)
+
+
+def test_with_the_oracle_as_q_it_is_the_optimal_discriminator(spec: TokenSpec) -> None:
+    task, policy = SpecTask(spec), random_model(spec, 5)
+    model = ratio(spec, policy)
+    model.models[0].load_state_dict(task.oracle.state_dict())
+    tokens = all_sequences(spec)[:50]
+    for score_as in ("logit", "probability"):
+        model.score_as = score_as
+        expected = OptimalScorer(task.oracle, policy, score_as).score(tokens)
+        torch.testing.assert_close(model.score(tokens), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_value_of_a_prefix_is_the_enumerated_one() -> None:
+    policy = random_model(FIXED, 5)
+    model = ratio(FIXED, policy)
+    settings = RewardSettings(score_as="logit", num_rollouts=20_000)
+    rewards = RewardModel(SpecTask(FIXED), settings, policy, model)
+    everything = all_sequences(FIXED)
+    begin_alike = everything[:, 0] == 1
+    probabilities = policy.log_prob(everything).exp() * begin_alike
+    expected = (probabilities * model.logits(everything)).sum() / probabilities.sum()
+    prefix = torch.tensor([[1, FIXED.pad_token, FIXED.pad_token]])
+    value = rewards.value(prefix, torch.tensor([1]), rng())
+    spread = float(model.logits(everything)[begin_alike].std())
+    assert float(value) == pytest.approx(float(expected), abs=4 * spread / 20_000**0.5)
+
+
+def test_p_moves_with_the_policy_and_q_does_not() -> None:
+    policy = random_model(EOS, 5)
+    model, tokens = ratio(EOS, policy), all_sequences(EOS)[:30]
+    before, p_before = model.logits(tokens), policy.log_prob(tokens)
+    q_before = model.log_density(tokens)
+    with torch.no_grad():
+        policy.output.bias += torch.randn(policy.output.bias.shape, generator=rng(2))
+    moved = policy.log_prob(tokens) - p_before
+    assert float(moved.abs().max()) > 0.1
+    torch.testing.assert_close(model.logits(tokens), before - moved)
+    assert torch.equal(model.log_density(tokens), q_before)
+
+
+def test_the_policy_is_no_part_of_it() -> None:
+    policy = random_model(EOS, 5)
+    model = ratio(EOS, policy)
+    own = {id(parameter) for parameter in model.parameters()}
+    assert not own & {id(parameter) for parameter in policy.parameters()}
+    assert all(key.startswith("models.") for key in model.state_dict())
+    copied, tokens = copy.deepcopy(model), all_sequences(EOS)[:10]
+    with torch.no_grad():
+        policy.output.bias[1] += 1.0
+    assert torch.equal(copied.logits(tokens), model.logits(tokens))  # by handle, so in the copy too
+
+
+@pytest.mark.parametrize("num_models", [1, 3])
+def test_a_score_is_bit_for_bit_the_same_in_any_batch(num_models: int) -> None:
+    model, tokens = ratio(EOS, num_models=num_models), random_model(EOS).sample(300, rng())
+    parts = torch.cat([model.score(part) for part in tokens.split([1, 2, 7, 90, 200])])
+    assert torch.equal(parts, model.score(tokens))
+
+
+def test_maximum_likelihood_raises_the_likelihood_of_held_out_sequences() -> None:
+    task = SpecTask(EOS)
+    model = ratio(EOS, mle_epochs=30)
+    before = float(model.log_density(task.held_out).detach().mean())
+    metrics = model.pretrain(task.real_sequences, task.validation, rng())
+    after = float(model.log_density(task.held_out).detach().mean())
+    assert after > before + 0.5
+    lengths = EOS.lengths(task.validation).sum()
+    nll = float(-model.log_density(task.validation).detach().sum() / lengths)
+    assert metrics["nll_validation"] == pytest.approx(nll, rel=1e-5)
+
+
+def test_the_epoch_with_the_best_validation_likelihood_is_kept() -> None:
+    task = SpecTask(EOS)
+    found = []
+    for epochs in (3, 60):  # of few sequences; the later epochs know them by heart
+        model = ratio(EOS, mle_epochs=epochs, hidden_dim=32, mle_weight_decay=0.0)
+        found.append(model.pretrain(task.real_sequences[:20], task.validation, rng()))
+    assert found[1]["nll_validation"] <= found[0]["nll_validation"]
+
+
+@pytest.mark.parametrize("learns_by", LEARNS_BY)
+def test_q_stays_or_learns_as_it_was_told(learns_by: str) -> None:
+    task = SpecTask(EOS)
+    rewards = build_rewards(
+        task,
+        RewardSettings(num_rollouts=1, score_as="logit"),
+        discriminator="ratio",
+        discriminator_options={"learns_by": learns_by, "hidden_dim": 4, "mle_epochs": 1},
+    )
+    model = rewards.discriminator
+    assert isinstance(model, RatioDiscriminator)
+    agent = Reinforce(TokenVectorEnv(8, rewards), seed=0)
+    schedule = Schedule(rounds=2, num_negatives=32, d_pretrain_epochs=1, num_heldout=20)
+    states = [copy.deepcopy(model.state_dict())]
+    for row in train_adversarial(agent, rewards, schedule):
+        states.append(copy.deepcopy(model.state_dict()))
+        assert ("discriminator/loss" in row) == (learns_by != "likelihood")
+    moved = [
+        any(not torch.equal(one[key], other[key]) for key in one)
+        for one, other in itertools.pairwise(states)
+    ]
+    assert moved == [True] + [learns_by != "likelihood"] * 2
+    assert bool(rewards.budget.sequences_trained) == (learns_by != "likelihood")
+
+
+def test_the_loss_of_the_gan_moves_q_towards_the_data() -> None:
+    data, policy = random_model(EOS, 7), random_model(EOS, 5)
+    model = ratio(EOS, policy, learns_by="gan", learning_rate=1e-2)
+    held_out = data.sample(500, rng(3))
+    before = float(model.log_density(held_out).detach().mean())
+    trainer = DiscriminatorTrainer(model)
+    trainer.fit(data.sample(500, rng(1)), policy.sample(500, rng(2)), 5, rng(4))
+    assert float(model.log_density(held_out).detach().mean()) > before + 0.2
+
+
+def test_a_policy_without_likelihoods_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Successor has no log_prob\(tokens\)"):
+        ratio(EOS).bind(Successor(EOS))
+    unbound = RatioDiscriminator(EOS, rng())
+    with pytest.raises(RuntimeError, match="bind it"):
+        unbound.score(all_sequences(EOS)[:2])
+
+
+@pytest.mark.parametrize("options", [{"num_models": 0}, {"mle_epochs": 0}, {"batch_size": 0}])
+def test_counts_below_one_are_refused(options: dict[str, int]) -> None:
+    (name,) = options
+    with pytest.raises(ValueError, match=f"{name} is 0; allowed is 1 or more"):
+        ratio(EOS, **options)
+    with pytest.raises(ValueError, match="unknown learns_by of discriminator ratio 'gam'"):
+        ratio(EOS, learns_by="gam")
+
+
+@pytest.mark.parametrize("reward", ["rollout", "terminal"])
+def test_online_its_p_is_the_clone_and_q_learns_at_the_first_update(reward: str) -> None:
+    envs = gym.make_vec(
+        "SeqGAN/Oracle-v0",
+        num_envs=8,
+        vocab_size=4,
+        seq_len=3,
+        num_real=50,
+        num_held_out=50,
+        num_rollouts=1,
+        reward=reward,
+        score_as="logit",
+        discriminator="ratio",
+        discriminator_options={"mle_epochs": 2, "hidden_dim": 4, "embedding_dim": 4},
+        warm_up=8,
+        d_interval=8,
+    )
+    rewards = envs.unwrapped.rewards  # type: ignore[attr-defined]
+    envs.reset(seed=0)
+    envs.action_space.seed(0)
+    learned = []
+    for _ in range(6):
+        envs.step(envs.action_space.sample())
+        learned.append("discriminator/nll_validation" in rewards.online_metrics())
+    assert learned == [False, False, True, True, True, False]
+    tokens = rewards.task.real_sequences[:5]
+    expected = rewards.discriminator.log_density(tokens) - rewards.policy.log_prob(tokens)
+    torch.testing.assert_close(rewards.discriminator.logits(tokens), expected.detach())
