@@ -71,7 +71,7 @@ def test_a_suite_is_every_row_on_every_task_with_every_seed_and_the_reference() 
     ).jobs()
     assert len({job.key for job in jobs}) == len(jobs) == 3 * 2 * 3
     assert {job.settings.rounds for job in jobs} == {7}
-    assert {(job.task, job.settings.seq_len) for job in jobs} == {
+    assert {(job.task, job.settings.task_options["seq_len"]) for job in jobs} == {
         ("oracle-tiny", None),
         ("long", 20),
     }

@@ -77,7 +77,7 @@ def test_a_run_leaves_everything_it_promises(run: Path) -> None:
     assert result["best_knob"]["score"] == 0
     assert result["score_error"] > 0
     config = json.loads((run / "config.json").read_text())
-    assert TrainSettings(**config["settings"]).vocab_size == 8
+    assert TrainSettings(**config["settings"]).task_options["vocab_size"] == 8
     assert config["versions"].keys() >= {"python", "torch", "numpy", "gymnasium", "seqgan-env"}
     assert Image.open(run / "curves.png").size[0] > 1000
 

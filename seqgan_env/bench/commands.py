@@ -20,12 +20,17 @@ from seqgan_env.bench.ray_pool import RayPool
 from seqgan_env.bench.results import path_of
 from seqgan_env.bench.runner import SUPERSEDED, Pool, Progress, opened, run_jobs
 from seqgan_env.bench.samples import result_of_samples
-from seqgan_env.cli.arguments import Parser, add_settings, given_settings, positive
-from seqgan_env.names import choose
+from seqgan_env.cli.arguments import (
+    Parser,
+    add_settings,
+    add_task_settings,
+    given_settings,
+    positive,
+)
 from seqgan_env.rewards.model import FORMS, SOURCES
-from seqgan_env.tasks import TASKS, setting_names
+from seqgan_env.tasks import check_settings, infer_task, task_names
 from seqgan_env.training import run_directory
-from seqgan_env.training.settings import PRESETS, TrainSettings
+from seqgan_env.training.settings import PRESETS, TrainSettings, settings_of_task
 
 if TYPE_CHECKING:  # loads scipy
     from seqgan_env.bench.leaderboard import Entry
@@ -34,7 +39,7 @@ BENCHMARK = "benchmark.json"  # title and command of a folder
 
 _OF_A_GRID = ("agents", "tasks", "rewards", "sources")
 _GRID_DEFAULTS = {
-    "tasks": [TrainSettings.task],
+    "tasks": [],
     "rewards": [TrainSettings.reward],
     "sources": [TrainSettings.source],
 }
@@ -83,7 +88,8 @@ def _add_bench(commands: Any) -> None:
         "--tasks",
         nargs="+",
         metavar="NAME",
-        help=f"of {', '.join(TASKS)} (default: {TrainSettings.task})",
+        help="names from `seqgan list tasks`, or package.module:Class (default: what takes the "
+        f"settings that are given, {TrainSettings.task} where it does)",
     )
     bench.add_argument(
         "--rewards",
@@ -136,6 +142,7 @@ def _add_bench(commands: Any) -> None:
             if f.name not in (*DECIDED_BY_THE_HARNESS, *of_the_grid)
         ],
     )
+    add_task_settings(bench)
     bench.set_defaults(run=_bench)
 
 
@@ -218,7 +225,9 @@ def _suite(arguments: argparse.Namespace) -> Suite:
 def _pool(arguments: argparse.Namespace, folder: Path, jobs: Sequence[Job]) -> Pool:
     if arguments.ray:
         settings = [job.settings for job in jobs]
-        plug_ins = {name for each in settings for name in (each.agent, each.discriminator)}
+        plug_ins = {
+            name for each in settings for name in (each.agent, each.discriminator, each.task)
+        }
         return RayPool(folder, arguments.ray, arguments.workers, plug_ins)
     return LocalPool(folder, arguments.workers or 1)
 
@@ -325,7 +334,8 @@ def add_samples_arguments(evaluate: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of a benchmark that gets the row"
     )
-    add_settings(group, ["task", *_settings_of_tasks()])
+    add_settings(group, ["task", "task_options"])
+    add_task_settings(evaluate)
 
 
 def chose_samples(arguments: argparse.Namespace) -> bool:
@@ -337,9 +347,9 @@ def chose_samples(arguments: argparse.Namespace) -> bool:
     """
     if (arguments.samples is None) == (arguments.run_path is None):
         raise ValueError("seqgan evaluate takes a run, or --samples FILE --task NAME")
-    settings = _given_for_samples(arguments)
-    if arguments.samples is not None and "task" not in settings:
-        raise ValueError(f"--samples needs --task; allowed are {', '.join(TASKS)}")
+    settings = given_settings(arguments)
+    if arguments.samples is not None and not settings:
+        raise ValueError(f"--samples needs --task; allowed are {', '.join(task_names())}")
     beside = [
         name
         for name in ("label", "column", "nll_gen", "out")
@@ -354,8 +364,9 @@ def chose_samples(arguments: argparse.Namespace) -> bool:
 
 def evaluate_samples(arguments: argparse.Namespace) -> int:
     """Measures samples, prints the metrics, and writes the row if a benchmark is given."""
-    settings, path = _given_for_samples(arguments), arguments.samples
-    task = choose(TASKS, settings.pop("task"), "task")
+    given, path = given_settings(arguments), arguments.samples
+    settings = settings_of_task(given)
+    task = given.get("task") or infer_task(settings)
     label, untold = arguments.label or path.stem, list[str]()
     result = result_of_samples(
         path,
@@ -371,10 +382,9 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
     for name, value in result.metrics.items():
         table.add_row(name, f"{value:.4f}")
     Console().print(table)
-    print(
-        f"{result.origin['samples']}; runs are measured by {TASKS[task].num_eval}, and some "
-        "metrics depend on the number"
-    )
+    measured_by = getattr(check_settings(task, settings), "num_eval", None)
+    beside = f"; runs are measured by {measured_by}, and some metrics depend on the number"
+    print(result.origin["samples"] + ("" if measured_by is None else beside))
     for sentence in untold:
         print(sentence)
     if arguments.out:
@@ -382,21 +392,3 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
             result.write(path_of(arguments.out, result.key))
         print(f"row: {path_of(arguments.out, result.key)}")
     return 0
-
-
-def _given_for_samples(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The task and the settings of it that were given."""
-    return {
-        name: value
-        for name, value in given_settings(arguments).items()
-        if name in ("task", *_settings_of_tasks())
-    }
-
-
-def _settings_of_tasks() -> list[str]:
-    """The settings of a run that some task takes."""
-    return [
-        f.name
-        for f in fields(TrainSettings)
-        if any(f.name in setting_names(task) for task in TASKS)
-    ]

@@ -17,7 +17,13 @@ from rich.console import Console
 from rich.table import Table
 
 from seqgan_env.bench import commands as bench_commands
-from seqgan_env.cli.arguments import Parser, add_settings, given_settings, positive
+from seqgan_env.cli.arguments import (
+    Parser,
+    add_settings,
+    add_task_settings,
+    given_settings,
+    positive,
+)
 from seqgan_env.cli.output import LOG, RunProgress, console
 from seqgan_env.discriminators.loading import discriminator_names
 from seqgan_env.generators.knobs import KNOBS
@@ -27,7 +33,7 @@ from seqgan_env.metrics.score import RANKING, REFEREED, SCORES
 from seqgan_env.names import choose
 from seqgan_env.plugins import agent_names
 from seqgan_env.rewards.model import FORMS, SOURCES
-from seqgan_env.tasks import TASKS
+from seqgan_env.tasks import default_settings, task_names
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import evaluate_task
 from seqgan_env.training.interrupts import interruptible
@@ -200,6 +206,7 @@ def _add_train(commands: Any) -> None:
         "--force", action="store_true", default=False, help="overwrite an existing run directory"
     )
     add_settings(train, [field.name for field in fields(TrainSettings)])
+    add_task_settings(train)
     train.set_defaults(run=_train)
 
 
@@ -207,10 +214,9 @@ def _train(arguments: argparse.Namespace) -> int:
     from torch.utils.tensorboard import SummaryWriter  # no other command needs it
 
     settings = settings_from(arguments.preset, given_settings(arguments))
-    path = (
-        arguments.out
-        or Path("runs") / f"{settings.task}-{settings.agent.replace(':', '.')}-{settings.seed}"
-    )
+    path = arguments.out or Path(
+        "runs"
+    ) / f"{settings.task}-{settings.agent}-{settings.seed}".replace(":", ".")
     run_directory.check_available(path, arguments.force)
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -359,7 +365,7 @@ def _interval(value: float, error: float | None) -> str:
 
 def _list(arguments: argparse.Namespace) -> int:
     listings: dict[str, dict[str, str]] = {
-        "tasks": {name: str(settings) for name, settings in TASKS.items()},
+        "tasks": {name: str(default_settings(name)) for name in task_names()},
         "agents": agent_names(),
         "rewards": {form.name: f"discount {form.discount:g}" for form in FORMS.values()},
         "sources": dict.fromkeys(SOURCES, ""),

@@ -303,7 +303,7 @@ def at_temperature(policy: RolloutPolicy, temperature: float) -> RolloutPolicy:
 
 def build_task(settings: TrainSettings) -> Task:
     """The task of a run, on its device."""
-    task = make_task(settings.task, **settings.task_settings())
+    task = make_task(settings.task, **settings.task_options)
     if settings.device != "cpu":
         task.to(settings.device)
     return task

@@ -8,12 +8,14 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from seqgan_env.names import choose
+from seqgan_env.tasks.options import option
 from seqgan_env.tasks.reading import read_lines
 from seqgan_env.tasks.real_data import RealDataTask, Words, check_split_settings, digest, split
 from seqgan_env.tasks.text.corpus_summary import (
@@ -65,19 +67,27 @@ class CorpusSettings:
             are dropped, and longer ones, or what "cut" leaves over of them.
     """
 
-    corpus: str | None = None
-    level: str = "word"
-    vocab_size: int | None = 5000
-    max_length: int = 20
-    min_length: int = 0
-    long_lines: str = "drop"
-    lowercase: bool = False
-    split_seed: int = 0
-    validation_share: float = 0.05
-    held_out_share: float = 0.1
-    num_eval: int = 2_000
-    tokenizer: str | Callable[[str], Sequence[str]] | None = None
-    fixed_length: bool = False
+    corpus: str | None = option(
+        None, "UTF-8 text, a sentence a line (default: built-in English)", "FILE", path=True
+    )
+    level: str = option("word", "tokens: word (split at white space) or char", "LEVEL", path=False)
+    vocab_size: int | None = option(5000, "most tokens, the rarer words are <unk>", "TOKENS")
+    max_length: int = option(20, "longest sequence, end token included", "TOKENS")
+    min_length: int = option(0, "words before the end; shorter lines are dropped", "WORDS")
+    long_lines: str = option(
+        "drop", "lines that do not fit: drop, or cut (then without an end)", "HOW", path=False
+    )
+    lowercase: bool = option(False, "make upper case lower case")
+    split_seed: int = option(0, "of the division of the lines into three parts", "N")
+    validation_share: float = option(0.05, "of the distinct lines, to select on", "SHARE")
+    held_out_share: float = option(0.1, "of the distinct lines, to report on", "SHARE")
+    num_eval: int = option(2_000, "sequences drawn from a policy to evaluate it", "SEQUENCES")
+    tokenizer: str | Callable[[str], Sequence[str]] | None = option(  # noqa: RUF009
+        None,
+        "in place of level: english, a JSON file of the library tokenizers, or package.module:name",
+        "NAME",
+    )
+    fixed_length: bool = option(False, "only sequences of exactly max_length words, without an end")
 
     def __post_init__(self) -> None:
         choose(LEVELS, self.level, "level")
@@ -120,7 +130,27 @@ class CorpusTask(RealDataTask):
         summary: what became of the lines.
         fingerprint: hash of the text and the settings; as long as it is the same, tokens mean the
             same words.
+        defaults: settings where none is given.
+        presets: what presets of a run change.
     """
+
+    defaults = CorpusSettings()
+    # Words need a larger model than the oracle's tokens, and fewer, dearer rounds.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {
+            "batch_size": 64,
+            "mle_epochs": 8,
+            "rounds": 60,
+            "agent_options": {
+                "embedding_dim": 64,
+                "hidden_dim": 128,
+                "learning_rate": 1e-3,
+                "mle_learning_rate": 2e-2,
+                "mle_learning_rate_decay": 0.8,
+                "mle_weight_decay": 0.1,
+            },
+        }
+    }
 
     def __init__(self, settings: CorpusSettings = CorpusSettings(), name: str = "text") -> None:
         """Reads, splits and numbers the corpus.
