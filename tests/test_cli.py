@@ -259,11 +259,10 @@ def test_every_setting_is_in_the_help_with_its_default(capsys: pytest.CaptureFix
     assert stop.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     for setting in fields(TrainSettings):
-        assert (
-            "--" + ("set" if setting.name == "agent_options" else setting.name.replace("_", "-"))
-            in text
-        )
-    assert "(default: 160)" in text
+        flag = "--" + setting.name.replace("_", "-")
+        assert setting.metadata.get("flag", flag) in text
+    assert "--lowercase" in text
+    assert "(default: 160; task text and task music: 60)" in text
 
 
 @pytest.mark.parametrize(

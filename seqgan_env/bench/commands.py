@@ -347,7 +347,7 @@ def chose_samples(arguments: argparse.Namespace) -> bool:
     """
     if (arguments.samples is None) == (arguments.run_path is None):
         raise ValueError("seqgan evaluate takes a run, or --samples FILE --task NAME")
-    settings = given_settings(arguments)
+    settings = _given_for_samples(arguments)
     if arguments.samples is not None and not settings:
         raise ValueError(f"--samples needs --task; allowed are {', '.join(task_names())}")
     beside = [
@@ -364,7 +364,7 @@ def chose_samples(arguments: argparse.Namespace) -> bool:
 
 def evaluate_samples(arguments: argparse.Namespace) -> int:
     """Measures samples, prints the metrics, and writes the row if a benchmark is given."""
-    given, path = given_settings(arguments), arguments.samples
+    given, path = _given_for_samples(arguments), arguments.samples
     settings = settings_of_task(given)
     task = given.get("task") or infer_task(settings)
     label, untold = arguments.label or path.stem, list[str]()
@@ -392,3 +392,9 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
             result.write(path_of(arguments.out, result.key))
         print(f"row: {path_of(arguments.out, result.key)}")
     return 0
+
+
+def _given_for_samples(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The task and the settings of it that were given; --seed is that of the draws."""
+    given = given_settings(arguments)
+    return {name: value for name, value in given.items() if name != "seed"}

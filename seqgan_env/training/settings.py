@@ -200,9 +200,9 @@ def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
     Raises:
         ValueError: a setting that cannot be, or that the task does not take.
     """
-    base = PRESETS[choose(PRESETS, preset, "preset")]
-    changes = _with_task({name: base[name] for name in ("task",) if name in base} | changes)
-    base = {**base, **presets_of(changes["task"]).get(preset, {})}
+    base = dict(PRESETS[choose(PRESETS, preset, "preset")])
+    changes = _with_task({"task": base.get("task"), **changes})
+    base |= presets_of(changes["task"]).get(preset, {})
     agent = changes.get("agent", TrainSettings.agent)
     own = training_settings(agent)
     options = {
