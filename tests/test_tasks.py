@@ -14,7 +14,9 @@ import pytest
 from seqgan_env import registry
 from seqgan_env.bench.jobs import Job
 from seqgan_env.cli.main import main
+from seqgan_env.metrics.catalogue import load_metrics
 from seqgan_env.tasks import load_task, make_task, setting_names, task_names
+from seqgan_env.testing import check_metric, check_task
 from seqgan_env.training.settings import settings_from
 
 TASKS = list(registry.TASKS.builtin)
@@ -92,7 +94,7 @@ def test_a_setting_without_a_task_is_never_lost(name: str) -> None:
     changes = {name: given(taker_of(name), name)}
     takers = [task for task in TASKS if name in setting_names(task)]
     if name == "corpus" or ("oracle-tiny" not in takers and len(takers) > 1):
-        with pytest.raises(ValueError, match="--task|no-such-file"):
+        with pytest.raises(ValueError, match=r"--task|no-such-file"):
             settings_from("tiny", changes)
     else:
         settings = settings_from("tiny", changes)
@@ -185,3 +187,94 @@ def test_a_task_of_ones_own_is_benchmarked(coins: str, tmp_path: Path) -> None:
 def test_every_setting_of_a_task_has_help(task: str) -> None:
     assert task in task_names()
     assert all(each.metadata["help"] for each in fields(load_task(task).defaults))
+
+
+METRICS = """
+class Heads:
+    name, label, good = "heads", "share of heads", 1
+
+    def __call__(self, samples, task):
+        return (samples == 1).double().mean()
+
+
+def rows(samples, task):
+    return len(samples)
+
+
+rows.name = "rows"
+BOTH = [Heads, rows]
+NOTHING = 3
+"""
+
+
+def test_metrics_of_ones_own_stand_in_the_table_the_result_and_the_report(
+    coins: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_metrics.py").write_text(METRICS)
+    words = ["train", "--task", coins, "--no-knobs", "--no-control", "--out", "run"]
+    assert main([*words, "--more-metrics", "my_metrics:NOTHING"]) == 2
+    assert "my_metrics:NOTHING' is 3; a metric has a name" in capsys.readouterr().err
+    assert main([*words, "--more-metrics", "my_metrics:BOTH"]) == 0
+    shown = capsys.readouterr().out
+    assert "share of heads ↑" in shown
+    assert "2000.000" in shown
+    found = json.loads((tmp_path / "run" / "result.json").read_text())["agent"]
+    assert 0 < found["more/heads"] < 1
+    assert main(["evaluate", "run"]) == 0
+    assert "more/heads" in capsys.readouterr().out
+
+
+def test_a_metric_of_ones_own_changes_no_other_number(coins: str, tmp_path: Path) -> None:
+    (tmp_path / "my_metrics.py").write_text(METRICS)
+    found = []
+    for more in ([], ["--more-metrics", "my_metrics:BOTH"]):
+        words = ["train", "--task", coins, "--no-knobs", "--no-control", "--out", "run", "--force"]
+        assert main([*words, *more]) == 0
+        metrics = json.loads((tmp_path / "run" / "result.json").read_text())["agent"]
+        found.append({k: v for k, v in metrics.items() if not k.startswith("more/")})
+    assert found[0] == found[1]
+
+
+@pytest.mark.slow
+def test_a_metric_of_ones_own_is_in_the_report(coins: str, tmp_path: Path) -> None:
+    (tmp_path / "my_metrics.py").write_text(METRICS)
+    words = ["bench", "--agents", "random", "--tasks", coins, "--seeds", "1", "--out", "out"]
+    assert main([*words, "--more-metrics", "my_metrics:BOTH"]) == 0
+    assert " heads " in (tmp_path / "out" / "report.md").read_text()
+
+
+@pytest.mark.parametrize("task", ["oracle-tiny", "text", "music"])
+def test_the_tasks_of_this_package_pass_the_checker(task: str) -> None:
+    check_task(make_task(task, num_eval=50))
+
+
+def test_the_checkers_say_what_to_mend(coins: str, tmp_path: Path) -> None:
+    cls = load_task(coins)
+    check_task(cls)
+    with pytest.raises(AssertionError, match="has no defaults"):
+        check_task(type("Bare", (), {}))
+
+    class Long(cls):  # type: ignore[misc, valid-type]
+        def decode(self, tokens: Any) -> str:
+            return "T"
+
+    with pytest.raises(AssertionError, match="encode gave another sequence than decode was given"):
+        check_task(Long)
+
+    class Shifty(cls):  # type: ignore[misc, valid-type]
+        def draw_real(self, num: int, rng: Any) -> Any:
+            return super().draw_real(num + 1, rng)
+
+    with pytest.raises(AssertionError, match=r"draw_real\(7, rng\) gave shape"):
+        check_task(Shifty)
+
+    (tmp_path / "my_metrics.py").write_text(METRICS)
+    for metric in load_metrics("my_metrics:BOTH"):
+        check_metric(metric, cls())
+
+    def vague(samples: Any, task: Any) -> Any:
+        return samples
+
+    vague.name = "vague"  # type: ignore[attr-defined]
+    with pytest.raises(AssertionError, match="expected a number"):
+        check_metric(vague, cls())

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from seqgan_env import native
+from seqgan_env import native, registry
 from seqgan_env.bench.fingerprints import code_of_library, code_of_module, fingerprint
 from seqgan_env.discriminators.loading import load_discriminator
 from seqgan_env.names import choose
@@ -93,6 +93,8 @@ class Job:
         modules += _outside([load_task(self.settings.task).__module__])
         if self.settings.more_knobs:
             modules.append(self.settings.more_knobs.partition(":")[0])
+        if self.settings.more_metrics:
+            modules.append(registry.METRICS.module(self.settings.more_metrics))
         modules += _outside([load_discriminator(self.settings.discriminator).__module__])
         code = [code_of_library(), native.built_from(), *map(code_of_module, modules)]
         deciding = [self.label, self.task, settings, data, code, versions]

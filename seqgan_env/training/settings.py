@@ -81,6 +81,12 @@ class TrainSettings:
     more_knobs: str | None = _setting(
         None, "knobs of your own beside them: package.module:NAME", "NAME"
     )
+    more_metrics: str | None = _setting(
+        None,
+        "metrics of your own: package.module:NAME, one or a sequence of them, or the name of an "
+        "installed one",
+        "NAME",
+    )
     referee: bool = _setting(
         False,
         "judge final policies by the referee on oracle tasks too; on real data it always does",
