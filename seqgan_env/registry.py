@@ -157,7 +157,19 @@ AGENTS = Registry(
     needs=("pretrain", "update"),
     hint="policy, pretrain(sequences, num_epochs) and update()",
 )
-TASKS = Registry("task", "seqgan_env.tasks", {})
+TASKS = Registry(
+    "task",
+    "seqgan_env.tasks",
+    {
+        "oracle-tiny": "seqgan_env.tasks.oracle.task:OracleTask",
+        "oracle-small": "seqgan_env.tasks.oracle.task:SmallOracleTask",
+        "oracle-paper": "seqgan_env.tasks.oracle.task:PaperOracleTask",
+        "text": "seqgan_env.tasks.text.task:CorpusTask",
+        "music": "seqgan_env.tasks.music.task:MusicTask",
+    },
+    needs=("draw_real", "evaluate", "decode", "to"),
+    hint="defaults, draw_real(num, rng), evaluate(policy, rng), decode(tokens) and to(device)",
+)
 SOURCES = Registry(
     "source",
     "seqgan_env.sources",

@@ -32,7 +32,7 @@ from seqgan_env.plugins import traits_of
 from seqgan_env.rewards.sources import make_source
 from seqgan_env.rewards.values import checked
 from seqgan_env.streams import RowStreams
-from seqgan_env.types import PrefixValue, SequenceScorer, TokenSpec, ToldOfPolicy
+from seqgan_env.types import PrefixValue, SequenceScorer, Task, TokenSpec, ToldOfPolicy
 
 _METHODS = ("pretrain", "update")
 _ENDINGS = 5  # steps on which an episode ended, after which autoreset has been seen enough
@@ -976,3 +976,98 @@ def _check_render(env: VectorEnv) -> None:
         assert isinstance(frame, kind), (
             f"render returned a {type(frame).__name__} in mode {env.render_mode!r}; expected {kind}"
         )
+
+
+def check_task(task: Any) -> None:
+    """Verifies a plug-in `Task`.
+
+    Args:
+        task: a task, or a class of tasks, of which one is made by its `defaults`.
+
+    Raises:
+        AssertionError: a part of the protocol is missing or misbehaves; the sentence says which,
+            how, and what is expected.
+    """
+    if inspect.isclass(task):
+        defaults = getattr(task, "defaults", None)
+        frozen = getattr(getattr(defaults, "__dataclass_params__", None), "frozen", False)
+        assert frozen, (
+            f"{task.__name__} has no defaults, settings in an instance of a frozen dataclass; give "
+            "its class one under this name"
+        )
+        task = _call(task.__name__, task, defaults, "task")
+    name = type(task).__name__
+    assert isinstance(task, Task), (
+        f"{name} lacks a part of a task; expected name, spec, real_sequences, validation, "
+        "held_out, draw_real, evaluate, decode and to"
+    )
+    for part in ("real_sequences", "validation", "held_out"):
+        _check_sequences(f"{name}.{part}", getattr(task, part), task.spec)
+        assert len(getattr(task, part)), f"{name}.{part} is empty; expected sequences"
+    draws = [
+        _call("draw_real", task.draw_real, 7, torch.Generator().manual_seed(0)) for _ in range(2)
+    ]
+    shape = tuple(draws[0].shape)
+    expected = (7, task.spec.seq_len)
+    assert shape == expected, f"draw_real(7, rng) gave shape {shape}; expected {expected}"
+    _check_sequences("draw_real", draws[0], task.spec)
+    assert torch.equal(*draws), (
+        "draw_real gave other sequences for the same seed; draw from the generator it is given"
+    )
+    _check_text(task, task.held_out[0])
+    policy = LSTMLanguageModel.initialised(task.spec, torch.Generator().manual_seed(0), 4, 4)
+    found = [
+        _call("evaluate", task.evaluate, policy, torch.Generator().manual_seed(1)) for _ in range(2)
+    ]
+    _check_metrics("evaluate", found[0])
+    assert dict(found[0]) == dict(found[1]), (
+        "evaluate gave other metrics for the same policy and seed; draw from the generator it is "
+        "given"
+    )
+
+
+def _check_sequences(what: str, tokens: Any, spec: TokenSpec) -> None:
+    assert isinstance(tokens, Tensor), f"{what} is a {type(tokens).__name__}; expected a tensor"
+    try:
+        spec.check_sequences(tokens, what)
+    except ValueError as problem:
+        raise AssertionError(str(problem)) from problem
+
+
+def _check_text(task: Any, tokens: Tensor) -> None:
+    """What `decode` writes is one line, which `encode`, where there is one, reads again."""
+    text = _call("decode", task.decode, tokens)
+    assert isinstance(text, str), f"decode gave a {type(text).__name__}; expected a str"
+    assert "\n" not in text, f"decode gave {text!r}; expected one line"
+    if not hasattr(task, "encode"):
+        return
+    again = _call("encode", task.encode, text)
+    assert torch.equal(again.cpu(), tokens.cpu()), (
+        f"encode gave another sequence than decode was given: {again.tolist()} from {text!r}, "
+        f"which was {tokens.tolist()}"
+    )
+
+
+def check_metric(metric: Any, task: Task) -> None:
+    """Verifies a metric of one's own, on the held-out sequences of a task.
+
+    Raises:
+        AssertionError: it has no name, gives no number, another one each time, or changes the
+            sequences.
+    """
+    name = getattr(metric, "name", None)
+    is_named = isinstance(name, str) and name != ""
+    assert is_named, (
+        f"{metric!r} has the name {name!r}; expected a str, under which results hold it"
+    )
+    samples = task.held_out.clone()
+    values = [_call(f"metric {name}", metric, samples, task) for _ in range(2)]
+    for value in values:
+        single = isinstance(value, (int, float)) or (
+            isinstance(value, (Tensor, np.ndarray, np.generic)) and value.ndim == 0
+        )
+        assert single, f"metric {name} gave {value!r}; expected a number"
+    assert float(values[0]) == float(values[1]), (
+        f"metric {name} gave {float(values[0])} and then {float(values[1])} for the same sequences"
+    )
+    assert torch.equal(samples, task.held_out), f"metric {name} changed the sequences it was given"

@@ -71,7 +71,7 @@ def test_a_suite_is_every_row_on_every_task_with_every_seed_and_the_reference() 
     ).jobs()
     assert len({job.key for job in jobs}) == len(jobs) == 3 * 2 * 3
     assert {job.settings.rounds for job in jobs} == {7}
-    assert {(job.task, job.settings.seq_len) for job in jobs} == {
+    assert {(job.task, job.settings.task_options.get("seq_len")) for job in jobs} == {
         ("oracle-tiny", None),
         ("long", 20),
     }
@@ -82,9 +82,12 @@ def test_a_suite_is_every_row_on_every_task_with_every_seed_and_the_reference() 
 def test_a_key_follows_everything_that_determines_the_result(tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text("a b\nc d\n")
     job = suite().jobs()[1]
-    text = replace(
-        job, settings=replace(job.settings, task="text", corpus=str(tmp_path / "corpus.txt"))
-    )
+
+    def on(path: Path) -> Job:
+        options = {"corpus": str(path)}
+        return replace(job, settings=replace(job.settings, task="text", task_options=options))
+
+    text = on(tmp_path / "corpus.txt")
     keys = {job.key, text.key}
     for change in (
         {"seed": 1},
@@ -97,7 +100,7 @@ def test_a_key_follows_everything_that_determines_the_result(tmp_path: Path) -> 
     assert len(keys) == 7
     assert replace(job).key == Job.from_json(job.to_json()).key == job.key
     (tmp_path / "corpus.txt").rename(tmp_path / "elsewhere.txt")
-    moved = replace(text, settings=replace(text.settings, corpus=str(tmp_path / "elsewhere.txt")))
+    moved = on(tmp_path / "elsewhere.txt")
     assert moved.key in keys
     (tmp_path / "elsewhere.txt").write_text("a b\nc e\n")
     assert replace(moved).key not in keys

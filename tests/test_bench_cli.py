@@ -213,7 +213,7 @@ BAD = [
     (["evaluate", "--samples", "FILE", "--task", "oracle-tinny"], "Did you mean 'oracle-tiny'"),
     (
         ["evaluate", "--samples", "FILE", "--task", "oracle-tiny", "--level", "char"],
-        "unknown setting of task oracle-tiny",
+        "task oracle-tiny does not take level (--level); it is a setting of text",
     ),
     (["evaluate", "--samples", "FILE", *ORACLE, "--nll-gen", "nan"], "nan is no number of nats"),
 ]

@@ -77,7 +77,7 @@ def test_a_run_leaves_everything_it_promises(run: Path) -> None:
     assert result["best_knob"]["score"] == 0
     assert result["score_error"] > 0
     config = json.loads((run / "config.json").read_text())
-    assert TrainSettings(**config["settings"]).vocab_size == 8
+    assert TrainSettings(**config["settings"]).task_options["vocab_size"] == 8
     assert config["versions"].keys() >= {"python", "torch", "numpy", "gymnasium", "seqgan-env"}
     assert Image.open(run / "curves.png").size[0] > 1000
 
@@ -259,8 +259,10 @@ def test_every_setting_is_in_the_help_with_its_default(capsys: pytest.CaptureFix
     assert stop.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     for setting in fields(TrainSettings):
-        assert setting.metadata.get("flag", "--" + setting.name.replace("_", "-")) in text
-    assert "(default: 160)" in text
+        flag = "--" + setting.name.replace("_", "-")
+        assert setting.metadata.get("flag", flag) in text
+    assert "--lowercase" in text
+    assert "(default: 160; task text and task music: 60)" in text
 
 
 @pytest.mark.parametrize(

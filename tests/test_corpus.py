@@ -149,7 +149,8 @@ def either_level(
 def test_known_words_and_characters_survive_the_round_trip(
     either_level: CorpusTask, words: list[str]
 ) -> None:
-    tokens = either_level.encode("  " + " ".join(words))
+    outside = "  " if either_level.settings.level == "word" else ""  # a character like any other
+    tokens = either_level.encode(outside + " ".join(words))
     either_level.spec.check_sequences(tokens.unsqueeze(0))
     assert either_level.decode(tokens) == " ".join(words)
 
@@ -169,10 +170,12 @@ def test_lines_split_by_spaces_work_in_any_script(tmp_path: Path, words: str) ->
 
 def test_a_line_that_would_have_been_dropped_is_not_encoded(tmp_path: Path) -> None:
     task = task_of(tmp_path, "\n".join(LINES), max_length=8, min_length=2)
-    with pytest.raises(ValueError, match=r"has 8 words or characters; this task allows 2..7"):
-        task.encode("a cat " * 4)
-    with pytest.raises(ValueError, match=r"has 1 words or characters; this task allows 2..7"):
+    with pytest.raises(ValueError, match=r"has 9 words or characters; this task allows 2..8"):
+        task.encode("a cat a " * 3)
+    with pytest.raises(ValueError, match=r"has 1 words or characters; this task allows 2..8"):
         task.encode("cat")
+    assert task.spec.lengths(task.encode("a cat " * 4)[None]) == 8  # has no end, as a sample may
+    assert task.spec.eos_token not in task.encode("a cat " * 4)
 
 
 # ---- what becomes of a line ----
@@ -325,7 +328,7 @@ def test_with_one_length_only_lines_of_that_length_are_encoded(tmp_path: Path) -
         ):
             task.encode(text)
     with pytest.raises(
-        ValueError, match=r"54 too short\); lower max_length \(9\) or leave fixed_length out"
+        ValueError, match=r"54 too short\); lower --max-length \(9\) or leave --fixed-length"
     ):
         task_of(tmp_path, "\n".join(LINES), fixed_length=True, max_length=9)
 
@@ -485,9 +488,9 @@ def test_a_corpus_smaller_than_a_batch_is_drawn_evenly(tmp_path: Path) -> None:
         (b"", "no line to use among 0"),
         (b"\n \r\n\n", r"no line to use among 3 \(3 blank\)"),
         (
-            "\n".join(["word " * 30] * 9),
-            r"no line to use among 9 \(9 too long\); raise max_length \(20\) or set long_lines "
-            r"to 'cut'",
+            "\n".join(["word " * 200] * 9),
+            r"no line to use among 9 \(9 too long\); raise --max-length \(128\), or keep "
+            r"their beginnings by --long-lines cut",
         ),
         (b"a b\nc d", "2 distinct lines to use; a split into three parts needs 3 or more"),
         (b"a b\n" * 1000, "1 distinct lines to use; a split into three parts needs 3 or more"),
@@ -532,7 +535,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ),
         ({"tokeniser": "english"}, "Did you mean 'tokenizer'"),
         ({"max_length": 1}, "max_length is 1; allowed is 2 or more"),
-        ({"min_length": 20}, r"min_length is 20; allowed is 0..19"),
+        ({"min_length": 20, "max_length": 20}, r"min_length is 20; allowed is 0..19"),
+        ({"min_length": -1}, r"min_length is -1; allowed is 0 or more"),
         ({"held_out_share": 0.0}, "held_out_share is 0.0; allowed is above 0 and below 0.5"),
         ({"validation_share": 0.5}, "validation_share is 0.5"),
         ({"num_eval": 1}, "num_eval is 1; allowed is 2 or more"),

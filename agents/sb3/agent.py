@@ -36,6 +36,7 @@ from agents.sb3.policy import (
     TrustRegionLanguageModelPolicy,
 )
 from agents.sb3.q_policy import LanguageModelDQNPolicy, LanguageModelQRDQNPolicy
+from agents.sb3.state import load_model_state, load_streams_state, model_state, streams_state
 from agents.sb3.vec_env import SequenceVecEnv
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
@@ -212,6 +213,22 @@ class SB3Agent(ABC):
             )
         return {"reward": rewards.mean} | _training_metrics(self.model.logger.name_to_value)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that goes on from one update to the next, the environment's episodes too."""
+        return {
+            "model": model_state(self.model),
+            "likelihood": self._likelihood.state_dict(),
+            "streams": streams_state(self._streams.state),
+            "env": self.env.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        load_model_state(self.model, state["model"])
+        self._likelihood.load_state_dict(state["likelihood"])
+        self._streams.state = load_streams_state(state["streams"])
+        self.env.load_state_dict(state["env"])
+
     def _build_model(
         self, settings: Mapping[str, Any], ours: Mapping[str, Any], seed: int
     ) -> BaseAlgorithm:
@@ -386,6 +403,16 @@ class _ValueAgent(SB3Agent):
         self._seen.take(self.policy.parameters())
         return metrics
 
+    def state_dict(self) -> dict[str, Any]:
+        """As of any SB3 agent, and whether the weights are those that the last update left."""
+        return super().state_dict() | {"seen": self._seen.matches(self.policy.parameters())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        super().load_state_dict(state)
+        if state["seen"]:
+            self._seen.take(self.policy.parameters())
+
     @cached_property
     def _seen(self) -> Snapshot:
         """The weights behind the last update."""
@@ -472,6 +499,9 @@ class _GlobalStreams:
 
     So an agent's numbers depend on its seed alone, and nobody else's on the agent. Its networks and
     buffers have torch's default number type, which inside is float32.
+
+    Attributes:
+        state: of the agent's own streams, while nobody is inside.
     """
 
     def __init__(self, seed: int) -> None:
@@ -479,15 +509,15 @@ class _GlobalStreams:
             random.seed(seed)
             np.random.seed(seed % 2**32)  # noqa: NPY002
             torch.manual_seed(seed)
-            self._own = _global_state()
+            self.state = _global_state()
 
     def __enter__(self) -> None:
         self._others, self._number = _global_state(), torch.get_default_dtype()
         torch.set_default_dtype(torch.float32)
-        _set_global_state(self._own)
+        _set_global_state(self.state)
 
     def __exit__(self, *exception: object) -> None:
-        self._own = _global_state()
+        self.state = _global_state()
         _set_global_state(self._others)
         torch.set_default_dtype(self._number)
 

@@ -14,25 +14,14 @@ import numpy as np
 from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.leaderboard import BEST_KNOB, KINDS, Run, Standings
 from seqgan_env.bench.statistics import mean, performance_profile, sample_efficiency
-from seqgan_env.bench.tables import HEALTH
+from seqgan_env.metrics.catalogue import HEALTH, METRICS
 
 Spec = dict[str, Any]
 Values = list[dict[str, Any]]
 
-METRICS = {
-    "nll_oracle": "nll_oracle, nats per token (low is good)",
-    "nll_gen": "nll_gen, nats per token (low is diverse)",
-    "bleu4": "BLEU-4, 0 to 1 (high is good)",
-    "self_bleu4": "Self-BLEU-4, 0 to 1 (low is diverse)",
-    "kl_reverse": "KL(G‖O), nats per token (low is good)",
-    "kl_forward": "KL(O‖G), nats per token (low is good)",
-    "score": "score, nats per token",
-    "referee_score": "score by the referee, share of ln 2",
-    "discriminator/accuracy_real_heldout": "accuracy, share of held-out real",
-    "discriminator/accuracy_generated_heldout": "accuracy, share of generated",
-    "discriminator/log_ratio_correlation": "correlation, -1 to 1",
-}
 BUDGETS = {"budget/env_steps": "environment steps", "seconds": "seconds since the run began"}
+
+_HEALTH = [metric.name for metric in HEALTH]
 
 VERSION = "6.4"  # of Vega-Lite
 
@@ -113,7 +102,7 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
     ]
     if not values:
         return None
-    title = METRICS[KINDS[kind].score.name]
+    title = METRICS[KINDS[kind].score.name].chart
     row = {
         "field": "row",
         "type": "nominal",
@@ -170,7 +159,7 @@ def divergences(standings: Standings, task: str) -> Spec:
     """KL(G‖O) against KL(O‖G): knobs, runs and the line on which their mean is the best knob's."""
     knobs, points = _knobs(standings, task, *_DIVERGENCES), _points(standings, task, *_DIVERGENCES)
     both = sum(_of_best_knob(points))
-    titles = METRICS[_DIVERGENCES[0]], METRICS[_DIVERGENCES[1]]
+    titles = METRICS[_DIVERGENCES[0]].chart, METRICS[_DIVERGENCES[1]].chart
     return _knobs_and_points(
         standings, knobs, points, knobs + points, titles, _level_line((0, both), (both, 0))
     )
@@ -184,7 +173,7 @@ def divergences_near(standings: Standings, task: str) -> Spec:
     points = _points(standings, task, *_DIVERGENCES, less_best=True)
     near = [point for point in points if point["x"] < _NEAR * x and point["y"] < _NEAR * y]
     titles = tuple(
-        f"{METRICS[name].partition(' (')[0]}, less the best knob's" for name in _DIVERGENCES
+        f"{METRICS[name].chart.partition(' (')[0]}, less the best knob's" for name in _DIVERGENCES
     )
     line = _level_line((-x - y, x + y), (x + y, -x - y))
     return _knobs_and_points(
@@ -218,7 +207,7 @@ def quality(standings: Standings, task: str) -> Spec:
     kind = KINDS[standings.kind_of[task]]
     names = (kind.diversity, kind.quality)
     points = _points(standings, task, *names)
-    titles = METRICS[names[0]], METRICS[names[1]]
+    titles = METRICS[names[0]].chart, METRICS[names[1]].chart
     return _knobs_and_points(standings, _knobs(standings, task, *names), points, points, titles)
 
 
@@ -286,7 +275,7 @@ def curves(standings: Standings, task: str, metric: str, budget: str) -> Spec | 
     Args:
         standings: with the runs.
         task: of them.
-        metric: a score, a quality, or one of `HEALTH`.
+        metric: a score, a quality, or one of the discriminator's health.
         budget: one of `BUDGETS`.
     """
     values = [
@@ -297,7 +286,7 @@ def curves(standings: Standings, task: str, metric: str, budget: str) -> Spec | 
     ]
     if not values:
         return None
-    title = METRICS[metric]
+    title = METRICS[metric].chart
     layers = [
         *_band_and_line(standings, values, BUDGETS[budget], title),
         *_level(standings, task, metric),
@@ -322,7 +311,11 @@ def profile(standings: Standings, kind: str) -> Spec | None:
         )
     ]
     layers = _band_and_line(
-        standings, values, METRICS[KINDS[kind].score.name], "share of runs above it", step=True
+        standings,
+        values,
+        METRICS[KINDS[kind].score.name].chart,
+        "share of runs above it",
+        step=True,
     )
     return _chart({"data": {"values": values}, "layer": layers})
 
@@ -368,7 +361,7 @@ def _curve(
     """Points of one row: the mean over the runs that have a curve, where all of them have been
     measured.
     """
-    name = metric if metric in HEALTH else f"task/{metric}"
+    name = metric if metric in _HEALTH else f"task/{metric}"
     by_round: dict[float, list[tuple[float, float]]] = {}
     for run in runs:
         for row in run.result.curve:
@@ -405,9 +398,9 @@ def _level(standings: Standings, task: str, metric: str) -> list[Spec]:
     if not data:
         return []
     encoding = (
-        {"y": _axis("y", METRICS[metric])}
+        {"y": _axis("y", METRICS[metric].chart)}
         | _colour(standings)
-        | _tooltip({"row": "row", "y": METRICS[metric]})
+        | _tooltip({"row": "row", "y": METRICS[metric].chart})
     )
     return [
         {

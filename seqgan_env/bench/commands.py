@@ -27,13 +27,18 @@ from seqgan_env.bench.ray_pool import RayPool
 from seqgan_env.bench.results import path_of
 from seqgan_env.bench.runner import SUPERSEDED, Pool, Progress, opened, run_jobs
 from seqgan_env.bench.samples import result_of_samples
-from seqgan_env.cli.arguments import Parser, add_settings, given_settings, positive
-from seqgan_env.names import choose
+from seqgan_env.cli.arguments import (
+    Parser,
+    add_settings,
+    add_task_settings,
+    given_settings,
+    positive,
+)
 from seqgan_env.registry import SOURCES
 from seqgan_env.rewards.model import FORMS
-from seqgan_env.tasks import TASKS, setting_names
+from seqgan_env.tasks import check_settings, infer_task, task_names
 from seqgan_env.training import run_directory
-from seqgan_env.training.settings import PRESETS, TrainSettings
+from seqgan_env.training.settings import PRESETS, TrainSettings, settings_of_task
 
 if TYPE_CHECKING:  # loads scipy
     from seqgan_env.bench.leaderboard import Entry
@@ -42,7 +47,7 @@ BENCHMARK = "benchmark.json"  # title and command of a folder
 
 _OF_A_GRID = ("agents", "tasks", "rewards", "sources")
 _GRID_DEFAULTS = {
-    "tasks": [TrainSettings.task],
+    "tasks": [],
     "rewards": [TrainSettings.reward],
     "sources": [TrainSettings.source],
 }
@@ -91,7 +96,8 @@ def _add_bench(commands: Any) -> None:
         "--tasks",
         nargs="+",
         metavar="NAME",
-        help=f"of {', '.join(TASKS)} (default: {TrainSettings.task})",
+        help="names from `seqgan list tasks`, or package.module:Class (default: what takes the "
+        f"settings that are given, {TrainSettings.task} where it does)",
     )
     bench.add_argument(
         "--rewards",
@@ -145,6 +151,7 @@ def _add_bench(commands: Any) -> None:
             if f.name not in (*DECIDED_BY_THE_HARNESS, *of_the_grid)
         ],
     )
+    add_task_settings(bench)
     bench.set_defaults(run=_bench)
 
 
@@ -334,7 +341,8 @@ def add_samples_arguments(evaluate: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of a benchmark that gets the row"
     )
-    add_settings(group, ["task", *_settings_of_tasks()])
+    add_settings(group, ["task", "task_options"])
+    add_task_settings(evaluate)
 
 
 def chose_samples(arguments: argparse.Namespace) -> bool:
@@ -347,8 +355,8 @@ def chose_samples(arguments: argparse.Namespace) -> bool:
     if (arguments.samples is None) == (arguments.run_path is None):
         raise ValueError("seqgan evaluate takes a run, or --samples FILE --task NAME")
     settings = _given_for_samples(arguments)
-    if arguments.samples is not None and "task" not in settings:
-        raise ValueError(f"--samples needs --task; allowed are {', '.join(TASKS)}")
+    if arguments.samples is not None and not settings:
+        raise ValueError(f"--samples needs --task; allowed are {', '.join(task_names())}")
     beside = [
         name
         for name in ("label", "column", "nll_gen", "out")
@@ -363,8 +371,9 @@ def chose_samples(arguments: argparse.Namespace) -> bool:
 
 def evaluate_samples(arguments: argparse.Namespace) -> int:
     """Measures samples, prints the metrics, and writes the row if a benchmark is given."""
-    settings, path = _given_for_samples(arguments), arguments.samples
-    task = choose(TASKS, settings.pop("task"), "task")
+    given, path = _given_for_samples(arguments), arguments.samples
+    settings = settings_of_task(given)
+    task = given.get("task") or infer_task(settings)
     label, untold = arguments.label or path.stem, list[str]()
     result = result_of_samples(
         path,
@@ -380,10 +389,9 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
     for name, value in result.metrics.items():
         table.add_row(name, f"{value:.4f}")
     Console().print(table)
-    print(
-        f"{result.origin['samples']}; runs are measured by {TASKS[task].num_eval}, and some "
-        "metrics depend on the number"
-    )
+    measured_by = getattr(check_settings(task, settings), "num_eval", None)
+    beside = f"; runs are measured by {measured_by}, and some metrics depend on the number"
+    print(result.origin["samples"] + ("" if measured_by is None else beside))
     for sentence in untold:
         print(sentence)
     if arguments.out:
@@ -394,18 +402,6 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
 
 
 def _given_for_samples(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The task and the settings of it that were given."""
-    return {
-        name: value
-        for name, value in given_settings(arguments).items()
-        if name in ("task", *_settings_of_tasks())
-    }
-
-
-def _settings_of_tasks() -> list[str]:
-    """The settings of a run that some task takes."""
-    return [
-        f.name
-        for f in fields(TrainSettings)
-        if any(f.name in setting_names(task) for task in TASKS)
-    ]
+    """The task and the settings of it that were given; --seed is that of the draws."""
+    given = given_settings(arguments)
+    return {name: value for name, value in given.items() if name != "seed"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,13 +25,21 @@ from seqgan_env.plugins import (
 )
 from seqgan_env.registry import Registry
 from seqgan_env.rewards.sources import names_in
-from seqgan_env.tasks import TASKS
+from seqgan_env.tasks import (
+    check_settings,
+    default_settings,
+    infer_task,
+    setting_names,
+    task_names,
+)
+from seqgan_env.tasks.options import map_paths
 from seqgan_env.training import run_directory
 from seqgan_env.training.settings import (
     OF_THE_LSTM,
     PRESETS,
     TrainSettings,
     settings_from,
+    settings_of_task,
 )
 
 REFERENCE = "mle"  # the row that every other one is compared with; its knobs are the measure
@@ -75,7 +83,8 @@ class Job:
         Names its file.
         """
         settings = asdict(self.settings)
-        data = {name: fingerprint(Path(settings.pop(name))) for name in paths_of(self.settings)}
+        settings["task_options"] = options_with(self.settings, lambda path: "")
+        data = _data_of(self.settings)
         versions = {
             name: version
             for name, version in run_directory.versions().items()
@@ -93,11 +102,8 @@ class Job:
 
     def with_absolute_paths(self) -> Job:
         """The same job from any working directory."""
-        absolute: dict[str, Any] = {
-            name: str(Path(getattr(self.settings, name)).absolute())
-            for name in paths_of(self.settings)
-        }
-        return replace(self, settings=replace(self.settings, **absolute))
+        options = options_with(self.settings, lambda path: str(path.absolute()))
+        return replace(self, settings=replace(self.settings, task_options=options))
 
     def to_json(self) -> str:
         """The job as a line of JSON."""
@@ -137,18 +143,22 @@ class Suite:
             )
         groups = {"settings": self.settings} | {f"rows.{k}": v for k, v in self.rows.items()}
         groups |= {f"tasks.{k}": v for k, v in self.tasks.items()}
+        of_tasks = self._settings_of_tasks()
         for where, settings in groups.items():
+            here = ["task"] if where.startswith("tasks.") else []
             for name in settings:
-                choose(
-                    [*_CHOSEN, *(["task"] if where.startswith("tasks.") else [])],
-                    name,
-                    f"setting in {where}",
-                )
+                choose([*_CHOSEN, *here, *of_tasks], name, f"setting in {where}")
         if REFERENCE in self.rows:
             raise ValueError(
                 f"suite {self.title!r} has a row {REFERENCE!r}; that one is always there and "
                 "takes [settings] alone"
             )
+
+    def _settings_of_tasks(self) -> list[str]:
+        """What the tasks of the suite and the built-in ones take, by their own names."""
+        tasks = [*task_names(), *(each["task"] for each in self.tasks.values() if "task" in each)]
+        taken = {name: None for task in tasks for name in setting_names(task)}
+        return [name for name in taken if name not in DECIDED_BY_THE_HARNESS]
 
     def jobs(self) -> list[Job]:
         """All jobs, seed by seed, the reference first.
@@ -193,6 +203,11 @@ class Suite:
             "knobs": label == REFERENCE,
             "agent_options": options,
             "policy_options": policy_options,
+            "task_options": {
+                name: value
+                for group in (self.settings, of_task, of_row)
+                for name, value in group.get("task_options", {}).items()
+            },
             "discriminator_options": _options("discriminator", self.settings, of_task, of_row),
         }
         return settings_from(preset, changes)
@@ -232,10 +247,12 @@ def plug_ins(settings: TrainSettings) -> list[tuple[Registry, str]]:
     """What a run is told to use that may come from outside this package: registries and names."""
     return [
         (registry.AGENTS, settings.agent),
+        (registry.TASKS, settings.task),
         *((registry.SOURCES, name) for name in names_in(settings.source)),
         (registry.DISCRIMINATORS, settings.discriminator),
         *((registry.POLICIES, name) for name in [settings.policy] if name),
         *((registry.KNOBS, name) for name in [settings.more_knobs] if name),
+        *((registry.METRICS, name) for name in [settings.more_metrics] if name),
     ]
 
 
@@ -251,10 +268,23 @@ def packages_of(settings: TrainSettings) -> list[str]:
     return sorted(packages - {"seqgan_env"})  # whose code is hashed in any case
 
 
-def paths_of(settings: TrainSettings) -> list[str]:
-    """Which of the settings are paths of files or folders."""
-    given = [name for name in ("corpus", "weights") if getattr(settings, name)]
-    return given + ["tokenizer"] * bool(settings.tokenizer and Path(settings.tokenizer).is_file())
+def options_with(settings: TrainSettings, change: Callable[[Path], str]) -> dict[str, Any]:
+    """The options of a run's task with every path in them changed."""
+    return map_paths(default_settings(settings.task), settings.task_options, change)
+
+
+def _data_of(settings: TrainSettings) -> list[str]:
+    """Hashes of every file and folder that a run's task reads, by its options or by default."""
+    found: list[str] = []
+
+    def note(path: Path) -> str:
+        found.append(fingerprint(path))
+        return ""
+
+    chosen = check_settings(settings.task, settings.task_options)
+    values = {each.name: getattr(chosen, each.name) for each in fields(chosen)}
+    map_paths(chosen, values, note)
+    return found
 
 
 def read_suite(path: Path) -> Suite:
@@ -308,5 +338,11 @@ def grid(
                 told = [source] * (own is None and len(sources) > 1) + [form] * (len(forms) > 1)
                 rows[", ".join([agent, *told])] = {"agent": agent, "source": source, "reward": form}
     rows.pop(REFERENCE, None)
-    columns = {choose(TASKS, task, "task"): {"task": task} for task in tasks}
-    return Suite(f"{', '.join(agents)} on {', '.join(tasks)}", seeds, columns, rows, settings)
+    chosen = tasks or [infer_task(settings_of_task(_of_run(settings)))]
+    columns = {task: {"task": task} for task in chosen}
+    return Suite(f"{', '.join(agents)} on {', '.join(chosen)}", seeds, columns, rows, settings)
+
+
+def _of_run(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without the preset's name."""
+    return {name: value for name, value in settings.items() if name != "preset"}

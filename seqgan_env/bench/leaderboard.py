@@ -19,6 +19,13 @@ import numpy as np
 from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.results import Result, Row
 from seqgan_env.bench.statistics import Decision, Paired, holm, paired, probability_of_improvement
+from seqgan_env.metrics.catalogue import (
+    FAMILIES,
+    JUDGED_BESIDE,
+    OF_ORACLES,
+    OF_REAL_DATA,
+    Family,
+)
 from seqgan_env.metrics.score import (
     FORWARD,
     RANKING,
@@ -60,39 +67,16 @@ class Kind:
     beside: tuple[str, ...]
 
 
+def _kind(name: str, score: Score, of: Family, beside: tuple[str, ...]) -> Kind:
+    """Tasks of a family under a score."""
+    high_is_good = of.quality_high_is_good
+    return Kind(name, score, of.quality.name, high_is_good, of.diversity.name, beside)
+
+
 KINDS = {
-    ORACLE: Kind(
-        name=ORACLE,
-        score=RANKING,
-        quality="nll_oracle",
-        quality_high_is_good=False,
-        diversity="nll_gen",
-        beside=(
-            "kl_mean",
-            "kl_reverse",
-            "kl_forward",
-            "js",
-            "nll_oracle",
-            "nll_gen",
-            "effective_vocabulary",
-        ),
-    ),
-    JUDGED: Kind(
-        name=JUDGED,
-        score=REFEREED,
-        quality="nll_oracle",
-        quality_high_is_good=False,
-        diversity="nll_gen",
-        beside=("referee_js", "js", "nll_oracle", "effective_vocabulary"),
-    ),
-    REAL: Kind(
-        name=REAL,
-        score=REFEREED,
-        quality="bleu4",
-        quality_high_is_good=True,
-        diversity="self_bleu4",
-        beside=("referee_js", "bleu4", "self_bleu4", "nll_gen", "effective_vocabulary"),
-    ),
+    ORACLE: _kind(ORACLE, RANKING, OF_ORACLES, OF_ORACLES.beside),
+    JUDGED: _kind(JUDGED, REFEREED, OF_ORACLES, JUDGED_BESIDE),
+    REAL: _kind(REAL, REFEREED, OF_REAL_DATA, OF_REAL_DATA.beside),
 }
 
 
@@ -389,7 +373,8 @@ class Standings:
         for kind in (KINDS[ORACLE], KINDS[REAL]):
             if kind.quality in metrics:
                 return kind.name
-        raise ValueError(f"task {task!r} has neither nll_oracle nor bleu4 among its metrics")
+        neither = " nor ".join(of.quality.name for of in FAMILIES)
+        raise ValueError(f"task {task!r} has neither {neither} among its metrics")
 
 
 def _ranked(entries: Sequence[Entry], kind: Kind, tasks: Sequence[str]) -> list[Entry]:

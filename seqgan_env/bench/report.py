@@ -14,7 +14,8 @@ from seqgan_env.bench import charts
 from seqgan_env.bench.leaderboard import KINDS, ORACLE, Standings
 from seqgan_env.bench.results import Result, read_all
 from seqgan_env.bench.story import story
-from seqgan_env.bench.tables import HEALTH, Table, all_tables, runs_rows
+from seqgan_env.bench.tables import Table, all_tables, runs_rows
+from seqgan_env.metrics.catalogue import HEALTH, METRICS
 from seqgan_env.training import run_directory
 from seqgan_env.types import Estimate
 
@@ -220,17 +221,18 @@ def _planes(standings: Standings, task: str) -> list[Figure]:
 
 def _curves(standings: Standings, task: str) -> list[Figure]:
     kind, found = KINDS[standings.kind_of[task]], list[Figure]()
-    for metric in (kind.score.name, kind.quality, *HEALTH):
-        name = HEALTH.get(metric) or charts.METRICS[metric].partition(",")[0].partition(" (")[0]
+    health = {metric.name: metric.label for metric in HEALTH}
+    for metric in (kind.score.name, kind.quality, *health):
+        name = health.get(metric) or METRICS[metric].chart.partition(",")[0].partition(" (")[0]
         heading = name if "_" in name else name[0].upper() + name[1:]
         caption = "Mean over seeds with its 95 % bootstrap interval, from the end of pre-training."
-        if metric in HEALTH:
+        if metric in health:
             caption = f"Discriminator, {name}. {caption}"
         else:
             caption += " Dashed: maximum likelihood as it is (light) and its best knob (dark)."
         for budget, unit in charts.BUDGETS.items():
             spec = charts.curves(standings, task, metric, budget)
-            if spec is not None and (metric not in HEALTH or budget == next(iter(charts.BUDGETS))):
+            if spec is not None and (metric not in health or budget == next(iter(charts.BUDGETS))):
                 found.append(Figure(f"{heading} by {unit.partition(' since')[0]}", caption, spec))
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from seqgan_env.metrics.likelihood import unigram_metrics
 from seqgan_env.tasks import make_task
 from seqgan_env.tasks.reading import read_lines
 from seqgan_env.types import HasReferee, MeasuresSamples
+
+_HEADER = re.compile(r"## (mle|best_knob|agent|constant)")  # of a run's samples.txt
 
 
 def result_of_samples(
@@ -86,6 +89,11 @@ def read_samples(path: Path, task: MeasuresSamples) -> Tensor:
             the task.
     """
     lines = read_lines(str(path), "samples")
+    if lines and _HEADER.fullmatch(lines[0]):
+        raise ValueError(
+            f"samples {path} are those that a run writes, of several policies under headings "
+            f"({lines[0]!r}); write one policy's by `seqgan sample RUN --num 2000 > FILE`"
+        )
     if len(lines) < 2:
         raise ValueError(
             f"samples {path} has {len(lines)} lines; 2 or more are needed, a sequence each"

@@ -20,17 +20,13 @@ from seqgan_env.bench.statistics import (
     optimality_gap,
     probability_of_improvement,
 )
+from seqgan_env.metrics.catalogue import HEALTH, METRICS, MORE, Metric, more_of
 from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.score import FORWARD, REVERSE
 from seqgan_env.types import Estimate
 
 Cell = str | float | Estimate | None
 
-HEALTH = {
-    "discriminator/accuracy_real_heldout": "accuracy on held-out real data",
-    "discriminator/accuracy_generated_heldout": "accuracy on generated data",
-    "discriminator/log_ratio_correlation": "correlation with the true log-ratio",
-}
 _COSTS = {
     "env_steps": "environment steps",
     "rollout_tokens": "rollout tokens",
@@ -147,10 +143,11 @@ def all_tables(standings: Standings) -> tuple[list[Table], list[Table]]:
 def leaderboard(standings: Standings, kind: str) -> Table:
     """The rows of a kind of task, the best first."""
     of, tasks, entries = KINDS[kind], standings.tasks_of(kind), standings.entries(kind)
+    everyone = [run.metrics for entry in entries for run in entry.all_runs]
     beside = [
         (task, metric)
         for task in tasks
-        for metric in of.beside
+        for metric in (*of.beside, *more_of(everyone))
         if any(_has(e.mean(metric, task)) for e in entries)
     ]
     columns = [
@@ -267,7 +264,8 @@ def health(standings: Standings) -> Table:
     def cells(label: str, task: str) -> list[Cell]:
         curves = [run.result.curve for run in standings.runs[label, task] if run.result.curve]
         return [
-            _mean([curve[-1][name] for curve in curves if name in curve[-1]]) for name in HEALTH
+            _mean([curve[-1][metric.name] for curve in curves if metric.name in curve[-1]])
+            for metric in HEALTH
         ]
 
     note = (
@@ -281,7 +279,7 @@ def health(standings: Standings) -> Table:
         "discriminators",
         "Discriminator health",
         note,
-        [Column(t, ".2f") for t in HEALTH.values()],
+        [Column(metric.label, ".2f") for metric in HEALTH],
         standings,
         cells,
     )
@@ -344,10 +342,10 @@ def _beside(entry: Entry, metric: str, task: str) -> Cell:
 
 def _column(metric: str, task: str) -> Column:
     """The column of a metric, with the task's name where there are several."""
-    name = "effective vocabulary" if metric == "effective_vocabulary" else metric
-    return Column(
-        f"{name}, {task}" if task else name, ".1f" if metric == "effective_vocabulary" else ".3f"
-    )
+    known = METRICS.get(metric, Metric(metric, metric.removeprefix(MORE)))
+    name = known.title or metric.removeprefix(MORE)
+    title = f"{name}, {task}" if task else name
+    return Column(title, f".{known.digits_in_report}f")
 
 
 def _table(

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from seqgan_env import native
-from seqgan_env.bench.jobs import Job, paths_of
+from seqgan_env.bench.jobs import Job, options_with
 from seqgan_env.bench.results import Result
 from seqgan_env.metrics.likelihood import unigram_metrics
 from seqgan_env.metrics.score import SCORES
@@ -104,8 +104,8 @@ def run_job(job: Job, key: str) -> Result:
 
 def _settings(job: Job) -> dict[str, Any]:
     """Without the paths of this machine."""
-    settings = asdict(job.settings)
-    return settings | {name: Path(settings[name]).name for name in paths_of(job.settings)}
+    options = options_with(job.settings, lambda path: path.name)
+    return asdict(job.settings) | {"task_options": options}
 
 
 def origin() -> dict[str, Any]:

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from typing import Any, NoReturn
 
+from seqgan_env import registry
+from seqgan_env.tasks import load_task, presets_of
 from seqgan_env.training.settings import TrainSettings
 
 
@@ -54,39 +56,96 @@ def add_settings(parser: argparse._ActionsContainer, names: Iterable[str]) -> No
     hints = typing.get_type_hints(TrainSettings)
     by_name = {field.name: field for field in fields(TrainSettings)}
     for name in names:
-        setting, hint = by_name[name], hints[name]
-        flag, suppress = "--" + name.replace("_", "-"), argparse.SUPPRESS
-        text = setting.metadata["help"] + (
-            "" if setting.default in (None, MISSING) else f" (default: {setting.default})"
-        )
-        if hint is bool:
-            parser.add_argument(
-                flag, action=argparse.BooleanOptionalAction, default=suppress, help=text
-            )
-        elif "flag" in setting.metadata:
+        setting = by_name[name]
+        text = setting.metadata["help"] + _defaults_of_run(name, setting.default)
+        if "flag" in setting.metadata:
             parser.add_argument(
                 setting.metadata["flag"],
                 dest=name,
                 type=_option,
                 action="append",
-                default=suppress,
+                default=argparse.SUPPRESS,
                 metavar="KEY=VALUE",
                 help=text,
             )
         else:
-            kind = next(t for t in (typing.get_args(hint) or (hint,)) if t is not types.NoneType)
-            parser.add_argument(
-                flag, type=kind, default=suppress, metavar=setting.metadata["metavar"], help=text
-            )
+            _add_flag(parser, name, hints[name], setting.metadata["metavar"], text)
+
+
+def add_task_settings(parser: argparse.ArgumentParser) -> None:
+    """A flag for each setting of the tasks of this package; of what is not given, the parsed
+    arguments hold nothing.
+    """
+    group = parser.add_argument_group(
+        "settings of the task", "A flag that the task does not take is refused."
+    )
+    for name, takers in _settings_of_tasks().items():
+        first = load_task(takers[0]).defaults
+        setting = next(each for each in fields(first) if each.name == name)
+        hint = typing.get_type_hints(type(first))[name]
+        _add_flag(group, name, hint, setting.metadata["metavar"], _help_of_task_setting(name))
+
+
+def _add_flag(
+    parser: argparse._ActionsContainer, name: str, hint: Any, metavar: str | None, text: str
+) -> None:
+    """The flag of a setting of this type."""
+    flag, suppress = "--" + name.replace("_", "-"), argparse.SUPPRESS
+    text = text.replace("%", "%%")
+    if hint is bool:
+        parser.add_argument(
+            flag, action=argparse.BooleanOptionalAction, default=suppress, help=text
+        )
+        return
+    kind = next(t for t in (typing.get_args(hint) or (hint,)) if t is not types.NoneType)
+    parser.add_argument(flag, type=kind, default=suppress, metavar=metavar, help=text)
+
+
+def _defaults_of_run(name: str, default: Any) -> str:
+    """What holds where a setting of a run is not given: by itself, and for tasks that say else."""
+    if default in (None, MISSING) or name == "task":
+        return ""
+    by_value: dict[str, list[str]] = {}
+    for task in registry.TASKS.builtin:
+        of_task = presets_of(task).get("tiny", {})
+        if name in of_task:
+            by_value.setdefault(str(of_task[name]), []).append(f"task {task}")
+    others = "".join(f"; {' and '.join(tasks)}: {value}" for value, tasks in by_value.items())
+    return f" (default: {default}{others})"
+
+
+def _settings_of_tasks() -> dict[str, list[str]]:
+    """The settings of this package's tasks that have a flag, each with the tasks that take it."""
+    found: dict[str, list[str]] = {}
+    for task in registry.TASKS.builtin:
+        for setting in fields(load_task(task).defaults):
+            if setting.metadata["flag"]:
+                found.setdefault(setting.name, []).append(task)
+    return found
+
+
+def _help_of_task_setting(name: str) -> str:
+    """What a setting means to each task that takes it, and its default there."""
+    tasks = _settings_of_tasks()[name]
+    meanings: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
+    for task in tasks:
+        defaults = load_task(task).defaults
+        setting = next(each for each in fields(defaults) if each.name == name)
+        meanings.setdefault(setting.metadata["help"], []).append(task)
+        if getattr(defaults, name) is not None:
+            values.setdefault(str(getattr(defaults, name)), []).append(task)
+    text = "; ".join(f"{', '.join(these)}: {meaning}" for meaning, these in meanings.items())
+    if len(values) == 1:
+        return f"{text} (default: {next(iter(values))})"
+    told = "; ".join(f"{', '.join(these)}: {value}" for value, these in values.items())
+    return f"{text} (defaults: {told})" if told else text
 
 
 def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The settings that were given by flags of `add_settings`."""
-    given = {
-        field.name: getattr(arguments, field.name)
-        for field in fields(TrainSettings)
-        if hasattr(arguments, field.name)
-    }
+    """The settings that were given by flags of `add_settings` and `add_task_settings`."""
+    names = [*(field.name for field in fields(TrainSettings)), *_settings_of_tasks()]
+    given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
     options = [field.name for field in fields(TrainSettings) if "flag" in field.metadata]
     return given | {name: dict(given[name]) for name in options if name in given}
 

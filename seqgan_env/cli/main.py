@@ -18,15 +18,21 @@ from rich.table import Table
 
 from seqgan_env import registry
 from seqgan_env.bench import commands as bench_commands
-from seqgan_env.cli.arguments import Parser, add_settings, given_settings, positive
+from seqgan_env.cli.arguments import (
+    Parser,
+    add_settings,
+    add_task_settings,
+    given_settings,
+    positive,
+)
 from seqgan_env.cli.output import LOG, RunProgress, console
 from seqgan_env.generators.knobs import KNOBS
+from seqgan_env.metrics.catalogue import METRICS, TABLE, Metric, described, load_metrics
 from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.likelihood import sample_sequences
-from seqgan_env.metrics.score import RANKING, REFEREED, SCORES
+from seqgan_env.metrics.score import RANKING, REFEREED
 from seqgan_env.names import choose
 from seqgan_env.rewards.model import FORMS
-from seqgan_env.tasks import TASKS
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import evaluate_task
 from seqgan_env.training.checkpoint import LAST, read_checkpoint, remove_checkpoints
@@ -37,6 +43,7 @@ from seqgan_env.training.trainer import (
     Trainer,
     at_temperature,
     load_run,
+    more_metrics,
     read_config,
     tensorboard_logger,
     write_config,
@@ -58,7 +65,7 @@ def _knobs() -> dict[str, str]:
 
 # What `seqgan list` shows: name to origin, of each kind.
 LISTINGS: dict[str, Callable[[], dict[str, str]]] = {
-    "tasks": lambda: {name: str(settings) for name, settings in TASKS.items()},
+    "tasks": registry.TASKS.names,
     "agents": registry.AGENTS.names,
     "rewards": _rewards,
     "sources": registry.SOURCES.names,
@@ -72,38 +79,6 @@ ROWS = {
     "best_knob": "best knob",
     "constant": "constant reward",
     "agent": "agent",
-}
-COLUMNS = {
-    "score": "score ↑",
-    "score_reverse": "  in KL(G||O) alone ↑",
-    "score_forward": "  in KL(O||G) alone ↑",
-    "referee_score": "referee's score ↑",
-    "kl_mean": "mean of both KLs ↓",
-    "kl_reverse": "KL(G||O) ↓",
-    "kl_forward": "KL(O||G) ↓",
-    "js": "JS / ln 2 ↓",
-    "tv": "total variation ↓",
-    "precision": "precision ↑",
-    "recall": "recall ↑",
-    "referee_js": "referee's JS / ln 2 ↓",
-    "nll_oracle": "nll_oracle",
-    "nll_gen": "nll_gen ↓",
-    "entropy": "entropy",
-    "perplexity_heldout": "perplexity ↓",
-    "bleu2": "BLEU-2",
-    "bleu3": "BLEU-3",
-    "bleu4": "BLEU-4",
-    "bleu5": "BLEU-5",
-    "self_bleu4": "Self-BLEU-4 ↓",
-    "distinct2": "distinct-2 ↑",
-    "perplexity_samples": "perplexity of samples",
-    "perplexity_reverse": "reverse perplexity ↓",
-    "copied_share": "copied from training",
-    "length_ks": "length distance (KS) ↓",
-    "mse": "mean squared error ↓",
-    "pitch_class_divergence": "pitch-class divergence ↓",
-    "interval_divergence": "interval divergence ↓",
-    "effective_vocabulary": "eff. vocab.",
 }
 
 
@@ -231,6 +206,7 @@ def _add_train(commands: Any) -> None:
         help="go on with an unfinished run, with the settings that it has",
     )
     add_settings(train, [field.name for field in fields(TrainSettings)])
+    add_task_settings(train)
     train.set_defaults(run=_train)
 
 
@@ -238,10 +214,9 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.resume is not None:
         return _resume(arguments)
     settings = settings_from(arguments.preset, given_settings(arguments))
-    path = (
-        arguments.out
-        or Path("runs") / f"{settings.task}-{settings.agent.replace(':', '.')}-{settings.seed}"
-    )
+    path = arguments.out or Path(
+        "runs"
+    ) / f"{settings.task}-{settings.agent}-{settings.seed}".replace(":", ".")
     run_directory.check_available(path, arguments.force)
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -323,21 +298,21 @@ def _print_table(console: Console, run: Run) -> None:
         table.add_column(
             ROWS[name] + turned, justify="right", style="bold" if name == "agent" else ""
         )
-    for name, label in COLUMNS.items():
-        if any(name in run.metrics[policy] for policy in who):
-            table.add_row(label, *[_cell(run.metrics[policy], name) for policy in who])
+    for metric in [*TABLE, *map(described, load_metrics(settings.more_metrics))]:
+        if any(metric.name in run.metrics[policy] for policy in who):
+            table.add_row(metric.row, *[_cell(run.metrics[policy], metric) for policy in who])
     table.caption = _errors(run)
     console.print(table)
     console.print(_verdict(run), highlight=False)
 
 
-def _cell(metrics: Mapping[str, float], name: str) -> str:
+def _cell(metrics: Mapping[str, float], metric: Metric) -> str:
     """A metric as it stands in the table; a divergence at its maximum is marked saturated."""
-    if name not in metrics:
+    if metric.name not in metrics:
         return ""
-    saturated = name in ("js", "tv") and metrics[name] > SATURATED
-    digits = 4 if name in _FINE else 3
-    return f"{metrics[name]:.{digits}f}" + " saturated" * saturated
+    value = metrics[metric.name]
+    saturated = metric.name in ("js", "tv") and value > SATURATED
+    return f"{value:.{metric.digits}f}" + " saturated" * saturated
 
 
 def _errors(run: Run) -> str:
@@ -347,11 +322,8 @@ def _errors(run: Run) -> str:
         errors = [row.get(f"{score.divergence}_error", math.nan) for row in run.metrics.values()]
         known = [error for error in errors if math.isfinite(error)]
         if known:
-            found[COLUMNS[score.divergence].removesuffix(" ↓")] = max(known)
+            found[METRICS[score.divergence].label] = max(known)
     return "; ".join(f"standard error of {label}: {error:.4f}" for label, error in found.items())
-
-
-_FINE = {"kl_mean", *(score.name for score in SCORES)}  # differences in the third digit count
 
 
 def _verdict(run: Run) -> str:
@@ -426,6 +398,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             table.add_row(
                 name, f"{metrics[name]:.4f}", _interval(metrics[name], metrics.get(f"{name}_error"))
             )
+    for name, value in more_metrics(settings, task, agent.policy, arguments.seed).items():
+        table.add_row(name, f"{value:.4f}", "")
     Console().print(table)
     return 0
 

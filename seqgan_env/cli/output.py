@@ -21,16 +21,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from seqgan_env.metrics.catalogue import METRICS
+
 LOG = "train.log"
 
 _SECONDS_BETWEEN_LINES = 20.0
 _SHOWN = (
     "nll_validation",
-    "task/nll_oracle",
-    "task/nll_gen",
-    "task/score",
+    *(METRICS[name].shown_live for name in ("nll_oracle", "nll_gen", "score")),
     "discriminator/accuracy_heldout",
-    "kl_mean",
+    METRICS["kl_mean"].shown_live,
     "agent/reward",
 )
 

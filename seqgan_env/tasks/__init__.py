@@ -1,39 +1,168 @@
-"""Tasks by name: the one place where a task's name and settings become the task."""
+"""Tasks by name: the one place where a task's name and settings become the task.
+
+A task is made by a class that is called with settings and a name. Its `defaults` are an instance of
+a frozen dataclass of settings. Its `presets`, if it has any, are what presets of `seqgan train`
+change for it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from seqgan_env import registry
 from seqgan_env.names import choose
-from seqgan_env.tasks.music.task import MusicSettings, MusicTask
-from seqgan_env.tasks.oracle.task import ORACLE_PRESETS, OracleSettings, OracleTask
-from seqgan_env.tasks.text.task import CorpusSettings, CorpusTask
+from seqgan_env.tasks.music.task import SUFFIXES
 from seqgan_env.types import Task
 
-TASKS: dict[str, OracleSettings | CorpusSettings | MusicSettings] = {
-    **ORACLE_PRESETS,
-    "text": CorpusSettings(),
-    "music": MusicSettings(),
-}
+DEFAULT_TASK = "oracle-tiny"
 
 
-def setting_names(name: str) -> list[str]:
-    """The settings that the task `name` takes."""
-    return [field.name for field in fields(TASKS[choose(TASKS, name, "task")])]
+def task_names() -> list[str]:
+    """The tasks that are built in, and those of installed packages."""
+    return list(registry.TASKS.names())
 
 
-def make_task(name: str, **changes: Any) -> Task:
-    """The task `name` with some of its settings changed.
+def load_task(task: Any) -> Any:
+    """The class of a task.
+
+    Args:
+        task: a name, `package.module:Class`, or the class.
+
+    Raises:
+        ValueError: there is none, it cannot be imported, lacks a method, or has no settings.
+    """
+    cls = registry.TASKS.load(task)
+    if not is_dataclass(getattr(cls, "defaults", None)) or isinstance(cls.defaults, type):
+        raise ValueError(
+            f"task {_name(task)!r} has no defaults; give its class the settings that it has by "
+            "default, an instance of a frozen dataclass, under this name"
+        )
+    return cls
+
+
+def default_settings(task: Any) -> Any:
+    """The settings of a task where none is given, a dataclass."""
+    return load_task(task).defaults
+
+
+def setting_names(task: Any) -> list[str]:
+    """The settings that a task takes."""
+    return [field.name for field in fields(default_settings(task))]
+
+
+def presets_of(task: Any) -> Mapping[str, Mapping[str, Any]]:
+    """What presets of a run change for a task, by preset."""
+    return getattr(load_task(task), "presets", {})
+
+
+def check_settings(task: Any, changes: Mapping[str, Any]) -> Any:
+    """The settings of a task with some changed.
+
+    Raises:
+        ValueError: the task does not take one of them, with the tasks that do, or a value cannot
+            be.
+    """
+    valid = setting_names(task)
+    for name in changes:
+        if name in valid:
+            continue
+        others = takers([name])
+        if others:
+            raise ValueError(
+                f"task {_name(task)} does not take {name} ({_flag(name)}); it is a setting of "
+                f"{', '.join(others)}"
+            )
+        choose(valid, name, f"setting of task {_name(task)}")
+    return replace(default_settings(task), **changes)
+
+
+def takers(names: Iterable[str]) -> list[str]:
+    """The tasks that take all of these settings. Those that cannot be imported take none."""
+    return [task for task in task_names() if set(names) <= _taken_by(task)]
+
+
+def _taken_by(task: str) -> set[str]:
+    """The settings of a task; none of one that cannot be imported."""
+    try:
+        return set(setting_names(task))
+    except ValueError:
+        return set()
+
+
+def infer_task(given: Mapping[str, Any]) -> str:
+    """The task that is meant where none is named, from the settings of a task that are given.
+
+    A text is for the task text, a folder with MIDI files for music; otherwise it is the default
+    task if that takes them, or the only one that does.
+
+    Raises:
+        ValueError: no task takes them all, or more than one does.
+    """
+    known = {name for task in task_names() for name in _taken_by(task)}
+    for name in given:
+        choose(sorted(known), name, "setting")
+    if given.get("corpus") is not None:
+        return _task_of_corpus(Path(given["corpus"]))
+    possible = takers(given)
+    if DEFAULT_TASK in possible:
+        return DEFAULT_TASK
+    if len(possible) == 1:
+        return possible[0]
+    flags = " and ".join(map(_flag, given))
+    if possible:
+        raise ValueError(
+            f"{flags} is for {' or '.join(possible)}; say which by --task (task {DEFAULT_TASK}, "
+            "the default, does not take it)"
+        )
+    told = [f"{_flag(name)} is a setting of {', '.join(takers([name]))}" for name in given]
+    raise ValueError(f"no task takes {flags}: {'; '.join(told)}")
+
+
+def _task_of_corpus(path: Path) -> str:
+    """The task for which a file or folder is a corpus."""
+    if not path.exists():
+        raise ValueError(f"corpus {path} cannot be read: No such file or directory")
+    if not path.is_dir():
+        if path.suffix.lower() in SUFFIXES:
+            raise ValueError(
+                f"corpus {path} is one MIDI file; task music reads a folder of them, task text a "
+                "text: give one, or name the task by --task"
+            )
+        return "text"
+    if any(entry.suffix.lower() in SUFFIXES for entry in path.rglob("*")):
+        return "music"
+    raise ValueError(
+        f"corpus {path} is a folder without MIDI files (*{', *'.join(SUFFIXES)}); task text reads "
+        "a file, task music a folder of these: name the task by --task"
+    )
+
+
+def make_task(task: Any, **changes: Any) -> Task:
+    """A task with some of its settings changed.
+
+    Args:
+        task: a name, `package.module:Class`, the class, or a task as it is.
+        changes: of its settings.
 
     Raises:
         ValueError: an unknown name, an unknown setting, or a setting that cannot be; with the
             nearest valid name.
     """
-    valid = setting_names(name)
-    for key in changes:
-        choose(valid, key, f"setting of task {name}")
-    settings = replace(TASKS[name], **changes)
-    if isinstance(settings, OracleSettings):
-        return OracleTask(settings, name)
-    return MusicTask(settings) if isinstance(settings, MusicSettings) else CorpusTask(settings)
+    if not isinstance(task, str) and not inspect.isclass(task) and isinstance(task, Task):
+        if changes:
+            raise ValueError(f"{', '.join(changes)} was given for a task that is made already")
+        return task
+    made: Task = load_task(task)(check_settings(task, changes), _name(task))
+    return made
+
+
+def _name(task: Any) -> str:
+    return task if isinstance(task, str) else str(getattr(task, "__name__", task))
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

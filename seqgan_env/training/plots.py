@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seqgan_env.metrics.catalogue import FAMILIES, METRICS, Plane
 from seqgan_env.training.run_directory import write_atomically
 
 Row = Mapping[str, float]
@@ -23,47 +23,6 @@ _LABELS = {
     "agent": "agent",
     "constant": "constant reward",
 }
-_AXES = {
-    "kl_mean": "mean of both KL divergences (nats per token)",
-    "kl_reverse": "KL(G||O) (nats per token)",
-    "kl_forward": "KL(O||G) (nats per token)",
-    "nll_oracle": "nll_oracle (nats per token)",
-    "nll_gen": "nll_gen on held-out data (nats per token)",
-    "bleu4": "BLEU-4 against held-out data",
-    "self_bleu4": "Self-BLEU-4",
-    "referee_js": "JS divergence, lower bound (share of ln 2)",
-}
-
-
-@dataclass(frozen=True)
-class Plane:
-    """Two metrics between which knobs trade.
-
-    Attributes:
-        x: a metric; low is good.
-        y: a metric.
-        title: of the picture.
-    """
-
-    x: str
-    y: str
-    title: str
-
-    def holds(self, metrics: Row) -> bool:
-        """Whether a policy with these metrics has a finite place in the plane."""
-        return all(math.isfinite(metrics.get(name, math.nan)) for name in (self.x, self.y))
-
-
-# What is shown of a run, by the metric that it must have.
-_BY_ROUND = {
-    "kl_mean": ("kl_mean", "nll_oracle", "nll_gen"),
-    "bleu4": ("bleu4", "self_bleu4", "nll_gen"),
-}
-_PLANES = (
-    Plane("kl_forward", "kl_reverse", "Both divergences: towards the lower left is better"),
-    Plane("nll_gen", "nll_oracle", "Likelihoods: a mixture wins here, so nothing is ranked"),
-    Plane("self_bleu4", "bleu4", "Quality against variety: nothing is ranked here"),
-)
 
 
 def plot_curves(history: Rows, knobs: Named, metrics: Named, path: Path) -> None:
@@ -79,8 +38,8 @@ def plot_curves(history: Rows, knobs: Named, metrics: Named, path: Path) -> None
     from matplotlib.figure import Figure  # loaded only where something is drawn
 
     anyone = next(iter(metrics.values()), {})
-    by_round = next((names for needed, names in _BY_ROUND.items() if needed in anyone), ())
-    planes = [plane for plane in _PLANES if plane.holds(anyone)]
+    by_round = next((of.by_round for of in FAMILIES if of.by_round[0] in anyone), ())
+    planes = [plane for of in FAMILIES for plane in of.planes if plane.holds(anyone)]
     judged = {who: row for who, row in metrics.items() if "referee_js" in row}
     num_panels = 3 + len(by_round) + len(planes) + bool(judged)
     columns = -(-num_panels // 2)
@@ -127,7 +86,7 @@ def _by_round(axes: Any, rounds: Rows, name: str, metrics: Named) -> None:
                 linewidth=1.2,
             )
     _legend(axes)
-    _decorate(axes, f"{name} by round", "round", _AXES[name])
+    _decorate(axes, f"{name} by round", "round", METRICS[name].axis)
 
 
 def _plane(axes: Any, rounds: Rows, knobs: Named, metrics: Named, plane: Plane) -> None:
@@ -174,7 +133,7 @@ def _plane(axes: Any, rounds: Rows, knobs: Named, metrics: Named, plane: Plane) 
             )
     _zoom(axes, [(row[x], row[y]) for row in places.values()], metrics, plane)
     _legend(axes)
-    _decorate(axes, plane.title, _AXES[x], _AXES[y])
+    _decorate(axes, plane.title, METRICS[x].axis, METRICS[y].axis)
 
 
 def _zoom(axes: Any, knobs: Sequence[tuple[float, float]], metrics: Named, plane: Plane) -> None:
@@ -201,7 +160,9 @@ def _referee(axes: Any, judged: Named) -> None:
         )
     axes.set_yticks([-place for place in range(len(judged))], [_LABELS[who] for who in judged])
     axes.margins(y=0.3)
-    _decorate(axes, "Referee: how far from real data (lower is better)", _AXES["referee_js"], "")
+    _decorate(
+        axes, "Referee: how far from real data (lower is better)", METRICS["referee_js"].axis, ""
+    )
 
 
 def _discriminator(axes: Any, rounds: Rows) -> None:

@@ -22,7 +22,7 @@ from seqgan_env.plugins import (
 from seqgan_env.registry import SOURCES
 from seqgan_env.rewards.model import FORMS
 from seqgan_env.rewards.sources import check_source
-from seqgan_env.tasks import TASKS, setting_names
+from seqgan_env.tasks import DEFAULT_TASK, check_settings, infer_task, presets_of
 from seqgan_env.training.adversarial import Schedule
 
 # Options of agents that are about the LSTM which they make where no policy is given.
@@ -37,7 +37,21 @@ def _setting(default: Any, text: str, metavar: str | None = None) -> Any:
 class TrainSettings:
     """What `seqgan train` does. The fields' texts are the command line's help."""
 
-    task: str = _setting("oracle-tiny", f"what is written: {', '.join(TASKS)}", "NAME")
+    task: str = _setting(
+        DEFAULT_TASK,
+        "what is written: a name from `seqgan list tasks`, or package.module:Class (default: what "
+        f"takes the settings that are given, {DEFAULT_TASK} where it does)",
+        "NAME",
+    )
+    task_options: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={
+            "help": "settings of the task, e.g. num_eval=500; those of the tasks of this package "
+            "have flags of their own, too",
+            "metavar": "KEY=VALUE",
+            "flag": "--set-task",
+        },
+    )
     agent: str = _setting(
         "reinforce", "who writes: a name from `seqgan list agents`, or package.module:Class", "NAME"
     )
@@ -98,6 +112,12 @@ class TrainSettings:
     more_knobs: str | None = _setting(
         None, "knobs of your own beside them: an installed name, or package.module:NAME", "NAME"
     )
+    more_metrics: str | None = _setting(
+        None,
+        "metrics of your own: package.module:NAME, one or a sequence of them, or the name of an "
+        "installed one",
+        "NAME",
+    )
     referee: bool = _setting(
         False,
         "judge final policies by the referee on oracle tasks too; on real data it always does",
@@ -119,41 +139,6 @@ class TrainSettings:
         2_000, "fresh negatives of a d-step, and as many real sequences", "SEQUENCES"
     )
     eval_every: int = _setting(20, "rounds between evaluations", "ROUNDS")
-    weights: str | None = _setting(
-        None, "oracle weights: the authors' released pickle, or safetensors", "FILE"
-    )
-    corpus: str | None = _setting(
-        None,
-        "task text: UTF-8 text, a sentence a line; task music: a folder of MIDI files (default: "
-        "what is built in)",
-        "PATH",
-    )
-    level: str = _setting(
-        "word", "tokens of task text: word (split at white space) or char", "LEVEL"
-    )
-    tokenizer: str | None = _setting(
-        None,
-        "of task text, in place of level: english, a JSON file of the library tokenizers, or "
-        "package.module:name",
-        "NAME",
-    )
-    max_length: int | None = _setting(
-        None,
-        "longest sequence of task text, end token included (default: 20); steps of task music "
-        "(default: 32)",
-        "TOKENS",
-    )
-    fixed_length: bool = _setting(
-        False, "task text: only sequences of exactly max_length words, without an end"
-    )
-    vocab_size: int | None = _setting(
-        None, "V; of an oracle the number of tokens, of a text the cap by frequency", "TOKENS"
-    )
-    steps_per_beat: int = _setting(2, "time steps in a quarter note of task music", "STEPS")
-    transpose: bool = _setting(False, "task music: move every piece into C major or A minor")
-    seq_len: int | None = _setting(None, "T of an oracle task", "TOKENS")
-    oracle_seed: int = _setting(0, "of an oracle's parameters and data", "N")
-    fresh: bool = _setting(False, "oracle tasks: every d-step sees new real data")
     threads: int = _setting(
         1, "torch threads; one gives the same numbers on any machine; 0 leaves torch's choice", "N"
     )
@@ -168,7 +153,7 @@ class TrainSettings:
     )
 
     def __post_init__(self) -> None:
-        choose(TASKS, self.task, "task")
+        check_settings(self.task, self.task_options)
         choose(FORMS, self.reward, "reward form")
         check_source(self.source)
         load_knobs(self.more_knobs)
@@ -218,14 +203,6 @@ class TrainSettings:
             **{f.name: getattr(self, f.name) for f in fields(Schedule) if hasattr(self, f.name)}
         )
 
-    def task_settings(self) -> dict[str, Any]:
-        """What differs from the task's own defaults."""
-        valid = setting_names(self.task)
-        chosen = {
-            field.name: getattr(self, field.name) for field in fields(self) if field.name in valid
-        }
-        return {name: value for name, value in chosen.items() if value is not None}
-
 
 def _check_device(name: str) -> None:
     try:
@@ -266,58 +243,32 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-# What the preset "tiny" changes for a task: words and notes need a larger model and fewer, dearer
-# rounds.
-TINY_BY_TASK: dict[str, dict[str, Any]] = {
-    "text": {
-        "batch_size": 64,
-        "mle_epochs": 8,
-        "rounds": 60,
-        "vocab_size": 5000,
-        "agent_options": {
-            "embedding_dim": 64,
-            "hidden_dim": 128,
-            "learning_rate": 1e-3,
-            "mle_learning_rate": 2e-2,
-            "mle_learning_rate_decay": 0.8,
-            "mle_weight_decay": 0.1,
-        },
-    },
-    "music": {
-        "batch_size": 64,
-        "mle_epochs": 30,
-        "rounds": 60,
-        "num_negatives": 1_000,
-        "agent_options": {
-            "embedding_dim": 64,
-            "hidden_dim": 128,
-            "learning_rate": 1e-3,
-            "mle_learning_rate": 4e-2,
-            "mle_learning_rate_decay": 0.95,
-            "mle_weight_decay": 0.1,
-        },
-    },
-}
-
-
-_NAMES = [each.name for each in fields(TrainSettings)]
+_RUN = frozenset(each.name for each in fields(TrainSettings))
 
 
 def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
-    """The settings of a preset for the task, then those that the agent's class asks for, then
-    `changes`.
+    """The settings of a preset, then what the task and the agent's class ask for, then `changes`.
 
-    Agent options are merged key by key; of a preset's, an agent gets those that it takes, and a
-    policy that is named gets those that are about the LSTM in whose place it stands.
+    Options are merged key by key; of a preset's agent options, an agent gets those that it takes,
+    and a policy that is named gets those that are about the LSTM in whose place it stands. A task
+    that is not named is inferred from its settings.
+
+    Args:
+        preset: name.
+        changes: settings of a run, and settings of its task, by their own names or in
+            `task_options`.
+
+    Raises:
+        ValueError: a setting that cannot be, or that the task does not take.
     """
-    base = PRESETS[choose(PRESETS, preset, "preset")]
-    if preset == "tiny":
-        base = TINY_BY_TASK.get(changes.get("task", ""), base)
+    base = dict(PRESETS[choose(PRESETS, preset, "preset")])
+    changes = _with_task({"task": base.get("task"), **changes})
+    base |= presets_of(changes["task"]).get(preset, {})
     agent = changes.get("agent", TrainSettings.agent)
     own = training_settings(agent)
     following = options_from_settings(agent)
     for name in (*own, *following.values()):
-        choose(_NAMES, name, f"setting that agent {agent} asks for")
+        choose(sorted(_RUN), name, f"setting that agent {agent} asks for")
     of_preset = dict(base.get("agent_options", {}))
     policy = changes.get("policy")
     if policy is not None:
@@ -325,7 +276,9 @@ def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
         changes = {**changes, "policy_options": _policy_options(policy, of_lstm, changes)}
     options = {key: value for key, value in of_preset.items() if accepts(agent, key)}
     options |= own.get("agent_options", {}) | changes.get("agent_options", {})
-    settings = replace(TrainSettings(), **{**base, **own, **changes, "agent_options": options})
+    of_task = base.get("task_options", {}) | changes["task_options"]
+    merged = {**base, **own, **changes, "agent_options": options, "task_options": of_task}
+    settings = replace(TrainSettings(), **merged)
     followed = {option: getattr(settings, name) for option, name in following.items()}
     return replace(settings, agent_options=followed | options)
 
@@ -338,3 +291,25 @@ def _policy_options(
     taken = {k: v for k, v in of_lstm.items() if allowed is None or k in allowed}
     given: dict[str, Any] = changes.get("policy_options", {})
     return taken | given
+
+
+def settings_of_task(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some settings that are a task's: the options of it, and what is no setting of a run.
+
+    Raises:
+        ValueError: one is given both ways.
+    """
+    short = {name: value for name, value in changes.items() if name not in _RUN}
+    options = dict(changes.get("task_options", {}))
+    for name in short.keys() & options.keys():
+        raise ValueError(f"{name} is given twice, once among the task's options")
+    return short | options
+
+
+def _with_task(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run alone: `task` is there, and its settings are in `task_options`."""
+    of_task = settings_of_task(changes)
+    task = changes.get("task") or infer_task(of_task)
+    check_settings(task, of_task)
+    of_run = {name: value for name, value in changes.items() if name in _RUN}
+    return of_run | {"task": task, "task_options": of_task}

@@ -21,6 +21,7 @@ from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.knobs import FEW_KNOBS, UNTURNED, Knob, MeasuresKnobs, Temperature
 from seqgan_env.generators.policies import make_policy
+from seqgan_env.metrics.catalogue import load_metrics, measure_more
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED, SELECT, best_knob, scores
 from seqgan_env.plugins import control_options, learns_from_reward, load_knobs, make_agent
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter  # loaded by whoever writes with it
 
 NUM_SAMPLES = 20
+NUM_MEASURED = 2_000  # sequences that a metric of the user's own gets
 
 _PHASES = ("pretrain", "measure_knobs", "train", "control", "compare")
 _SAVED_OF_RUN = ("history", "knobs", "best_knob", "metrics", "seconds", "samples", "weights")
@@ -115,6 +117,7 @@ class Trainer:
         self.settings, self.on_row = settings, on_row
         self.checkpoints, self.seconds_between = checkpoints, seconds_between_checkpoints
         self._saved_at = time.monotonic()
+        load_metrics(settings.more_metrics)  # before hours of training, not behind them
         self._show = progress
         self.run = Run(settings)
         progress("read data", 0, 1, {})
@@ -335,6 +338,7 @@ class Trainer:
     def _record(self, name: str, policy: RolloutPolicy) -> None:
         with self.run.timed("evaluate"):
             metrics = dict(self._evaluate(policy))
+            metrics |= more_metrics(self.settings, self.task, policy, self.settings.seed)
         judged_among_knobs = (
             name == self.pretrained and self.settings.knobs and UNTURNED.fits(policy)
         )
@@ -387,6 +391,18 @@ def _of_the_referee(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name.startswith(REFEREED.divergence)}
 
 
+def more_metrics(
+    settings: TrainSettings, task: Task, policy: RolloutPolicy, seed: int
+) -> dict[str, float]:
+    """The user's own metrics of a policy, of draws that change no other number."""
+    metrics = load_metrics(settings.more_metrics)
+    if not metrics:
+        return {}
+    rng = torch.Generator(device=settings.device).manual_seed(seed + 1)
+    samples = sample_sequences(policy, task.spec, NUM_MEASURED, rng)
+    return measure_more(metrics, samples, task)
+
+
 def at_temperature(policy: RolloutPolicy, temperature: float) -> RolloutPolicy:
     """The policy at another temperature; itself at 1.
 
@@ -398,7 +414,7 @@ def at_temperature(policy: RolloutPolicy, temperature: float) -> RolloutPolicy:
 
 def build_task(settings: TrainSettings) -> Task:
     """The task of a run, on its device."""
-    task = make_task(settings.task, **settings.task_settings())
+    task = make_task(settings.task, **settings.task_options)
     if settings.device != "cpu":
         task.to(settings.device)
     return task
@@ -432,20 +448,15 @@ def build_agent(
 
 
 def write_run(run: Run, path: Path) -> None:
-    """Everything there is of a run, into its directory; what cannot be made again comes first.
+    """Everything there is of a run, into its directory: the weights first, the result last.
+
+    So a run that has a result has everything.
 
     Raises:
         ValueError: a file cannot be written; those before it are whole.
     """
     for name, state in run.weights.items():
         run_directory.write_weights(path / name, state)
-    result: dict[str, Any] = dict(run.metrics) | {
-        "best_knob_name": run.best_knob,
-        "score_error": run.score_error,
-        "seconds": run.seconds,
-        "interrupted": run.interrupted,
-    }
-    run_directory.write_json(path / run_directory.RESULT, result)
     run_directory.write_csv(path / run_directory.METRICS, run.history)
     if run.knobs:
         run_directory.write_csv(
@@ -453,6 +464,13 @@ def write_run(run: Run, path: Path) -> None:
         )
     run_directory.write_text(path / "samples.txt", _samples_text(run.samples))
     plot_curves(run.history, run.knobs, run.metrics, path / "curves.png")
+    result: dict[str, Any] = dict(run.metrics) | {
+        "best_knob_name": run.best_knob,
+        "score_error": run.score_error,
+        "seconds": run.seconds,
+        "interrupted": run.interrupted,
+    }
+    run_directory.write_json(path / run_directory.RESULT, result)
 
 
 def write_config(settings: TrainSettings, path: Path, task: Task) -> None:

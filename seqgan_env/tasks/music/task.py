@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from seqgan_env.tasks.music.music_tokens import (
 )
 from seqgan_env.tasks.music.piano_roll import plot_piano_rolls
 from seqgan_env.tasks.music.tunes import built_in_scores
+from seqgan_env.tasks.options import option
 from seqgan_env.tasks.real_data import RealDataTask, Words, check_split_settings, digest, split
 from seqgan_env.types import TokenSpec
 
@@ -55,14 +57,16 @@ class MusicSettings:
         num_eval: sequences drawn from a policy to evaluate it.
     """
 
-    corpus: str | None = None
-    max_length: int = 32
-    steps_per_beat: int = 2
-    transpose: bool = False
-    split_seed: int = 0
-    validation_share: float = 0.05
-    held_out_share: float = 0.1
-    num_eval: int = 2_000
+    corpus: str | None = option(
+        None, "folder of MIDI files (default: built-in tunes)", "FOLDER", path=True
+    )
+    max_length: int = option(32, "steps of a sequence", "STEPS")
+    steps_per_beat: int = option(2, "time steps in a quarter note", "STEPS")
+    transpose: bool = option(False, "move every piece into C major or A minor")
+    split_seed: int = option(0, "of the division of the pieces into three parts", "N")
+    validation_share: float = option(0.05, "of the distinct melodies, to select on", "SHARE")
+    held_out_share: float = option(0.1, "of the distinct melodies, to report on", "SHARE")
+    num_eval: int = option(2_000, "sequences drawn from a policy to evaluate it", "SEQUENCES")
 
     def __post_init__(self) -> None:
         if self.max_length < 2:
@@ -82,7 +86,28 @@ class MusicTask(RealDataTask):
     Attributes:
         summary: what became of the files, the skipped ones by name.
         fingerprint: hash of the melodies and the settings.
+        defaults: settings where none is given.
+        presets: what presets of a run change.
     """
+
+    defaults = MusicSettings()
+    # Notes need a larger model than the oracle's tokens, and fewer, dearer rounds.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {
+            "batch_size": 64,
+            "mle_epochs": 30,
+            "rounds": 60,
+            "num_negatives": 1_000,
+            "agent_options": {
+                "embedding_dim": 64,
+                "hidden_dim": 128,
+                "learning_rate": 1e-3,
+                "mle_learning_rate": 4e-2,
+                "mle_learning_rate_decay": 0.95,
+                "mle_weight_decay": 0.1,
+            },
+        }
+    }
 
     def __init__(self, settings: MusicSettings = MusicSettings(), name: str = "music") -> None:
         """Reads, quantises, splits and cuts the music.

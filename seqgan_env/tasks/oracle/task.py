@@ -24,6 +24,7 @@ from seqgan_env.generators.knobs import KNOBS, Knob, knobs_for
 from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.metrics.oracle import Metrics, OracleMetrics
 from seqgan_env.streams import RowStreams, seed_key
+from seqgan_env.tasks.options import option
 from seqgan_env.tasks.real_data import draw_without_repeats
 from seqgan_env.types import Judge, RolloutPolicy, TokenSpec
 
@@ -54,30 +55,30 @@ class OracleSettings:
         num_eval: sequences drawn from a policy to evaluate it.
     """
 
-    vocab_size: int = 50
-    seq_len: int = 10
-    embedding_dim: int = 32
-    hidden_dim: int = 32
-    oracle_seed: int = 0
-    weights: str | None = None
-    num_real: int = 10_000
-    num_validation: int = 5_000
-    num_held_out: int = 20_000
-    fresh: bool = False
-    num_eval: int = 20_000
-
-
-ORACLE_PRESETS = {
-    "oracle-tiny": OracleSettings(vocab_size=50, seq_len=10),
-    "oracle-small": OracleSettings(vocab_size=500, seq_len=20),
-    "oracle-paper": OracleSettings(vocab_size=5000, seq_len=20, num_held_out=5_000, num_eval=5_000),
-}
+    vocab_size: int = option(50, "V, tokens", "TOKENS")
+    seq_len: int = option(10, "T, tokens", "TOKENS")
+    embedding_dim: int = option(32, "of the oracle LSTM", "DIM", flag=False)
+    hidden_dim: int = option(32, "of the oracle LSTM", "DIM", flag=False)
+    oracle_seed: int = option(0, "of an oracle's parameters and data", "N")
+    weights: str | None = option(
+        None, "oracle weights: the authors' released pickle, or safetensors", "FILE", path=True
+    )
+    num_real: int = option(10_000, "sequences to train on", "SEQUENCES")
+    num_validation: int = option(5_000, "sequences to select on", "SEQUENCES")
+    num_held_out: int = option(20_000, "sequences to report on", "SEQUENCES")
+    fresh: bool = option(False, "every d-step sees new real data")
+    num_eval: int = option(20_000, "sequences drawn from a policy to evaluate it", "SEQUENCES")
 
 
 class OracleTask:
     """Writing what a random LSTM would write; the truth is known, so that every divergence can be
     measured.
+
+    Attributes:
+        defaults: settings where none is given.
     """
+
+    defaults = OracleSettings()
 
     @undisturbed()
     def __init__(self, settings: OracleSettings = OracleSettings(), name: str = "oracle") -> None:
@@ -194,6 +195,18 @@ class OracleTask:
     def _draw(self, num: int, which: int) -> Tensor:
         key = torch.tensor([seed_key(self.settings.oracle_seed) - 2**63])
         return self.oracle.sample(num, RowStreams(key).fold_in(which).repeat(num))
+
+
+class SmallOracleTask(OracleTask):
+    """An oracle of 500 tokens."""
+
+    defaults = OracleSettings(vocab_size=500, seq_len=20)
+
+
+class PaperOracleTask(OracleTask):
+    """An oracle of the paper's sizes."""
+
+    defaults = OracleSettings(vocab_size=5000, seq_len=20, num_held_out=5_000, num_eval=5_000)
 
 
 @undisturbed()

@@ -27,6 +27,7 @@ class CorpusSummary:
         vocab_size: V, with these.
         coverage: share of the held-out words that are in the vocabulary.
         length_histogram: number of sequences by tokens written, 0..T, the end counted.
+        length_was_chosen: whether T comes from the lines and not from the user.
     """
 
     source: str
@@ -40,17 +41,23 @@ class CorpusSummary:
     vocab_size: int
     coverage: float
     length_histogram: tuple[int, ...]
+    length_was_chosen: bool = False
 
     def __str__(self) -> str:
         train, select, report = self.parts
+        longest = len(self.length_histogram) - 1
+        chosen = (
+            f"\n{longest} tokens are the longest sequence, chosen from the lines; --max-length "
+            "sets another"
+        )
         return (
             f"{self.source}: {self.lines} lines, {self.kept} kept ({self.cut} of them cut), "
             f"dropped {reasons(self.dropped)}\n"
             f"{train} lines to train on, {select} to select on, {report} to report on\n"
             f"{self.vocab_size} tokens of {self.num_special + self.distinct_words}; "
             f"{self.coverage:.1%} of held-out words are known\n"
-            f"tokens in a sequence, 0..{len(self.length_histogram) - 1}: "
-            f"|{_bars(self.length_histogram)}|"
+            f"tokens in a sequence, 0..{longest}: "
+            f"|{_bars(self.length_histogram)}|" + chosen * self.length_was_chosen
         )
 
 

@@ -5,15 +5,18 @@ the user's own.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from seqgan_env.names import choose
+from seqgan_env.tasks.options import option
 from seqgan_env.tasks.reading import read_lines
 from seqgan_env.tasks.real_data import RealDataTask, Words, check_split_settings, digest, split
 from seqgan_env.tasks.text.corpus_summary import (
@@ -30,8 +33,17 @@ from seqgan_env.tasks.text.tokenizers import LEVELS, make_tokenizer, words_of
 from seqgan_env.types import TokenSpec
 
 EOS_WORD, UNKNOWN_WORD = SPECIAL = ("<eos>", "<unk>")
+UNKNOWN_CHARACTER = "\ufffd"  # <unk> where every character is a word: one character for one
+# Unknown to a policy that writes characters: what stands for the unknown, and what would not come
+# back from a file, a carriage return and the mark of the byte order.
+UNWRITABLE_CHARACTERS = (UNKNOWN_CHARACTER, "\r", "\ufeff")
 EOS = 0
 LONG_LINES = ("drop", "cut")
+
+DEFAULT_LENGTH = 20
+LONGEST_CHOSEN = 128
+_FITTING = 0.9  # share of the lines that must fit into the default length
+_COVERED = 0.95  # share of them that fits into a length that is chosen
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,8 @@ class CorpusSettings:
         vocab_size: at most so many tokens, <eos>, <unk> and the most frequent words; None takes all
             words of the training part.
         max_length: T, the most tokens of a sequence, its end counted: a line of up to T - 1 words
-            fits.
+            fits. None chooses it from the lines: 20 where 90 % of them fit or all are to have one
+            length, else what 95 % of them need, up to 128.
         min_length: words that must stand before the end; shorter lines are dropped.
         long_lines: "drop" leaves out lines of T words and more; "cut" keeps their first T words,
             which then have no end.
@@ -65,19 +78,32 @@ class CorpusSettings:
             are dropped, and longer ones, or what "cut" leaves over of them.
     """
 
-    corpus: str | None = None
-    level: str = "word"
-    vocab_size: int | None = 5000
-    max_length: int = 20
-    min_length: int = 0
-    long_lines: str = "drop"
-    lowercase: bool = False
-    split_seed: int = 0
-    validation_share: float = 0.05
-    held_out_share: float = 0.1
-    num_eval: int = 2_000
-    tokenizer: str | Callable[[str], Sequence[str]] | None = None
-    fixed_length: bool = False
+    corpus: str | None = option(
+        None, "UTF-8 text, a sentence a line (default: built-in English)", "FILE", path=True
+    )
+    level: str = option("word", "tokens: word (split at white space) or char", "LEVEL", path=False)
+    vocab_size: int | None = option(5000, "most tokens, the rarer words are <unk>", "TOKENS")
+    max_length: int | None = option(
+        None,
+        "longest sequence, end token included (default: 20 where nine lines of ten fit, else what "
+        "95 % of them need, up to 128)",
+        "TOKENS",
+    )
+    min_length: int = option(0, "words before the end; shorter lines are dropped", "WORDS")
+    long_lines: str = option(
+        "drop", "lines that do not fit: drop, or cut (then without an end)", "HOW", path=False
+    )
+    lowercase: bool = option(False, "make upper case lower case")
+    split_seed: int = option(0, "of the division of the lines into three parts", "N")
+    validation_share: float = option(0.05, "of the distinct lines, to select on", "SHARE")
+    held_out_share: float = option(0.1, "of the distinct lines, to report on", "SHARE")
+    num_eval: int = option(2_000, "sequences drawn from a policy to evaluate it", "SEQUENCES")
+    tokenizer: str | Callable[[str], Sequence[str]] | None = option(  # noqa: RUF009
+        None,
+        "in place of level: english, a JSON file of the library tokenizers, or package.module:name",
+        "NAME",
+    )
+    fixed_length: bool = option(False, "only sequences of exactly max_length words, without an end")
 
     def __post_init__(self) -> None:
         choose(LEVELS, self.level, "level")
@@ -91,11 +117,13 @@ class CorpusSettings:
                 f"vocab_size is {self.vocab_size}; allowed is 3 or more (<eos>, <unk> and a "
                 "word), or None"
             )
-        if self.max_length < 2:
+        if self.max_length is not None and self.max_length < 2:
             raise ValueError(
                 f"max_length is {self.max_length}; allowed is 2 or more (a word and the end)"
             )
-        if not 0 <= self.min_length < self.max_length:
+        if self.min_length < 0:
+            raise ValueError(f"min_length is {self.min_length}; allowed is 0 or more")
+        if self.max_length is not None and self.min_length >= self.max_length:
             raise ValueError(
                 f"min_length is {self.min_length}; allowed is 0..{self.max_length - 1} "
                 "(max_length - 1)"
@@ -103,7 +131,7 @@ class CorpusSettings:
         if self.fixed_length and self.min_length:
             raise ValueError(
                 f"min_length is {self.min_length}, but with fixed_length all sequences have "
-                f"{self.max_length} words"
+                f"{self.max_length or DEFAULT_LENGTH} words"
             )
         check_split_settings(self)
 
@@ -120,7 +148,27 @@ class CorpusTask(RealDataTask):
         summary: what became of the lines.
         fingerprint: hash of the text and the settings; as long as it is the same, tokens mean the
             same words.
+        defaults: settings where none is given.
+        presets: what presets of a run change.
     """
+
+    defaults = CorpusSettings()
+    # Words need a larger model than the oracle's tokens, and fewer, dearer rounds.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {
+            "batch_size": 64,
+            "mle_epochs": 8,
+            "rounds": 60,
+            "agent_options": {
+                "embedding_dim": 64,
+                "hidden_dim": 128,
+                "learning_rate": 1e-3,
+                "mle_learning_rate": 2e-2,
+                "mle_learning_rate_decay": 0.8,
+                "mle_weight_decay": 0.1,
+            },
+        }
+    }
 
     def __init__(self, settings: CorpusSettings = CorpusSettings(), name: str = "text") -> None:
         """Reads, splits and numbers the corpus.
@@ -129,26 +177,34 @@ class CorpusTask(RealDataTask):
             ValueError: the file cannot be read or is not UTF-8 text, no line is usable, there are
                 too few to split, or the tokenizer cannot be loaded or fails.
         """
-        self.settings = settings
+        self.settings = settings  # with the length that is chosen below
         self.tokenizer = make_tokenizer(settings.level, settings.tokenizer)
         lines = read_lines(settings.corpus)
         words = [
             self._words(line, f"line {i} of {self._source()}")
             for i, line in enumerate(lines, start=1)
         ]
+        # Where it is the usual length, there is nothing to report.
+        self._length_was_chosen = False
+        if settings.max_length is None:
+            settings = replace(settings, max_length=chosen_length(words, settings))
+            self.settings = settings
+            self._length_was_chosen = settings.max_length != DEFAULT_LENGTH
+        self.max_length: int = self.settings.max_length or DEFAULT_LENGTH
         fates = Counter(map(self._fate, words))
         parts = self._split(
-            [w[: settings.max_length] for w in words if self._fate(w) in (KEPT, CUT)], fates
+            [w[: self.max_length] for w in words if self._fate(w) in (KEPT, CUT)], fates
         )
-        counts = Counter(word for line in parts[0] for word in line if word not in SPECIAL)
+        self._by_characters = settings.level == "char" and settings.tokenizer is None
+        counts = Counter(word for line in parts[0] for word in line if word not in self._reserved)
         special = (UNKNOWN_WORD,) if settings.fixed_length else SPECIAL
         self.unknown_token = special.index(UNKNOWN_WORD)
         self.vocabulary = special + _most_frequent(counts, settings.vocab_size, len(special))
         self._token_of = {
-            word: token for token, word in enumerate(self.vocabulary) if word not in SPECIAL
+            word: token for token, word in enumerate(self.vocabulary) if word not in self._reserved
         }
         eos = None if settings.fixed_length else EOS
-        spec = TokenSpec(len(self.vocabulary), settings.max_length, eos, settings.min_length)
+        spec = TokenSpec(len(self.vocabulary), self.max_length, eos, settings.min_length)
         super().__init__(
             name, spec, [self._number(part, spec) for part in parts], settings.num_eval
         )
@@ -156,19 +212,23 @@ class CorpusTask(RealDataTask):
         self.fingerprint = _fingerprint(settings, lines, words)
 
     def encode(self, text: str) -> Tensor:
-        """One line of text as a sequence (T,).
+        """One line of text as a sequence (T,); T words are one that has no end.
+
+        What `decode` wrote comes back as it was, but for a tokenizer whose words cannot be told
+        apart once they are joined.
 
         Raises:
-            ValueError: a line of so many words would have been dropped.
+            ValueError: these are too few words, or more than T that are not to be cut.
         """
-        words = self._words(text, "the text")
-        least, most = self._allowed()
-        if len(words) < least or self._fate(words) == LONG:
+        # At the outside of a line of the corpus spaces mean nothing; a policy may write them.
+        words = tuple(text) if self._by_characters else self._words(text, "the text")
+        least, most = self._allowed()[0], self.max_length
+        if len(words) < least or (len(words) > most and self._fate(words) == LONG):
             raise ValueError(
                 f"text {text[:40]!r} has {len(words)} words or characters; this task allows "
                 f"{least}..{most}"
             )
-        return self._number([words[: self.settings.max_length]], self.spec)[0]
+        return self._number([words[:most]], self.spec)[0]
 
     def decode(self, tokens: Tensor) -> str:
         """The line that a sequence (T,) writes, up to its end."""
@@ -176,8 +236,14 @@ class CorpusTask(RealDataTask):
         for token in tokens.tolist():
             if token in (self.spec.eos_token, self.spec.pad_token):
                 break
-            words.append(self.vocabulary[token])
+            unknown = self._by_characters and token == self.unknown_token
+            words.append(UNKNOWN_CHARACTER if unknown else self.vocabulary[token])
         return self.tokenizer.join(words)
+
+    @property
+    def _reserved(self) -> tuple[str, ...]:
+        """Words that are no words of the vocabulary wherever they stand in a text."""
+        return (*SPECIAL, *UNWRITABLE_CHARACTERS) if self._by_characters else SPECIAL
 
     def _words(self, line: str, where: str) -> Words:
         return words_of(self.tokenizer, line.lower() if self.settings.lowercase else line, where)
@@ -186,9 +252,9 @@ class CorpusTask(RealDataTask):
         """The fewest and the most words of a line that is kept whole."""
         settings = self.settings
         return (
-            (settings.max_length,) * 2
+            (self.max_length,) * 2
             if settings.fixed_length
-            else (settings.min_length, settings.max_length - 1)
+            else (settings.min_length, self.max_length - 1)
         )
 
     def _fate(self, words: Words) -> str:
@@ -216,11 +282,11 @@ class CorpusTask(RealDataTask):
 
     def _hint(self, fates: Counter[str]) -> str:
         """What would keep some of the lines."""
-        length = self.settings.max_length
+        length = self.max_length
         if fates[LONG]:
-            return f"; raise max_length ({length}) or set long_lines to 'cut'"
+            return f"; raise --max-length ({length}), or keep their beginnings by --long-lines cut"
         return (
-            f"; lower max_length ({length}) or leave fixed_length out"
+            f"; lower --max-length ({length}) or leave --fixed-length out"
             if self.settings.fixed_length and fates[SHORT]
             else ""
         )
@@ -257,12 +323,22 @@ class CorpusTask(RealDataTask):
             length_histogram=tuple(
                 torch.bincount(lengths, minlength=self.spec.seq_len + 1).tolist()
             ),
+            length_was_chosen=self._length_was_chosen,
         )
 
     def _source(self) -> str:
         return (
             "built-in corpus" if self.settings.corpus is None else f"corpus {self.settings.corpus}"
         )
+
+
+def chosen_length(lines: Sequence[Words], settings: CorpusSettings) -> int:
+    """T for some lines where none is given."""
+    lengths = np.sort([len(line) + 1 for line in lines if line])  # with the end
+    if settings.fixed_length or not len(lengths) or np.mean(lengths <= DEFAULT_LENGTH) >= _FITTING:
+        return max(DEFAULT_LENGTH, settings.min_length + 1)
+    needed = int(lengths[math.ceil(_COVERED * len(lengths)) - 1])
+    return max(min(needed, LONGEST_CHOSEN), settings.min_length + 1)
 
 
 def _most_frequent(counts: Counter[str], vocab_size: int | None, num_special: int) -> Words:

@@ -1,0 +1,72 @@
+"""The settings of a task: fields of a frozen dataclass that carry their own help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+
+def option(
+    default: Any,
+    text: str,
+    metavar: str | None = None,
+    *,
+    path: bool | None = None,
+    flag: bool = True,
+) -> Any:
+    """A field of a task's settings.
+
+    Args:
+        default: of the setting.
+        text: what it is, for `seqgan train --help`.
+        metavar: how its value is called there.
+        path: whether a text in it is the path of a file or folder, whose contents then belong to a
+            benchmark job. None: it is one where such a file or folder exists.
+        flag: whether a task of this package gets a flag of that name; others are given by
+            `--set-task NAME=VALUE`.
+    """
+    return field(
+        default=default, metadata={"help": text, "metavar": metavar, "path": path, "flag": flag}
+    )
+
+
+def map_paths(
+    settings: Any, values: Mapping[str, Any], change: Callable[[Path], str]
+) -> dict[str, Any]:
+    """The `values` of some settings with every path in them changed.
+
+    Args:
+        settings: of a task, a dataclass; it says which of its fields are paths. A field that says
+            nothing holds one where a text in it names what exists, so that no file that a task
+            reads is overlooked.
+        values: by name of the setting.
+        change: from a path to what takes its place.
+    """
+    declared: dict[str, bool | None] = {}
+    if is_dataclass(settings):
+        declared = {each.name: each.metadata.get("path") for each in fields(settings)}
+    return {
+        name: _mapped(value, declared.get(name), change) if value is not None else None
+        for name, value in values.items()
+    }
+
+
+def _mapped(value: Any, is_path: bool | None, change: Callable[[Path], str]) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_mapped(item, is_path, change) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _mapped(item, is_path, change) for key, item in value.items()}
+    if not isinstance(value, (str, Path)) or is_path is False:
+        return value
+    if is_path or isinstance(value, Path) or (value and _exists(value)):
+        return change(Path(value))
+    return value
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long for a path, or with a zero byte
+        return False
