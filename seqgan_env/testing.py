@@ -796,8 +796,8 @@ def check_task(task: Any) -> None:
         task = _call(task.__name__, task, defaults, "task")
     name = type(task).__name__
     assert isinstance(task, Task), (
-        f"{name} lacks a part of a task; expected name, spec, real_sequences, validation, held_out, "
-        "draw_real, evaluate, decode and to"
+        f"{name} lacks a part of a task; expected name, spec, real_sequences, validation, "
+        "held_out, draw_real, evaluate, decode and to"
     )
     for part in ("real_sequences", "validation", "held_out"):
         _check_sequences(f"{name}.{part}", getattr(task, part), task.spec)
@@ -854,9 +854,8 @@ def check_metric(metric: Any, task: Task) -> None:
             sequences.
     """
     name = getattr(metric, "name", None)
-    assert isinstance(name, str) and name, (
-        f"{metric!r} has the name {name!r}; expected a str, under which results hold it"
-    )
+    named = isinstance(name, str) and bool(name)
+    assert named, f"{metric!r} has the name {name!r}; expected a str, under which results hold it"
     samples = task.held_out.clone()
     values = [_call(f"metric {name}", metric, samples, task) for _ in range(2)]
     for value in values:
