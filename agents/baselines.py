@@ -8,6 +8,7 @@ SeqGAN as the paper has it.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -48,6 +49,13 @@ class Uniform:
     def update(self) -> dict[str, float]:
         """Nothing."""
         return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing, for nothing changes."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing."""
 
 
 class MLE:
@@ -105,6 +113,16 @@ class MLE:
     def update(self) -> dict[str, float]:
         """Nothing: it has learned what it will."""
         return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The policy and how it goes on being fitted."""
+        policy = copy.deepcopy(self.policy.state_dict())
+        return {"policy": policy, "likelihood": self.likelihood.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        self.policy.load_state_dict(state["policy"])
+        self.likelihood.load_state_dict(state["likelihood"])
 
 
 def inverse_sigmoid(progress: float, steepness: float) -> float:
@@ -224,6 +242,16 @@ class ScheduledSampling(MLE):
             row = self.likelihood.fit(sequences, 1, self._mix) | {"share_real": share}
             self.epoch += 1
         return row
+
+    def state_dict(self) -> dict[str, Any]:
+        """As for maximum likelihood, and how far the schedule is."""
+        return super().state_dict() | {"rng": self.rng.get_state(), "epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        super().load_state_dict(state)
+        self.rng.set_state(state["rng"])
+        self.epoch = state["epoch"]
 
     @torch.no_grad()
     def _mix(self, tokens: Tensor) -> Tensor:

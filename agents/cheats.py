@@ -63,6 +63,15 @@ class Cheat:
         """Nothing."""
         return {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """Maximum likelihood and what it was fitted to."""
+        return {"mle": self.mle.state_dict(), "sequences": self.sequences}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        self.mle.load_state_dict(state["mle"])
+        self.sequences = state["sequences"]
+
 
 class TwoTemperatures(Cheat):
     """With one probability a whole sequence is written at a low temperature, else at 1: what won

@@ -8,7 +8,8 @@ Q_t itself.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import copy
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -145,6 +146,34 @@ class Reinforce:
             "advantage_std": float(advantages[written].std()),
             "grad_norm": float(grad_norm),
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that goes on from one update to the next, the environment's episodes too."""
+        reference = None if self.reference is None else self.reference.state_dict()
+        return copy.deepcopy(
+            {
+                "policy": self.policy.state_dict(),
+                "value_head": self.value_head.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "likelihood": self.likelihood.state_dict(),
+                "rng": self.rng.get_state(),
+                "reference": reference,
+                "env": self.env.state_dict(),
+            }
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        self.policy.load_state_dict(state["policy"])
+        self.value_head.load_state_dict(state["value_head"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.likelihood.load_state_dict(state["likelihood"])
+        self.rng.set_state(state["rng"])
+        self.reference = None
+        if state["reference"] is not None:
+            self.reference = self.policy.with_temperature(1.0).requires_grad_(False)
+            self.reference.load_state_dict(state["reference"])
+        self.env.load_state_dict(state["env"])
 
     def _baseline(self, tokens: Tensor, returns: Tensor, written: Tensor) -> Tensor:
         """(B, T); a graph to the value head only for baseline "value"."""

@@ -12,8 +12,10 @@ from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.online import OnlineRewardModel, OnlineSettings
 from seqgan_env.envs.registration import build_rewards, register_envs
 from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.gru import GRULanguageModel
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.rewards.model import RewardModel, RewardSettings
+from seqgan_env.rewards.sources import WeightedSum
 from seqgan_env.tasks import make_task
 from seqgan_env.training.adversarial import Schedule, pretrain_policy, train_adversarial
 from seqgan_env.types import (
@@ -31,6 +33,7 @@ __all__ = [
     "CNNDiscriminator",
     "Discriminator",
     "DiscriminatorTrainer",
+    "GRULanguageModel",
     "GeneratorAgent",
     "LSTMLanguageModel",
     "LanguageModel",
@@ -46,6 +49,7 @@ __all__ = [
     "TokenEnv",
     "TokenSpec",
     "TokenVectorEnv",
+    "WeightedSum",
     "build_rewards",
     "make_task",
     "pretrain_policy",

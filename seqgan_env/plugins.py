@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from seqgan_env import registry
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.knobs import Knob
+from seqgan_env.generators.language_model import LanguageModel
 from seqgan_env.names import choose
 from seqgan_env.types import GeneratorAgent
-
-
-def agent_names() -> dict[str, str]:
-    """The installed agents: name to `package.module:Class`."""
-    return registry.AGENTS.names()
 
 
 def load_agent_class(name: str) -> type:
@@ -36,20 +33,33 @@ def load_agent_class(name: str) -> type:
 def load_knobs(name: str | None) -> list[Knob]:
     """The knobs that a name or `package.module:NAME` is, one or a sequence of them; none for None.
 
+    A class without arguments is called to make one.
+
     Raises:
         ValueError: there is no such object, or it is no knob.
     """
     if name is None:
         return []
     found = registry.KNOBS.load(name)
+    if inspect.isclass(found):
+        found = _made_of_nothing(name, found)
     knobs: list[Any] = list(found) if isinstance(found, Sequence) else [found]
     for knob in knobs:
         if not isinstance(knob, Knob):
-            raise ValueError(
-                f"knob {name!r} is {knob!r}; a knob has a name, fits(policy) and can be called "
-                "with a policy"
-            )
+            raise ValueError(f"knob {name!r} is {knob!r}; a knob needs {registry.KNOBS.hint}")
     return knobs
+
+
+def _made_of_nothing(name: str, cls: type) -> object:
+    """`cls()`; a ValueError where it wants arguments, which only an object of it has."""
+    try:
+        inspect.signature(cls).bind()
+    except TypeError as problem:
+        raise ValueError(
+            f"knob {name!r} is a class: {problem}; name an object of it, such as MINE = "
+            f"{cls.__name__}(...)"
+        ) from None
+    return cls()
 
 
 def accepts(name: str, option: str) -> bool:
@@ -60,42 +70,88 @@ def accepts(name: str, option: str) -> bool:
     )
 
 
-def training_settings(name: str) -> dict[str, Any]:
-    """The settings that an agent's class asks for (`training_settings`), among them its
-    `agent_options`.
+@dataclass(frozen=True)
+class AgentTraits:
+    """What the class of an agent may say about itself, each as a class attribute of this name.
+
+    Attributes:
+        training_settings: settings of the run that the agent asks for, name to value, among them
+            its own `agent_options`; what the user says goes before it.
+        options_from_settings: options of the agent that follow a setting of the run, option to
+            setting.
+        learns_from_reward: False where updates do nothing, so that rounds would be waste.
+        control_options: options that must be changed for the constant-reward control to mean
+            something, such as a baseline that would leave nothing of a constant.
     """
-    return dict(getattr(load_agent_class(name), "training_settings", {}))
+
+    training_settings: Mapping[str, Any] = field(default_factory=dict)
+    options_from_settings: Mapping[str, str] = field(default_factory=dict)
+    learns_from_reward: bool = True
+    control_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("training_settings", "options_from_settings", "control_options"):
+            value = getattr(self, name)
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{name} is a {type(value).__name__}; expected a dict")
+        if not isinstance(self.learns_from_reward, bool):
+            raise ValueError(
+                f"learns_from_reward is {self.learns_from_reward!r}; allowed are True and False"
+            )
+
+
+def traits_of(cls: type) -> AgentTraits:
+    """What the class of an agent says about itself.
+
+    Raises:
+        ValueError: an attribute is of the wrong kind.
+    """
+    names = (each.name for each in fields(AgentTraits))
+    said = {name: getattr(cls, name) for name in names if hasattr(cls, name)}
+    try:
+        return AgentTraits(**said)
+    except ValueError as problem:
+        raise ValueError(f"agent {cls.__name__}: {problem}") from None
+
+
+def training_settings(name: str) -> dict[str, Any]:
+    """The settings that an agent asks for, among them its `agent_options`."""
+    return dict(traits_of(load_agent_class(name)).training_settings)
 
 
 def options_from_settings(name: str) -> dict[str, str]:
-    """Options of an agent that follow a setting of the run, option to setting, as its class says
-    (`options_from_settings`).
-    """
-    return dict(getattr(load_agent_class(name), "options_from_settings", {}))
+    """Options of an agent that follow a setting of the run, option to setting."""
+    return dict(traits_of(load_agent_class(name)).options_from_settings)
 
 
 def learns_from_reward(name: str) -> bool:
-    """False where an agent's class says that its updates do nothing (`learns_from_reward`), so that
-    rounds would be waste.
-    """
-    return bool(getattr(load_agent_class(name), "learns_from_reward", True))
+    """Whether an agent's updates do anything."""
+    return traits_of(load_agent_class(name)).learns_from_reward
 
 
 def control_options(name: str) -> dict[str, Any]:
-    """What an agent's class says must be changed for the constant-reward control to mean something
-    (`control_options`).
-    """
-    options: dict[str, Any] = getattr(load_agent_class(name), "control_options", {})
+    """What an agent changes for the constant-reward control, those options that it takes."""
+    options = traits_of(load_agent_class(name)).control_options
     return {key: value for key, value in options.items() if accepts(name, key)}
 
 
+def takes_policy(name: str) -> bool:
+    """Whether an agent trains a language model that it is given: its class takes `policy`."""
+    return accepts(name, "policy")
+
+
 def make_agent(
-    name: str, env: TokenVectorEnv, seed: int, options: dict[str, Any]
+    name: str,
+    env: TokenVectorEnv,
+    seed: int,
+    options: dict[str, Any],
+    policy: LanguageModel | None = None,
 ) -> GeneratorAgent:
-    """An agent that learns in `env`: `Class(env, seed=seed, **options)`.
+    """An agent that learns in `env`: `Class(env, seed=seed, **options)`, with `policy=policy` where
+    one is given.
 
     Raises:
-        ValueError: the agent does not take an option, or lacks a part of the protocol.
+        ValueError: the agent does not take an option or a policy, or lacks a part of the protocol.
     """
     cls = load_agent_class(name)
     accepted = inspect.signature(cls).parameters
@@ -106,7 +162,12 @@ def make_agent(
                 key,
                 f"option of agent {name}",
             )
-    agent = cls(env, seed=seed, **options)
+    if policy is not None and not takes_policy(name):
+        raise ValueError(
+            f"agent {name!r} takes no policy; its class needs an argument `policy`, the language "
+            "model that it trains"
+        )
+    agent = cls(env, seed=seed, **options, **({} if policy is None else {"policy": policy}))
     if not isinstance(agent, GeneratorAgent):
         raise ValueError(f"agent {name!r} lacks policy; an agent needs {registry.AGENTS.hint}")
     return agent

@@ -31,7 +31,7 @@ class Registry:
     """All things of one kind.
 
     Attributes:
-        kind: what one of them is called in messages: "agent", "score source".
+        kind: what one of them is called in messages: "agent", "source".
         group: the entry-point group in which packages declare theirs.
         builtin: what is there without any package: name to `package.module:Name`.
         needs: methods that each must have.
@@ -171,12 +171,38 @@ TASKS = Registry(
     hint="defaults, draw_real(num, rng), evaluate(policy, rng), decode(tokens) and to(device)",
 )
 SOURCES = Registry(
-    "score source",
+    "source",
     "seqgan_env.sources",
-    {},
+    {
+        "discriminator": "seqgan_env.rewards.sources:discriminator",
+        "optimal": "seqgan_env.rewards.sources:optimal",
+        "oracle": "seqgan_env.rewards.sources:oracle",
+        "bleu": "seqgan_env.metrics.ngram:bleu_source",
+        "constant": "seqgan_env.rewards.scorers:ConstantValue",
+        "random": "seqgan_env.rewards.scorers:RandomValue",
+        "noise": "seqgan_env.rewards.sources:noise",
+    },
     hint="score(tokens), or to be callable with tokens, lengths, rng",
 )
-DISCRIMINATORS = Registry("discriminator", "seqgan_env.discriminators", {})
-POLICIES = Registry("policy", "seqgan_env.policies", {})
+DISCRIMINATORS = Registry(
+    "discriminator",
+    "seqgan_env.discriminators",
+    {
+        "small": "seqgan_env.discriminators.cnn:small",
+        "paper": "seqgan_env.discriminators.cnn:paper",
+        "lstm": "seqgan_env.discriminators.lstm:LSTMDiscriminator",
+        "ratio": "seqgan_env.discriminators.ratio:RatioDiscriminator",
+    },
+    hint="Class(spec, rng, **options), a subclass of seqgan_env.Discriminator",
+)
+POLICIES = Registry(
+    "policy",
+    "seqgan_env.policies",
+    {
+        "gru": "seqgan_env.generators.gru:GRULanguageModel",
+        "lstm": "seqgan_env.generators.language_model:LSTMLanguageModel",
+    },
+    hint="hidden_states(inputs) and an output layer",
+)
 KNOBS = Registry("knob", "seqgan_env.knobs", {}, hint="name, fits(policy) and __call__(policy)")
 METRICS = Registry("metric", "seqgan_env.metrics", {})

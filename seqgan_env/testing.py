@@ -1,5 +1,5 @@
-"""Checkers for what others bring: an agent, a discriminator, and (Gymnasium has one for single
-environments only) a vector environment.
+"""Checkers for what others bring: an agent, a policy, a score source, a discriminator, a knob, and
+(Gymnasium has one for single environments only) a vector environment.
 
 Each raises an AssertionError whose one sentence says what was found and what is expected.
 """
@@ -21,13 +21,18 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 from torch import Tensor
 
+from seqgan_env import registry
 from seqgan_env.building import undisturbed
 from seqgan_env.discriminators.base import Discriminator, in_mode
 from seqgan_env.discriminators.loading import make_by
 from seqgan_env.discriminators.trainer import DiscriminatorTrainer
-from seqgan_env.generators.language_model import LSTMLanguageModel
+from seqgan_env.generators.knobs import Knob, LikelihoodPolicy
+from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
+from seqgan_env.plugins import traits_of
+from seqgan_env.rewards.sources import make_source
+from seqgan_env.rewards.values import checked
 from seqgan_env.streams import RowStreams
-from seqgan_env.types import Task, TokenSpec
+from seqgan_env.types import PrefixValue, SequenceScorer, Task, TokenSpec, ToldOfPolicy
 
 _METHODS = ("pretrain", "update")
 _ENDINGS = 5  # steps on which an episode ended, after which autoreset has been seen enough
@@ -49,6 +54,7 @@ def check_agent(agent: object, spec: TokenSpec | None = None) -> None:
     """
     if inspect.isclass(agent):
         _check_methods(agent, f"the class {agent.__name__}")
+        _call(agent.__name__, traits_of, agent)
         agent = _call(agent.__name__, agent, _small_env(), seed=0)
     _check_methods(agent, type(agent).__name__)
     policy = getattr(agent, "policy", None)
@@ -72,17 +78,29 @@ def check_agent(agent: object, spec: TokenSpec | None = None) -> None:
     check_policy(policy, spec)
 
 
-def check_policy(policy: object, spec: TokenSpec) -> None:
+def check_policy(policy: object, spec: TokenSpec | None = None) -> None:
     """Verifies a `RolloutPolicy`, and its `log_prob` if it has one.
 
+    Of a `LanguageModel` also that a hidden state depends on what was read so far alone, and that
+    `start` and `advance` give the same as `hidden_states`.
+
     Args:
-        policy: anything with `complete(tokens, lengths, rng)`.
-        spec: of its sequences.
+        policy: anything with `complete(tokens, lengths, rng)`; or a class, of which one is made as
+            `seqgan train --policy` would: `Class(spec)`.
+        spec: of its sequences; by default its own, or a small one.
 
     Raises:
         AssertionError: as `check_agent`.
     """
+    if inspect.isclass(policy):
+        spec = spec or TokenSpec(6, 5)
+        with undisturbed():
+            policy = _call(policy.__name__, policy, spec)
     name = type(policy).__name__
+    spec = spec or getattr(policy, "spec", None)
+    assert isinstance(spec, TokenSpec), f"{name} has no spec; give check_policy one"
+    if isinstance(policy, LanguageModel):
+        _check_states(policy)
     complete = getattr(policy, "complete", None)
     assert callable(complete), f"the policy, a {name}, has no complete(tokens, lengths, rng)"
     tokens, lengths = (
@@ -97,6 +115,190 @@ def check_policy(policy: object, spec: TokenSpec) -> None:
             log_prob,
             _random_sequences(spec, 8, torch.Generator().manual_seed(2)).to(_device(policy)),
         )
+
+
+@torch.no_grad()
+def _check_states(model: LanguageModel) -> None:
+    """Hidden states look at nothing that comes later, and are the same token by token."""
+    rng, name, spec = torch.Generator().manual_seed(3), type(model).__name__, model.spec
+    tokens, others = (_random_sequences(spec, 8, rng).to(model.device) for _ in range(2))
+    inputs, half = model.inputs(tokens), spec.seq_len // 2
+    later = torch.cat([inputs[:, :half], model.inputs(others)[:, half:]], dim=1)
+    hidden = _call(f"{name}.hidden_states", model.hidden_states, inputs)
+    expected = (8, spec.seq_len, model.output.in_features)
+    assert tuple(hidden.shape) == expected, (
+        f"{name}.hidden_states returned shape {tuple(hidden.shape)} for inputs "
+        f"{tuple(inputs.shape)}; expected {expected}"
+    )
+    causal = torch.allclose(model.hidden_states(later)[:, :half], hidden[:, :half], atol=1e-4)
+    assert causal, (
+        f"{name}.hidden_states looks ahead: other inputs from position {half} on changed states "
+        "before it; mask what comes later"
+    )
+    state = _call(f"{name}.start", model.start, len(tokens))
+    for t in range(spec.seq_len):
+        here, state = _call(f"{name}.advance", model.advance, state, inputs[:, t])
+        same = torch.allclose(here, hidden[:, t], atol=1e-4)
+        assert same, (
+            f"{name}.advance gives another state than hidden_states at position {t}; both must "
+            "encode the inputs up to there"
+        )
+
+
+def check_scorer(scorer: object, spec: TokenSpec | None = None) -> None:
+    """Verifies a score source: a `SequenceScorer`, or the value of a prefix.
+
+    Args:
+        scorer: an object; or a class, of which one is made on a small oracle task as `seqgan train
+            --source` would.
+        spec: of its sequences; by default that of a small oracle task.
+
+    Raises:
+        AssertionError: a part of the protocol is missing or misbehaves; the sentence says which,
+            how, and what is expected.
+    """
+    rewards = _small_env().unwrapped.rewards  # type: ignore[attr-defined]
+    source = _call("the source", make_source, scorer, rewards.task, rewards.policy)
+    if isinstance(source, ToldOfPolicy):
+        _call(f"{type(source).__name__}.bind", source.bind, rewards.policy)
+    spec = spec or rewards.spec
+    rng = torch.Generator().manual_seed(0)
+    if isinstance(source, SequenceScorer):
+        tokens = _random_sequences(spec, 24, rng)
+        _check_source(f"{type(source).__name__}.score", source, source.score, (tokens,))
+        return
+    tokens, lengths = _prefixes(spec, rng)
+
+    def value(tokens: Tensor, lengths: Tensor, keys: Tensor) -> Tensor:
+        found: Tensor = source(tokens, lengths, RowStreams(keys))
+        return found
+
+    keys = torch.arange(len(tokens))
+    _check_source(type(source).__name__, source, value, (tokens, lengths, keys))
+
+
+def _check_source(
+    what: str,
+    source: SequenceScorer | PrefixValue,
+    score: Callable[..., Tensor],
+    arrays: tuple[Tensor, ...],
+) -> None:
+    """What a source says of rows `arrays`, (B, ...) each, is a number a row, and the row's own."""
+    tokens = arrays[0]
+    given, state = [each.clone() for each in arrays], torch.get_rng_state()
+    result = _call(what, score, *arrays)
+    _call(what, checked, source, result, tokens)
+    assert all(map(torch.equal, arrays, given)), (
+        f"{what} changed the caller's arrays; it must work on copies"
+    )
+    assert torch.equal(torch.get_rng_state(), state), (
+        f"{what} draws from torch's global generator; a score may not be random, and the value of "
+        "a prefix draws from rng"
+    )
+    assert torch.equal(score(*arrays), result), (
+        f"{what} gave other numbers for the same sequences; it must depend on nothing else"
+    )
+    order = torch.arange(len(tokens) - 1, -1, -1)
+    moved = score(*(each[order] for each in arrays))
+    assert torch.allclose(moved, result[order], rtol=1e-4, atol=1e-5), (
+        f"{what} depends on the order of the batch; a row's number may depend on that row alone"
+    )
+    alone = score(*(each[:1] for each in arrays))
+    assert torch.allclose(alone, result[:1], rtol=1e-4, atol=1e-5), (
+        f"{what} depends on the rest of the batch; a row's number may depend on that row alone"
+    )
+
+
+def check_knob(knob: object, policy: LanguageModel | None = None) -> None:
+    """Verifies a `Knob`: that what it makes of a policy writes what it says is likely.
+
+    Args:
+        knob: an object; or a class without arguments, of which one is made.
+        policy: that is turned; by default a small language model. Every sequence of its spec is
+            looked at: there may be some thousands.
+
+    Raises:
+        AssertionError: a part of the protocol is missing or misbehaves; the sentence says which,
+            how, and what is expected.
+    """
+    if inspect.isclass(knob):
+        knob = _call(knob.__name__, knob)
+    name = type(knob).__name__
+    assert isinstance(knob, Knob), f"{name} is no knob; a knob needs {registry.KNOBS.hint}"
+    named = isinstance(knob.name, str) and knob.name != ""
+    assert named, f"{name}.name is {knob.name!r}; expected text, as it stands in tables"
+    same = _call(f"hash of {name}", hash, deepcopy(knob)) == hash(knob) and deepcopy(knob) == knob
+    assert same, f"{name} is not equal to its copy; compare by value, as a frozen dataclass does"
+    assert _call(f"{name}.fits", knob.fits, object()) in (True, False), (
+        f"{name}.fits must answer True or False of any object"
+    )
+    policy = policy or _random_model(TokenSpec(4, 4, eos_token=0, min_length=1))
+    assert knob.fits(policy) is True, f"{name} does not fit {type(policy).__name__}; give one"
+    before = {key: value.clone() for key, value in policy.state_dict().items()}
+    turned = _call(name, knob, policy)
+    assert callable(getattr(turned, "complete", None)), f"{name} makes no policy: no complete"
+    assert callable(getattr(turned, "log_prob", None)), (
+        f"{name} makes a policy without log_prob(tokens); its divergences could not be measured"
+    )
+    tokens, lengths = _prefixes(policy.spec, torch.Generator().manual_seed(1))
+    _check_completions(turned.complete, tokens, lengths, policy.spec)
+    _check_distribution(name, turned, policy.spec)
+    kept = all(torch.equal(before[key], value) for key, value in policy.state_dict().items())
+    assert kept, f"{name} changed the policy that it was given; turn a copy"
+
+
+_NUM_DRAWS = 20_000
+_NORMALISED = 0.03  # how far the sum of all probabilities may be from 1; some are estimates
+
+
+def _check_distribution(name: str, policy: LikelihoodPolicy, spec: TokenSpec) -> None:
+    """The probabilities of all sequences sum to 1, and are the shares of what is written."""
+    everything = _all_sequences(spec)
+    log_probs = _call(f"{name}: log_prob", policy.log_prob, everything)
+    assert tuple(log_probs.shape) == (len(everything),), (
+        f"{name}: log_prob returned shape {tuple(log_probs.shape)} for {len(everything)} "
+        f"sequences; expected ({len(everything)},)"
+    )
+    probs = log_probs.double().exp()
+    total = float(probs.sum())
+    assert abs(total - 1) < _NORMALISED, (
+        f"{name}: the probabilities of all sequences sum to {total:.4g}; log_prob must be "
+        "normalised, or every divergence of it is wrong"
+    )
+    empty = torch.full((_NUM_DRAWS, spec.seq_len), spec.pad_token)
+    rng = torch.Generator().manual_seed(2)
+    samples = policy.complete(empty, empty.new_zeros(_NUM_DRAWS), rng)
+    for row in probs.topk(min(8, len(probs))).indices.tolist():
+        expected = float(probs[row] / total)
+        share = float((samples == everything[row]).all(1).double().mean())
+        error = 5 * math.sqrt(expected * (1 - expected) / _NUM_DRAWS) + _NORMALISED * expected
+        assert abs(share - expected) <= error, (
+            f"{name}: {everything[row].tolist()} is a share {share:.4f} of what is written; "
+            f"log_prob says {expected:.4f}"
+        )
+
+
+def _all_sequences(spec: TokenSpec) -> Tensor:
+    """Every finished sequence (M, T) of a small spec."""
+    axes = [torch.arange(spec.vocab_size)] * spec.seq_len
+    tokens = torch.cartesian_prod(*axes).view(-1, spec.seq_len)
+    if spec.eos_token is None:
+        return tokens
+    ends = (tokens == spec.eos_token).cumsum(1) - (tokens == spec.eos_token).long()
+    early = (tokens[:, : spec.min_length] == spec.eos_token).any(1)
+    finished: Tensor = tokens[~early].masked_fill(ends[~early] > 0, spec.pad_token)
+    different: Tensor = torch.unique(finished, dim=0)
+    return different
+
+
+def _random_model(spec: TokenSpec) -> LanguageModel:
+    """A small language model whose probabilities differ."""
+    rng = torch.Generator().manual_seed(0)
+    model = LSTMLanguageModel.initialised(spec, rng, 4, 4)
+    with torch.no_grad():
+        model.output.weight.mul_(20)
+        model.output.bias.copy_(torch.randn(spec.vocab_size, generator=rng))
+    return model
 
 
 def check_discriminator(discriminator: object, spec: TokenSpec | None = None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -173,6 +173,15 @@ class PrefixValue(Protocol):
         ...
 
 
+@runtime_checkable
+class ToldOfPolicy(Protocol):
+    """A score source that looks at the policy that it pays."""
+
+    def bind(self, policy: RolloutPolicy) -> None:
+        """Told of the live policy, by handle, and again when another one takes its place."""
+        ...
+
+
 class RewardFn(Protocol):
     """What a step pays, from the value of the prefix before it and after it."""
 
@@ -185,7 +194,9 @@ class RewardFn(Protocol):
 class GeneratorAgent(Protocol):
     """A generator that learns: what Algorithm 1 trains.
 
-    `seqgan_env.testing.check_agent` verifies an implementation.
+    Made by `Class(env, seed=seed, **options)`; by `policy=` too where it is given the language
+    model that it trains. Its class may say more about itself by the class attributes of
+    `seqgan_env.plugins.AgentTraits`. `seqgan_env.testing.check_agent` verifies an implementation.
     """
 
     @property
@@ -199,6 +210,23 @@ class GeneratorAgent(Protocol):
 
     def update(self) -> dict[str, float]:
         """One g-step on the environment that the agent was given."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """Something whose state can be saved, and loaded into a new one that was made in the same way.
+
+    Then it goes on as if it had never stopped, bit by bit. A state is made of tensors, numbers,
+    strings, None, and lists and dicts of these.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as it is now; what happens later does not change it."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Makes `state` the present state."""
         ...
 
 

@@ -37,8 +37,9 @@ from seqgan_env.native.fast_routes import Snapshot
 from seqgan_env.native.linear import product
 from seqgan_env.native.network import Network
 from seqgan_env.native.pooling import FilterBank, pool_tables
-from seqgan_env.rewards.model import CONTROLS, RewardSettings
+from seqgan_env.rewards.model import RewardSettings
 from seqgan_env.rewards.scorers import OptimalScorer, OracleScorer
+from seqgan_env.rewards.sources import is_control
 from seqgan_env.rowwise import in_whole_blocks, sigmoid
 from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
 from seqgan_env.types import TokenSpec
@@ -833,7 +834,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 def episode(**settings: Any) -> list[float]:
     """What some episodes pay in an environment that learns in between."""
     sizes: dict[str, Any] = {"num_real": 60, "num_held_out": 20, "num_rollouts": 2}
-    if settings.get("source") not in CONTROLS:
+    if not is_control(settings.get("source", "discriminator")):
         sizes |= {"warm_up": 2, "d_interval": 2}
     env = gym.make("SeqGAN/Oracle-v0", **sizes, **settings)
     rewards = []

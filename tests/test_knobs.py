@@ -94,6 +94,19 @@ def test_a_row_is_written_alike_whatever_stands_beside_it(spec: TokenSpec) -> No
         assert torch.equal(together, torch.cat(alone))
 
 
+@pytest.mark.parametrize("knob", TURNED, ids=lambda knob: knob.name)
+def test_a_turned_policy_stays_as_it_is_while_the_given_one_learns(
+    knob: Knob, spec: TokenSpec
+) -> None:
+    model = random_model(spec, 1)
+    turned, everything = knob(model), all_sequences(spec)
+    before = turned.log_prob(everything)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.5)
+    assert torch.equal(turned.log_prob(everything), before)
+
+
 def test_temperature_one_is_the_policy_itself(spec: TokenSpec) -> None:
     model = random_model(spec, 1)
     everything = all_sequences(spec)
@@ -162,7 +175,7 @@ def test_knobs_of_a_users_own_are_loaded_by_name() -> None:
     assert load_knobs(None) == []
     assert load_knobs(f"{__name__}:MINE") == [MINE]
     assert load_knobs(f"{__name__}:SEVERAL") == list(SEVERAL)
-    with pytest.raises(ValueError, match="a knob has a name, fits"):
+    with pytest.raises(ValueError, match="a knob needs name, fits"):
         load_knobs(f"{__name__}:NUM")
     with pytest.raises(ValueError, match="cannot be imported"):
         load_knobs("no_such_module:KNOB")

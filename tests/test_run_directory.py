@@ -13,7 +13,8 @@ def test_an_existing_run_is_kept_unless_forced(tmp_path: Path) -> None:
         run_directory.write_json(run / "config.json", {"x": 1})
     with (
         pytest.raises(
-            ValueError, match=r"run exists; choose another with --out, or overwrite it with --force"
+            ValueError,
+            match=r"run exists; choose another .*--resume .*, or overwrite it with --force",
         ),
         run_directory.created(run),
     ):

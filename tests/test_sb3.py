@@ -34,7 +34,8 @@ from seqgan_env.discriminators.trainer import DiscriminatorTrainer
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
-from seqgan_env.plugins import agent_names, load_agent_class
+from seqgan_env.plugins import load_agent_class
+from seqgan_env.registry import AGENTS
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.streams import streams_from_keys
 from seqgan_env.testing import check_agent
@@ -912,6 +913,6 @@ def test_every_agent_of_the_module_is_tested_here() -> None:
     }
 
 
-@pytest.mark.parametrize("name", agent_names())
+@pytest.mark.parametrize("name", AGENTS.names())
 def test_every_agent_that_ships_passes_the_checker(name: str) -> None:
     check_agent(load_agent_class(name))

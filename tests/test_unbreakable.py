@@ -36,16 +36,21 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_every_signal_asks_once_and_those_after_it_do_nothing(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
+    # Whoever started the tests may have had some of them ignored.
+    before = {each: signal.signal(each, signal.default_int_handler) for each in SIGNALS}
     finished = False
-    with interruptible():
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(number)
-        for again in SIGNALS:
-            signal.raise_signal(again)
-        finished = True
-    assert finished
-    assert signal.getsignal(number) is before
+    try:
+        with interruptible():
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+            for again in SIGNALS:
+                signal.raise_signal(again)
+            finished = True
+        assert finished
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def test_a_signal_that_the_caller_ignores_stays_ignored() -> None:

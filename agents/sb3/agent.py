@@ -7,6 +7,7 @@ episodes and one training. `docs/sb3_defaults.md` tells where the defaults come 
 
 from __future__ import annotations
 
+import copy
 import inspect
 import random
 import sys
@@ -35,12 +36,14 @@ from agents.sb3.policy import (
     TrustRegionLanguageModelPolicy,
 )
 from agents.sb3.q_policy import LanguageModelDQNPolicy, LanguageModelQRDQNPolicy
+from agents.sb3.state import load_model_state, load_streams_state, model_state, streams_state
 from agents.sb3.vec_env import SequenceVecEnv
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
 from seqgan_env.native.fast_routes import Snapshot
+from seqgan_env.types import TokenSpec
 
 _OURS = {
     "embedding_dim": 32,
@@ -78,6 +81,24 @@ _METRIC_NAMES = {
 _NEGATED = ("entropy_loss", "policy_objective")
 
 
+class CopyOf:
+    """Makes copies of a language model, where SB3's policies expect a class."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        """Args:
+        model: what is copied.
+        """
+        self.model = model
+
+    def __call__(self, spec: TokenSpec) -> LanguageModel:
+        """A copy; raises a ValueError if it writes other sequences than those of `spec`."""
+        if self.model.spec != spec:
+            raise ValueError(
+                f"the policy writes sequences of {self.model.spec}, the task of {spec}"
+            )
+        return copy.deepcopy(self.model)
+
+
 class SB3Agent(ABC):
     """An SB3 algorithm whose policy is built around the language model.
 
@@ -97,10 +118,17 @@ class SB3Agent(ABC):
 
     callback: BaseCallback | list[BaseCallback] | None = None
 
-    def __init__(self, env: TokenVectorEnv, seed: int = 0, **hyperparameters: Any) -> None:
+    def __init__(
+        self,
+        env: TokenVectorEnv,
+        seed: int = 0,
+        policy: LanguageModel | None = None,
+        **hyperparameters: Any,
+    ) -> None:
         """Args:
         env: vector environment to learn in.
         seed: of the weights, all sampling and all orders.
+        policy: language model whose copy is trained; a new LSTM if not given.
         hyperparameters: of the SB3 constructor, the policy and pre-training; see
             `hyperparameter_names`.
 
@@ -114,12 +142,16 @@ class SB3Agent(ABC):
             name: hyperparameters.pop(name) for name in _OURS if name in hyperparameters
         }
         settings = self.defaults() | hyperparameters
+        if policy is not None:
+            if "language_model_class" in settings:
+                raise ValueError("policy and language_model_class were both given; give one")
+            settings["language_model_class"] = CopyOf(policy)
         self._check_settings(settings)
         self._streams = _GlobalStreams(seed)
         cpu_rng = torch.Generator().manual_seed(seed)
         with self._streams:
             self.model = self._build_model(settings, ours, seed)
-            if isinstance(self.policy, LSTMLanguageModel):
+            if policy is None and isinstance(self.policy, LSTMLanguageModel):
                 dims = (self.policy.embedding.embedding_dim, self.policy.lstm.hidden_size)
                 self.policy.load_state_dict(
                     LSTMLanguageModel.initialised(self.env.task.spec, cpu_rng, *dims).state_dict()
@@ -181,6 +213,22 @@ class SB3Agent(ABC):
             )
         return {"reward": rewards.mean} | _training_metrics(self.model.logger.name_to_value)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that goes on from one update to the next, the environment's episodes too."""
+        return {
+            "model": model_state(self.model),
+            "likelihood": self._likelihood.state_dict(),
+            "streams": streams_state(self._streams.state),
+            "env": self.env.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        load_model_state(self.model, state["model"])
+        self._likelihood.load_state_dict(state["likelihood"])
+        self._streams.state = load_streams_state(state["streams"])
+        self.env.load_state_dict(state["env"])
+
     def _build_model(
         self, settings: Mapping[str, Any], ours: Mapping[str, Any], seed: int
     ) -> BaseAlgorithm:
@@ -216,6 +264,11 @@ class SB3Agent(ABC):
 
     def _check_hyperparameter(self, name: str, value: Any) -> None:
         choose(self.hyperparameter_names(), name, f"hyperparameter of {self.algorithm.__name__}")
+        if name == "language_model_class" and not callable(value):
+            raise ValueError(
+                f"language_model_class is {value!r}; expected a class, in code. On the command "
+                "line there is --policy package.module:Class"
+            )
         if name in _SCHEDULES and callable(value):
             raise ValueError(
                 f"{name} is a schedule, but an agent does not know how many updates will come; "
@@ -350,6 +403,16 @@ class _ValueAgent(SB3Agent):
         self._seen.take(self.policy.parameters())
         return metrics
 
+    def state_dict(self) -> dict[str, Any]:
+        """As of any SB3 agent, and whether the weights are those that the last update left."""
+        return super().state_dict() | {"seen": self._seen.matches(self.policy.parameters())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        super().load_state_dict(state)
+        if state["seen"]:
+            self._seen.take(self.policy.parameters())
+
     @cached_property
     def _seen(self) -> Snapshot:
         """The weights behind the last update."""
@@ -436,6 +499,9 @@ class _GlobalStreams:
 
     So an agent's numbers depend on its seed alone, and nobody else's on the agent. Its networks and
     buffers have torch's default number type, which inside is float32.
+
+    Attributes:
+        state: of the agent's own streams, while nobody is inside.
     """
 
     def __init__(self, seed: int) -> None:
@@ -443,15 +509,15 @@ class _GlobalStreams:
             random.seed(seed)
             np.random.seed(seed % 2**32)  # noqa: NPY002
             torch.manual_seed(seed)
-            self._own = _global_state()
+            self.state = _global_state()
 
     def __enter__(self) -> None:
         self._others, self._number = _global_state(), torch.get_default_dtype()
         torch.set_default_dtype(torch.float32)
-        _set_global_state(self._own)
+        _set_global_state(self.state)
 
     def __exit__(self, *exception: object) -> None:
-        self._own = _global_state()
+        self.state = _global_state()
         _set_global_state(self._others)
         torch.set_default_dtype(self._number)
 

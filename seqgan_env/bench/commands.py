@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from seqgan_env.bench.jobs import DECIDED_BY_THE_HARNESS, Job, Suite, grid, read_suite
+from seqgan_env.bench.jobs import (
+    DECIDED_BY_THE_HARNESS,
+    Job,
+    Suite,
+    grid,
+    plug_ins,
+    read_suite,
+)
 from seqgan_env.bench.live_view import LiveView
 from seqgan_env.bench.local import LocalPool
 from seqgan_env.bench.ray_pool import RayPool
@@ -27,7 +34,8 @@ from seqgan_env.cli.arguments import (
     given_settings,
     positive,
 )
-from seqgan_env.rewards.model import FORMS, SOURCES
+from seqgan_env.registry import SOURCES
+from seqgan_env.rewards.model import FORMS
 from seqgan_env.tasks import check_settings, infer_task, task_names
 from seqgan_env.training import run_directory
 from seqgan_env.training.settings import PRESETS, TrainSettings, settings_of_task
@@ -100,8 +108,9 @@ def _add_bench(commands: Any) -> None:
     bench.add_argument(
         "--sources",
         nargs="+",
-        metavar="NAME",
-        help=f"of {', '.join(SOURCES)} (default: {TrainSettings.source})",
+        metavar="SOURCE",
+        help=f"of {', '.join(SOURCES.builtin)}, package.module:Name, or sums of such (default: "
+        f"{TrainSettings.source})",
     )
     bench.add_argument(
         "--seeds", type=positive, metavar="N", help="seeds 0..N-1 (default: the suite's, or 5)"
@@ -216,7 +225,7 @@ def _suite(arguments: argparse.Namespace) -> Suite:
         )
     suite = read_suite(arguments.suite)
     merged = suite.settings | settings
-    for name in ("agent_options", "discriminator_options"):
+    for name in ("agent_options", "discriminator_options", "policy_options"):
         options = suite.settings.get(name, {}) | settings.get(name, {})
         merged |= {name: options} if options else {}
     return replace(suite, seeds=arguments.seeds or suite.seeds, settings=merged)
@@ -225,10 +234,8 @@ def _suite(arguments: argparse.Namespace) -> Suite:
 def _pool(arguments: argparse.Namespace, folder: Path, jobs: Sequence[Job]) -> Pool:
     if arguments.ray:
         settings = [job.settings for job in jobs]
-        plug_ins = {
-            name for each in settings for name in (each.agent, each.discriminator, each.task)
-        }
-        return RayPool(folder, arguments.ray, arguments.workers, plug_ins)
+        names = {name for each in settings for _, name in plug_ins(each)}
+        return RayPool(folder, arguments.ray, arguments.workers, names)
     return LocalPool(folder, arguments.workers or 1)
 
 

@@ -15,26 +15,27 @@ from typing import Any
 
 from seqgan_env import native, registry
 from seqgan_env.bench.fingerprints import code_of_library, code_of_module, fingerprint
-from seqgan_env.discriminators.loading import load_discriminator
 from seqgan_env.names import choose
 from seqgan_env.plugins import (
     accepts,
     control_options,
     learns_from_reward,
-    load_agent_class,
+    takes_policy,
     training_settings,
 )
+from seqgan_env.registry import Registry
+from seqgan_env.rewards.sources import names_in
 from seqgan_env.tasks import (
     check_settings,
     default_settings,
     infer_task,
-    load_task,
     setting_names,
     task_names,
 )
 from seqgan_env.tasks.options import map_paths
 from seqgan_env.training import run_directory
 from seqgan_env.training.settings import (
+    OF_THE_LSTM,
     PRESETS,
     TrainSettings,
     settings_from,
@@ -89,14 +90,8 @@ class Job:
             for name, version in run_directory.versions().items()
             if name in _DECIDING_VERSIONS
         }
-        modules = [load_agent_class(self.settings.agent).__module__]
-        modules += _outside([load_task(self.settings.task).__module__])
-        if self.settings.more_knobs:
-            modules.append(self.settings.more_knobs.partition(":")[0])
-        if self.settings.more_metrics:
-            modules.append(registry.METRICS.module(self.settings.more_metrics))
-        modules += _outside([load_discriminator(self.settings.discriminator).__module__])
-        code = [code_of_library(), native.built_from(), *map(code_of_module, modules)]
+        code = [code_of_library(), native.built_from()]
+        code += [code_of_module(package) for package in packages_of(self.settings)]
         deciding = [self.label, self.task, settings, data, code, versions]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:20]
 
@@ -186,15 +181,16 @@ class Suite:
         """Those of all, then of the task, then of the row; options are merged key by key."""
         changes = {**self.settings, **of_task, **of_row}
         agent = changes.get("agent", TrainSettings.agent)
+        # What [settings] and the tasks say is meant for the agents that take it.
+        policy_options = _options("policy", self.settings, of_task, of_row)
+        if "policy" not in of_row and not takes_policy(agent):
+            changes["policy"], policy_options = None, {}
         options = control_options(agent) if changes.get("source") == "constant" else {}
-        for group in (
-            self.settings,
-            of_task,
-        ):  # not of this agent alone, which gets those that it takes
+        for group in (self.settings, of_task):
             options = options | {
                 key: value
                 for key, value in group.get("agent_options", {}).items()
-                if accepts(agent, key)
+                if accepts(agent, key) and not (changes.get("policy") and key in OF_THE_LSTM)
             }
         options = options | of_row.get("agent_options", {})
         preset = changes.pop("preset", next(iter(PRESETS)))
@@ -209,7 +205,8 @@ class Suite:
                 for group in (self.settings, of_task, of_row)
                 for name, value in group.get("task_options", {}).items()
             },
-            "discriminator_options": _discriminator_options(self.settings, of_task, of_row),
+            "policy_options": policy_options,
+            "discriminator_options": _options("discriminator", self.settings, of_task, of_row),
         }
         return settings_from(preset, changes)
 
@@ -232,15 +229,15 @@ class Suite:
                 )
 
 
-def _discriminator_options(*groups: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of all groups, key by key; where a group names another discriminator, what stands above
-    it is not about that one.
+def _options(kind: str, *groups: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the discriminator or the policy, those of all groups, key by key; where a
+    group names another one, what stands above it is not about that one.
     """
-    name, options = TrainSettings.discriminator, dict[str, Any]()
+    name, options = getattr(TrainSettings, kind), dict[str, Any]()
     for group in groups:
-        if group.get("discriminator", name) != name:
-            name, options = group["discriminator"], {}
-        options |= group.get("discriminator_options", {})
+        if group.get(kind, name) != name:
+            name, options = group[kind], {}
+        options |= group.get(f"{kind}_options", {})
     return options
 
 
@@ -263,9 +260,29 @@ def _data_of(settings: TrainSettings) -> list[str]:
     return found
 
 
-def _outside(modules: Sequence[str]) -> list[str]:
-    """Those of some modules that are not this package's, whose code is hashed anyway."""
-    return [module for module in modules if module.split(".")[0] != "seqgan_env"]
+def plug_ins(settings: TrainSettings) -> list[tuple[Registry, str]]:
+    """What a run is told to use that may come from outside this package: registries and names."""
+    return [
+        (registry.TASKS, settings.task),
+        (registry.AGENTS, settings.agent),
+        *((registry.SOURCES, name) for name in names_in(settings.source)),
+        (registry.DISCRIMINATORS, settings.discriminator),
+        *((registry.POLICIES, name) for name in [settings.policy] if name),
+        *((registry.KNOBS, name) for name in [settings.more_knobs] if name),
+        *((registry.METRICS, name) for name in [settings.more_metrics] if name),
+    ]
+
+
+def packages_of(settings: TrainSettings) -> list[str]:
+    """The packages, other than this one, whose code a run uses: where its plug-ins are named, and
+    where they are defined.
+    """
+    modules: set[str] = set()
+    for kind, name in plug_ins(settings):
+        defined = getattr(kind.load(name), "__module__", None)
+        modules |= {kind.module(name), defined or kind.module(name)}
+    packages = {module.split(".")[0] for module in modules}
+    return sorted(packages - {"seqgan_env"})  # whose code is hashed in any case
 
 
 def read_suite(path: Path) -> Suite:

@@ -37,11 +37,10 @@ from seqgan_env.metrics.score import (
     best_knob,
     scores,
 )
-from seqgan_env.rewards.model import CONTROLS
+from seqgan_env.rewards.sources import is_control, knows_the_truth
 from seqgan_env.types import Estimate
 
 BEST_KNOB = "best knob"  # the row of the reference's best knob, which nobody ran
-TRUTH = ("optimal", "oracle")  # sources that see what a policy is to learn
 INFINITE = "infinite"  # mark of a run that gives real sequences no probability
 
 ORACLE, JUDGED, REAL = "oracle tasks", "oracle tasks, by the referee", "tasks with real data"
@@ -489,12 +488,15 @@ def _has_test(entry: Entry) -> bool:
 def _role(label: str, runs: Mapping[str, list[Run]]) -> str:
     if label == BEST_KNOB:
         return "reference"
-    sources = {run.result.settings.get("source") for of_task in runs.values() for run in of_task}
     if label == REFERENCE:
         return ""
-    if sources <= set(TRUTH):
+    settings = [run.result.settings for of_task in runs.values() for run in of_task]
+    sources = [row["source"] for row in settings if "source" in row]
+    if len(sources) < len(settings):  # samples from elsewhere
+        return ""
+    if all(map(knows_the_truth, sources)):
         return "ceiling"
-    return "control" if sources <= set(CONTROLS) else ""
+    return "control" if all(map(is_control, sources)) else ""
 
 
 def _outcome(entry: Entry, kind: Kind) -> str:

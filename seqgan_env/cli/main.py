@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from gymnasium.error import Error as GymnasiumError
 from rich.console import Console
 from rich.table import Table
 
+from seqgan_env import registry
 from seqgan_env.bench import commands as bench_commands
 from seqgan_env.cli.arguments import (
     Parser,
@@ -25,18 +26,16 @@ from seqgan_env.cli.arguments import (
     positive,
 )
 from seqgan_env.cli.output import LOG, RunProgress, console
-from seqgan_env.discriminators.loading import discriminator_names
 from seqgan_env.generators.knobs import KNOBS
 from seqgan_env.metrics.catalogue import METRICS, TABLE, Metric, described, load_metrics
 from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED
 from seqgan_env.names import choose
-from seqgan_env.plugins import agent_names
-from seqgan_env.rewards.model import FORMS, SOURCES
-from seqgan_env.tasks import default_settings, task_names
+from seqgan_env.rewards.model import FORMS
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import evaluate_task
+from seqgan_env.training.checkpoint import LAST, read_checkpoint, remove_checkpoints
 from seqgan_env.training.interrupts import interruptible
 from seqgan_env.training.settings import PRESETS, TrainSettings, settings_from
 from seqgan_env.training.trainer import (
@@ -45,12 +44,36 @@ from seqgan_env.training.trainer import (
     at_temperature,
     load_run,
     more_metrics,
+    read_config,
     tensorboard_logger,
     write_config,
     write_run,
 )
 from seqgan_env.types import HasEstimates, WritesFiles
 
+
+def _rewards() -> dict[str, str]:
+    origin = "seqgan_env.rewards.model:FORMS"
+    return {form.name: f"{origin}  discount {form.discount:g}" for form in FORMS.values()}
+
+
+def _knobs() -> dict[str, str]:
+    """Those that are always measured, and those that --more-knobs takes by name."""
+    builtin = {knob.name: "seqgan_env.generators.knobs:KNOBS" for knob in KNOBS}
+    return builtin | registry.KNOBS.names()
+
+
+# What `seqgan list` shows: name to origin, of each kind.
+LISTINGS: dict[str, Callable[[], dict[str, str]]] = {
+    "tasks": registry.TASKS.names,
+    "agents": registry.AGENTS.names,
+    "rewards": _rewards,
+    "sources": registry.SOURCES.names,
+    "discriminators": registry.DISCRIMINATORS.names,
+    "policies": registry.POLICIES.names,
+    "knobs": _knobs,
+    "metrics": registry.METRICS.names,
+}
 ROWS = {
     "mle": "MLE",
     "best_knob": "best knob",
@@ -120,10 +143,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     listing = commands.add_parser(
         "list",
-        help="list tasks, agents, rewards, sources, discriminators or knobs",
+        help="list what there is of a kind, and where it comes from",
         allow_abbrev=False,
     )
-    listing.add_argument("what", metavar="tasks|agents|rewards|sources|discriminators|knobs")
+    listing.add_argument("what", metavar="|".join(LISTINGS))
     listing.set_defaults(run=_list)
     bench_commands.add_commands(commands)
     return parser
@@ -175,14 +198,21 @@ def _add_train(commands: Any) -> None:
     train.add_argument(
         "--force", action="store_true", default=False, help="overwrite an existing run directory"
     )
+    train.add_argument(
+        "--resume",
+        type=Path,
+        default=None,
+        metavar="RUN",
+        help="go on with an unfinished run, with the settings that it has",
+    )
     add_settings(train, [field.name for field in fields(TrainSettings)])
     add_task_settings(train)
     train.set_defaults(run=_train)
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from torch.utils.tensorboard import SummaryWriter  # no other command needs it
-
+    if arguments.resume is not None:
+        return _resume(arguments)
     settings = settings_from(arguments.preset, given_settings(arguments))
     path = arguments.out or Path(
         "runs"
@@ -192,19 +222,68 @@ def _train(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(settings.threads)
     screen = console()
     with interruptible(), RunProgress(screen) as progress:
-        trainer = Trainer(settings, progress)
+        trainer = Trainer(settings, progress, checkpoints=path)
         with run_directory.created(path, arguments.force):
             progress.log_to(path / LOG)
             write_config(settings, path, trainer.task)
             data = getattr(trainer.task, "summary", f"task {settings.task}: {trainer.task.spec}")
             screen.print(str(data), highlight=False)
-            with SummaryWriter(str(path / "tensorboard")) as writer:
-                trainer.on_row = tensorboard_logger(writer)
-                run = trainer()
-            write_run(run, path)
+            if not trainer.is_resumable:
+                screen.print(
+                    f"agent {settings.agent} has no state that can be saved; this run cannot be "
+                    "resumed",
+                    highlight=False,
+                )
+            run = _run_to_the_end(trainer, path)
+    return _conclude(screen, run, path)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    path: Path = arguments.resume
+    given = [name for name in ("out", "force") if getattr(arguments, name)]
+    given += list(given_settings(arguments))
+    if given:
+        raise ValueError(
+            f"{', '.join(given)} cannot be given with --resume: a run goes on with the settings "
+            f"that stand in {path / run_directory.CONFIG}"
+        )
+    settings = read_config(path)
+    screen = console()
+    with interruptible(), RunProgress(screen) as progress, run_directory.locked(path, "run"):
+        if run_directory.is_finished(path):
+            raise ValueError(f"the run {path} is finished; there is nothing to resume")
+        state = read_checkpoint(path)
+        progress.log_to(path / LOG)
+        threads = settings.threads if state is None else state["threads"]
+        if threads:
+            torch.set_num_threads(threads)
+        trainer = Trainer(settings, progress, checkpoints=path)
+        if state is not None:
+            trainer.load_state_dict(state)
+        run = _run_to_the_end(trainer, path)
+    return _conclude(screen, run, path)
+
+
+def _run_to_the_end(trainer: Trainer, path: Path) -> Run:
+    """Runs what is left and writes everything."""
+    from torch.utils.tensorboard import SummaryWriter  # no other command needs it
+
+    with SummaryWriter(str(path / "tensorboard")) as writer:
+        trainer.on_row = tensorboard_logger(writer)
+        run = trainer()
+    write_run(run, path)
+    if not run.interrupted:
+        remove_checkpoints(path)
+    return run
+
+
+def _conclude(screen: Console, run: Run, path: Path) -> int:
+    """Shows what a run has found; its exit code."""
     _print_table(screen, run)
     written = "samples, curves, metrics and weights" if run.weights else "samples and metrics"
     screen.print(f"{written}: {path}", highlight=False)
+    if run.interrupted and (path / LAST).exists():
+        screen.print(f"seqgan train --resume {path} goes on from here", highlight=False)
     return 130 if run.interrupted else 0
 
 
@@ -333,14 +412,8 @@ def _interval(value: float, error: float | None) -> str:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    listings: dict[str, dict[str, str]] = {
-        "tasks": {name: str(default_settings(name)) for name in task_names()},
-        "agents": agent_names(),
-        "rewards": {form.name: f"discount {form.discount:g}" for form in FORMS.values()},
-        "sources": dict.fromkeys(SOURCES, ""),
-        "discriminators": discriminator_names(),
-        "knobs": {knob.name: "" for knob in KNOBS},
-    }
-    for name, text in listings[choose(listings, arguments.what, "listing")].items():
-        print(f"{name:16} {text}".rstrip())
+    found = LISTINGS[choose(LISTINGS, arguments.what, "listing")]()
+    width = max([16, *map(len, found)])
+    for name, origin in found.items():
+        print(f"{name:{width}} {origin}")
     return 0

@@ -1,13 +1,9 @@
-"""Discriminators by name: entry points of the group `seqgan_env.discriminators`, or
-`package.module:Class`.
-"""
+"""New discriminators by the name of their class, with options that are checked."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
 import torch
@@ -15,37 +11,24 @@ import torch
 from seqgan_env.building import undisturbed
 from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.names import choose
+from seqgan_env.registry import DISCRIMINATORS
 from seqgan_env.types import TokenSpec
 
-GROUP = "seqgan_env.discriminators"
 
-
-def discriminator_names() -> dict[str, str]:
-    """The installed discriminators: name to `package.module:Class`."""
-    return {point.name: point.value for point in sorted(entry_points(group=GROUP))}
-
-
-def load_discriminator(name: str) -> Callable[..., Discriminator]:
+def load_discriminator(thing: Any) -> Callable[..., Discriminator]:
     """What makes a discriminator of `spec`, `rng` and options: a class, or a function.
 
     Args:
-        name: of an installed one, or `package.module:Class`.
+        thing: the name of an installed one, `package.module:Class`, or the class itself.
 
     Raises:
         ValueError: there is none, or it cannot be imported.
     """
-    names = discriminator_names()
-    value = name if ":" in name else names[choose(names, name, "discriminator")]
-    module_name, _, attribute = value.partition(":")
-    try:
-        made: Any = getattr(importlib.import_module(module_name), attribute, None)
-    except ImportError as problem:
-        raise ValueError(f"discriminator {name!r} cannot be imported: {problem}") from problem
-    if not callable(made):
-        raise ValueError(f"discriminator {name!r}: {module_name} has no class {attribute}")
-    if inspect.isclass(made) and not issubclass(made, Discriminator):
+    made = DISCRIMINATORS.load(thing)
+    is_one = issubclass(made, Discriminator) if inspect.isclass(made) else callable(made)
+    if not is_one:
         raise ValueError(
-            f"discriminator {name!r} is no subclass of seqgan_env.Discriminator; derive it from "
+            f"discriminator {thing!r} is no subclass of seqgan_env.Discriminator; derive it from "
             "that and give it a forward"
         )
     make: Callable[..., Discriminator] = made

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +61,14 @@ class DiscriminatorTrainer:
                     increment_version(parameters)  # for autograd's checks; fused steps do not
         self.budget.sequences_trained += num_epochs * len(tokens)
         return {"loss": float(loss) / len(tokens) if num_epochs else float("nan")}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimizer's state; not the discriminator."""
+        return copy.deepcopy({"optimizer": self.optimizer.state_dict()})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        self.optimizer.load_state_dict(state["optimizer"])
 
     def _choose_step(self) -> Step:
         fast = None if self.fast_steps is None else self.fast_steps.step_with(self.optimizer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from gymnasium import error
@@ -149,6 +149,29 @@ class SequenceCore:
     def observe(self, episodes: np.ndarray) -> dict[str, float]:
         """Tells the rewards of sequences (M, T) that just ended; what they learned, if they did."""
         return self.rewards.observe(episodes) if self.online and len(episodes) else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Episodes, their streams and what they were paid so far."""
+        arrays: dict[str, np.ndarray] = {
+            "seed_keys": self.seed_keys.view(np.int64),
+            "episodes": self.episodes,
+            "tokens": self.tokens,
+            "lengths": self.lengths,
+            "finished": self.finished,
+            "values": self._values,
+            "returns": self._returns,
+        }
+        return {name: array.tolist() for name, array in arrays.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        self.seed_keys = np.array(state["seed_keys"], dtype=np.int64).view(np.uint64)
+        self.episodes = np.array(state["episodes"], dtype=np.int64)
+        self.tokens = np.array(state["tokens"], dtype=np.int32)
+        self.lengths = np.array(state["lengths"], dtype=np.int64)
+        self.finished = np.array(state["finished"], dtype=bool)
+        self._values = np.array(state["values"], dtype=np.float64)
+        self._returns = np.array(state["returns"], dtype=np.float64)
 
     def action_mask(self) -> np.ndarray | None:
         """Allowed actions (B, V) as int8, a new array; None where every token is allowed always."""

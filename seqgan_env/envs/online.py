@@ -21,7 +21,14 @@ from seqgan_env.generators.language_model import LanguageModel
 from seqgan_env.metrics.likelihood import nll_per_token
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.streams import streams_from_keys
-from seqgan_env.types import HasLogProb, RolloutPolicy, Task
+from seqgan_env.types import (
+    HasLogProb,
+    PrefixValue,
+    RolloutPolicy,
+    SequenceScorer,
+    Task,
+    ToldOfPolicy,
+)
 
 
 @dataclass(frozen=True)
@@ -177,9 +184,7 @@ class OnlineRewardModel(RewardModel):
             if discriminator is not None and discriminator.learns_from_negatives
             else None
         )
-        told = settings.source == "optimal" or (
-            discriminator is not None and discriminator.needs_policy
-        )
+        told = any(_looks_at_policy(source) for _, source in self.sources)
         in_use = self.needs_prefix_values or told
         self._clone = (
             PolicyClone(_language_model(policy), online) if fit_policy and in_use else None
@@ -271,6 +276,13 @@ class OnlineRewardModel(RewardModel):
         metrics = self._clone.fit(episodes, self._rng)
         self.sync()
         return {f"clone/{key}": value for key, value in metrics.items()}
+
+
+def _looks_at_policy(source: SequenceScorer | PrefixValue) -> bool:
+    """Whether a source scores by the policy that it was told of."""
+    if isinstance(source, Discriminator):
+        return source.needs_policy
+    return isinstance(source, ToldOfPolicy)
 
 
 def _language_model(policy: RolloutPolicy) -> LanguageModel:

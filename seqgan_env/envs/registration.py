@@ -19,7 +19,8 @@ from seqgan_env.envs.online import OnlineRewardModel, OnlineSettings
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.names import choose
-from seqgan_env.rewards.model import CONTROLS, RewardModel, RewardSettings
+from seqgan_env.rewards.model import RewardModel, RewardSettings
+from seqgan_env.rewards.sources import DISCRIMINATOR, is_control, names_in
 from seqgan_env.tasks import DEFAULT_TASK, make_task, setting_names, task_names
 from seqgan_env.types import RolloutPolicy, Task
 
@@ -79,7 +80,7 @@ def build_rewards(
         return RewardModel(task, settings, policy, discriminator)
     name = discriminator or DEFAULT_DISCRIMINATOR
     load_discriminator(name)  # a name that is none is told where no discriminator is used, too
-    if settings.source != "discriminator":
+    if DISCRIMINATOR not in names_in(settings.source):
         return RewardModel(task, settings, policy)
     made = make_discriminator(name, task.spec, rng, options, settings.score_as).to(device)
     return RewardModel(task, settings, policy, made)
@@ -116,7 +117,7 @@ def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None
         models.get("discriminator"), Discriminator
     )
     if online is None:
-        online = not shared and rewards.settings.source not in CONTROLS
+        online = not shared and not is_control(rewards.settings.source)
     if online:
         return _learning_online(rewards, models.get("policy") is not None, **schedule)
     if schedule:

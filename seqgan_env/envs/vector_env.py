@@ -168,6 +168,14 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray
         self.core.reset(np.ones(self.num_envs, dtype=bool))
         return rewards
 
+    def state_dict(self) -> dict[str, Any]:
+        """The episodes and their random streams; not what is shared, the rewards."""
+        return {"core": self.core.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`, of as many envs."""
+        self.core.load_state_dict(state["core"])
+
     def render(self) -> tuple[str, ...] | None:
         """Each env's sequence so far with its value and reward, for render mode "ansi"."""
         if self.render_mode is None:

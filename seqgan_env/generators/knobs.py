@@ -425,11 +425,12 @@ def _falling(values: Tensor) -> Tensor:
 
 
 def _language_model(policy: RolloutPolicy, knob: str) -> LanguageModel:
+    """A copy of the policy, so that what is made of it stays as it is while the policy learns."""
     if not isinstance(policy, LanguageModel):
         raise ValueError(
             f"{knob} was asked for; {type(policy).__name__} is no LanguageModel, which has logits"
         )
-    return policy
+    return policy.with_temperature(1.0)
 
 
 UNTURNED = Temperature(1.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,6 +86,22 @@ class MaximumLikelihood:
         return {
             "mle_loss": float(total) / max(1, int((sequences != self.policy.spec.pad_token).sum()))
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimizer, its schedule and the order of sequences to come; not the policy."""
+        return copy.deepcopy(
+            {
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "rng": self.rng.get_state(),
+            }
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.rng.set_state(state["rng"])
 
     def _step(self, tokens: Tensor, read: Callable[[Tensor], Tensor] | None) -> Tensor:
         """One step; the sum of -log p over the batch before it, in nats."""

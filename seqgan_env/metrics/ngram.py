@@ -20,7 +20,7 @@ from torch import Tensor
 from seqgan_env.metrics.diversity import TypeCounts
 from seqgan_env.metrics.numbering import ABSENT, extend, find
 from seqgan_env.names import choose
-from seqgan_env.types import TokenSpec
+from seqgan_env.types import Task, TokenSpec
 
 SMOOTHINGS = ("method1", "none")
 
@@ -131,6 +131,11 @@ class BleuScorer:
         """BLEU-`max_n`, (B,) float32, of finished sequences (B, T)."""
         scores = self.references.sentence_scores(tokens.cpu().numpy())
         return torch.from_numpy(scores).to(tokens.device, torch.float32)
+
+
+def bleu_source(task: Task) -> BleuScorer:
+    """The score source `bleu`: BLEU against the real sequences of a task."""
+    return BleuScorer(task.real_sequences, task.spec)
 
 
 def self_bleu(

@@ -8,8 +8,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,16 +19,11 @@ from torch import Tensor
 
 from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.names import choose
-from seqgan_env.rewards.scorers import (
-    ConstantValue,
-    OptimalScorer,
-    OracleScorer,
-    RandomValue,
-)
+from seqgan_env.rewards.sources import Source, check_source, make_source, read_source, value_of
 from seqgan_env.rewards.values import LaggedPolicy, RolloutValue, action_values
 from seqgan_env.streams import streams_from_keys
 from seqgan_env.training.budget import Budget
-from seqgan_env.types import HasLogProb, PrefixValue, RolloutPolicy, SequenceScorer, Task
+from seqgan_env.types import PrefixValue, RolloutPolicy, SequenceScorer, Task, ToldOfPolicy
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,6 @@ FORMS = {
         ),  # `after` is 0 until the end
     )
 }
-CONTROLS = ("constant", "random", "noise")  # sources that say nothing about a sequence
-SOURCES = ("discriminator", "optimal", "oracle", "bleu", *CONTROLS)
 
 
 @dataclass(frozen=True)
@@ -66,8 +61,9 @@ class RewardSettings:
 
     Attributes:
         reward: form, one of rollout, difference, terminal.
-        source: score source, one of discriminator, optimal, oracle, bleu, constant, random, noise,
-            or any object with `score(tokens)`.
+        source: what scores: a name from `seqgan list sources`, `package.module:Name`, a sum of
+            such as text ("discriminator + 0.5 * bleu"), a `WeightedSum`, what makes a source, or
+            any object with `score(tokens)` or the signature of a `PrefixValue`.
         score_as: "probability" or "logit", for the sources discriminator and optimal.
         num_rollouts: N, completions per prefix.
         sync_rate: 1 rolls out the live policy; below 1, a copy that moves by this rate at every
@@ -75,7 +71,7 @@ class RewardSettings:
     """
 
     reward: str = "rollout"
-    source: str | SequenceScorer = "discriminator"
+    source: Source = "discriminator"
     score_as: str = "probability"
     num_rollouts: int = 16
     sync_rate: float = 1.0
@@ -83,14 +79,7 @@ class RewardSettings:
     def __post_init__(self) -> None:
         choose(FORMS, self.reward, "reward form")
         choose(("probability", "logit"), self.score_as, "score_as")
-        if isinstance(self.source, str):
-            choose(SOURCES, self.source, "source")
-        elif not callable(getattr(self.source, "score", None)):
-            given = type(self.source).__name__
-            raise ValueError(
-                f"source is a {given} without score(tokens); allowed are {', '.join(SOURCES)}, or "
-                "an object with it"
-            )
+        check_source(self.source)
         if (
             isinstance(self.num_rollouts, bool)
             or not isinstance(self.num_rollouts, int)
@@ -113,9 +102,9 @@ class RewardModel:
     Attributes:
         task: what is written.
         settings: source and form.
-        discriminator: for source "discriminator"; None otherwise.
-        policy: the live policy, rolled out, of which the discriminator is told; for source
-            "optimal" compared with the oracle.
+        sources: weights and what scores, one each for every term of the source.
+        discriminator: where it is a term of the source; None otherwise.
+        policy: the live policy, rolled out, of which the discriminator and the sources are told.
         budget: what it, its environments and the training of its discriminator have spent.
     """
 
@@ -130,6 +119,10 @@ class RewardModel:
         self.form = FORMS[settings.reward]
         self.discriminator = discriminator
         self.budget = Budget()
+        self.sources = [
+            (weight, make_source(source, task, policy, discriminator, settings.score_as))
+            for weight, source in read_source(settings.source).terms
+        ]
         self.bind(policy)
 
     def __deepcopy__(self, memo: dict[int, object]) -> RewardModel:
@@ -167,6 +160,9 @@ class RewardModel:
         self.policy = policy
         if self.discriminator is not None:
             self.discriminator.bind(policy)
+        for _, source in self.sources:
+            if isinstance(source, ToldOfPolicy) and not isinstance(source, Discriminator):
+                source.bind(policy)
         self.rollout_policy = (
             policy
             if self.settings.sync_rate == 1
@@ -178,6 +174,24 @@ class RewardModel:
         """Moves a lagged rollout policy towards the live one; nothing to do at `sync_rate` 1."""
         if isinstance(self.rollout_policy, LaggedPolicy):
             self.rollout_policy.sync()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What moves with training besides the live policy: D, the lagged policy, the budget."""
+        state: dict[str, Any] = {"budget": asdict(self.budget)}
+        if self.discriminator is not None:
+            state["discriminator"] = self.discriminator.state_dict()
+        if isinstance(self.rollout_policy, LaggedPolicy):
+            state["lagged"] = self.rollout_policy.copy.state_dict()
+        return copy.deepcopy(state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        for name, value in state["budget"].items():
+            setattr(self.budget, name, value)
+        if self.discriminator is not None:
+            self.discriminator.load_state_dict(state["discriminator"])
+        if isinstance(self.rollout_policy, LaggedPolicy):
+            self.rollout_policy.copy.load_state_dict(state["lagged"])
 
     def values(self, tokens: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Values (B,) of prefixes (B, T), (B,) in the episodes of streams `keys` (B,): the one door
@@ -231,49 +245,9 @@ class RewardModel:
         return self.value(tokens, self.spec.lengths(tokens), rng)
 
     def _build_value(self) -> PrefixValue:
-        source = self.settings.source
-        if source == "constant":
-            return ConstantValue()
-        if source in ("random", "noise"):
-            return RandomValue(zero_mean=source == "noise")
-        return RolloutValue(
-            self.spec,
-            self.rollout_policy,
-            self._build_scorer(),
-            self.settings.num_rollouts,
-            self.budget,
-        )
-
-    def _build_scorer(self) -> SequenceScorer:
-        source = self.settings.source
-        if not isinstance(source, str):
-            return source
-        if source == "discriminator":
-            return self._require_discriminator()
-        if source == "bleu":
-            return self._build_bleu()
-        oracle = self._require_oracle()
-        if source == "oracle":
-            return OracleScorer(oracle, self.spec)
-        return OptimalScorer(oracle, self.policy, self.settings.score_as)
-
-    def _require_discriminator(self) -> Discriminator:
-        if self.discriminator is None:
-            raise ValueError("source 'discriminator' needs a discriminator; none was given")
-        return self.discriminator
-
-    def _require_oracle(self) -> HasLogProb:
-        oracle: HasLogProb | None = getattr(self.task, "oracle", None)
-        if oracle is None:
-            raise ValueError(
-                f"source {self.settings.source!r} needs a task with an oracle; {self.task.name} "
-                "has none"
+        def rolled_out(scorer: SequenceScorer) -> RolloutValue:
+            return RolloutValue(
+                self.spec, self.rollout_policy, scorer, self.settings.num_rollouts, self.budget
             )
-        return oracle
 
-    def _build_bleu(self) -> SequenceScorer:
-        from seqgan_env.metrics.ngram import (
-            BleuScorer,
-        )  # n-gram counting is loaded where it is used
-
-        return BleuScorer(self.task.real_sequences, self.spec)
+        return value_of(self.sources, rolled_out)

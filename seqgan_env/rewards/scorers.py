@@ -27,6 +27,10 @@ class OptimalScorer:
     ) -> None:
         self.oracle, self.policy, self.score_as = oracle, policy, score_as
 
+    def bind(self, policy: RolloutPolicy) -> None:
+        """Makes `policy` the one that is compared with the oracle."""
+        self.policy = policy
+
     def score(self, tokens: Tensor) -> Tensor:
         if not isinstance(self.policy, HasLogProb):
             raise TypeError(

@@ -77,22 +77,45 @@ class RolloutValue:
         )  # (B * N,) -> (B, N) -> (B,)
 
     def _score(self, tokens: Tensor) -> Tensor:
-        scores = self.scorer.score(tokens)
+        scores = checked(self.scorer, self.scorer.score(tokens), tokens)
         self.budget.sequences_scored += len(tokens)
-        name = f"{type(self.scorer).__name__}.score"
-        if scores.shape != (len(tokens),):
-            raise ValueError(
-                f"{name} returned shape {tuple(scores.shape)} for {len(tokens)} sequences; "
-                f"expected ({len(tokens)},)"
-            )
-        bad = ~torch.isfinite(scores)
-        if bool(bad.any()):
-            row = int(bad.nonzero()[0])
-            raise ValueError(
-                f"{name} returned {float(scores[row])} for {tokens[row].tolist()}; scores must be "
-                "finite"
-            )
-        return scores.to(torch.float32)
+        return scores
+
+
+def checked(source: SequenceScorer | PrefixValue, found: Tensor, tokens: Tensor) -> Tensor:
+    """What `source` said of `tokens` (B, T), as (B,) float32.
+
+    Raises:
+        ValueError: it is not one finite number a row, without a graph; names the class.
+    """
+    scores = isinstance(source, SequenceScorer)
+    name = type(source).__name__ + (".score" if scores else "")
+    if not isinstance(found, Tensor):
+        raise ValueError(f"{name} returned a {type(found).__name__}; expected a torch.Tensor")
+    if found.shape != (len(tokens),):
+        raise ValueError(
+            f"{name} returned shape {tuple(found.shape)} for {len(tokens)} sequences; "
+            f"expected ({len(tokens)},)"
+        )
+    if not found.is_floating_point():
+        raise ValueError(f"{name} returned dtype {found.dtype}; expected floating point")
+    if found.device != tokens.device:
+        raise ValueError(
+            f"{name} returned a tensor on {found.device} for tokens on {tokens.device}; expected "
+            "the same device"
+        )
+    if found.requires_grad:
+        raise ValueError(
+            f"{name} returned a tensor with a graph; score under torch.no_grad(), a reward is a "
+            "number"
+        )
+    bad = ~torch.isfinite(found)
+    if bool(bad.any()):
+        row = int(bad.nonzero()[0])
+        raise ValueError(
+            f"{name} returned {float(found[row])} for {tokens[row].tolist()}; scores must be finite"
+        )
+    return found.to(torch.float32)
 
 
 def action_values(

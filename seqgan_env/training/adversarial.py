@@ -5,6 +5,7 @@ dict per round.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -69,19 +70,59 @@ def pretrain_policy(
     Returns:
         One dict an epoch, with `epoch`, `nll_validation` (nats per token) and what the agent says.
     """
-    policy = agent.policy
-    best, best_state, rows = float("inf"), None, []
-    for epoch in range(1, num_epochs + 1):
-        row = {"epoch": float(epoch)} | agent.pretrain(task.real_sequences, 1)
+    return Pretraining(agent, task, num_epochs, keep_best).run(progress)
+
+
+class Pretraining:
+    """`pretrain_policy` as an object whose state can be saved after every epoch.
+
+    Attributes:
+        rows: what `pretrain_policy` returns, so far.
+    """
+
+    def __init__(
+        self, agent: GeneratorAgent, task: Task, num_epochs: int, keep_best: bool = True
+    ) -> None:
+        """Args: as those of `pretrain_policy`."""
+        self.agent, self.task = agent, task
+        self.num_epochs, self.keep_best = num_epochs, keep_best
+        self.rows: list[dict[str, float]] = []
+        self._best = math.inf
+        self._best_state: dict[str, Tensor] | None = None
+
+    def run(
+        self, progress: Progress = silent, after_epoch: Callable[[], None] = lambda: None
+    ) -> list[dict[str, float]]:
+        """The epochs that are left, then the best one's policy; all rows."""
+        while len(self.rows) < self.num_epochs:
+            self._run_epoch()
+            progress("pre-train policy", len(self.rows), self.num_epochs, self.rows[-1])
+            after_epoch()
+        if self._best_state is not None and isinstance(self.agent.policy, nn.Module):
+            self.agent.policy.load_state_dict(self._best_state)
+        return self.rows
+
+    def _run_epoch(self) -> None:
+        task = self.task
+        row = {"epoch": len(self.rows) + 1.0} | self.agent.pretrain(task.real_sequences, 1)
+        policy = self.agent.policy  # some agents make it anew
         if isinstance(policy, HasLogProb):
             row["nll_validation"] = nll_per_token(policy, task.spec, task.validation)
-            if keep_best and isinstance(policy, nn.Module) and row["nll_validation"] < best:
-                best, best_state = row["nll_validation"], copy.deepcopy(policy.state_dict())
-        rows.append(row)
-        progress("pre-train policy", epoch, num_epochs, row)
-    if best_state is not None and isinstance(policy, nn.Module):
-        policy.load_state_dict(best_state)
-    return rows
+            is_best = row["nll_validation"] < self._best
+            if self.keep_best and isinstance(policy, nn.Module) and is_best:
+                self._best = row["nll_validation"]
+                self._best_state = copy.deepcopy(policy.state_dict())
+        self.rows.append(row)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows and the best epoch so far; not the agent."""
+        best_state = copy.deepcopy(self._best_state)
+        return {"rows": copy.deepcopy(self.rows), "best": self._best, "best_state": best_state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        self.rows = state["rows"]
+        self._best, self._best_state = state["best"], state["best_state"]
 
 
 class DiscriminatorStep:
@@ -157,30 +198,113 @@ def train_adversarial(
         `round`, `agent/...`, `discriminator/...`, `task/...` (where evaluated), `budget/...` (spent
         so far) and `time/...` (seconds of the phases).
     """
-    rewards.bind(agent.policy)
-    device = rewards.device
-    rng = torch.Generator(device=device).manual_seed(seed)
-    d_step = _d_step(rewards, schedule, rng)
-    yield _round_zero(agent, rewards, schedule, d_step, rng, seed, progress)
-    for round_ in range(1, schedule.rounds + 1):
+    yield from AdversarialTraining(agent, rewards, schedule, seed).run(progress)
+
+
+class AdversarialTraining:
+    """`train_adversarial` as an object whose state can be saved between rounds.
+
+    Attributes:
+        round: the last one that is finished; -1 before round 0.
+    """
+
+    def __init__(
+        self,
+        agent: GeneratorAgent,
+        rewards: RewardModel,
+        schedule: Schedule = Schedule(),
+        seed: int = 0,
+    ) -> None:
+        """Args: as those of `train_adversarial`."""
+        self.agent, self.rewards, self.schedule, self.seed = agent, rewards, schedule, seed
+        rewards.bind(agent.policy)
+        self.rng = torch.Generator(device=rewards.device).manual_seed(seed)
+        self.round = -1
+        self._d_step = _d_step(rewards, schedule, self.rng)
+        # Round 0 is long where the discriminator is pre-trained for long, so it is saved within.
+        self._learned: dict[str, float] | None = None
+        self._pretrain_steps = 0
+
+    def run(
+        self, progress: Progress = silent, after_step: Callable[[], None] = lambda: None
+    ) -> Iterator[dict[str, float]]:
+        """The rounds that are left.
+
+        Args:
+            progress: called with phase, done, total and metrics.
+            after_step: called where a state can be saved within round 0; between rounds it can be
+                saved after every row.
+        """
+        if self.round < 0:
+            row = self._round_zero(progress, after_step)
+            self.round = 0
+            yield row
+        while self.round < self.schedule.rounds:
+            row = self._one_round()
+            self.round += 1
+            progress("adversarial", self.round, self.schedule.rounds, row)
+            yield row
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rounds, random stream, optimizer of the discriminator; not the agent and the rewards."""
+        trainer = None if self._d_step is None else self._d_step.trainer.state_dict()
+        return {
+            "round": self.round,
+            "rng": self.rng.get_state(),
+            "trainer": trainer,
+            "learned": copy.deepcopy(self._learned),
+            "pretrain_steps": self._pretrain_steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        self.round = state["round"]
+        self.rng.set_state(state["rng"])
+        self._learned, self._pretrain_steps = state["learned"], state["pretrain_steps"]
+        if self._d_step is not None:
+            self._d_step.trainer.load_state_dict(state["trainer"])
+
+    def _round_zero(self, progress: Progress, after_step: Callable[[], None]) -> dict[str, float]:
+        """The discriminator's pre-training, then the first evaluation."""
         started = time.perf_counter()
-        metrics = _last([agent.update() for _ in range(schedule.g_steps)], "agent")
+        rewards, schedule = self.rewards, self.schedule
+        if self._learned is None:
+            self._learned = {}
+            if rewards.discriminator is not None:
+                task = rewards.task
+                self._learned = rewards.discriminator.pretrain(
+                    task.real_sequences, task.validation, self.rng
+                )
+            after_step()
+        if self._d_step is not None:
+            while self._pretrain_steps < schedule.d_pretrain_steps:
+                self._learned |= self._d_step(schedule.d_pretrain_epochs)
+                self._pretrain_steps += 1
+                total = schedule.d_pretrain_steps
+                progress("pre-train discriminator", self._pretrain_steps, total, self._learned)
+                after_step()
+        learned = {f"discriminator/{key}": value for key, value in self._learned.items()}
+        row = {"round": 0.0} | learned | rewards.budget.metrics()
+        row["time/d_pretrain"] = time.perf_counter() - started
+        return row | evaluate(self.agent.policy, rewards, schedule.num_heldout, self.seed)
+
+    def _one_round(self) -> dict[str, float]:
+        """One pass of Algorithm 1's outer loop."""
+        schedule, rewards, number = self.schedule, self.rewards, self.round + 1
+        started = time.perf_counter()
+        metrics = _last([self.agent.update() for _ in range(schedule.g_steps)], "agent")
         rewards.sync()
         after_g = time.perf_counter()
-        if d_step is not None:
-            metrics |= _last(
-                [d_step(schedule.d_epochs) for _ in range(schedule.d_steps)], "discriminator"
-            )
-        after_d = time.perf_counter()
-        metrics |= rewards.budget.metrics() | {
-            "round": float(round_),
-            "time/g_steps": after_g - started,
-            "time/d_steps": after_d - after_g,
-        }
-        if round_ % schedule.eval_every == 0 or round_ == schedule.rounds:
-            metrics |= evaluate(agent.policy, rewards, schedule.num_heldout, seed)
-        progress("adversarial", round_, schedule.rounds, metrics)
-        yield metrics
+        if self._d_step is not None:
+            steps = [self._d_step(schedule.d_epochs) for _ in range(schedule.d_steps)]
+            metrics |= _last(steps, "discriminator")
+        metrics |= rewards.budget.metrics()
+        metrics["round"] = float(number)
+        metrics["time/g_steps"] = after_g - started
+        metrics["time/d_steps"] = time.perf_counter() - after_g
+        if number % schedule.eval_every == 0 or number == schedule.rounds:
+            metrics |= evaluate(self.agent.policy, rewards, schedule.num_heldout, self.seed)
+        return metrics
 
 
 def evaluate_task(
@@ -216,31 +340,6 @@ def _d_step(
         return None
     trainer = DiscriminatorTrainer(rewards.discriminator, rewards.budget)
     return DiscriminatorStep(rewards.task, rewards, trainer, schedule.num_negatives, rng)
-
-
-def _round_zero(
-    agent: GeneratorAgent,
-    rewards: RewardModel,
-    schedule: Schedule,
-    d_step: DiscriminatorStep | None,
-    rng: torch.Generator,
-    seed: int,
-    progress: Progress,
-) -> dict[str, float]:
-    started = time.perf_counter()
-    metrics: dict[str, float] = {"round": 0.0}
-    if rewards.discriminator is not None:
-        task = rewards.task
-        learned = rewards.discriminator.pretrain(task.real_sequences, task.validation, rng)
-        metrics |= {f"discriminator/{k}": v for k, v in learned.items()}
-    if d_step is not None:
-        for step in range(1, schedule.d_pretrain_steps + 1):
-            metrics |= {
-                f"discriminator/{k}": v for k, v in d_step(schedule.d_pretrain_epochs).items()
-            }
-            progress("pre-train discriminator", step, schedule.d_pretrain_steps, metrics)
-    metrics |= rewards.budget.metrics() | {"time/d_pretrain": time.perf_counter() - started}
-    return metrics | evaluate(agent.policy, rewards, schedule.num_heldout, seed)
 
 
 def _last(results: list[dict[str, Any]], prefix: str) -> dict[str, float]:

@@ -45,6 +45,11 @@ def created(path: Path, force: bool = False) -> Iterator[Path]:
         yield path
 
 
+def is_finished(path: Path) -> bool:
+    """Whether a run has come to its end."""
+    return (path / RESULT).is_file() and not read_json(path / RESULT).get("interrupted")
+
+
 @contextmanager
 def locked(folder: Path, kind: str) -> Iterator[None]:
     """The folder, made if need be, for one process at a time.
@@ -97,8 +102,11 @@ def check_available(path: Path, force: bool = False) -> None:
     except OSError as problem:
         raise _unwritable(path, problem) from problem
     if taken and not force:
+        unfinished = (path / CONFIG).is_file() and not is_finished(path)
+        resume = f", go on with it by `seqgan train --resume {path}`" if unfinished else ""
         raise ValueError(
-            f"run directory {path} exists; choose another with --out, or overwrite it with --force"
+            f"run directory {path} exists; choose another with --out{resume}, or overwrite it "
+            "with --force"
         )
     if taken and not (path / CONFIG).is_file():
         raise ValueError(
@@ -121,10 +129,22 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as problem:
         raise _unwritable(path, problem) from problem
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename last through a loss of power; not every system lets a folder be opened."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -157,12 +177,16 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Writes tensors by name as safetensors, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    content = save(tensors)  # save_file would give the file a mode of its own
-    write_atomically(path, lambda temporary: _write_bytes(temporary, content))
+    write_bytes(path, save(tensors))  # save_file would give the file a mode of its own
 
 
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes bytes, atomically."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_atomically(path, write)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

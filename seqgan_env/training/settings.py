@@ -10,11 +10,23 @@ from typing import Any
 
 import torch
 
+from seqgan_env.generators.policies import load_policy, option_names
 from seqgan_env.names import choose
-from seqgan_env.plugins import accepts, options_from_settings, training_settings
-from seqgan_env.rewards.model import FORMS, SOURCES
+from seqgan_env.plugins import (
+    accepts,
+    load_knobs,
+    options_from_settings,
+    takes_policy,
+    training_settings,
+)
+from seqgan_env.registry import SOURCES
+from seqgan_env.rewards.model import FORMS
+from seqgan_env.rewards.sources import check_source
 from seqgan_env.tasks import DEFAULT_TASK, check_settings, infer_task, presets_of
 from seqgan_env.training.adversarial import Schedule
+
+# Options of agents that are about the LSTM which they make where no policy is given.
+OF_THE_LSTM = ("embedding_dim", "hidden_dim")
 
 
 def _setting(default: Any, text: str, metavar: str | None = None) -> Any:
@@ -43,8 +55,27 @@ class TrainSettings:
     agent: str = _setting(
         "reinforce", "who writes: a name from `seqgan list agents`, or package.module:Class", "NAME"
     )
+    policy: str | None = _setting(
+        None,
+        "the language model that the agent trains: a name from `seqgan list policies`, or "
+        "package.module:Class (default: the agent's own, an LSTM)",
+        "NAME",
+    )
+    policy_options: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={
+            "help": "hyperparameters of that policy, e.g. hidden_dim=64",
+            "metavar": "KEY=VALUE",
+            "flag": "--set-policy",
+        },
+    )
     reward: str = _setting("rollout", f"reward form: {', '.join(FORMS)}", "FORM")
-    source: str = _setting("discriminator", f"score source: {', '.join(SOURCES)}", "NAME")
+    source: str = _setting(
+        "discriminator",
+        f"score source: {', '.join(SOURCES.builtin)}, an installed one, package.module:Name, or a "
+        "sum: 'discriminator + 0.5 * bleu'",
+        "SOURCE",
+    )
     score_as: str = _setting(
         "logit", "what the sources discriminator and optimal pay: probability or logit", "KIND"
     )
@@ -79,7 +110,7 @@ class TrainSettings:
         True, "measure what turning the pre-trained policy reaches: temperatures and other knobs"
     )
     more_knobs: str | None = _setting(
-        None, "knobs of your own beside them: package.module:NAME", "NAME"
+        None, "knobs of your own beside them: an installed name, or package.module:NAME", "NAME"
     )
     more_metrics: str | None = _setting(
         None,
@@ -124,7 +155,9 @@ class TrainSettings:
     def __post_init__(self) -> None:
         check_settings(self.task, self.task_options)
         choose(FORMS, self.reward, "reward form")
-        choose(SOURCES, self.source, "source")
+        check_source(self.source)
+        load_knobs(self.more_knobs)
+        self._check_policy()
         _check_device(self.device)
         for name in ("batch_size", "num_rollouts", "eval_every", "num_negatives", "mle_epochs"):
             if getattr(self, name) < 1:
@@ -142,6 +175,27 @@ class TrainSettings:
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed is 0 or more")
+
+    def _check_policy(self) -> None:
+        if self.policy is None:
+            if self.policy_options:
+                raise ValueError(
+                    f"policy_options {', '.join(self.policy_options)} were given without a policy; "
+                    "name one, or give the agent's own the agent's options"
+                )
+            return
+        load_policy(self.policy)
+        if not takes_policy(self.agent):
+            raise ValueError(
+                f"policy {self.policy!r} was given; agent {self.agent!r} takes none, it writes by "
+                "one of its own"
+            )
+        for name in OF_THE_LSTM:
+            if name in self.agent_options:
+                raise ValueError(
+                    f"agent option {name} is about the agent's own LSTM; with policy "
+                    f"{self.policy!r} set the policy's options"
+                )
 
     def schedule(self) -> Schedule:
         """The counts of Algorithm 1."""
@@ -189,14 +243,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-_RUN = frozenset(each.name for each in fields(TrainSettings))
+_NAMES = [each.name for each in fields(TrainSettings)]
 
 
 def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
     """The settings of a preset, then what the task and the agent's class ask for, then `changes`.
 
-    Options are merged key by key; of a preset's agent options, an agent gets those that it takes.
-    A task that is not named is inferred from its settings.
+    Options are merged key by key; of a preset's agent options, an agent gets those that it takes,
+    and a policy that is named gets those that are about the LSTM in whose place it stands. A task
+    that is not named is inferred from its settings.
 
     Args:
         preset: name.
@@ -211,17 +266,21 @@ def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
     base |= presets_of(changes["task"]).get(preset, {})
     agent = changes.get("agent", TrainSettings.agent)
     own = training_settings(agent)
-    options = {
-        key: value for key, value in base.get("agent_options", {}).items() if accepts(agent, key)
-    }
+    following = options_from_settings(agent)
+    for name in (*own, *following.values()):
+        choose(_NAMES, name, f"setting that agent {agent} asks for")
+    of_preset = dict(base.get("agent_options", {}))
+    policy = changes.get("policy")
+    if policy is not None:
+        of_lstm = {key: of_preset.pop(key) for key in OF_THE_LSTM if key in of_preset}
+        changes = {**changes, "policy_options": _policy_options(policy, of_lstm, changes)}
+    options = {key: value for key, value in of_preset.items() if accepts(agent, key)}
     options |= own.get("agent_options", {}) | changes.get("agent_options", {})
     of_task = base.get("task_options", {}) | changes["task_options"]
     merged = {**base, **own, **changes, "agent_options": options, "task_options": of_task}
     settings = replace(TrainSettings(), **merged)
-    following = {
-        option: getattr(settings, name) for option, name in options_from_settings(agent).items()
-    }
-    return replace(settings, agent_options=following | options)
+    followed = {option: getattr(settings, name) for option, name in following.items()}
+    return replace(settings, agent_options=followed | options)
 
 
 def settings_of_task(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -230,7 +289,7 @@ def settings_of_task(changes: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: one is given both ways.
     """
-    short = {name: value for name, value in changes.items() if name not in _RUN}
+    short = {name: value for name, value in changes.items() if name not in _NAMES}
     options = dict(changes.get("task_options", {}))
     for name in short.keys() & options.keys():
         raise ValueError(f"{name} is given twice, once among the task's options")
@@ -242,5 +301,15 @@ def _with_task(changes: Mapping[str, Any]) -> dict[str, Any]:
     of_task = settings_of_task(changes)
     task = changes.get("task") or infer_task(of_task)
     check_settings(task, of_task)
-    of_run = {name: value for name, value in changes.items() if name in _RUN}
+    of_run = {name: value for name, value in changes.items() if name in _NAMES}
     return of_run | {"task": task, "task_options": of_task}
+
+
+def _policy_options(
+    policy: str, of_lstm: Mapping[str, Any], changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options of a policy: a preset's of the LSTM where it takes them, under those given."""
+    allowed = option_names(policy)
+    taken = {k: v for k, v in of_lstm.items() if allowed is None or k in allowed}
+    given: dict[str, Any] = changes.get("policy_options", {})
+    return taken | given

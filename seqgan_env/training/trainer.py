@@ -4,6 +4,7 @@ written of them.
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 import time
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.knobs import FEW_KNOBS, UNTURNED, Knob, MeasuresKnobs, Temperature
+from seqgan_env.generators.policies import make_policy
 from seqgan_env.metrics.catalogue import load_metrics, measure_more
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED, SELECT, best_knob, scores
@@ -27,22 +29,27 @@ from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.tasks import make_task
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import (
+    AdversarialTraining,
+    Pretraining,
     Progress,
     evaluate_task,
-    pretrain_policy,
     silent,
     train_adversarial,
 )
+from seqgan_env.training.checkpoint import write_checkpoint
 from seqgan_env.training.health import check_health
 from seqgan_env.training.plots import plot_curves
 from seqgan_env.training.settings import TrainSettings
-from seqgan_env.types import GeneratorAgent, HasReferee, RolloutPolicy, Task
+from seqgan_env.types import GeneratorAgent, HasReferee, Resumable, RolloutPolicy, Task
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter  # loaded by whoever writes with it
 
 NUM_SAMPLES = 20
 NUM_MEASURED = 2_000  # sequences that a metric of the user's own gets
+
+_PHASES = ("pretrain", "measure_knobs", "train", "control", "compare")
+_SAVED_OF_RUN = ("history", "knobs", "best_knob", "metrics", "seconds", "samples", "weights")
 
 OnRow = Callable[[dict[str, float]], None]
 
@@ -91,15 +98,26 @@ class Trainer:
     """Runs one `TrainSettings` from the beginning to the end."""
 
     def __init__(
-        self, settings: TrainSettings, progress: Progress = silent, on_row: OnRow = lambda row: None
+        self,
+        settings: TrainSettings,
+        progress: Progress = silent,
+        on_row: OnRow = lambda row: None,
+        checkpoints: Path | None = None,
+        seconds_between_checkpoints: float = 60.0,
     ) -> None:
         """Args:
         settings: of the run.
         progress: called with phase, done, total and metrics.
         on_row: called with every row of the history as it comes.
+        checkpoints: folder in which the state is saved, so that another trainer can go on from
+            there (`seqgan_env.training.checkpoint`); None for none. Agents that are not
+            `Resumable` have none.
+        seconds_between_checkpoints: at least; there is one at the beginning of every phase too.
         """
         self.settings, self.on_row = settings, on_row
         load_metrics(settings.more_metrics)  # before hours of training, not behind them
+        self.checkpoints, self.seconds_between = checkpoints, seconds_between_checkpoints
+        self._saved_at = time.monotonic()
         self._show = progress
         self.run = Run(settings)
         progress("read data", 0, 1, {})
@@ -109,6 +127,72 @@ class Trainer:
         self.agent, self.rewards = build_agent(settings, self.task, settings.source)
         self.rival: RolloutPolicy | None = None  # the best knob of the pre-trained policy
         self.learns = learns_from_reward(settings.agent)
+        self.phase = _PHASES[0]
+        self.pretraining = Pretraining(
+            self.agent, self.task, settings.mle_epochs, settings.keep_best
+        )
+        self.adversarial: AdversarialTraining | None = None
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether the run's state can be saved: its agent's can, and its policy is a module."""
+        return isinstance(self.agent, Resumable) and isinstance(self.agent.policy, nn.Module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the run depends on.
+
+        Raises:
+            TypeError: the agent has no state that can be saved.
+        """
+        if not isinstance(self.agent, Resumable):
+            raise TypeError(f"{type(self.agent).__name__} has no state_dict and load_state_dict")
+        run = self.run
+        found = {name: getattr(run, name) for name in _SAVED_OF_RUN}
+        return {
+            "phase": self.phase,
+            "threads": torch.get_num_threads(),
+            "run": copy.deepcopy(found),
+            "agent": self.agent.state_dict(),
+            "rewards": self.rewards.state_dict(),
+            "pretraining": self.pretraining.state_dict(),
+            "adversarial": self.adversarial.state_dict() if self.adversarial else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`, of a trainer with the same settings.
+
+        Raises:
+            TypeError: the agent has no state that can be loaded.
+        """
+        if not isinstance(self.agent, Resumable):
+            raise TypeError(f"{type(self.agent).__name__} has no state_dict and load_state_dict")
+        self.phase = state["phase"]
+        for name, value in state["run"].items():
+            setattr(self.run, name, value)
+        self.agent.load_state_dict(state["agent"])
+        self.pretraining.load_state_dict(state["pretraining"])
+        if state["adversarial"] is not None:
+            self._begin_training().load_state_dict(state["adversarial"])
+        self.rewards.load_state_dict(state["rewards"])
+        if self.run.best_knob is not None:
+            self.rival = self._rival()
+
+    def _rival(self) -> RolloutPolicy:
+        """The best knob of the pre-trained policy, from the weights that this had."""
+        policy = copy.deepcopy(self.agent.policy)
+        file = "mle" if self.learns else "policy"
+        _load(policy, self.run.weights[f"{file}.safetensors"])
+        knobs = self._knobs_of(policy)
+        return next(knob for knob in knobs if knob.name == self.run.best_knob)(policy)
+
+    def _save(self) -> None:
+        if self.checkpoints is not None and self.is_resumable:
+            write_checkpoint(self.checkpoints, self.state_dict())
+            self._saved_at = time.monotonic()
+
+    def _save_if_due(self) -> None:
+        if time.monotonic() - self._saved_at >= self.seconds_between:
+            self._save()
 
     def progress(self, phase: str, done: int, total: int, metrics: dict[str, float]) -> None:
         """Stops a run that has diverged, and shows how far it is."""
@@ -116,30 +200,29 @@ class Trainer:
         self._show(phase, done, total, metrics)
 
     def __call__(self) -> Run:
-        """Everything, or what there is when a KeyboardInterrupt comes.
+        """Everything that is left, or what there is when a KeyboardInterrupt comes.
 
         Raises:
             DivergenceError: a loss, likelihood or weight has run away.
         """
         try:
-            self._pretrain()
-            if self.settings.knobs:
-                self._measure_knobs()
-            if self.learns:
-                self._train()
-                if self.settings.control:
-                    self._control()
+            for phase in _PHASES[_PHASES.index(self.phase) :]:
+                self._enter(phase)
+                getattr(self, f"_{phase}")()
         except KeyboardInterrupt:
             self.run.interrupted = True
-        self._compare()
+            self._compare()
         return self.run
 
+    def _enter(self, phase: str) -> None:
+        """Begins a phase, unless the run goes on within it."""
+        if phase != self.phase:
+            self.phase = phase
+            self._save()
+
     def _pretrain(self) -> None:
-        settings = self.settings
         with self.run.timed("pretrain"):
-            rows = pretrain_policy(
-                self.agent, self.task, settings.mle_epochs, settings.keep_best, self.progress
-            )
+            rows = self.pretraining.run(self.progress, self._save_if_due)
         for row in rows:
             self._log({"phase": 0.0} | row)
         self._record(self.pretrained, self.agent.policy)
@@ -147,10 +230,12 @@ class Trainer:
     def _measure_knobs(self) -> None:
         """What turning the pre-trained policy reaches, and which knob is to be beaten."""
         policy, task, run = self.agent.policy, self.task, self.run
-        if not isinstance(task, MeasuresKnobs) or not UNTURNED.fits(policy):
+        if not self.settings.knobs or not UNTURNED.fits(policy):
+            return
+        if not isinstance(task, MeasuresKnobs):
             return
 
-        knobs = task.knobs_of(policy, load_knobs(self.settings.more_knobs))
+        knobs = self._knobs_of(policy)
         with run.timed("knobs"):
             measured = task.measure_knobs(policy, knobs, self.settings.seed + 1)
             for done, (knob, metrics) in enumerate(zip(knobs, measured, strict=True), start=1):
@@ -165,6 +250,12 @@ class Trainer:
         run.metrics["best_knob"] = dict(run.knobs[run.best_knob])
         self._write("best_knob", self.rival)
 
+    def _knobs_of(self, policy: RolloutPolicy) -> list[Knob]:
+        """Those of the task that fit, and the user's."""
+        if not isinstance(self.task, MeasuresKnobs):
+            return []
+        return self.task.knobs_of(policy, load_knobs(self.settings.more_knobs))
+
     def _judge_knobs(self, policy: RolloutPolicy, knobs: Sequence[Knob]) -> None:
         """The referee on the best knob and a few others, where the task has not asked it already.
 
@@ -178,16 +269,20 @@ class Trainer:
                 selected = judged[f"{REFEREED.divergence}_validation"]
                 row |= judged | {SELECT + REFEREED.divergence: selected}
 
+    def _begin_training(self) -> AdversarialTraining:
+        self.adversarial = AdversarialTraining(
+            self.agent, self.rewards, self.settings.schedule(), self.settings.seed
+        )
+        return self.adversarial
+
     def _train(self) -> None:
+        if not self.learns:
+            return
+        training = self.adversarial or self._begin_training()
         with self.run.timed("adversarial"):
-            for row in train_adversarial(
-                self.agent,
-                self.rewards,
-                self.settings.schedule(),
-                self.settings.seed,
-                self.progress,
-            ):
+            for row in training.run(self.progress, self._save_if_due):
                 self._log({"phase": 1.0} | row | scores(self.run.knobs, row, "task/"))
+                self._save_if_due()
         if self.rewards.discriminator is not None:
             self.run.weights["discriminator.safetensors"] = self.rewards.discriminator.state_dict()
 
@@ -198,7 +293,7 @@ class Trainer:
     def _control(self) -> None:
         """The same agent from the same pre-trained policy, as many updates, every reward 1."""
         mle = self.run.weights.get("mle.safetensors")
-        if mle is None:
+        if not self.settings.control or mle is None:
             return
         options = self.settings.agent_options | control_options(self.settings.agent)
         settings = replace(self.settings, agent_options=options)
@@ -344,24 +439,24 @@ def build_agent(
         d_batch_size=settings.d_batch_size,
     )
     env = TokenVectorEnv(settings.batch_size, rewards)
-    return make_agent(settings.agent, env, settings.seed, settings.agent_options), rewards
+    policy = None
+    if settings.policy is not None:
+        policy = make_policy(settings.policy, task.spec, settings.seed, settings.policy_options)
+        policy.to(settings.device)
+    agent = make_agent(settings.agent, env, settings.seed, settings.agent_options, policy)
+    return agent, rewards
 
 
 def write_run(run: Run, path: Path) -> None:
-    """Everything there is of a run, into its directory; what cannot be made again comes first.
+    """Everything there is of a run, into its directory: the weights first, the result last.
+
+    So a run that has a result has everything.
 
     Raises:
         ValueError: a file cannot be written; those before it are whole.
     """
     for name, state in run.weights.items():
         run_directory.write_weights(path / name, state)
-    result: dict[str, Any] = dict(run.metrics) | {
-        "best_knob_name": run.best_knob,
-        "score_error": run.score_error,
-        "seconds": run.seconds,
-        "interrupted": run.interrupted,
-    }
-    run_directory.write_json(path / run_directory.RESULT, result)
     run_directory.write_csv(path / run_directory.METRICS, run.history)
     if run.knobs:
         run_directory.write_csv(
@@ -369,6 +464,13 @@ def write_run(run: Run, path: Path) -> None:
         )
     run_directory.write_text(path / "samples.txt", _samples_text(run.samples))
     plot_curves(run.history, run.knobs, run.metrics, path / "curves.png")
+    result: dict[str, Any] = dict(run.metrics) | {
+        "best_knob_name": run.best_knob,
+        "score_error": run.score_error,
+        "seconds": run.seconds,
+        "interrupted": run.interrupted,
+    }
+    run_directory.write_json(path / run_directory.RESULT, result)
 
 
 def write_config(settings: TrainSettings, path: Path, task: Task) -> None:
@@ -384,19 +486,29 @@ def write_config(settings: TrainSettings, path: Path, task: Task) -> None:
     run_directory.write_json(path / run_directory.CONFIG, config)
 
 
+def read_config(path: Path) -> TrainSettings:
+    """The settings of a run directory.
+
+    Raises:
+        ValueError: its configuration is missing or damaged.
+    """
+    config = run_directory.read_json(path / run_directory.CONFIG)
+    try:
+        return TrainSettings(**config["settings"])
+    except (KeyError, TypeError) as problem:
+        raise ValueError(
+            f"{path / run_directory.CONFIG} is not the configuration of a run: {problem}"
+        ) from problem
+
+
 def load_run(path: Path) -> tuple[TrainSettings, Task, GeneratorAgent]:
     """The settings, task and trained agent of a run directory.
 
     Raises:
         ValueError: a file is missing or damaged, or the corpus has changed since.
     """
+    settings = read_config(path)
     config = run_directory.read_json(path / run_directory.CONFIG)
-    try:
-        settings = TrainSettings(**config["settings"])
-    except (KeyError, TypeError) as problem:
-        raise ValueError(
-            f"{path / run_directory.CONFIG} is not the configuration of a run: {problem}"
-        ) from problem
     task = build_task(settings)
     if getattr(task, "fingerprint", None) != config.get("corpus_fingerprint"):
         raise ValueError(

@@ -103,7 +103,7 @@ class MusicTask(RealDataTask):
                 "hidden_dim": 128,
                 "learning_rate": 1e-3,
                 "mle_learning_rate": 4e-2,
-                "mle_learning_rate_decay": 0.9,
+                "mle_learning_rate_decay": 0.95,
                 "mle_weight_decay": 0.1,
             },
         }

@@ -1,0 +1,101 @@
+"""The state of an SB3 algorithm between two updates, as tensors, numbers and lists of these.
+
+SB3's own `save` pickles objects, and leaves out what an interrupted run needs: the replay buffer,
+the last observations, the monitor's sums and the global random streams.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.vec_env import VecMonitor
+
+_COUNTERS = (
+    "num_timesteps",
+    "_total_timesteps",
+    "_num_timesteps_at_start",
+    "_episode_num",
+    "_current_progress_remaining",
+    "_n_updates",
+    "_n_calls",
+    "exploration_rate",
+)
+_LAST = ("_last_obs", "_last_episode_starts", "_last_original_obs")
+_MONITOR = ("episode_count", "episode_returns", "episode_lengths")
+
+
+def model_state(model: BaseAlgorithm) -> dict[str, Any]:
+    """Weights, optimizer, counters, last observations, replay buffer and monitor."""
+    optimizer: Any = model.policy.optimizer
+    state = {
+        "policy": model.policy.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "counters": {name: getattr(model, name) for name in _COUNTERS if hasattr(model, name)},
+        "last": {name: _saved(getattr(model, name)) for name in _LAST},
+        "monitor": {name: _saved(getattr(model.env, name)) for name in _MONITOR},
+    }
+    buffer = getattr(model, "replay_buffer", None)
+    if buffer is not None:
+        state["replay_buffer"] = {name: _saved(value) for name, value in _moving(buffer).items()}
+    return copy.deepcopy(state)
+
+
+def load_model_state(model: BaseAlgorithm, state: dict[str, Any]) -> None:
+    """Goes on from a state of `model_state`, of a model that was made in the same way."""
+    optimizer: Any = model.policy.optimizer
+    model.policy.load_state_dict(state["policy"])
+    optimizer.load_state_dict(state["optimizer"])
+    for name, value in state["counters"].items():
+        setattr(model, name, value)
+    for name, value in state["last"].items():
+        setattr(model, name, _loaded(value))
+    assert isinstance(model.env, VecMonitor)
+    for name, value in state["monitor"].items():
+        setattr(model.env, name, _loaded(value))
+    buffer = getattr(model, "replay_buffer", None)
+    if buffer is not None:
+        for name, value in state["replay_buffer"].items():
+            setattr(buffer, name, _loaded(value))
+
+
+def streams_state(streams: tuple[Any, Any, torch.Tensor, list[torch.Tensor]]) -> dict[str, Any]:
+    """The global generators of Python, NumPy and torch."""
+    (version, words, gauss), of_numpy, of_torch, of_cuda = streams
+    name, keys, *rest = of_numpy
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": [name, keys.tolist(), *rest],
+        "torch": of_torch,
+        "cuda": of_cuda,
+    }
+
+
+def load_streams_state(
+    state: dict[str, Any],
+) -> tuple[Any, Any, torch.Tensor, list[torch.Tensor]]:
+    """What `streams_state` was made of."""
+    version, words, gauss = state["python"]
+    name, keys, *rest = state["numpy"]
+    of_numpy = (name, np.array(keys, dtype=np.uint32), *rest)
+    return (version, tuple(words), gauss), of_numpy, state["torch"], state["cuda"]
+
+
+def _moving(buffer: ReplayBuffer) -> dict[str, Any]:
+    """What of a replay buffer changes: its arrays, where it writes, and whether it is full."""
+    kinds = (np.ndarray, bool, int)
+    return {name: value for name, value in vars(buffer).items() if isinstance(value, kinds)}
+
+
+def _saved(value: Any) -> Any:
+    """An array as a tensor of its own; anything else as it is."""
+    return torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value
+
+
+def _loaded(value: Any) -> Any:
+    """What `_saved` was given."""
+    return value.numpy() if isinstance(value, torch.Tensor) else value

@@ -1,0 +1,71 @@
+"""Checkpoints: everything that a run needs to go on as if it had never stopped, in one file.
+
+A state is made of tensors, numbers, strings, None, and lists and dicts of these, so that loading
+one runs nothing that stands in the file.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqgan_env.training.run_directory import write_bytes
+
+LAST, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
+
+_SCHEMA = 1
+
+
+def write_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
+    """Writes a checkpoint, whole or not at all, and keeps the one before it.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save({"schema": _SCHEMA, "state": dict(state)}, buffer)
+    last = folder / LAST
+    if last.exists():
+        last.replace(folder / BEFORE)
+    write_bytes(last, buffer.getvalue())
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The last checkpoint of a run that can be read; None where there is none.
+
+    Raises:
+        ValueError: there are checkpoints, and all of them are damaged.
+    """
+    problems = []
+    for path in (folder / LAST, folder / BEFORE):
+        if not path.exists():
+            continue
+        try:
+            content = torch.load(path, weights_only=True)
+            state: dict[str, Any] = content["state"]
+            if content["schema"] == _SCHEMA:
+                return state
+            problems.append(f"{path} has schema {content['schema']}; this version reads {_SCHEMA}")
+        except (
+            OSError,
+            RuntimeError,
+            EOFError,
+            KeyError,
+            TypeError,
+            pickle.PickleError,
+        ) as problem:
+            problems.append(f"{path} is damaged: {problem}")
+    if problems:
+        raise ValueError("; ".join(problems))
+    return None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes the checkpoints of a run that has come to its end."""
+    for name in (LAST, BEFORE):
+        (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,220 @@
+"""A run that was stopped anywhere goes on from its checkpoint and ends as if nothing had been."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from agents.reinforce import Reinforce
+from seqgan_env.cli.main import main
+from seqgan_env.training import checkpoint, run_directory
+from seqgan_env.training.settings import settings_from
+from seqgan_env.training.trainer import Run, Trainer
+from seqgan_env.types import Resumable
+
+SMALL: dict[str, Any] = {
+    "task": "oracle-tiny",
+    "num_negatives": 60,
+    "batch_size": 8,
+    "num_rollouts": 2,
+    "mle_epochs": 3,
+    "rounds": 4,
+    "eval_every": 2,
+    "d_pretrain_steps": 2,
+    "d_pretrain_epochs": 1,
+    "knobs": False,
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "reinforce": {},
+    "reinforce, all options": {
+        "sync_rate": 0.7,
+        "agent_options": {"baseline": "value", "kl_weight": 0.1, "entropy_weight": 0.01},
+    },
+    "reinforce, ratio": {"discriminator": "ratio", "discriminator_options": {"mle_epochs": 1}},
+    "reinforce, noise": {"source": "noise"},
+    "ppo": {"agent": "ppo"},
+    "recurrent_ppo": {"agent": "recurrent_ppo"},
+    "trpo": {"agent": "trpo"},
+    "dqn": {"agent": "dqn"},
+    "qrdqn": {"agent": "qrdqn"},
+    "scheduled sampling": {"agent": "scheduled_sampling"},
+}
+STOPS = [
+    ("pre-train policy", 2),
+    ("pre-train discriminator", 1),
+    ("adversarial", 1),
+    ("adversarial", 3),
+    ("constant-reward control", 2),
+]
+
+
+class StopError(Exception):
+    """The process dies here."""
+
+
+def stopper(phase: str, at: int) -> Callable[[str, int, int, dict[str, float]], None]:
+    def progress(now: str, done: int, total: int, metrics: dict[str, float]) -> None:
+        if (now, done) == (phase, at):
+            raise StopError
+
+    return progress
+
+
+def everything(run: Run) -> dict[str, Any]:
+    """What a run leaves, without what it took."""
+    history = [
+        {key: value for key, value in row.items() if not key.startswith("time/")}
+        for row in run.history
+    ]
+    return {
+        "history": history,
+        "metrics": run.metrics,
+        "knobs": run.knobs,
+        "best_knob": run.best_knob,
+        "score_error": run.score_error,
+        "samples": run.samples,
+    }
+
+
+def assert_same(found: Run, expected: Run) -> None:
+    assert str(everything(found)) == str(everything(expected))  # as text, for NaN is not NaN
+    assert found.weights.keys() == expected.weights.keys()
+    for name, state in expected.weights.items():
+        for key, tensor in state.items():
+            assert torch.equal(found.weights[name][key], tensor), (name, key)
+
+
+def small(**changes: Any) -> Any:
+    return settings_from("tiny", SMALL | changes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("phase", "at"), STOPS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_stopped_anywhere_ends_bit_equal(
+    kind: str, phase: str, at: int, tmp_path: Path
+) -> None:
+    settings = small(**KINDS[kind])
+    expected = Trainer(settings)()
+    stopped = Trainer(settings, stopper(phase, at), checkpoints=tmp_path)
+    stopped.seconds_between = 0.0
+    try:
+        stopped()
+    except StopError:
+        pass
+    else:
+        pytest.skip(f"{kind} has no {phase} {at}")
+    state = checkpoint.read_checkpoint(tmp_path)
+    assert state is not None
+    resumed = Trainer(settings)
+    resumed.load_state_dict(state)
+    assert_same(resumed(), expected)
+
+
+@pytest.mark.slow
+def test_the_best_knob_is_the_same_after_the_policy_has_moved(tmp_path: Path) -> None:
+    settings = small(knobs=True, control=False)
+    expected = Trainer(settings)()
+    stopped = Trainer(settings, stopper("adversarial", 3), checkpoints=tmp_path)
+    stopped.seconds_between = 0.0
+    with pytest.raises(StopError):
+        stopped()
+    state = checkpoint.read_checkpoint(tmp_path)
+    assert state is not None
+    resumed = Trainer(settings)
+    resumed.load_state_dict(state)
+    assert_same(resumed(), expected)
+
+
+@pytest.mark.parametrize("agent", ["reinforce", "ppo", "a2c", "maskable_ppo", "dqn"])
+def test_an_agent_goes_on_from_its_state_bit_by_bit(agent: str) -> None:
+    settings = small(agent=agent)
+    first, second = Trainer(settings), Trainer(settings)
+    for trainer in (first, second):
+        assert isinstance(trainer.agent, Resumable)
+    first.agent.pretrain(first.task.real_sequences, 1)
+    first.agent.update()
+    second.load_state_dict(first.state_dict())
+    for _ in range(2):
+        again = [trainer.agent.update() for trainer in (first, second)]
+        assert again[0] == again[1]
+
+
+def test_a_state_does_not_follow_what_happens_later() -> None:
+    trainer = Trainer(small())
+    state = trainer.state_dict()
+    before = str(state)
+    trainer.agent.pretrain(trainer.task.real_sequences[:64], 1)
+    trainer.agent.update()
+    assert str(state) == before
+
+
+def test_the_checkpoint_before_serves_where_the_last_one_is_damaged(tmp_path: Path) -> None:
+    assert checkpoint.read_checkpoint(tmp_path) is None
+    for number in (1, 2):
+        checkpoint.write_checkpoint(tmp_path, {"number": number})
+    assert checkpoint.read_checkpoint(tmp_path) == {"number": 2}
+    last = tmp_path / checkpoint.LAST
+    last.write_bytes(last.read_bytes()[:-40])
+    assert checkpoint.read_checkpoint(tmp_path) == {"number": 1}
+    (tmp_path / checkpoint.BEFORE).write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match="is damaged"):
+        checkpoint.read_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_runs_nothing_that_stands_in_it(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "run by the checkpoint",))
+
+    torch.save({"schema": 1, "state": {"x": Evil()}}, tmp_path / checkpoint.LAST)
+    with pytest.raises(ValueError, match="is damaged"):
+        checkpoint.read_checkpoint(tmp_path)
+    assert not (tmp_path / "run by the checkpoint").exists()
+
+
+COMMAND = [
+    *("train", "--mle-epochs", "1", "--rounds", "3", "--eval-every", "3", "--num-negatives", "60"),
+    *("--batch-size", "8", "--num-rollouts", "1", "--no-knobs", "--no-control", "--threads", "1"),
+]
+
+
+@pytest.mark.slow
+def test_the_command_line_goes_on_and_ends_with_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*COMMAND, "--out", str(tmp_path / "whole")]) == 0
+    update = Reinforce.update
+    calls = 0
+
+    def dies(agent: Reinforce) -> dict[str, float]:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise MemoryError
+        return update(agent)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Reinforce, "update", dies)
+        with pytest.raises(MemoryError):
+            main([*COMMAND, "--out", str(tmp_path / "stopped")])
+    assert main([*COMMAND, "--out", str(tmp_path / "stopped")]) == 2
+    assert "go on with it by `seqgan train --resume" in capsys.readouterr().err
+    assert main(["train", "--resume", str(tmp_path / "stopped"), "--rounds", "9"]) == 2
+    assert "rounds cannot be given with --resume" in capsys.readouterr().err
+    assert main(["train", "--resume", str(tmp_path / "stopped")]) == 0
+    for name in ("policy.safetensors", "discriminator.safetensors", "samples.txt"):
+        whole, stopped = (tmp_path / run / name for run in ("whole", "stopped"))
+        assert whole.read_bytes() == stopped.read_bytes(), name
+    results = [
+        run_directory.read_json(tmp_path / run / run_directory.RESULT)
+        for run in ("whole", "stopped")
+    ]
+    for result in results:
+        result.pop("seconds")
+    assert results[0] == results[1]
+    assert not list((tmp_path / "stopped").glob("checkpoint*"))
+    assert main(["train", "--resume", str(tmp_path / "stopped")]) == 2
+    assert "is finished" in capsys.readouterr().err
