@@ -15,6 +15,12 @@ def choose(valid: Iterable[str], name: str, what: str) -> str:
     valid = list(valid)
     if name in valid:
         return name
+    raise ValueError(f"unknown {what} {name!r}; {allowed(valid, name)}")
+
+
+def allowed(valid: Iterable[str], name: str) -> str:
+    """The end of a sentence about a wrong `name`: what is allowed, and the nearest of it."""
+    valid = list(valid)
     close = difflib.get_close_matches(str(name), valid, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"unknown {what} {name!r}; allowed are {', '.join(valid)}.{hint}")
+    return f"allowed are {', '.join(valid)}.{hint}"
