@@ -1056,10 +1056,8 @@ def check_metric(metric: Any, task: Task) -> None:
             sequences.
     """
     name = getattr(metric, "name", None)
-    is_named = isinstance(name, str) and name != ""
-    assert is_named, (
-        f"{metric!r} has the name {name!r}; expected a str, under which results hold it"
-    )
+    named = isinstance(name, str) and bool(name)
+    assert named, f"{metric!r} has the name {name!r}; expected a str, under which results hold it"
     samples = task.held_out.clone()
     values = [_call(f"metric {name}", metric, samples, task) for _ in range(2)]
     for value in values:

@@ -202,12 +202,12 @@ class Suite:
             "control": False,
             "knobs": label == REFERENCE,
             "agent_options": options,
-            "policy_options": policy_options,
             "task_options": {
                 name: value
                 for group in (self.settings, of_task, of_row)
                 for name, value in group.get("task_options", {}).items()
             },
+            "policy_options": policy_options,
             "discriminator_options": _options("discriminator", self.settings, of_task, of_row),
         }
         return settings_from(preset, changes)
@@ -243,11 +243,30 @@ def _options(kind: str, *groups: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
+def options_with(settings: TrainSettings, change: Callable[[Path], str]) -> dict[str, Any]:
+    """The options of a run's task with every path in them changed."""
+    return map_paths(default_settings(settings.task), settings.task_options, change)
+
+
+def _data_of(settings: TrainSettings) -> list[str]:
+    """Hashes of every file and folder that a run's task reads, by its options or by default."""
+    found: list[str] = []
+
+    def note(path: Path) -> str:
+        found.append(fingerprint(path))
+        return ""
+
+    chosen = check_settings(settings.task, settings.task_options)
+    values = {each.name: getattr(chosen, each.name) for each in fields(chosen)}
+    map_paths(chosen, values, note)
+    return found
+
+
 def plug_ins(settings: TrainSettings) -> list[tuple[Registry, str]]:
     """What a run is told to use that may come from outside this package: registries and names."""
     return [
-        (registry.AGENTS, settings.agent),
         (registry.TASKS, settings.task),
+        (registry.AGENTS, settings.agent),
         *((registry.SOURCES, name) for name in names_in(settings.source)),
         (registry.DISCRIMINATORS, settings.discriminator),
         *((registry.POLICIES, name) for name in [settings.policy] if name),
@@ -266,25 +285,6 @@ def packages_of(settings: TrainSettings) -> list[str]:
         modules |= {kind.module(name), defined or kind.module(name)}
     packages = {module.split(".")[0] for module in modules}
     return sorted(packages - {"seqgan_env"})  # whose code is hashed in any case
-
-
-def options_with(settings: TrainSettings, change: Callable[[Path], str]) -> dict[str, Any]:
-    """The options of a run's task with every path in them changed."""
-    return map_paths(default_settings(settings.task), settings.task_options, change)
-
-
-def _data_of(settings: TrainSettings) -> list[str]:
-    """Hashes of every file and folder that a run's task reads, by its options or by default."""
-    found: list[str] = []
-
-    def note(path: Path) -> str:
-        found.append(fingerprint(path))
-        return ""
-
-    chosen = check_settings(settings.task, settings.task_options)
-    values = {each.name: getattr(chosen, each.name) for each in fields(chosen)}
-    map_paths(chosen, values, note)
-    return found
 
 
 def read_suite(path: Path) -> Suite:

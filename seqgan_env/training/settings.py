@@ -243,7 +243,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-_RUN = frozenset(each.name for each in fields(TrainSettings))
+_NAMES = [each.name for each in fields(TrainSettings)]
 
 
 def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
@@ -268,7 +268,7 @@ def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
     own = training_settings(agent)
     following = options_from_settings(agent)
     for name in (*own, *following.values()):
-        choose(sorted(_RUN), name, f"setting that agent {agent} asks for")
+        choose(_NAMES, name, f"setting that agent {agent} asks for")
     of_preset = dict(base.get("agent_options", {}))
     policy = changes.get("policy")
     if policy is not None:
@@ -283,23 +283,13 @@ def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
     return replace(settings, agent_options=followed | options)
 
 
-def _policy_options(
-    policy: str, of_lstm: Mapping[str, Any], changes: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The options of a policy: a preset's of the LSTM where it takes them, under those given."""
-    allowed = option_names(policy)
-    taken = {k: v for k, v in of_lstm.items() if allowed is None or k in allowed}
-    given: dict[str, Any] = changes.get("policy_options", {})
-    return taken | given
-
-
 def settings_of_task(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Those of some settings that are a task's: the options of it, and what is no setting of a run.
 
     Raises:
         ValueError: one is given both ways.
     """
-    short = {name: value for name, value in changes.items() if name not in _RUN}
+    short = {name: value for name, value in changes.items() if name not in _NAMES}
     options = dict(changes.get("task_options", {}))
     for name in short.keys() & options.keys():
         raise ValueError(f"{name} is given twice, once among the task's options")
@@ -311,5 +301,15 @@ def _with_task(changes: Mapping[str, Any]) -> dict[str, Any]:
     of_task = settings_of_task(changes)
     task = changes.get("task") or infer_task(of_task)
     check_settings(task, of_task)
-    of_run = {name: value for name, value in changes.items() if name in _RUN}
+    of_run = {name: value for name, value in changes.items() if name in _NAMES}
     return of_run | {"task": task, "task_options": of_task}
+
+
+def _policy_options(
+    policy: str, of_lstm: Mapping[str, Any], changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options of a policy: a preset's of the LSTM where it takes them, under those given."""
+    allowed = option_names(policy)
+    taken = {k: v for k, v in of_lstm.items() if allowed is None or k in allowed}
+    given: dict[str, Any] = changes.get("policy_options", {})
+    return taken | given

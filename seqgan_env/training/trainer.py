@@ -115,9 +115,9 @@ class Trainer:
         seconds_between_checkpoints: at least; there is one at the beginning of every phase too.
         """
         self.settings, self.on_row = settings, on_row
+        load_metrics(settings.more_metrics)  # before hours of training, not behind them
         self.checkpoints, self.seconds_between = checkpoints, seconds_between_checkpoints
         self._saved_at = time.monotonic()
-        load_metrics(settings.more_metrics)  # before hours of training, not behind them
         self._show = progress
         self.run = Run(settings)
         progress("read data", 0, 1, {})
