@@ -275,6 +275,7 @@ def test_every_setting_is_in_the_help_with_its_default(capsys: pytest.CaptureFix
         ("sources", "bleu seqgan_env.metrics.ngram:bleu_source"),
         ("discriminators", "ratio seqgan_env.discriminators.ratio:RatioDiscriminator"),
         ("policies", "gru seqgan_env.generators.gru:GRULanguageModel"),
+        ("metrics", "kl_mean seqgan_env.metrics.catalogue:METRICS mean of both KLs ↓"),
         ("knobs", "T 1.1 seqgan_env.generators.knobs:KNOBS"),
     ],
 )

@@ -63,6 +63,13 @@ def _knobs() -> dict[str, str]:
     return builtin | registry.KNOBS.names()
 
 
+def _metrics() -> dict[str, str]:
+    """Those that a run's table may hold, with their labels, and those that --more-metrics takes."""
+    origin = "seqgan_env.metrics.catalogue:METRICS"
+    builtin = {name: f"{origin}  {metric.row.strip()}" for name, metric in METRICS.items()}
+    return builtin | registry.METRICS.names()
+
+
 # What `seqgan list` shows: name to origin, of each kind.
 LISTINGS: dict[str, Callable[[], dict[str, str]]] = {
     "tasks": registry.TASKS.names,
@@ -72,7 +79,7 @@ LISTINGS: dict[str, Callable[[], dict[str, str]]] = {
     "discriminators": registry.DISCRIMINATORS.names,
     "policies": registry.POLICIES.names,
     "knobs": _knobs,
-    "metrics": registry.METRICS.names,
+    "metrics": _metrics,
 }
 ROWS = {
     "mle": "MLE",
