@@ -15,9 +15,13 @@ def choose(valid: Iterable[str], name: str, what: str) -> str:
     valid = list(valid)
     if name in valid:
         return name
-    raise ValueError(
-        f"unknown {what} {name!r}; allowed are {', '.join(valid)}.{nearest(valid, name)}"
-    )
+    raise ValueError(f"unknown {what} {name!r}; {allowed(valid, name)}")
+
+
+def allowed(valid: Iterable[str], name: str) -> str:
+    """The end of a sentence about a wrong `name`: what is allowed, and the nearest of it."""
+    valid = list(valid)
+    return f"allowed are {', '.join(valid)}.{nearest(valid, name)}"
 
 
 def nearest(valid: Iterable[str], name: str) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from agents.sb3.distribution import TokenDistribution, log_probs_and_entropy
 from agents.sb3.encoding import PrefixReader, encode_prefixes
-from seqgan_env.envs.vector_env import observation_space as space_of
+from seqgan_env.envs.observations import token_space as space_of
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.types import TokenSpec
 

@@ -61,6 +61,8 @@ class Transition(NamedTuple):
         metrics: of what the rewards learned from the episodes that ended, if they did now; for the
             steps to come.
         any_terminated: whether an episode ended.
+        written: (B,) bool, whether the env wrote its token; false where it began a new episode
+            instead.
     """
 
     tokens: np.ndarray
@@ -72,6 +74,7 @@ class Transition(NamedTuple):
     seconds: np.ndarray
     metrics: dict[str, float]
     any_terminated: bool
+    written: np.ndarray
 
 
 class SequenceCore:
@@ -128,22 +131,33 @@ class SequenceCore:
         )
         self._started = np.where(rows, time.perf_counter(), self._started)
 
-    def step(self, actions: np.ndarray) -> Transition:
-        """Appends `actions` (B,), checked, to the episodes."""
-        actions = self._check_actions(actions)
-        self.tokens[self._rows, self.lengths] = actions
-        self.lengths = self.lengths + 1
+    def step(self, actions: np.ndarray, restart: bool = False) -> Transition:
+        """Appends `actions` (B,), checked, to the episodes.
+
+        Args:
+            actions: one token for each env.
+            restart: an env whose episode is over begins the next one, pays 0 and ignores its
+                action, which is otherwise an error.
+        """
+        over = self.finished & (self.lengths > 0)  # before the first reset nothing is over
+        written = ~over if restart else np.ones(self.num_envs, dtype=bool)
+        actions = self._check_actions(actions, written)
+        if restart and _any(over):
+            self.reset(over)
+        rows = self._rows[written]
+        self.tokens[rows, self.lengths[rows]] = actions[rows]
+        self.lengths = self.lengths + written
         finished = self.lengths == self.spec.seq_len
         if self.spec.eos_token is not None:
-            finished |= actions == self.spec.eos_token
+            finished |= written & (actions == self.spec.eos_token)
         self.finished, any_finished = finished, _any(finished)
-        values, known = self._new_values(any_finished)
+        values, known = self._new_values(written if self.rewards.needs_prefix_values else finished)
         rewards = self.rewards.reward_fn(self._values, known)
         self._values = known  # which may be what was paid, under the forms that do not look back
         self._returns = self._returns + rewards
         seconds = time.perf_counter() - self._started
         metrics = self.observe(self.tokens[finished]) if any_finished else {}
-        lasting = (self._returns, self.lengths, seconds, metrics, any_finished)
+        lasting = (self._returns, self.lengths, seconds, metrics, any_finished, written)
         return Transition(self.tokens.copy(), rewards, finished, values, *lasting)
 
     def observe(self, episodes: np.ndarray) -> dict[str, float]:
@@ -185,22 +199,23 @@ class SequenceCore:
         """The random streams of the present episodes, (B,) uint64."""
         return fold_keys(self.seed_keys, self.episodes)
 
-    def _new_values(self, any_finished: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Values (B,) of the prefixes, not a number where none is needed, and the same with 0
-        there.
+    def _new_values(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values (B,) of the prefixes in `rows` (B,) bool, not a number in others, and the same
+        with 0 there.
         """
-        if self.rewards.needs_prefix_values:
+        num_rows = np.count_nonzero(rows)
+        if num_rows == self.num_envs:
             values = self.rewards.values(self.tokens, self.lengths, self.episode_keys())
             return values, values
         values, known = np.full(self.num_envs, np.nan), np.zeros(self.num_envs)
-        if any_finished:
-            rows = self.finished
+        if num_rows:
             values[rows] = known[rows] = self.rewards.values(
                 self.tokens[rows], self.lengths[rows], self.episode_keys()[rows]
             )
         return values, known
 
-    def _check_actions(self, actions: np.ndarray) -> np.ndarray:
+    def _check_actions(self, actions: np.ndarray, written: np.ndarray) -> np.ndarray:
+        """`actions` as an array, if those that are `written` (B,) bool may be."""
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,):
             raise error.InvalidAction(
@@ -212,16 +227,17 @@ class SequenceCore:
                 f"actions have dtype {actions.dtype}; expected integers, tokens "
                 f"0..{self.spec.vocab_size - 1}"
             )
-        if _any(self.finished):
+        closed = self.finished & written
+        if _any(closed):
             raise error.ResetNeeded(
-                f"env {int(self.finished.argmax())} has no episode to write in; call reset() first"
+                f"env {int(closed.argmax())} has no episode to write in; call reset() first"
             )
         outside = (actions < 0) | (actions >= self.spec.vocab_size)
-        self._refuse(outside, actions, f"the vocabulary is 0..{self.spec.vocab_size - 1}")
+        self._refuse(outside & written, actions, f"the vocabulary is 0..{self.spec.vocab_size - 1}")
         if self.spec.min_length:
             early = (actions == self.spec.eos_token) & (self.lengths < self.spec.min_length)
             self._refuse(
-                early,
+                early & written,
                 actions,
                 f"the end token is masked before {self.spec.min_length} tokens (see "
                 "info['action_mask'])",

@@ -9,17 +9,14 @@ import numpy as np
 from gymnasium import error, spaces
 
 from seqgan_env.envs.core import SequenceCore, Transition
-from seqgan_env.envs.vector_env import (
-    PaidByRewards,
-    check_render_mode,
-    observation_space,
-    render_row,
-)
+from seqgan_env.envs.observations import Shown, make_observation
+from seqgan_env.envs.rendering import RENDER_MODES, Frames, check_render_mode, render_row
+from seqgan_env.envs.vector_env import PaidByRewards
 from seqgan_env.rewards.model import RewardModel
 from seqgan_env.types import Task
 
 
-class TokenEnv(PaidByRewards, gym.Env[np.ndarray, np.int64]):
+class TokenEnv(PaidByRewards, gym.Env[Shown, np.int64]):
     """Writing a sequence of tokens, one token a step.
 
     ## Description
@@ -28,7 +25,15 @@ class TokenEnv(PaidByRewards, gym.Env[np.ndarray, np.int64]):
     thinks of Monte Carlo completions of the new prefix.
 
     ## Observation space
-    `Box(0, V, (T,), int32)`: the prefix, padded with V ("not written yet").
+    By choice (`observation`):
+
+    - `"tokens"`, the default: `Box(0, V, (T,), int32)`, the prefix, padded with V ("not written
+      yet"). It is for policies that embed tokens; a dense network would read them as magnitudes.
+    - `"one_hot"`: `Box(0, 1, (k * V + 1,), float32)`, the last k tokens (`observation_window`, by
+      default all) one-hot, oldest first, zeros where nothing is written yet, and the share of the
+      sequence that is written.
+    - `"dict"`: `tokens` as above, `length` `Box(0, T, (1,), int32)`, and `action_mask`
+      `Box(0, 1, (V,), int8)`, 1 where a token is allowed.
 
     ## Action space
     `Discrete(V)`: the next token. Where a mask exists (`min_length`), `info["action_mask"]` (V,)
@@ -63,7 +68,7 @@ class TokenEnv(PaidByRewards, gym.Env[np.ndarray, np.int64]):
     * v0: initial version.
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # noqa: RUF012
 
     def __init__(
         self,
@@ -71,13 +76,17 @@ class TokenEnv(PaidByRewards, gym.Env[np.ndarray, np.int64]):
         render_mode: str | None = None,
         episode_statistics: bool = True,
         online: bool = True,
+        observation: str = "tokens",
+        observation_window: int | None = None,
     ) -> None:
         """Args:
         rewards: what is paid.
-        render_mode: "ansi" or None.
+        render_mode: "ansi", "ansi_list" or None.
         episode_statistics: whether the last info of an episode has `episode`.
         online: whether finished episodes teach `rewards`, where these learn at all; False for an
             environment to evaluate in.
+        observation: "tokens", "one_hot" or "dict".
+        observation_window: of "one_hot".
         """
         check_render_mode(render_mode)
         self.rewards, self.render_mode, self.episode_statistics = (
@@ -87,21 +96,24 @@ class TokenEnv(PaidByRewards, gym.Env[np.ndarray, np.int64]):
         )
         self.task: Task = rewards.task
         self.core = SequenceCore(self.task.spec, rewards, num_envs=1, online=online)
-        self.observation_space = observation_space(self.task.spec)
+        self._view = make_observation(self.task.spec, observation, observation_window)
+        self.observation_space = self._view.space
         self.action_space = spaces.Discrete(self.task.spec.vocab_size)
         self._last: Transition | None = None
+        self._frames = Frames(1)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[Shown, dict[str, Any]]:
         """Begins a new episode; a seed restarts the random streams."""
         super().reset(seed=seed)
         self.core.seed([seed])
         self.core.reset(np.array([True]))
         self._last = None
-        return self.core.tokens[0].copy(), self._mask_info()
+        self._keep_frame(begun=True)
+        return self._shown(self.core.tokens.copy()), self._mask_info()
 
-    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64) -> tuple[Shown, float, bool, bool, dict[str, Any]]:
         """Writes one token, an integer in 0..V-1."""
         if np.ndim(action) != 0:
             raise error.InvalidAction(
@@ -110,18 +122,32 @@ class TokenEnv(PaidByRewards, gym.Env[np.ndarray, np.int64]):
         step = self.core.step(np.asarray(action).reshape(1))
         self.rewards.budget.env_steps += 1
         self._last = step
+        self._keep_frame(begun=False)
         terminated = bool(step.terminated[0])
         return (
-            step.tokens[0],
+            self._shown(step.tokens),
             float(step.rewards[0]),
             terminated,
             False,
             self._info(step, terminated) | self._mask_info(),
         )
 
-    def render(self) -> str | None:
-        """The sequence so far with its value and reward, for render mode "ansi"."""
-        return None if self.render_mode is None else render_row(self.task, self.core, self._last, 0)
+    def render(self) -> Any:
+        """The sequence so far with its value and reward, for render mode "ansi"; for "ansi_list" a
+        list of these, of the steps of this episode since the last call.
+        """
+        if self.render_mode is None:
+            return None
+        if self.render_mode == "ansi_list":
+            return self._frames.take()[0]
+        return render_row(self.task, self.core, self._last, 0)
+
+    def _keep_frame(self, begun: bool) -> None:
+        if self.render_mode == "ansi_list":
+            self._frames.add(self.task, self.core, self._last, np.array([begun]))
+
+    def _shown(self, tokens: np.ndarray) -> Shown:
+        return self._view.row(self._view.batch(tokens, self.core), 0)
 
     def _mask_info(self) -> dict[str, Any]:
         mask = self.core.action_mask()

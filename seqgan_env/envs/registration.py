@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 import torch
+from gymnasium.vector import AutoresetMode
 
 from seqgan_env import registry
 from seqgan_env.building import undisturbed
@@ -18,7 +19,7 @@ from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.online import OnlineRewardModel, OnlineSettings
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LSTMLanguageModel
-from seqgan_env.names import choose
+from seqgan_env.names import allowed, choose
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.rewards.sources import DISCRIMINATOR, is_control, names_in
 from seqgan_env.tasks import DEFAULT_TASK, make_task, setting_names, task_names
@@ -36,6 +37,14 @@ _MODEL_SETTINGS = [
     "device",
 ]
 _ONLINE_SETTINGS = ["rollout_policy", *(field.name for field in fields(OnlineSettings))]
+_FACE_SETTINGS = [
+    "render_mode",
+    "episode_statistics",
+    "online",
+    "observation",
+    "observation_window",
+    "autoreset_mode",
+]
 
 
 @undisturbed()
@@ -104,12 +113,11 @@ def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None
     groups = (setting_names(task), _REWARD_SETTINGS, _MODEL_SETTINGS, _ONLINE_SETTINGS)
     valid = [name for group in groups for name in group]
     for key in settings:
-        try:
-            choose(valid, key, f"setting of an environment of task {task}")
-        except (
-            ValueError
-        ) as problem:  # as Python answers an unknown keyword; other libraries probe with one
-            raise TypeError(str(problem)) from None
+        if key not in valid:  # in Python's words, for which libraries look that probe with one
+            raise TypeError(
+                f"an environment of task {task} got an unexpected keyword argument {key!r}; "
+                f"{allowed([*valid, *_FACE_SETTINGS], key)}"
+            )
     of_task, reward, models, schedule = (_pick(settings, group) for group in groups)
     made = make_task(task, **of_task).to(models.get("device", "cpu"))
     rewards = build_rewards(made, RewardSettings(**reward), **models)
@@ -164,6 +172,8 @@ def make_env(
     render_mode: str | None = None,
     episode_statistics: bool = True,
     online: bool | None = None,
+    observation: str = "tokens",
+    observation_window: int | None = None,
     **settings: Any,
 ) -> TokenEnv:
     """A single environment, from a reward model to share or from settings of a task and a reward.
@@ -175,6 +185,8 @@ def make_env(
         render_mode,
         episode_statistics,
         online is not False,
+        observation,
+        observation_window,
     )
 
 
@@ -183,12 +195,23 @@ def make_vector_env(
     num_envs: int = 1,
     rewards: RewardModel | None = None,
     render_mode: str | None = None,
+    episode_statistics: bool = True,
     online: bool | None = None,
+    observation: str = "tokens",
+    observation_window: int | None = None,
+    autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
     **settings: Any,
 ) -> TokenVectorEnv:
     """The same, natively batched. Vector entry point of every id."""
     return TokenVectorEnv(
-        num_envs, _shared_or_new(task, rewards, settings, online), render_mode, online is not False
+        num_envs,
+        _shared_or_new(task, rewards, settings, online),
+        render_mode,
+        online is not False,
+        autoreset_mode,
+        observation,
+        observation_window,
+        episode_statistics,
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -14,14 +13,14 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from seqgan_env.envs.core import SequenceCore, Transition
+from seqgan_env.envs.observations import Shown, make_observation
+from seqgan_env.envs.rendering import RENDER_MODES, Frames, check_render_mode, render_row
+from seqgan_env.names import choose
 from seqgan_env.rewards.model import RewardModel
 from seqgan_env.streams import streams_from_keys
-from seqgan_env.types import Task, TokenSpec
+from seqgan_env.types import Task
 
-
-def observation_space(spec: TokenSpec) -> spaces.Box:
-    """The padded prefix, (T,) int32; V stands for "not written yet"."""
-    return spaces.Box(0, spec.pad_token, (spec.seq_len,), np.int32)
+AUTORESET_MODES = {mode.name.lower(): mode for mode in AutoresetMode}
 
 
 class PaidByRewards:
@@ -41,23 +40,33 @@ class PaidByRewards:
         return self.rewards.online_metrics()
 
 
-class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+class TokenVectorEnv(PaidByRewards, VectorEnv[Shown, np.ndarray, np.ndarray]):
     """`num_envs` sequences written side by side; see `seqgan_env.envs.env.TokenEnv` for spaces,
     rewards and episode end.
 
-    Autoreset is same-step (`AutoresetMode.SAME_STEP`, as in Stable-Baselines3): the step that ends
-    an episode returns the first observation of the next one, and the last observation and info in
-    `infos["final_obs"]` and `infos["final_info"]`. Env i seeded s behaves as the single env seeded
-    s + i.
+    Env i seeded s behaves as the single env seeded s + i, and the whole as Gymnasium's
+    `SyncVectorEnv` of single envs. What the step after an episode's end does is chosen:
+
+    - `AutoresetMode.SAME_STEP`, the default, as in Stable-Baselines3: the step that ends an episode
+      returns the first observation of the next one, and the last observation and info in
+      `infos["final_obs"]` and `infos["final_info"]`.
+    - `AutoresetMode.NEXT_STEP`, Gymnasium's default: the next step ignores the action of this env,
+      pays 0 and returns the first observation of the next episode.
+    - `AutoresetMode.DISABLED`: the caller resets, through `options={"reset_mask": done}`.
 
     Attributes:
         task: what is written.
         rewards: what is paid, shared by handle with whoever trains the discriminator and the
             policy.
         discount: the discount that fits the reward form.
+        autoreset_mode: as above.
     """
 
-    metadata = {"render_modes": ["ansi"], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+    metadata = {  # noqa: RUF012
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 4,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
 
     def __init__(
         self,
@@ -65,75 +74,86 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray
         rewards: RewardModel,
         render_mode: str | None = None,
         online: bool = True,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        observation: str = "tokens",
+        observation_window: int | None = None,
+        episode_statistics: bool = True,
     ) -> None:
         """Args:
         num_envs: B.
         rewards: what is paid.
-        render_mode: "ansi" or None.
+        render_mode: "ansi", "ansi_list" or None.
         online: whether finished episodes teach `rewards`, where these learn at all; False for an
             environment to evaluate in.
+        autoreset_mode: a Gymnasium `AutoresetMode`, or "same_step", "next_step" or "disabled".
+        observation: "tokens", "one_hot" or "dict"; see `seqgan_env.envs.observations`.
+        observation_window: of "one_hot".
+        episode_statistics: whether the info of an episode's end has `episode`.
         """
         check_render_mode(render_mode)
         self.num_envs, self.rewards, self.render_mode = num_envs, rewards, render_mode
+        self.autoreset_mode = to_autoreset_mode(autoreset_mode)
+        self.metadata = type(self).metadata | {"autoreset_mode": self.autoreset_mode}
+        self.episode_statistics = episode_statistics
         self.task: Task = rewards.task
         self.core = SequenceCore(self.task.spec, rewards, num_envs, online)
-        self.single_observation_space = observation_space(self.task.spec)
+        self._view = make_observation(self.task.spec, observation, observation_window)
+        self.single_observation_space = self._view.space
         self.single_action_space = spaces.Discrete(self.task.spec.vocab_size)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._last: Transition | None = None
-
-    @property
-    def autoreset_mode(self) -> AutoresetMode:
-        """What the step after an episode's end does, under the name that Gymnasium's own vector
-        environments have for it.
-        """
-        mode: AutoresetMode = self.metadata["autoreset_mode"]
-        return mode
+        self._frames = Frames(num_envs)
 
     def reset(
         self,
         *,
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[Shown, dict[str, Any]]:
         """Begins a new episode in every env, or in those of `options["reset_mask"]` (B,) bool.
 
         Args:
             seed: s gives env i the seed s + i; a list gives every env its own; None goes on with
-                the present streams.
+                the present streams. An env that is not reset keeps its stream.
             options: may hold `reset_mask`.
 
         Returns:
-            observations (B, T) int32 and infos, with `action_mask` where a mask exists.
+            observations of all envs, and infos, with `action_mask` where a mask exists.
         """
-        self.core.seed(self._seeds(seed))
         rows = self._reset_mask(options)
+        seeds = self._seeds(seed)
+        self.core.seed([s if row else None for s, row in zip(seeds, rows, strict=True)])
         self.core.reset(rows)
         self._last = None
-        return self.core.tokens.copy(), self._mask_info()
+        self._keep_frames(rows)
+        return self._view.batch(self.core.tokens.copy(), self.core), self._mask_info()
 
     def step(
         self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    ) -> tuple[Shown, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Writes one token in every env: actions (B,) int in 0..V-1.
 
         Returns:
-            observations (B, T) int32, rewards (B,) float64, terminations (B,), truncations (B,,
-            always False) and infos.
+            observations, rewards (B,) float64, terminations (B,), truncations (B,, always False)
+            and infos.
 
         Raises:
             gymnasium.error.InvalidAction: an action is outside the vocabulary, masked, of the wrong
                 shape or not an integer.
+            gymnasium.error.ResetNeeded: an env has no episode to write in.
         """
-        step = self.core.step(actions)
-        self.rewards.budget.env_steps += self.num_envs
+        step = self.core.step(actions, restart=self.autoreset_mode == AutoresetMode.NEXT_STEP)
+        self.rewards.budget.env_steps += int(np.count_nonzero(step.written))
+        begun = np.zeros(self.num_envs, bool) if self._last is None else self._last.terminated
         self._last = step
-        infos, observations = self._infos(step), step.tokens
-        if step.any_terminated:
+        observations = self._view.batch(step.tokens, self.core)
+        infos = self._infos(step, observations)
+        if step.any_terminated and self.autoreset_mode == AutoresetMode.SAME_STEP:
             self.core.reset(step.terminated)
-            observations = self.core.tokens.copy()
+            observations = self._view.batch(self.core.tokens.copy(), self.core)
         infos |= self._mask_info()
+        self._keep_frames(begun)
         return (
             observations,
             step.rewards,
@@ -176,11 +196,60 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray
         """Goes on from a state of `state_dict`, of as many envs."""
         self.core.load_state_dict(state["core"])
 
-    def render(self) -> tuple[str, ...] | None:
-        """Each env's sequence so far with its value and reward, for render mode "ansi"."""
+    def render(self) -> tuple[Any, ...] | None:
+        """Each env's sequence so far with its value and reward, for render mode "ansi".
+
+        For "ansi_list" a list of these for each env: one after every step of the present episode
+        since the last call. Where a step has just begun a new episode (`SAME_STEP`) the list is
+        that of the one that ended.
+        """
         if self.render_mode is None:
             return None
+        if self.render_mode == "ansi_list":
+            return self._frames.take()
         return tuple(render_row(self.task, self.core, self._last, i) for i in range(self.num_envs))
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """The attribute `name`, or the result of the method, once for each env.
+
+        The envs are one object, so it is called once; of `render` each env gets its own frame.
+        """
+        attribute = getattr(self, name)
+        result = attribute(*args, **kwargs) if callable(attribute) else attribute
+        own = name == "render" and result is not None
+        return tuple(result) if own else (result,) * self.num_envs
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """The attribute `name`, once for each env."""
+        return (getattr(self, name),) * self.num_envs
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Sets the attribute `name` of all envs, which are one object.
+
+        Args:
+            name: of the attribute.
+            values: one value, or a list or tuple with the same value for each env.
+
+        Raises:
+            ValueError: there are other than `num_envs` values, or they differ.
+        """
+        if isinstance(values, (list, tuple)):
+            if len(values) != self.num_envs:
+                raise ValueError(
+                    f"set_attr of {name!r} was given {len(values)} values; this environment has "
+                    f"{self.num_envs} envs"
+                )
+            if any(value is not values[0] and value != values[0] for value in values):
+                raise ValueError(
+                    f"set_attr of {name!r} was given different values; the envs are one object and "
+                    "share theirs"
+                )
+            values = values[0]
+        setattr(self, name, values)
+
+    def _keep_frames(self, begun: np.ndarray) -> None:
+        if self.render_mode == "ansi_list":
+            self._frames.add(self.task, self.core, self._last, begun)
 
     def _seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
         if seed is None:
@@ -213,43 +282,57 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[np.ndarray, np.ndarray, np.ndarray
             else {"action_mask": mask, "_action_mask": np.ones(self.num_envs, dtype=bool)}
         )
 
-    def _infos(self, step: Transition) -> dict[str, Any]:
-        infos: dict[str, Any] = {}
-        done = step.terminated
-        if self.rewards.needs_prefix_values:
-            _add(infos, "action_value", step.values, ~done)
+    def _infos(self, step: Transition, observations: Shown) -> dict[str, Any]:
+        """What `step` tells beside its numbers; `observations` are those before any reset."""
+        if self.autoreset_mode != AutoresetMode.SAME_STEP:
+            return self._of_written(step, step.written) | self._of_ended(step)
+        infos = self._of_written(step, ~step.terminated)
         if step.any_terminated:
+            done = step.terminated
             final_obs = np.full(self.num_envs, None, dtype=object)
-            for i in done.nonzero()[0]:
-                final_obs[i] = step.tokens[i]
+            for i in done.nonzero()[0].tolist():
+                final_obs[i] = self._view.row(observations, i)
             infos |= {
                 "final_obs": final_obs,
                 "_final_obs": done.copy(),
-                "final_info": self._final_info(step),
+                "final_info": self._of_written(step, done)
+                | self._of_ended(step)
+                | self._final_mask(done),
                 "_final_info": done.copy(),
             }
         return infos
 
-    def _final_info(self, step: Transition) -> dict[str, Any]:
+    def _of_written(self, step: Transition, rows: np.ndarray) -> dict[str, Any]:
+        """The action values of `rows` (B,) bool that have one."""
+        infos: dict[str, Any] = {}
+        known = rows if self.rewards.needs_prefix_values else rows & step.terminated
+        _add(infos, "action_value", step.values, known)
+        return infos
+
+    def _of_ended(self, step: Transition) -> dict[str, Any]:
+        """What is told of the episodes that `step` has ended; nothing if it ended none."""
+        if not step.any_terminated:
+            return {}
         done = step.terminated
-        episode: dict[str, Any] = {}
-        final: dict[str, Any] = {}
-        for key, values in (("r", step.returns), ("l", step.lengths), ("t", step.seconds)):
-            _add(episode, key, values, done)
-        for key in ("action_value", "score"):
-            _add(final, key, step.values, done)
-        mask = self.core.action_mask()
-        if mask is not None:
-            final |= {
-                "action_mask": mask * done[:, None].astype(np.int8),
-                "_action_mask": done.copy(),
-            }
+        infos: dict[str, Any] = {}
+        _add(infos, "score", step.values, done)
+        if self.episode_statistics:
+            episode: dict[str, Any] = {}
+            for key, values in (("r", step.returns), ("l", step.lengths), ("t", step.seconds)):
+                _add(episode, key, values, done)
+            infos |= {"episode": episode, "_episode": done.copy()}
         if step.metrics:
             online: dict[str, Any] = {}
             for key, value in step.metrics.items():
                 _add(online, key, np.full(self.num_envs, value), done)
-            final |= {"online": online, "_online": done.copy()}
-        return final | {"episode": episode, "_episode": done.copy()}
+            infos |= {"online": online, "_online": done.copy()}
+        return infos
+
+    def _final_mask(self, done: np.ndarray) -> dict[str, Any]:
+        mask = self.core.action_mask()
+        if mask is None:
+            return {}
+        return {"action_mask": mask * done[:, None].astype(np.int8), "_action_mask": done.copy()}
 
 
 def _add(infos: dict[str, Any], key: str, values: np.ndarray, which: np.ndarray) -> None:
@@ -259,25 +342,8 @@ def _add(infos: dict[str, Any], key: str, values: np.ndarray, which: np.ndarray)
         infos[f"_{key}"] = which.copy()
 
 
-class RenderModeError(ValueError, TypeError):
-    """A render mode that is not there; a TypeError too, for SB3's `make_vec_env` asks for
-    "rgb_array" and takes that as a no.
-    """
-
-
-def check_render_mode(render_mode: str | None) -> None:
-    """Raises a RenderModeError, which is a ValueError, for a render mode that is not there."""
-    if render_mode not in (None, "ansi"):
-        raise RenderModeError(f"render_mode is {render_mode!r}; allowed are 'ansi' and None")
-
-
-def render_row(task: Task, core: SequenceCore, last: Transition | None, row: int) -> str:
-    """One env as text: the sequence, its length, and the value and reward of the last token."""
-    at_start = core.lengths[row] == 0
-    source = last.tokens[row] if last is not None and at_start else core.tokens[row]
-    text = task.decode(torch.from_numpy(source.astype(np.int64)))
-    length = int((source != task.spec.pad_token).sum())
-    numbers = (
-        "" if last is None else f"  value {last.values[row]:.4f}  reward {last.rewards[row]:.4f}"
-    )
-    return f"[{length}/{task.spec.seq_len}] {text}{numbers}"
+def to_autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    """The mode itself, or that of the name "same_step", "next_step" or "disabled"."""
+    if isinstance(mode, AutoresetMode):
+        return mode
+    return AUTORESET_MODES[choose(AUTORESET_MODES, mode, "autoreset_mode")]
