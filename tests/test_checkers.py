@@ -21,8 +21,10 @@ from seqgan_env.testing import (
     check_agent,
     check_discriminator,
     check_knob,
+    check_metric,
     check_policy,
     check_scorer,
+    check_task,
 )
 from seqgan_env.types import RolloutPolicy, TokenSpec
 
@@ -226,6 +228,8 @@ def test_the_examples_of_the_documentation_keep_their_contracts() -> None:
     check_discriminator(found["BagOfTokens"])
     for knob in (found["Sharper"], *found["SEVERAL"]):
         check_knob(knob)
+    check_task(found["Coins"])
+    check_metric(found["Heads"](), found["Coins"]())
 
 
 def test_an_agents_traits_are_checked() -> None:

@@ -243,6 +243,7 @@ def test_a_metric_of_ones_own_is_in_the_report(coins: str, tmp_path: Path) -> No
     assert " heads " in (tmp_path / "out" / "report.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["oracle-tiny", "text", "music"])
 def test_the_tasks_of_this_package_pass_the_checker(task: str) -> None:
     check_task(make_task(task, num_eval=50))
