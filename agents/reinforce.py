@@ -122,11 +122,7 @@ class Reinforce:
             `policy_loss` and `entropy` (nats per token, sampled), `reward` (mean per token),
             `advantage_std`, `grad_norm`.
         """
-        if self.kl_weight and self.reference is None:
-            self.reference = self.policy.with_temperature(1.0).requires_grad_(False)
-        tokens = self.policy.sample(self.env.num_envs, RowStreams.draw(self.rng, self.env.num_envs))
-        rewards = self.env.play(tokens)
-        written = tokens != self.policy.spec.pad_token
+        tokens, rewards, written = self._collect()
         returns = returns_to_go(rewards, self.env.discount)
         baseline = self._baseline(tokens, returns, written)
         advantages = (returns - baseline.detach()).masked_fill(~written, 0.0)
@@ -136,15 +132,12 @@ class Reinforce:
             + self._value_loss(baseline, returns, written)
             + self._regularisers(tokens, written)
         )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
-        self.optimizer.step()
+        grad_norm = self._step(loss)
         return {
             "policy_loss": float(policy_loss.detach()),
             "reward": float(rewards.sum() / written.sum()),
             "advantage_std": float(advantages[written].std()),
-            "grad_norm": float(grad_norm),
+            "grad_norm": grad_norm,
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -174,6 +167,23 @@ class Reinforce:
             self.reference = self.policy.with_temperature(1.0).requires_grad_(False)
             self.reference.load_state_dict(state["reference"])
         self.env.load_state_dict(state["env"])
+
+    def _collect(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Writes a sequence in every env: tokens (B, T), rewards (B, T) and where tokens are
+        written (B, T).
+        """
+        if self.kl_weight and self.reference is None:
+            self.reference = self.policy.with_temperature(1.0).requires_grad_(False)
+        tokens = self.policy.sample(self.env.num_envs, RowStreams.draw(self.rng, self.env.num_envs))
+        return tokens, self.env.play(tokens), tokens != self.policy.spec.pad_token
+
+    def _step(self, loss: Tensor) -> float:
+        """Follows the gradient of `loss` once; its norm, before it is clipped."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+        self.optimizer.step()
+        return float(grad_norm)
 
     def _baseline(self, tokens: Tensor, returns: Tensor, written: Tensor) -> Tensor:
         """(B, T); a graph to the value head only for baseline "value"."""

@@ -11,23 +11,37 @@ import argparse
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium.vector import VectorEnv
 from gymnasium.wrappers import vector as wrappers
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import Categorical
 from verdict import as_tensor, report, verdict
 
 import seqgan_env  # noqa: F401  registers the ids
 
-SETTINGS = {"observation": "one_hot", "autoreset_mode": "next_step"}
+SETTINGS = {"observation": "dict", "autoreset_mode": "next_step"}
+NUM_STEPS = 11  # an episode of 10 tokens, and the step that begins the next one
 
 
-def see(envs: gym.vector.VectorEnv) -> gym.vector.VectorEnv:
-    """What the policy sees: inputs around 0."""
-    return wrappers.RescaleObservation(envs, min_obs=np.float32(-1.0), max_obs=np.float32(1.0))
+def see(envs: VectorEnv) -> VectorEnv:
+    """What the policy sees of the dict: its tokens."""
+    return wrappers.FilterObservation(envs, filter_keys=["tokens"])
 
 
-def network(num_inputs: int, num_outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(num_inputs, 128), nn.Tanh(), nn.Linear(128, num_outputs))
+def network(space: gym.spaces.Box, num_outputs: int) -> nn.Sequential:
+    """An embedding per position of tokens (B, T), and one hidden layer."""
+    num_tokens, length = int(space.high.max()) + 1, space.shape[0]
+    return nn.Sequential(
+        nn.Embedding(num_tokens, 32),
+        nn.Flatten(),
+        nn.Linear(32 * length, 128),
+        nn.Tanh(),
+        nn.Linear(128, num_outputs),
+    )
+
+
+def tokens_of(obs: dict[str, np.ndarray]) -> Tensor:
+    return torch.as_tensor(obs["tokens"], dtype=torch.int64)
 
 
 def train(
@@ -45,35 +59,38 @@ def train(
     envs = wrappers.RecordEpisodeStatistics(see(base), buffer_length=20 * num_envs)
     discount = base.unwrapped.discount
     assert discount == 0.0  # under form "rollout" a reward is the action value: no return to sum
-    num_inputs = envs.single_observation_space.shape[0]
-    actor = network(num_inputs, int(envs.single_action_space.n))
-    critic = network(num_inputs, 1)
+    space = envs.single_observation_space["tokens"]
+    actor, critic = network(space, int(envs.single_action_space.n)), network(space, 1)
     parameters = [*actor.parameters(), *critic.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=2e-3)
-    before = verdict(lambda obs: actor(as_tensor(obs)), see, **SETTINGS)
+    before = verdict(lambda obs: actor(tokens_of(obs)), see, **SETTINGS)
     obs, _ = envs.reset(seed=seed)
+    num_updates = total_tokens // (num_envs * NUM_STEPS)
     begins = torch.zeros(num_envs, dtype=torch.bool)  # where this step only begins an episode
-    num_updates = total_tokens // num_envs
     for update in range(num_updates):
-        seen = as_tensor(obs)
-        distribution, value = Categorical(logits=actor(seen)), critic(seen).squeeze(1)
-        action = distribution.sample()
-        obs, rewards, terminated, truncated, _ = envs.step(action.numpy())
-        if not begins.all():
-            advantage = (as_tensor(rewards) - value)[~begins]
-            signal = advantage.detach() - advantage.detach().mean()
-            policy_loss = -(signal * distribution.log_prob(action)[~begins]).mean()
-            entropy = distribution.entropy()[~begins].mean()
-            loss = policy_loss + 0.5 * advantage.square().mean() - 0.01 * entropy
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 0.5)
-            optimizer.step()
-        begins = torch.from_numpy(terminated | truncated)
+        optimizer.param_groups[0]["lr"] = 3e-3 * (1 - update / num_updates)
+        errors, log_probs, entropies = [], [], []
+        for _ in range(NUM_STEPS):
+            seen = tokens_of(obs)
+            distribution, value = Categorical(logits=actor(seen)), critic(seen).squeeze(1)
+            action = distribution.sample()
+            obs, rewards, terminated, truncated, _ = envs.step(action.numpy())
+            errors.append((as_tensor(rewards) - value)[~begins])
+            log_probs.append(distribution.log_prob(action)[~begins])
+            entropies.append(distribution.entropy()[~begins])
+            begins = torch.from_numpy(terminated | truncated)
+        error = torch.cat(errors)
+        advantage = (error - error.mean()).detach() / error.detach().std()
+        policy_loss = -(advantage * torch.cat(log_probs)).mean()
+        loss = policy_loss + 0.5 * error.square().mean() - 0.05 * torch.cat(entropies).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 0.5)
+        optimizer.step()
         if (update + 1) % max(1, num_updates // 5) == 0:
-            returns = torch.tensor(list(envs.return_queue))
-            print(f"{(update + 1) * num_envs:>8} steps  return {float(returns.mean()):.3f}")
-    return before, verdict(lambda obs: actor(as_tensor(obs)), see, **SETTINGS)
+            tokens = (update + 1) * num_envs * NUM_STEPS
+            print(f"{tokens:>8} steps  return {np.mean(envs.return_queue):.3f}")
+    return before, verdict(lambda obs: actor(tokens_of(obs)), see, **SETTINGS)
 
 
 def main() -> None:

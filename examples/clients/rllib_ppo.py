@@ -21,7 +21,9 @@ ENV_ID = "SeqGAN/Oracle-v0"
 SETTINGS = {"observation": "one_hot"}
 
 
-def configure(seed: int, single: bool, num_envs: int, discount: float) -> PPOConfig:
+def configure(
+    seed: int, total_tokens: int, single: bool, num_envs: int, discount: float
+) -> PPOConfig:
     """PPO in one process: the environment and its discriminator are one object."""
     of_env: dict[str, Any] = {"num_rollouts": 4, **SETTINGS}
     if single:  # SyncVectorEnv of one
@@ -46,7 +48,7 @@ def configure(seed: int, single: bool, num_envs: int, discount: float) -> PPOCon
         .training(
             gamma=discount,
             lambda_=0.95,
-            lr=3e-3,
+            lr=[[0, 3e-3], [total_tokens, 0.0]],
             entropy_coeff=0.02,
             use_kl_loss=False,
             clip_param=0.2,
@@ -70,7 +72,7 @@ def train(
     """The verdicts before and after."""
     torch.manual_seed(seed)
     discount = gym.make(ENV_ID).unwrapped.discount  # that fits the rewards
-    algorithm = configure(seed, single, num_envs, discount).build_algo()
+    algorithm = configure(seed, total_tokens, single, num_envs, discount).build_algo()
     before = verdict(logits_of(algorithm), **SETTINGS)
     tokens = 0
     while tokens < total_tokens:

@@ -22,7 +22,7 @@ from verdict import as_tensor, report, verdict
 import seqgan_env  # noqa: F401  registers the ids
 
 SETTINGS = {"observation": "one_hot"}
-NUM_STEPS = 10
+NUM_STEPS, NUM_EPOCHS = 10, 4
 
 
 def network(num_inputs: int, num_outputs: int) -> nn.Sequential:
@@ -69,10 +69,16 @@ def train(
     folder = tempfile.mkdtemp()
     cfg = PPO_CFG(
         rollouts=NUM_STEPS,
-        learning_epochs=4,
+        learning_epochs=NUM_EPOCHS,
         mini_batches=4,
         discount_factor=envs.unwrapped.discount,
         learning_rate=3e-3,
+        learning_rate_scheduler=torch.optim.lr_scheduler.LinearLR,
+        learning_rate_scheduler_kwargs={
+            "start_factor": 1.0,
+            "end_factor": 0.0,
+            "total_iters": NUM_EPOCHS * -(-total_tokens // (num_envs * NUM_STEPS)),
+        },
         entropy_loss_scale=0.02,
         value_loss_scale=0.5,
     )

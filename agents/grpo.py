@@ -1,0 +1,96 @@
+"""Group relative policy optimisation (Shao et al. 2024, section 4.1): PPO's clipped ratio without a
+critic.
+
+The advantage of every token of a sequence is the score of the sequence, normalised over its group.
+Sequences count alike, whatever their length, and KL(policy || pre-trained policy) is added to the
+loss; it is exact for each prefix, where the paper estimates it from the token.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agents.sequence_level import SequenceLevel
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.language_model import LanguageModel
+
+
+class GRPO(SequenceLevel):
+    """Several steps on each batch, as far as the ratio to the policy that wrote it allows."""
+
+    def __init__(
+        self,
+        env: TokenVectorEnv,
+        policy: LanguageModel | None = None,
+        seed: int = 0,
+        learning_rate: float = 2e-3,
+        group_size: int | None = None,
+        num_epochs: int = 4,
+        clip_range: float = 0.2,
+        entropy_weight: float = 0.0,
+        kl_weight: float = 0.04,
+        max_grad_norm: float = 5.0,
+        mle_learning_rate: float = 8e-2,
+        mle_batch_size: int = 64,
+        mle_learning_rate_decay: float = 0.95,
+        mle_weight_decay: float = 0.1,
+        embedding_dim: int = 32,
+        hidden_dim: int = 32,
+    ) -> None:
+        """Args as of `SequenceLevel`, and:
+        num_epochs: steps on each batch.
+        clip_range: how far the ratio may move from 1 before a token is left out.
+        """
+        super().__init__(
+            env,
+            policy,
+            seed,
+            learning_rate,
+            group_size,
+            entropy_weight,
+            kl_weight,
+            max_grad_norm,
+            mle_learning_rate,
+            mle_batch_size,
+            mle_learning_rate_decay,
+            mle_weight_decay,
+            embedding_dim,
+            hidden_dim,
+        )
+        if num_epochs < 1:
+            raise ValueError(f"num_epochs is {num_epochs}; allowed is 1 or more")
+        if not 0 < clip_range < 1:
+            raise ValueError(f"clip_range is {clip_range}; allowed is above 0, below 1")
+        self.num_epochs, self.clip_range = num_epochs, clip_range
+
+    def weights(self, scores: Tensor) -> Tensor:
+        spread = scores.std(1, keepdim=True)
+        return (scores - scores.mean(1, keepdim=True)) / (spread + 1e-6)
+
+    def update(self) -> dict[str, float]:
+        """One g-step: writes a batch of sequences, is paid, and follows the clipped gradient
+        `num_epochs` times.
+
+        Returns:
+            as `Reinforce`, of the last step, and `clipped_share` of the tokens left out of it.
+        """
+        tokens, rewards, written = self._collect()
+        weights = self._weights_of(rewards, written)
+        per_token = weights.unsqueeze(1) * written / written.sum(1, keepdim=True)
+        before = self.policy.token_log_probs(tokens)
+        for _ in range(self.num_epochs):
+            ratio = (self.policy.token_log_probs(tokens) - before).exp()
+            kept = torch.where(
+                per_token > 0, ratio <= 1 + self.clip_range, ratio >= 1 - self.clip_range
+            )
+            # the gradient of ratio * advantage is ratio * advantage * grad log p
+            policy_loss = self.policy.weighted_nll(tokens, per_token * ratio * kept) / len(tokens)
+            grad_norm = self._step(policy_loss + self._regularisers(tokens, written))
+        return {
+            "policy_loss": float(policy_loss.detach()),
+            "reward": float(rewards.sum() / written.sum()),
+            "advantage_std": float(weights.std()),
+            "grad_norm": grad_norm,
+            "clipped_share": float((~kept & written).sum() / written.sum()),
+        }

@@ -1,0 +1,159 @@
+"""Policy gradients in which a whole sequence has one weight: what RLOO, RAFT and MaliGAN share, and
+what tells them apart.
+
+loss = mean over tokens of -w_i log p(y_t | y_1..y_{t-1}), where w_i is a function of the scores of
+a group of sequences written from the start. A group shares its prefix, which is empty, so that
+its sequences are each other's baseline.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from agents.reinforce import Reinforce
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.language_model import LanguageModel
+
+
+class SequenceLevel(Reinforce):
+    """REINFORCE with one weight for a sequence, from the scores of its group. Subclasses say
+    `weights`.
+    """
+
+    training_settings: ClassVar[dict[str, Any]] = {"reward": "terminal"}
+    default_group_size: ClassVar[int | None] = None
+
+    def __init__(
+        self,
+        env: TokenVectorEnv,
+        policy: LanguageModel | None = None,
+        seed: int = 0,
+        learning_rate: float = 2e-3,
+        group_size: int | None = None,
+        entropy_weight: float = 0.0,
+        kl_weight: float = 0.0,
+        max_grad_norm: float = 5.0,
+        mle_learning_rate: float = 8e-2,
+        mle_batch_size: int = 64,
+        mle_learning_rate_decay: float = 0.95,
+        mle_weight_decay: float = 0.1,
+        embedding_dim: int = 32,
+        hidden_dim: int = 32,
+    ) -> None:
+        """Args:
+        env: vector environment to learn in; its `num_envs` is the batch size in sequences.
+        policy: language model to train; a new LSTM if not given.
+        seed: of the new LSTM and of all sampling.
+        learning_rate: of Adam in the adversarial phase.
+        group_size: k, sequences that are compared with each other, a divisor of `num_envs`; by
+            default `default_group_size`, and where that is None the whole batch.
+        entropy_weight: of the entropy bonus, per token.
+        kl_weight: of the penalty KL(policy || pre-trained policy), per token.
+        max_grad_norm: gradients are scaled down to this norm.
+        mle_learning_rate: of the first epoch of pre-training.
+        mle_batch_size: sequences per step of pre-training.
+        mle_learning_rate_decay: what that rate is multiplied by after every epoch.
+        mle_weight_decay: of AdamW in pre-training; 0 is Adam.
+        embedding_dim: of a new LSTM.
+        hidden_dim: of a new LSTM.
+
+        Raises:
+            ValueError: the batch does not divide into groups of two or more.
+        """
+        super().__init__(
+            env,
+            policy,
+            seed,
+            learning_rate,
+            "none",
+            entropy_weight,
+            kl_weight,
+            max_grad_norm,
+            mle_learning_rate,
+            mle_batch_size,
+            mle_learning_rate_decay,
+            mle_weight_decay,
+            embedding_dim,
+            hidden_dim,
+        )
+        num_envs = self.env.num_envs
+        if group_size is None:
+            group_size = self.default_group_size or num_envs
+        self.group_size = group_size
+        if self.group_size < 2 or num_envs % self.group_size:
+            raise ValueError(
+                f"group_size is {self.group_size}; allowed are divisors of the batch of {num_envs} "
+                "sequences, from 2"
+            )
+
+    def weights(self, scores: Tensor) -> Tensor:
+        """Weights (G, k) of sequences from the scores (G, k) of G groups."""
+        raise NotImplementedError
+
+    def update(self) -> dict[str, float]:
+        """One g-step: writes a batch of sequences, is paid, and follows the gradient once.
+
+        Returns:
+            as `Reinforce`; `advantage_std` is that of the weights.
+        """
+        tokens, rewards, written = self._collect()
+        weights = self._weights_of(rewards, written)
+        policy_loss = self.policy.weighted_nll(tokens, weights.unsqueeze(1) * written)
+        policy_loss = policy_loss / written.sum()
+        grad_norm = self._step(policy_loss + self._regularisers(tokens, written))
+        return {
+            "policy_loss": float(policy_loss.detach()),
+            "reward": float(rewards.sum() / written.sum()),
+            "advantage_std": float(weights.std()),
+            "grad_norm": grad_norm,
+        }
+
+    def _weights_of(self, rewards: Tensor, written: Tensor) -> Tensor:
+        """(B,) from rewards (B, T); under form `rollout`, whose discount is 0, the score of a
+        sequence is the action value of its last token.
+        """
+        if self.env.discount:
+            scores = rewards.sum(1)
+        else:
+            scores = rewards.gather(1, written.sum(1, keepdim=True) - 1).squeeze(1)
+        return self.weights(scores.view(-1, self.group_size)).flatten()
+
+
+class RLOO(SequenceLevel):
+    """REINFORCE leave-one-out (Ahmadian et al. 2024, eq. 8; Kool et al. 2019): the baseline of a
+    sequence is the mean score of the others of its group.
+    """
+
+    def weights(self, scores: Tensor) -> Tensor:
+        others = (scores.sum(1, keepdim=True) - scores) / (self.group_size - 1)
+        return scores - others
+
+
+class RAFT(SequenceLevel):
+    """Best-of-n expert iteration (Dong et al. 2023): maximum likelihood on the best of each group.
+
+    A step is taken on each batch; the paper fits several batches' best for some epochs.
+    """
+
+    default_group_size: ClassVar[int | None] = 4
+
+    def weights(self, scores: Tensor) -> Tensor:
+        best = scores.argmax(1, keepdim=True)
+        return torch.zeros_like(scores).scatter_(1, best, float(self.group_size))
+
+
+class MaliGAN(SequenceLevel):
+    """Maximum likelihood augmented GAN (Che et al. 2017, eq. 8): the weight of a sequence is its
+    importance D / (1 - D), normalised over the group, less a constant.
+
+    It wants the logit of D as score. With the optimal D the expected gradient is that of maximum
+    likelihood. Scaled so that the mean of the first part is 1, and the constant is 1.
+    """
+
+    training_settings: ClassVar[dict[str, Any]] = {"reward": "terminal", "score_as": "logit"}
+
+    def weights(self, scores: Tensor) -> Tensor:
+        return self.group_size * scores.softmax(1) - 1.0

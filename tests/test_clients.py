@@ -1,0 +1,84 @@
+"""The clients of other libraries run, and the verdict on them is exact."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import compatibility
+from seqgan_env.tasks import make_task
+
+FOLDER = Path(__file__).parents[1] / "examples" / "clients"
+SMALL = {"vocab_size": 5, "seq_len": 3, "num_real": 50, "num_held_out": 4_000}
+RUNS = [
+    ("gymnasium", "gymnasium_wrappers.py", ()),
+    ("torchrl", "torchrl_ppo.py", ()),
+    ("torchrl", "torchrl_ppo.py", ("--single",)),
+    ("skrl", "skrl_ppo.py", ()),
+    ("tianshou.trainer", "tianshou_ppo.py", ()),
+    ("ray.rllib", "rllib_ppo.py", ()),
+    ("ray.rllib", "rllib_ppo.py", ("--single",)),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("module", "script", "arguments"), RUNS)
+def test_a_client_runs_where_its_library_is_installed(
+    module: str, script: str, arguments: tuple[str, ...]
+) -> None:
+    pytest.importorskip(module, exc_type=ImportError)
+    command = [sys.executable, str(FOLDER / script), "--quick", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    before, after = compatibility._divergence(done.stdout)
+    assert before > 0
+    assert after > 0
+
+
+def test_every_client_is_in_the_table_and_short() -> None:
+    scripts = {path.name for path in FOLDER.glob("*.py")} - {"verdict.py"}
+    assert scripts == {client.script for client in compatibility.CLIENTS.values()}
+    for script in scripts:
+        assert len((FOLDER / script).read_text().splitlines()) <= 120
+
+
+def test_the_verdict_on_a_uniform_policy_is_its_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import verdict  # type: ignore[import-not-found]
+
+    found = verdict.verdict(lambda obs: torch.zeros(len(obs), 5), **SMALL)
+    task = make_task("oracle-tiny", **SMALL)
+    every = torch.cartesian_prod(*[torch.arange(5)] * 3)
+    log_oracle = task.oracle.log_prob(every).double().numpy()  # type: ignore[attr-defined]
+    reverse = (-3 * np.log(5) - log_oracle).mean() / 3
+    forward = (np.exp(log_oracle) * (log_oracle + 3 * np.log(5))).sum() / 3
+    assert found["kl_reverse"] == pytest.approx(reverse, abs=0.05)
+    assert found["kl_forward"] == pytest.approx(forward, abs=0.05)
+    assert found["divergence"] == pytest.approx((found["kl_reverse"] + found["kl_forward"]) / 2)
+
+
+def test_the_table_goes_between_its_markers() -> None:
+    page = f"above\n{compatibility.BEGIN}\nold\n{compatibility.END}\nbelow\n"
+    new = compatibility.replaced(page, compatibility.table(["| a | b | c | d |"]))
+    assert new.startswith("above\n")
+    assert new.endswith("\nbelow\n")
+    assert "| a | b | c | d |" in new
+    assert "old" not in new
+    with pytest.raises(ValueError, match="markers"):
+        compatibility.replaced("none", "x")
+
+
+def test_a_client_that_does_not_improve_fails_the_run(tmp_path: Path) -> None:
+    script = tmp_path / "worse.py"
+    script.write_text("print('X: divergence 1.000 -> 1.500')\n")
+    client = compatibility.Client("X", "pytest", "", str(script), (("vector", (), True),), "")
+    with pytest.raises(RuntimeError, match="did not improve"):
+        compatibility.run_client(client, sys.executable, [1])
+    script.write_text("print('X: divergence 1.000 -> 0.500')\n")
+    (row,) = compatibility.run_client(client, sys.executable, [1, 2])
+    assert "1.00 → 0.50, 0.50" in row
