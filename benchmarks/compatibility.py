@@ -2,8 +2,9 @@
 them into docs/compatibility.md.
 
 `python -m benchmarks.compatibility --out docs/compatibility.md` makes the environments; a client
-whose interpreter is given (`--python torchrl=/path/to/python`) is run there. Anything that fails
-makes this fail, and nothing is written.
+whose interpreter is given (`--python torchrl=/path/to/python`) is run there. `--clients` runs
+some, and leaves the rows of the others as they are. A client that fails makes this fail, and its
+rows stay.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -172,21 +173,36 @@ def make_environment(client: Client, folder: Path) -> str:
     return python
 
 
-def table(rows: Sequence[str]) -> str:
-    """The rows under their heading, in Markdown."""
-    heading = (
-        "| library | environment | what came of it | what it cannot take |\n|---|---|---|---|\n"
-    )
-    return heading + "\n".join(rows)
+def table(rows: Mapping[str, Sequence[str]]) -> str:
+    """The rows of each client under their heading, in Markdown, in the order of `CLIENTS`."""
+    heading = [
+        "| library | environment | what came of it | what it cannot take |",
+        "|---|---|---|---|",
+    ]
+    return "\n".join(heading + [row for name in CLIENTS for row in rows.get(name, ())])
 
 
-def replaced(text: str, section: str) -> str:
-    """The text with `section` between the markers."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def rows_of(page: str) -> dict[str, list[str]]:
+    """The rows that a page has between its markers, by client.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    _, begin, rest = page.partition(BEGIN)
+    section, end, _ = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"the markers {BEGIN} and {END} are missing")
-    return f"{before}{BEGIN}\n{section}\n{END}{after}"
+    lines = section.splitlines()
+    return {
+        name: [line for line in lines if line.startswith(f"| {client.name} ")]
+        for name, client in CLIENTS.items()
+    }
+
+
+def replaced(page: str, name: str, rows: Sequence[str]) -> str:
+    """The page with `rows` for the client `name`; other clients keep theirs."""
+    section = table(rows_of(page) | {name: rows})
+    return f"{page.partition(BEGIN)[0]}{BEGIN}\n{section}\n{END}{page.partition(END)[2]}"
 
 
 def main() -> None:
@@ -197,15 +213,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="page that gets the table")
     given = parser.parse_args()
     pythons = dict(item.split("=", 1) for item in given.python)
-    rows: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in given.clients:
             client = CLIENTS[choose(CLIENTS, name, "client")]
             python = pythons.get(name) or make_environment(client, Path(folder) / name)
-            rows += run_client(client, python, range(1, given.seeds + 1))
-    print(table(rows))
-    if given.out:
-        write_text(given.out, replaced(given.out.read_text(encoding="utf-8"), table(rows)))
+            rows = run_client(client, python, range(1, given.seeds + 1))
+            print("\n".join(rows), flush=True)
+            if given.out:
+                page = given.out.read_text(encoding="utf-8")
+                write_text(given.out, replaced(page, name, rows))
 
 
 if __name__ == "__main__":

@@ -62,15 +62,17 @@ def test_the_verdict_on_a_uniform_policy_is_its_divergence(monkeypatch: pytest.M
     assert found["divergence"] == pytest.approx((found["kl_reverse"] + found["kl_forward"]) / 2)
 
 
-def test_the_table_goes_between_its_markers() -> None:
-    page = f"above\n{compatibility.BEGIN}\nold\n{compatibility.END}\nbelow\n"
-    new = compatibility.replaced(page, compatibility.table(["| a | b | c | d |"]))
-    assert new.startswith("above\n")
-    assert new.endswith("\nbelow\n")
-    assert "| a | b | c | d |" in new
-    assert "old" not in new
+def test_a_client_run_again_replaces_its_rows_alone() -> None:
+    page = f"above\n{compatibility.BEGIN}\n{compatibility.END}\nbelow\n"
+    page = compatibility.replaced(page, "skrl", ["| skrl 1 | old |"])
+    page = compatibility.replaced(page, "torchrl", ["| TorchRL 2 | a |", "| TorchRL 2 | b |"])
+    page = compatibility.replaced(page, "skrl", ["| skrl 3 | new |"])
+    rows = [line for line in page.splitlines() if line.startswith("| ")][1:]
+    assert rows == ["| TorchRL 2 | a |", "| TorchRL 2 | b |", "| skrl 3 | new |"]
+    assert page.startswith("above\n")
+    assert page.endswith("\nbelow\n")
     with pytest.raises(ValueError, match="markers"):
-        compatibility.replaced("none", "x")
+        compatibility.replaced("none", "skrl", [])
 
 
 def test_a_client_that_does_not_improve_fails_the_run(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ see docs/compatibility.md. Run `python examples/clients/tianshou_ppo.py [--seed 
 import argparse
 
 import gymnasium as gym
+import numpy as np
 import torch
 from tianshou.algorithm import PPO
 from tianshou.algorithm.modelfree.reinforce import DiscreteActorPolicy
@@ -29,6 +30,7 @@ def train(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The verdicts before and after."""
     torch.manual_seed(seed)
+    np.random.seed(seed)  # from which Tianshou draws its minibatches
     first = gym.make("SeqGAN/Oracle-v0", reward="terminal", score_as="logit", **SETTINGS)
     rewards, discount = first.unwrapped.rewards, first.unwrapped.discount
     envs = DummyVectorEnv(

@@ -105,6 +105,7 @@ class SequenceCore:
             num_envs, dtype=bool
         )  # nothing may be written before the first reset
         self._rows = np.arange(num_envs)
+        self._all = np.ones(num_envs, dtype=bool)  # not written to
         self._values = np.zeros(num_envs)
         self._returns = np.zeros(num_envs)
         self._started = np.zeros(num_envs)
@@ -139,14 +140,18 @@ class SequenceCore:
             restart: an env whose episode is over begins the next one, pays 0 and ignores its
                 action, which is otherwise an error.
         """
-        over = self.finished & (self.lengths > 0)  # before the first reset nothing is over
-        written = ~over if restart else np.ones(self.num_envs, dtype=bool)
-        actions = self._check_actions(actions, written)
-        if restart and _any(over):
+        over = self._over() if restart else None
+        actions = self._check_actions(actions, over)
+        if over is None:
+            written = self._all
+            self.tokens[self._rows, self.lengths] = actions
+            self.lengths = self.lengths + 1
+        else:
+            written = ~over
             self.reset(over)
-        rows = self._rows[written]
-        self.tokens[rows, self.lengths[rows]] = actions[rows]
-        self.lengths = self.lengths + written
+            rows = self._rows[written]
+            self.tokens[rows, self.lengths[rows]] = actions[rows]
+            self.lengths = self.lengths + written
         finished = self.lengths == self.spec.seq_len
         if self.spec.eos_token is not None:
             finished |= written & (actions == self.spec.eos_token)
@@ -214,8 +219,14 @@ class SequenceCore:
             )
         return values, known
 
-    def _check_actions(self, actions: np.ndarray, written: np.ndarray) -> np.ndarray:
-        """`actions` as an array, if those that are `written` (B,) bool may be."""
+    def _over(self) -> np.ndarray | None:
+        """Envs (B,) bool whose episode is over; None if there are none, as before the first
+        reset.
+        """
+        return self.finished if _any(self.finished) and _any(self.lengths) else None
+
+    def _check_actions(self, actions: np.ndarray, ignored: np.ndarray | None) -> np.ndarray:
+        """`actions` as an array, if they may be written where they are not `ignored` (B,) bool."""
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,):
             raise error.InvalidAction(
@@ -227,17 +238,20 @@ class SequenceCore:
                 f"actions have dtype {actions.dtype}; expected integers, tokens "
                 f"0..{self.spec.vocab_size - 1}"
             )
-        closed = self.finished & written
-        if _any(closed):
+        if ignored is None and _any(self.finished):
             raise error.ResetNeeded(
-                f"env {int(closed.argmax())} has no episode to write in; call reset() first"
+                f"env {int(self.finished.argmax())} has no episode to write in; call reset() first"
             )
         outside = (actions < 0) | (actions >= self.spec.vocab_size)
-        self._refuse(outside & written, actions, f"the vocabulary is 0..{self.spec.vocab_size - 1}")
+        if ignored is not None:
+            outside &= ~ignored
+        self._refuse(outside, actions, f"the vocabulary is 0..{self.spec.vocab_size - 1}")
         if self.spec.min_length:
             early = (actions == self.spec.eos_token) & (self.lengths < self.spec.min_length)
+            if ignored is not None:
+                early &= ~ignored
             self._refuse(
-                early & written,
+                early,
                 actions,
                 f"the end token is masked before {self.spec.min_length} tokens (see "
                 "info['action_mask'])",

@@ -145,15 +145,14 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[Shown, np.ndarray, np.ndarray]):
         """
         step = self.core.step(actions, restart=self.autoreset_mode == AutoresetMode.NEXT_STEP)
         self.rewards.budget.env_steps += int(np.count_nonzero(step.written))
-        begun = np.zeros(self.num_envs, bool) if self._last is None else self._last.terminated
-        self._last = step
+        before, self._last = self._last, step
         observations = self._view.batch(step.tokens, self.core)
         infos = self._infos(step, observations)
         if step.any_terminated and self.autoreset_mode == AutoresetMode.SAME_STEP:
             self.core.reset(step.terminated)
             observations = self._view.batch(self.core.tokens.copy(), self.core)
         infos |= self._mask_info()
-        self._keep_frames(begun)
+        self._keep_frames(None if before is None else before.terminated)
         return (
             observations,
             step.rewards,
@@ -247,9 +246,10 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[Shown, np.ndarray, np.ndarray]):
             values = values[0]
         setattr(self, name, values)
 
-    def _keep_frames(self, begun: np.ndarray) -> None:
+    def _keep_frames(self, begun: np.ndarray | None) -> None:
         if self.render_mode == "ansi_list":
-            self._frames.add(self.task, self.core, self._last, begun)
+            rows = np.zeros(self.num_envs, dtype=bool) if begun is None else begun
+            self._frames.add(self.task, self.core, self._last, rows)
 
     def _seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
         if seed is None:
