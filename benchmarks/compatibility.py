@@ -175,11 +175,8 @@ def make_environment(client: Client, folder: Path) -> str:
 
 def table(rows: Mapping[str, Sequence[str]]) -> str:
     """The rows of each client under their heading, in Markdown, in the order of `CLIENTS`."""
-    heading = [
-        "| library | environment | what came of it | what it cannot take |",
-        "|---|---|---|---|",
-    ]
-    return "\n".join(heading + [row for name in CLIENTS for row in rows.get(name, ())])
+    heading = "| library | environment | what came of it | what it cannot take |\n|---|---|---|---|"
+    return "\n".join([heading] + [row for name in CLIENTS for row in rows.get(name, ())])
 
 
 def rows_of(page: str) -> dict[str, list[str]]:

@@ -30,7 +30,7 @@ def train(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The verdicts before and after."""
     torch.manual_seed(seed)
-    np.random.seed(seed)  # from which Tianshou draws its minibatches
+    np.random.seed(seed)  # noqa: NPY002  from which Tianshou draws its minibatches
     first = gym.make("SeqGAN/Oracle-v0", reward="terminal", score_as="logit", **SETTINGS)
     rewards, discount = first.unwrapped.rewards, first.unwrapped.discount
     envs = DummyVectorEnv(
