@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -11,7 +11,7 @@ from seqgan_env import registry
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.knobs import Knob
 from seqgan_env.generators.language_model import LanguageModel
-from seqgan_env.names import choose
+from seqgan_env.names import check_options, option_names
 from seqgan_env.types import GeneratorAgent
 
 
@@ -40,34 +40,17 @@ def load_knobs(name: str | None) -> list[Knob]:
     """
     if name is None:
         return []
-    found = registry.KNOBS.load(name)
-    if inspect.isclass(found):
-        found = _made_of_nothing(name, found)
-    knobs: list[Any] = list(found) if isinstance(found, Sequence) else [found]
+    knobs = registry.KNOBS.load_several(name)
     for knob in knobs:
         if not isinstance(knob, Knob):
             raise ValueError(f"knob {name!r} is {knob!r}; a knob needs {registry.KNOBS.hint}")
     return knobs
 
 
-def _made_of_nothing(name: str, cls: type) -> object:
-    """`cls()`; a ValueError where it wants arguments, which only an object of it has."""
-    try:
-        inspect.signature(cls).bind()
-    except TypeError as problem:
-        raise ValueError(
-            f"knob {name!r} is a class: {problem}; name an object of it, such as MINE = "
-            f"{cls.__name__}(...)"
-        ) from None
-    return cls()
-
-
 def accepts(name: str, option: str) -> bool:
     """Whether an agent takes an option."""
-    accepted = inspect.signature(load_agent_class(name)).parameters
-    return option in accepted or any(
-        p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values()
-    )
+    taken = option_names(load_agent_class(name))
+    return taken is None or option in taken
 
 
 @dataclass(frozen=True)
@@ -154,14 +137,7 @@ def make_agent(
         ValueError: the agent does not take an option or a policy, or lacks a part of the protocol.
     """
     cls = load_agent_class(name)
-    accepted = inspect.signature(cls).parameters
-    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values()):
-        for key in options:
-            choose(
-                [p for p in accepted if p not in ("self", "env", "seed", "policy")],
-                key,
-                f"option of agent {name}",
-            )
+    check_options(cls, options, f"agent {name}", given=("env", "seed", "policy"))
     if policy is not None and not takes_policy(name):
         raise ValueError(
             f"agent {name!r} takes no policy; its class needs an argument `policy`, the language "

@@ -10,6 +10,7 @@ package does not know them.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -104,6 +105,26 @@ class Registry:
                 f"{_article(self.kind)} {self.kind} needs {self.hint}"
             )
         return loaded
+
+    def load_several(self, name: str) -> list[Any]:
+        """The objects that a name means: one, or a sequence of them. A class is called to make one.
+
+        Raises:
+            ValueError: as `load`, or a class wants arguments, which only an object of it has.
+        """
+        found = self.load(name)
+        things = list(found) if isinstance(found, Sequence) else [found]
+        return [self._made(name, thing) if inspect.isclass(thing) else thing for thing in things]
+
+    def _made(self, name: str, cls: type) -> object:
+        try:
+            inspect.signature(cls).bind()
+        except TypeError as problem:
+            raise ValueError(
+                f"{self.kind} {name!r} is a class: {problem}; name an object of it, such as MINE = "
+                f"{cls.__name__}(...)"
+            ) from None
+        return cls()
 
     def _import(self, name: str) -> Any:
         module_name, _, path = self.origin(name).partition(":")

@@ -10,7 +10,7 @@ import torch
 
 from seqgan_env.building import undisturbed
 from seqgan_env.discriminators.base import Discriminator
-from seqgan_env.names import choose
+from seqgan_env.names import check_options
 from seqgan_env.registry import DISCRIMINATORS
 from seqgan_env.types import TokenSpec
 
@@ -66,11 +66,7 @@ def make_discriminator(
         ValueError: it does not take an option, cannot be made, or is none.
     """
     make = load_discriminator(name)
-    accepted = inspect.signature(make).parameters
-    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values()):
-        allowed = [option for option in accepted if option not in ("self", "spec", "rng")]
-        for option in options:
-            choose(allowed, option, f"option of discriminator {name}")
+    check_options(make, options, f"discriminator {name}", given=("spec", "rng"))
     made = make_by(make, spec, rng, **options)
     if not isinstance(made, Discriminator):
         raise ValueError(

@@ -11,7 +11,7 @@ import torch
 from seqgan_env import registry
 from seqgan_env.building import undisturbed
 from seqgan_env.generators.language_model import LanguageModel
-from seqgan_env.names import choose
+from seqgan_env.names import check_options, option_names
 from seqgan_env.types import TokenSpec
 
 
@@ -35,12 +35,9 @@ def load_policy(name: str) -> Callable[..., LanguageModel]:
     return make
 
 
-def option_names(name: str) -> list[str] | None:
+def policy_option_names(name: str) -> list[str] | None:
     """The options that a policy takes; None where it takes any."""
-    parameters = inspect.signature(load_policy(name)).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    return [p.name for p in parameters if p.name not in ("self", "spec")]
+    return option_names(load_policy(name), given=("spec",))
 
 
 @undisturbed()
@@ -59,9 +56,7 @@ def make_policy(
         ValueError: it does not take an option, cannot be made, or is no language model.
     """
     make, options = load_policy(name), dict(options or {})
-    allowed = option_names(name)
-    for option in options if allowed is not None else ():
-        choose(allowed or (), option, f"option of policy {name}")
+    check_options(make, options, f"policy {name}", given=("spec",))
     torch.manual_seed(seed)
     made = make(spec, **options)
     if not isinstance(made, LanguageModel):

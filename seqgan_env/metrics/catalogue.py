@@ -254,11 +254,8 @@ def load_metrics(name: str | None) -> list[MeasuresMore]:
     """
     if name is None:
         return []
-    found = registry.METRICS.load(name)
-    metrics: list[Any] = list(found) if isinstance(found, Sequence) else [found]
-    for i, metric in enumerate(metrics):
-        if isinstance(metric, type):
-            metrics[i] = metric = metric()
+    metrics = registry.METRICS.load_several(name)
+    for metric in metrics:
         if not isinstance(metric, MeasuresMore):
             raise ValueError(
                 f"metric {name!r} is {metric!r}; a metric has a name and is called with samples "

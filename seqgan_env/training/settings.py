@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from seqgan_env.generators.policies import load_policy, option_names
+from seqgan_env.generators.policies import load_policy, policy_option_names
 from seqgan_env.names import choose
 from seqgan_env.plugins import (
     accepts,
@@ -309,7 +309,7 @@ def _policy_options(
     policy: str, of_lstm: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The options of a policy: a preset's of the LSTM where it takes them, under those given."""
-    allowed = option_names(policy)
+    allowed = policy_option_names(policy)
     taken = {k: v for k, v in of_lstm.items() if allowed is None or k in allowed}
     given: dict[str, Any] = changes.get("policy_options", {})
     return taken | given
