@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from agents.reinforce import step_metrics
 from agents.sequence_level import SequenceLevel
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel
@@ -87,10 +88,5 @@ class GRPO(SequenceLevel):
             # the gradient of ratio * advantage is ratio * advantage * grad log p
             policy_loss = self.policy.weighted_nll(tokens, per_token * ratio * kept) / len(tokens)
             grad_norm = self._step(policy_loss + self._regularisers(tokens, written))
-        return {
-            "policy_loss": float(policy_loss.detach()),
-            "reward": float(rewards.sum() / written.sum()),
-            "advantage_std": float(weights.std()),
-            "grad_norm": grad_norm,
-            "clipped_share": float((~kept & written).sum() / written.sum()),
-        }
+        found = step_metrics(policy_loss, rewards.sum() / written.sum(), weights, grad_norm)
+        return found | {"clipped_share": float((~kept & written).sum() / written.sum())}

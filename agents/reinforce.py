@@ -119,8 +119,8 @@ class Reinforce:
         """One g-step: writes a batch of sequences, is paid, and follows the policy gradient once.
 
         Returns:
-            `policy_loss` and `entropy` (nats per token, sampled), `reward` (mean per token),
-            `advantage_std`, `grad_norm`.
+            `policy_loss` (nats per token), `reward` (mean per token), `advantage_std`,
+            `grad_norm`.
         """
         tokens, rewards, written = self._collect()
         returns = returns_to_go(rewards, self.env.discount)
@@ -133,12 +133,8 @@ class Reinforce:
             + self._regularisers(tokens, written)
         )
         grad_norm = self._step(loss)
-        return {
-            "policy_loss": float(policy_loss.detach()),
-            "reward": float(rewards.sum() / written.sum()),
-            "advantage_std": float(advantages[written].std()),
-            "grad_norm": grad_norm,
-        }
+        reward = rewards.sum() / written.sum()
+        return step_metrics(policy_loss, reward, advantages[written], grad_norm)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that goes on from one update to the next, the environment's episodes too."""
@@ -219,6 +215,18 @@ class Reinforce:
                 * (_expectation(log_probs, log_probs) - _expectation(log_probs, reference)).mean()
             )
         return loss
+
+
+def step_metrics(
+    policy_loss: Tensor, reward: Tensor, advantages: Tensor, grad_norm: float
+) -> dict[str, float]:
+    """What a g-step tells."""
+    return {
+        "policy_loss": float(policy_loss.detach()),
+        "reward": float(reward),
+        "advantage_std": float(advantages.std()),
+        "grad_norm": grad_norm,
+    }
 
 
 def _expectation(log_probs: Tensor, values: Tensor) -> Tensor:

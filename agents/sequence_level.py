@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.reinforce import Reinforce
+from agents.reinforce import Reinforce, step_metrics
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel
 
@@ -104,12 +104,7 @@ class SequenceLevel(Reinforce):
         policy_loss = self.policy.weighted_nll(tokens, weights.unsqueeze(1) * written)
         policy_loss = policy_loss / written.sum()
         grad_norm = self._step(policy_loss + self._regularisers(tokens, written))
-        return {
-            "policy_loss": float(policy_loss.detach()),
-            "reward": float(rewards.sum() / written.sum()),
-            "advantage_std": float(weights.std()),
-            "grad_norm": grad_norm,
-        }
+        return step_metrics(policy_loss, rewards.sum() / written.sum(), weights, grad_norm)
 
     def _weights_of(self, rewards: Tensor, written: Tensor) -> Tensor:
         """(B,) from rewards (B, T); under form `rollout`, whose discount is 0, the score of a

@@ -161,7 +161,7 @@ def opened(folder: Path) -> Iterator[None]:
             for name in (RESULTS, FAILURES):
                 (folder / name).mkdir(exist_ok=True)
         except OSError as problem:
-            raise ValueError(f"{folder} cannot be written: {problem.strerror}") from problem
+            raise run_directory.unwritable(folder, problem) from problem
         yield
 
 

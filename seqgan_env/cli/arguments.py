@@ -9,8 +9,9 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields
+from functools import cache
 from typing import Any, NoReturn
 
 from seqgan_env import registry
@@ -83,7 +84,7 @@ def add_task_settings(parser: argparse.ArgumentParser) -> None:
         first = load_task(takers[0]).defaults
         setting = next(each for each in fields(first) if each.name == name)
         hint = typing.get_type_hints(type(first))[name]
-        _add_flag(group, name, hint, setting.metadata["metavar"], _help_of_task_setting(name))
+        _add_flag(group, name, hint, setting.metadata["metavar"], _help(name, takers))
 
 
 def _add_flag(
@@ -114,6 +115,7 @@ def _defaults_of_run(name: str, default: Any) -> str:
     return f" (default: {default}{others})"
 
 
+@cache
 def _settings_of_tasks() -> dict[str, list[str]]:
     """The settings of this package's tasks that have a flag, each with the tasks that take it."""
     found: dict[str, list[str]] = {}
@@ -124,12 +126,11 @@ def _settings_of_tasks() -> dict[str, list[str]]:
     return found
 
 
-def _help_of_task_setting(name: str) -> str:
+def _help(name: str, takers: Sequence[str]) -> str:
     """What a setting means to each task that takes it, and its default there."""
-    tasks = _settings_of_tasks()[name]
     meanings: dict[str, list[str]] = {}
     values: dict[str, list[str]] = {}
-    for task in tasks:
+    for task in takers:
         defaults = load_task(task).defaults
         setting = next(each for each in fields(defaults) if each.name == name)
         meanings.setdefault(setting.metadata["help"], []).append(task)

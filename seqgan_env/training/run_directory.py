@@ -41,7 +41,7 @@ def created(path: Path, force: bool = False) -> Iterator[Path]:
                 if entry.name != LOCK:
                     _remove(entry)
         except OSError as problem:
-            raise _unwritable(path, problem) from problem
+            raise unwritable(path, problem) from problem
         yield path
 
 
@@ -65,7 +65,7 @@ def locked(folder: Path, kind: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("w")
     except OSError as problem:
-        raise _unwritable(folder, problem) from problem
+        raise unwritable(folder, problem) from problem
     with lock:
         try:
             if fcntl is not None:
@@ -85,7 +85,8 @@ def _remove(entry: Path) -> None:
         entry.unlink()
 
 
-def _unwritable(path: Path, problem: OSError) -> ValueError:
+def unwritable(path: Path, problem: OSError) -> ValueError:
+    """The error of a file or folder that cannot be written, with the system's reason."""
     return ValueError(f"{path} cannot be written: {problem.strerror or problem}")
 
 
@@ -100,13 +101,13 @@ def check_available(path: Path, force: bool = False) -> None:
             not path.is_dir() or any(entry.name != LOCK for entry in path.iterdir())
         )
     except OSError as problem:
-        raise _unwritable(path, problem) from problem
+        raise unwritable(path, problem) from problem
     if taken and not force:
         unfinished = (path / CONFIG).is_file() and not is_finished(path)
         resume = f", go on with it by `seqgan train --resume {path}`" if unfinished else ""
         raise ValueError(
-            f"run directory {path} exists; choose another with --out{resume}, or overwrite it "
-            "with --force"
+            f"run directory {path} exists; choose another with --out{resume}, or overwrite it with "
+            "--force"
         )
     if taken and not (path / CONFIG).is_file():
         raise ValueError(
@@ -131,7 +132,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as problem:
-        raise _unwritable(path, problem) from problem
+        raise unwritable(path, problem) from problem
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -144,15 +144,13 @@ class Trainer:
         Raises:
             TypeError: the agent has no state that can be saved.
         """
-        if not isinstance(self.agent, Resumable):
-            raise TypeError(f"{type(self.agent).__name__} has no state_dict and load_state_dict")
-        run = self.run
-        found = {name: getattr(run, name) for name in _SAVED_OF_RUN}
+        agent = self._resumable_agent()
+        found = {name: getattr(self.run, name) for name in _SAVED_OF_RUN}
         return {
             "phase": self.phase,
             "threads": torch.get_num_threads(),
             "run": copy.deepcopy(found),
-            "agent": self.agent.state_dict(),
+            "agent": agent.state_dict(),
             "rewards": self.rewards.state_dict(),
             "pretraining": self.pretraining.state_dict(),
             "adversarial": self.adversarial.state_dict() if self.adversarial else None,
@@ -164,24 +162,32 @@ class Trainer:
         Raises:
             TypeError: the agent has no state that can be loaded.
         """
-        if not isinstance(self.agent, Resumable):
-            raise TypeError(f"{type(self.agent).__name__} has no state_dict and load_state_dict")
+        agent = self._resumable_agent()
         self.phase = state["phase"]
         for name, value in state["run"].items():
             setattr(self.run, name, value)
-        self.agent.load_state_dict(state["agent"])
+        agent.load_state_dict(state["agent"])
         self.pretraining.load_state_dict(state["pretraining"])
         if state["adversarial"] is not None:
             self._begin_training().load_state_dict(state["adversarial"])
         self.rewards.load_state_dict(state["rewards"])
         if self.run.best_knob is not None:
-            self.rival = self._rival()
+            self.rival = self._turned_best(self._pretrained_policy())
 
-    def _rival(self) -> RolloutPolicy:
-        """The best knob of the pre-trained policy, from the weights that this had."""
+    def _resumable_agent(self) -> Resumable:
+        if not isinstance(self.agent, Resumable):
+            raise TypeError(f"{type(self.agent).__name__} has no state_dict and load_state_dict")
+        return self.agent
+
+    def _pretrained_policy(self) -> RolloutPolicy:
+        """A copy of the policy with the weights that it had behind pre-training."""
         policy = copy.deepcopy(self.agent.policy)
         file = "mle" if self.learns else "policy"
         _load(policy, self.run.weights[f"{file}.safetensors"])
+        return policy
+
+    def _turned_best(self, policy: RolloutPolicy) -> RolloutPolicy:
+        """The policy that the best knob makes of another."""
         knobs = self._knobs_of(policy)
         return next(knob for knob in knobs if knob.name == self.run.best_knob)(policy)
 
@@ -244,7 +250,7 @@ class Trainer:
         run.best_knob = best_knob(run.knobs, RANKING) or best_knob(run.knobs, REFEREED)
         if run.best_knob is None:
             return
-        self.rival = next(knob for knob in knobs if knob.name == run.best_knob)(policy)
+        self.rival = self._turned_best(policy)
         self._judge_knobs(policy, knobs)
         run.metrics[self.pretrained] |= _of_the_referee(run.knobs[UNTURNED.name])
         run.metrics["best_knob"] = dict(run.knobs[run.best_knob])
@@ -492,7 +498,11 @@ def read_config(path: Path) -> TrainSettings:
     Raises:
         ValueError: its configuration is missing or damaged.
     """
-    config = run_directory.read_json(path / run_directory.CONFIG)
+    return _settings_in(run_directory.read_json(path / run_directory.CONFIG), path)
+
+
+def _settings_in(config: Mapping[str, Any], path: Path) -> TrainSettings:
+    """The settings in the configuration of the run `path`."""
     try:
         return TrainSettings(**config["settings"])
     except (KeyError, TypeError) as problem:
@@ -507,13 +517,13 @@ def load_run(path: Path) -> tuple[TrainSettings, Task, GeneratorAgent]:
     Raises:
         ValueError: a file is missing or damaged, or the corpus has changed since.
     """
-    settings = read_config(path)
     config = run_directory.read_json(path / run_directory.CONFIG)
+    settings = _settings_in(config, path)
     task = build_task(settings)
     if getattr(task, "fingerprint", None) != config.get("corpus_fingerprint"):
         raise ValueError(
-            f"the corpus of {path} has changed since it was trained; its tokens no longer mean "
-            "the same words"
+            f"the corpus of {path} has changed since it was trained; its tokens no longer mean the "
+            "same words"
         )
     agent, _ = build_agent(settings, task, "constant")
     state = run_directory.read_weights(path / "policy.safetensors")
