@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from seqgan_env.budget import Budget
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.rewards.model import RewardSettings
 from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training.adversarial import Schedule, train_adversarial
-from seqgan_env.training.budget import Budget
 from seqgan_env.types import TokenSpec
 
 from .conftest import FIXED, TINY, reward_model, rng

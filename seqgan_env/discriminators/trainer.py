@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from seqgan_env.budget import Budget
 from seqgan_env.discriminators.base import Discriminator, FastSteps, Step, in_mode
 from seqgan_env.rowwise import full_precision
-from seqgan_env.training.budget import Budget
 
 
 @dataclass

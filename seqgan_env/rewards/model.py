@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqgan_env.budget import Budget
 from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.names import choose
 from seqgan_env.rewards.sources import Source, check_source, make_source, read_source, value_of
 from seqgan_env.rewards.values import LaggedPolicy, RolloutValue, action_values
 from seqgan_env.streams import streams_from_keys
-from seqgan_env.training.budget import Budget
 from seqgan_env.types import PrefixValue, RolloutPolicy, SequenceScorer, Task, ToldOfPolicy
 
 

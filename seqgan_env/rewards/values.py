@@ -9,8 +9,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from seqgan_env.budget import Budget
 from seqgan_env.streams import RowStreams
-from seqgan_env.training.budget import Budget
 from seqgan_env.types import PrefixValue, RolloutPolicy, SequenceScorer, TokenSpec
 
 _COMPLETIONS_PER_CHUNK = 2**15
@@ -94,8 +94,8 @@ def checked(source: SequenceScorer | PrefixValue, found: Tensor, tokens: Tensor)
         raise ValueError(f"{name} returned a {type(found).__name__}; expected a torch.Tensor")
     if found.shape != (len(tokens),):
         raise ValueError(
-            f"{name} returned shape {tuple(found.shape)} for {len(tokens)} sequences; "
-            f"expected ({len(tokens)},)"
+            f"{name} returned shape {tuple(found.shape)} for {len(tokens)} sequences; expected "
+            f"({len(tokens)},)"
         )
     if not found.is_floating_point():
         raise ValueError(f"{name} returned dtype {found.dtype}; expected floating point")
