@@ -263,8 +263,8 @@ def show(
 ) -> list[Table]:
     """The three tables."""
     where = (
-        f"{about['cpu']}, {about['threads']} thread(s), torch {about['versions']['torch']}, "
-        f"commit {about['commit']}"
+        f"{about['cpu']}, {about['threads']} thread(s), torch {about['versions']['torch']}, commit "
+        f"{about['commit']}"
     )
     first = Table(
         "source",

@@ -136,8 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if chosen.check:
         print(
-            f"the leaderboard in {chosen.readme} is stale; python -m benchmarks.leaderboard "
-            "makes it anew",
+            f"the leaderboard in {chosen.readme} is stale; python -m benchmarks.leaderboard makes "
+            "it anew",
             file=sys.stderr,
         )
         return 1

@@ -104,8 +104,8 @@ def run(task_name: str, seed: int, settings: Settings, corpus: str | None) -> di
 def label(settings: Settings) -> str:
     """Settings as a person reads them."""
     return (
-        f"lr {settings['learning_rate']:g} x {settings['learning_rate_decay']:g} an epoch, "
-        f"weight decay {settings['weight_decay']:g}, {settings['epochs']:g} epochs"
+        f"lr {settings['learning_rate']:g} x {settings['learning_rate_decay']:g} an epoch, weight "
+        f"decay {settings['weight_decay']:g}, {settings['epochs']:g} epochs"
     )
 
 
@@ -150,8 +150,8 @@ def main() -> None:
     for settings in [constant, *candidates]:
         seconds, epoch = (mean(settings, choose_on, name) for name in ("seconds", "epoch"))
         print(
-            f"{label(settings)}: validation {mean(settings, choose_on, 'validation'):.4f}, "
-            f"best epoch {epoch:.0f}, {seconds:.1f} s",
+            f"{label(settings)}: validation {mean(settings, choose_on, 'validation'):.4f}, best "
+            f"epoch {epoch:.0f}, {seconds:.1f} s",
             flush=True,
         )
     chosen = min(candidates, key=lambda settings: mean(settings, choose_on, "validation"))

@@ -95,14 +95,12 @@ LIKELIHOODS = ("nll_oracle", "nll_gen", "kl_mean", "score", "js", "effective_voc
 _TEXT = ("nll_gen", "self_bleu4", "referee_js", "referee_score")
 _PAPER = "--preset paper"
 _ORACLE_QUICK = (
-    f"{_PAPER} --discriminator small --mle-epochs 20 --d-pretrain-steps 5 --rounds 100 --d-steps "
-    "1 --num-negatives 2000"
-    " --eval-every 25"
+    f"{_PAPER} --discriminator small --mle-epochs 20 --d-pretrain-steps 5 --rounds 100 --d-steps 1 "
+    "--num-negatives 2000 --eval-every 25"
 )
 _TEXT_QUICK = (
     f"{_PAPER} --discriminator small --mle-epochs 20 --d-pretrain-steps 5 --rounds 60 --d-steps 1 "
-    "--num-negatives 1000"
-    " --eval-every 20 --num-rollouts 8"
+    "--num-negatives 1000 --eval-every 20 --num-rollouts 8"
 )
 TABLES = {
     1: Table(

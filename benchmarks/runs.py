@@ -40,8 +40,8 @@ def train(path: Path, arguments: Sequence[str]) -> dict[str, Any]:
         before = read_json(path / CONFIG)["command"][2:-2]
         if before != command[4:-2]:
             raise SystemExit(
-                f"{path} is a run with other arguments ({' '.join(before)}); choose another "
-                "folder with --runs"
+                f"{path} is a run with other arguments ({' '.join(before)}); choose another folder "
+                "with --runs"
             )
         return read_json(path / RESULT)
     done = subprocess.run(

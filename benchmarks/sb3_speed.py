@@ -138,8 +138,8 @@ def summary(values: list[float]) -> dict[str, float]:
 def show(found: dict[str, dict[str, Any]], about: dict[str, Any]) -> Table:
     """Medians, and the range of the ratios."""
     where = (
-        f"{about['cpu']}, {about['threads']} thread(s), torch {about['versions']['torch']}, "
-        f"commit {about['commit']}"
+        f"{about['cpu']}, {about['threads']} thread(s), torch {about['versions']['torch']}, commit "
+        f"{about['commit']}"
     )
     table = Table(
         "training",

@@ -452,8 +452,7 @@ def show(rows: list[dict[str, Any]], limits: dict[int, Limits], about: dict[str,
     """The table, with the machine above it and what a column means below."""
     rates = "; ".join(
         f"{count} thread{'s' * (count > 1)}: GEMM {limit.gemm / 1e9:.0f} GFLOP/s, bfloat16 "
-        f"{limit.gemm_bfloat16 / 1e9:.0f}, "
-        f"memory {limit.bandwidth / 1e9:.0f} GB/s"
+        f"{limit.gemm_bfloat16 / 1e9:.0f}, memory {limit.bandwidth / 1e9:.0f} GB/s"
         for count, limit in limits.items()
     )
     table = Table(

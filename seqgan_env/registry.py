@@ -138,8 +138,8 @@ class Registry:
             if not hasattr(found, part):
                 public = [other for other in vars(found) if not other.startswith("_")]
                 raise ValueError(
-                    f"{self.kind} {name!r}: module {module_name} has no {path!r}."
-                    f"{nearest(public, part)}"
+                    f"{self.kind} {name!r}: module {module_name} has no "
+                    f"{path!r}.{nearest(public, part)}"
                 )
             found = getattr(found, part)
         return found

@@ -564,8 +564,7 @@ def _check_completions(
     outside = (result < 0) | (result > spec.pad_token)
     assert not outside.any(), (
         f"{what} wrote token {int(result[outside][0])}, out of range; allowed are "
-        f"0..{spec.vocab_size - 1},"
-        f" and {spec.pad_token} behind the end of a sequence"
+        f"0..{spec.vocab_size - 1}, and {spec.pad_token} behind the end of a sequence"
     )
     _check_prefixes_kept(result, tokens, lengths, spec)
     _check_finished(result, spec)
@@ -582,8 +581,8 @@ def _check_prefixes_kept(result: Tensor, tokens: Tensor, lengths: Tensor, spec: 
     kept = ((result == tokens) | ~written).all(1)
     row = int((~kept).int().argmax())
     assert kept.all(), (
-        f"policy.complete ignores the given prefix: {tokens[row, : lengths[row]].tolist()} became"
-        f" {result[row, : lengths[row]].tolist()}; a completion begins with its prefix"
+        f"policy.complete ignores the given prefix: {tokens[row, : lengths[row]].tolist()} became "
+        f"{result[row, : lengths[row]].tolist()}; a completion begins with its prefix"
     )
 
 
@@ -596,8 +595,8 @@ def _check_finished(result: Tensor, spec: TokenSpec) -> None:
         (result[:, : spec.min_length] == spec.eos_token).any()
     )
     assert not early, (
-        f"policy.complete ended a sequence before {spec.min_length} tokens (min_length), where "
-        "the end is masked"
+        f"policy.complete ended a sequence before {spec.min_length} tokens (min_length), where the "
+        "end is masked"
     )
 
 
@@ -811,8 +810,8 @@ def _check_not_reused(
     ):
         same = data_equivalence(old, copy, exact=True) or _has_nan(copy)
         assert same, (
-            f"step changed the {name} that the call before it returned; every call must return "
-            "new data"
+            f"step changed the {name} that the call before it returned; every call must return new "
+            "data"
         )
     old_arrays = list(_arrays(before))
     for new in _arrays(after):
@@ -863,8 +862,8 @@ def _check_same_step(
         mask = infos.get(f"_{key}", np.zeros(env.num_envs, dtype=bool))
         present = key in infos or not done.any()
         assert present, (
-            f"an episode ended and infos has no {key!r}; AutoresetMode.SAME_STEP returns it in "
-            "the same step"
+            f"an episode ended and infos has no {key!r}; AutoresetMode.SAME_STEP returns it in the "
+            "same step"
         )
         assert np.array_equal(mask, done), (
             f"infos['_{key}'] is {mask} where episodes ended in {done}; the two must agree"
@@ -897,8 +896,8 @@ def _check_next_step(
     rewards, done = step[1], step[2] | step[3]
     good = not done[was_done].any() and not rewards[was_done].any()
     assert good, (
-        f"the step after the end of an episode paid {rewards[was_done]} and ended {done[was_done]};"
-        " AutoresetMode.NEXT_STEP resets in that step, with reward 0 and no end"
+        f"the step after the end of an episode paid {rewards[was_done]} and ended "
+        f"{done[was_done]}; AutoresetMode.NEXT_STEP resets in that step, with reward 0 and no end"
     )
 
 

@@ -515,8 +515,7 @@ def test_the_referees_board_says_why_it_is_there() -> None:
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
-    "--disable-component-update "
-    "--disable-sync --disable-dev-shm-usage"
+    "--disable-component-update --disable-sync --disable-dev-shm-usage"
 )
 
 
@@ -598,8 +597,8 @@ def test_a_click_on_a_head_sorts_the_table_and_another_one_turns_it_round(browse
 def test_the_legend_switches_rows_off_and_on_in_all_pictures(browser: Any) -> None:
     count = (
         "return [...document.querySelectorAll('.plot')].map((plot) => "
-        "[...plot.querySelectorAll('[aria-label]')].filter((mark) => "
-        "mark.ariaLabel.includes('row: learner')).length)"
+        "[...plot.querySelectorAll('[aria-label]')].filter((mark) => mark.ariaLabel.includes('row: "
+        "learner')).length)"
     )
     before = browser.execute_script(count)
     assert sum(number > 0 for number in before) > 10

@@ -279,8 +279,8 @@ class SB3Agent(ABC):
         steps, seq_len = settings[self.collected], self.env.task.spec.seq_len
         if not isinstance(steps, int) or steps < 1 or steps % seq_len:
             raise ValueError(
-                f"{self.collected} is {steps!r}; allowed are multiples of seq_len {seq_len}: "
-                "an update that ends inside episodes would go on with them under another reward"
+                f"{self.collected} is {steps!r}; allowed are multiples of seq_len {seq_len}: an "
+                "update that ends inside episodes would go on with them under another reward"
             )
 
     def _steps_per_update(self) -> int:

@@ -256,8 +256,8 @@ def _tell(console: Console, progress: Progress) -> None:
             highlight=False,
         )
     counts = (
-        f"{len(progress.done)} done, {len(progress.failed)} failed, {len(progress.kept)} kept "
-        "from before"
+        f"{len(progress.done)} done, {len(progress.failed)} failed, {len(progress.kept)} kept from "
+        "before"
     )
     console.print(f"{progress.total} jobs: {counts}", highlight=False)
 

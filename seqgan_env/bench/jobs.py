@@ -150,8 +150,8 @@ class Suite:
                 choose([*_CHOSEN, *here, *of_tasks], name, f"setting in {where}")
         if REFERENCE in self.rows:
             raise ValueError(
-                f"suite {self.title!r} has a row {REFERENCE!r}; that one is always there and "
-                "takes [settings] alone"
+                f"suite {self.title!r} has a row {REFERENCE!r}; that one is always there and takes "
+                "[settings] alone"
             )
 
     def _settings_of_tasks(self) -> list[str]:

@@ -353,8 +353,8 @@ class Standings:
         }
         if not found:
             raise ValueError(
-                f"task {task!r} has no run of the row {REFERENCE!r} with its knobs; nothing can "
-                "be compared without"
+                f"task {task!r} has no run of the row {REFERENCE!r} with its knobs; nothing can be "
+                "compared without"
             )
         return found
 

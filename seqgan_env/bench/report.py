@@ -193,15 +193,13 @@ def _planes(standings: Standings, task: str) -> list[Figure]:
     if standings.kind_of[task] == ORACLE:
         whole = (
             "Every large point is a run; small grey ones are the knobs of maximum likelihood, its "
-            "temperatures joined by a "
-            "line. On the dotted line the mean of both divergences is that of the best knob, over "
-            "all seeds: below it is "
-            "better. A run that is infinitely far is not shown."
+            "temperatures joined by a line. On the dotted line the mean of both divergences is "
+            "that of the best knob, over all seeds: below it is better. A run that is infinitely "
+            "far is not shown."
         )
         near = (
             "The same near the best knob, every run and knob less the best one of its seed: below "
-            "the dotted line a score is "
-            "positive."
+            "the dotted line a score is positive."
         )
         found = [
             Figure("Both divergences", whole, charts.divergences(standings, task)),
@@ -212,9 +210,8 @@ def _planes(standings: Standings, task: str) -> list[Figure]:
             ),
         ]
     caption = (
-        "What is usually reported, as a picture and never as a rank: a mixture of two "
-        "temperatures goes beyond the line of "
-        "temperatures without having learned anything."
+        "What is usually reported, as a picture and never as a rank: a mixture of two temperatures "
+        "goes beyond the line of temperatures without having learned anything."
     )
     return [*found, Figure("Quality and diversity", caption, charts.quality(standings, task))]
 

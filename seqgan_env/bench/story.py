@@ -36,14 +36,14 @@ def _winner(entries: Sequence[Entry], unit: str) -> str:
     rivals = [e for e in entries if not e.role and e.label != REFERENCE and e.score is not None]
     if not rivals:
         return (
-            "there is nothing that could win: no row but maximum likelihood, controls and "
-            "ceilings has a score."
+            "there is nothing that could win: no row but maximum likelihood, controls and ceilings "
+            "has a score."
         )
     best, better = rivals[0], [e for e in rivals if e.outcome == "better"]
     if better:
         says = (
-            f"{_names(better)} {_verb(better, 'is', 'are')} nearer to the truth than every knob "
-            "of maximum likelihood"
+            f"{_names(better)} {_verb(better, 'is', 'are')} nearer to the truth than every knob of "
+            "maximum likelihood"
         )
         return f"{says}; {_names(better[:1])} leads by {better[0].against.mean:.4f} {unit}."
     if best.outcome == "one run":
@@ -84,8 +84,8 @@ def _controls(entries: Sequence[Entry]) -> str:
         )
     if not known:
         return (
-            f"Whether the controls, whose reward says nothing ({_names(controls)}), are worse, "
-            "one run cannot show."
+            f"Whether the controls, whose reward says nothing ({_names(controls)}), are worse, one "
+            "run cannot show."
         )
     return (
         f"The controls, whose reward says nothing ({_names(controls)}), are not better, as it "
@@ -119,16 +119,14 @@ def _caution(standings: Standings) -> str:
     )
     holm = (
         f" By Holm's correction the chance that any of the {verdicts} verdicts finds a difference "
-        "where there is none is one in "
-        "twenty at most; an interval excludes 0 where its verdict says better or worse, and only "
-        "there."
+        "where there is none is one in twenty at most; an interval excludes 0 where its verdict "
+        "says better or worse, and only there."
         if verdicts
         else ""
     )
     return (
         "What this does not say: anything about other tasks, sizes, budgets or hyperparameters. "
-        "Intervals are over at most "
-        f"{over} of the policy, not over tasks and data.{few}{holm}"
+        f"Intervals are over at most {over} of the policy, not over tasks and data.{few}{holm}"
     )
 
 

@@ -40,8 +40,7 @@ _NOTHING = "–"
 _NOTES = {
     JUDGED: (
         "Rows that the referee judged by samples alone, among them those without likelihoods, "
-        "which have no other score. "
-        "The referee finds only a part of the divergence. "
+        "which have no other score. The referee finds only a part of the divergence. "
     )
 }
 
@@ -49,8 +48,7 @@ _NOTES = {
 _TITLES_APART = ("score in KL(G‖O) alone", "score in KL(O‖G) alone")
 _APART = (
     "A score in one divergence alone is against the best knob in that one, often another than the "
-    "best in both: it says which of "
-    "them a gain comes from. "
+    "best in both: it says which of them a gain comes from. "
 )
 
 
@@ -192,9 +190,8 @@ def improvements(standings: Standings, kind: str) -> Table:
     entries = [entry for entry in standings.entries(kind) if entry.scores is not None]
     rows: list[list[Cell]] = [[x.label, *(_beats(x, y) for y in entries)] for x in entries]
     note = (
-        "How probable it is that a run of the row has a higher score than one of the column on "
-        "the same task, a tie half. "
-        "The intervals are in the CSV file."
+        "How probable it is that a run of the row has a higher score than one of the column on the "
+        "same task, a tie half. The intervals are in the CSV file."
     )
     columns = [
         Column("row beats column"),
@@ -229,12 +226,10 @@ def aggregates(standings: Standings, kind: str) -> Table:
         Column("pairs", ".0f"),
     ]
     note = (
-        f"Scores in {of.score.unit}. The gap is to the best row whose reward sees the truth, "
-        "where there is one. Intervals here "
-        "are plain 95 % ones, without a correction, and p-values too but for Holm's. "
-        f"{apart}Gained is the paired difference of {of.quality} on shared seeds, positive where "
-        "better: what is usually "
-        "reported, and what a knob alone can move."
+        f"Scores in {of.score.unit}. The gap is to the best row whose reward sees the truth, where "
+        "there is one. Intervals here are plain 95 % ones, without a correction, and p-values too "
+        f"but for Holm's. {apart}Gained is the paired difference of {of.quality} on shared seeds, "
+        "positive where better: what is usually reported, and what a knob alone can move."
     )
     rows = [_summary(entry, gap, kind == ORACLE) for entry in entries]
     return _table("summaries", f"Other summaries, {kind}", note, columns, rows, entries)
@@ -270,10 +265,9 @@ def health(standings: Standings) -> Table:
 
     note = (
         "At the last evaluation. An even discriminator, which cannot tell the policy from real "
-        "data, has 0.5 in both accuracies; "
-        "one that has memorised its real data has far less on those held out. The correlation, of "
-        "oracle tasks alone, is with "
-        "log p_oracle - log p_policy, what the best possible discriminator would say."
+        "data, has 0.5 in both accuracies; one that has memorised its real data has far less on "
+        "those held out. The correlation, of oracle tasks alone, is with log p_oracle - log "
+        "p_policy, what the best possible discriminator would say."
     )
     return _by_task(
         "discriminators",
@@ -301,8 +295,7 @@ def costs(standings: Standings) -> Table:
 
     note = (
         "The mean of a run. Evaluation counts in seconds and in nothing else; pre-training is "
-        "part of every run, and measuring "
-        f"its knobs part of those of {REFERENCE}."
+        f"part of every run, and measuring its knobs part of those of {REFERENCE}."
     )
     return _by_task(
         "budgets",

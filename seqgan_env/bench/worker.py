@@ -58,8 +58,7 @@ def run_job(job: Job, key: str) -> Result:
     if job.key != key:
         raise RuntimeError(
             f"{job.name} would be another job here than where the benchmark began: the code, the "
-            "data or a version has changed"
-            " since, or is another one on this machine"
+            "data or a version has changed since, or is another one on this machine"
         )
     started, started_cpu = time.perf_counter(), time.process_time()
     torch.set_num_threads(job.settings.threads)

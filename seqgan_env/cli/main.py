@@ -165,8 +165,7 @@ def _add_evaluate(commands: Any) -> None:
         help="measure the trained policy of a run, or samples from elsewhere",
         description=(
             "Measures the trained policy of a run; or, with --samples, sequences that any program "
-            "wrote, and puts them"
-            " as a row into a benchmark."
+            "wrote, and puts them as a row into a benchmark."
         ),
         allow_abbrev=False,
     )
@@ -343,16 +342,16 @@ def _verdict(run: Run) -> str:
         return "No score: there are too few real sequences for a referee."
     if score is None:
         return (
-            "No score: without knobs (--knobs, and a policy whose temperature can be turned) "
-            "there is nothing to beat."
+            "No score: without knobs (--knobs, and a policy whose temperature can be turned) there "
+            "is nothing to beat."
         )
     value = agent[score.name]
     error = "" if run.score_error is None else f" ± {run.score_error:.4f}"
     says = _meaning(value, run.score_error)
     return (
         f"Score {value:+.4f}{error} {score.unit} against the best knob of maximum likelihood "
-        f"({run.best_knob}): {says}. "
-        "The error is that of the draws; one seed says nothing about another."
+        f"({run.best_knob}): {says}. The error is that of the draws; one seed says nothing about "
+        "another."
     )
 
 

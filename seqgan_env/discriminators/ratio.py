@@ -108,8 +108,8 @@ class RatioDiscriminator(Discriminator):
         """
         if not isinstance(policy, HasLogProb):
             raise TypeError(
-                "a ratio discriminator needs the policy's likelihoods; "
-                f"{type(policy).__name__} has no log_prob(tokens)"
+                f"a ratio discriminator needs the policy's likelihoods; {type(policy).__name__} "
+                "has no log_prob(tokens)"
             )
         self._live.policy = policy
 

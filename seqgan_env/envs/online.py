@@ -288,7 +288,7 @@ def _looks_at_policy(source: SequenceScorer | PrefixValue) -> bool:
 def _language_model(policy: RolloutPolicy) -> LanguageModel:
     if not isinstance(policy, LanguageModel):
         raise ValueError(
-            "rollout_policy 'clone' fits a LanguageModel to the episodes; "
-            f"{type(policy).__name__} is none"
+            f"rollout_policy 'clone' fits a LanguageModel to the episodes; {type(policy).__name__} "
+            "is none"
         )
     return policy

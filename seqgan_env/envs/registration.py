@@ -130,8 +130,8 @@ def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None
         return _learning_online(rewards, models.get("policy") is not None, **schedule)
     if schedule:
         raise ValueError(
-            f"{', '.join(schedule)} is about online learning, which is off here; make the env "
-            "with online=True"
+            f"{', '.join(schedule)} is about online learning, which is off here; make the env with "
+            "online=True"
         )
     return rewards
 

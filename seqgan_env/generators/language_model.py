@@ -195,10 +195,9 @@ class LanguageModel(nn.Module, ABC):
         )
         if not plain or self.output.bias is None or has_own_hooks(self.output):
             raise TypeError(
-                f"the output layer of {type(self).__name__} is a {type(self.output).__name__} "
-                "with a forward of its own, "
-                "hooks, or no bias; allowed is a torch.nn.Linear with a bias, which is read and "
-                "not called"
+                f"the output layer of {type(self).__name__} is a {type(self.output).__name__} with "
+                "a forward of its own, hooks, or no bias; allowed is a torch.nn.Linear with a "
+                "bias, which is read and not called"
             )
 
 

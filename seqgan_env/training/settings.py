@@ -39,8 +39,8 @@ class TrainSettings:
 
     task: str = _setting(
         DEFAULT_TASK,
-        "what is written: a name from `seqgan list tasks`, or package.module:Class (default: what "
-        f"takes the settings that are given, {DEFAULT_TASK} where it does)",
+        "what is written: a name from `seqgan list tasks`, or package.module:Class (default: "
+        f"what takes the settings that are given, {DEFAULT_TASK} where it does)",
         "NAME",
     )
     task_options: dict[str, Any] = field(

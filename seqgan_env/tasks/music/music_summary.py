@@ -47,11 +47,10 @@ class MusicSummary:
         )
         lines = [
             f"{self.source}: {self.pieces} pieces, {self.notes} notes; left out {self.hidden} of "
-            "lower voices, "
-            f"{self.off_keys} off the keys; moved {self.off_grid} to a step{moved}",
+            f"lower voices, {self.off_keys} off the keys; moved {self.off_grid} to a step{moved}",
             f"cut into {self.windows} windows of {self.steps_per_window} steps, "
-            f"{self.steps_per_beat} to a beat; "
-            f"left over {left_over} of {self.steps} steps, {self.too_short} pieces too short",
+            f"{self.steps_per_beat} to a beat; left over {left_over} of {self.steps} steps, "
+            f"{self.too_short} pieces too short",
             f"{train} windows to train on, {select} to select on, {report} to report on",
         ]
         skipped = [f"  {name}: {reason}" for name, reason in self.skipped.items()]

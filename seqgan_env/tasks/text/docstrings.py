@@ -46,8 +46,8 @@ def docstring_sentences() -> tuple[str, ...]:
         )
     if not sentences:
         raise ValueError(
-            f"the built-in corpus needs the sources of the standard library; {root} has none: "
-            "give a corpus file"
+            f"the built-in corpus needs the sources of the standard library; {root} has none: give "
+            "a corpus file"
         )
     return tuple(_without_lone_words(sentences))
 

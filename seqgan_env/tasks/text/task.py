@@ -114,8 +114,8 @@ class CorpusSettings:
             )
         if self.vocab_size is not None and self.vocab_size < 3:
             raise ValueError(
-                f"vocab_size is {self.vocab_size}; allowed is 3 or more (<eos>, <unk> and a "
-                "word), or None"
+                f"vocab_size is {self.vocab_size}; allowed is 3 or more (<eos>, <unk> and a word), "
+                "or None"
             )
         if self.max_length is not None and self.max_length < 2:
             raise ValueError(
@@ -125,8 +125,8 @@ class CorpusSettings:
             raise ValueError(f"min_length is {self.min_length}; allowed is 0 or more")
         if self.max_length is not None and self.min_length >= self.max_length:
             raise ValueError(
-                f"min_length is {self.min_length}; allowed is 0..{self.max_length - 1} "
-                "(max_length - 1)"
+                f"min_length is {self.min_length}; allowed is 0..{self.max_length - 1} (max_length "
+                "- 1)"
             )
         if self.fixed_length and self.min_length:
             raise ValueError(

@@ -142,8 +142,8 @@ def make_tokenizer(
     found = _named(tokenizer) if isinstance(tokenizer, str) else tokenizer
     if not callable(found):
         raise ValueError(
-            f"tokenizer {tokenizer!r} is a {type(found).__name__}; expected a function from a "
-            "line to its words"
+            f"tokenizer {tokenizer!r} is a {type(found).__name__}; expected a function from a line "
+            "to its words"
         )
     return found if isinstance(found, Tokenizer) else _JoinedBySpaces(found)
 
