@@ -8,19 +8,19 @@ SeqGAN as the paper has it.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from agents.base import LanguageModelAgent, PolicyConfig
 from agents.reinforce import Reinforce
 from seqgan_env.building import undisturbed
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
-from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
 
 
@@ -58,7 +58,7 @@ class Uniform:
         """Nothing."""
 
 
-class MLE:
+class MLE(LanguageModelAgent):
     """Maximum likelihood and no more (Yu et al. 2017, eq. 1)."""
 
     learns_from_reward: ClassVar = False
@@ -68,61 +68,13 @@ class MLE:
         env: TokenVectorEnv,
         policy: LanguageModel | None = None,
         seed: int = 0,
-        mle_learning_rate: float = 8e-2,
-        mle_batch_size: int = 64,
-        mle_learning_rate_decay: float = 0.95,
-        mle_weight_decay: float = 0.1,
-        max_grad_norm: float = 5.0,
-        embedding_dim: int = 32,
-        hidden_dim: int = 32,
+        config: PolicyConfig = PolicyConfig(),
     ) -> None:
-        """Args:
-        env: says what is written, and where the policy lives.
-        policy: language model to train; a new LSTM if not given.
-        seed: of the new LSTM and of the order of sequences.
-        mle_learning_rate: of the first epoch; chosen for the LSTM, other policies want a smaller
-            one.
-        mle_batch_size: sequences per step.
-        mle_learning_rate_decay: what that rate is multiplied by after every epoch; 1 is the
-            paper's.
-        mle_weight_decay: of AdamW; 0 is the paper's Adam.
-        max_grad_norm: gradients are scaled down to this norm.
-        embedding_dim: of a new LSTM.
-        hidden_dim: of a new LSTM.
-        """
-        unwrapped: TokenVectorEnv = env.unwrapped
-        spec, device = unwrapped.task.spec, unwrapped.rewards.device
-        rng = torch.Generator().manual_seed(seed)
-        self.policy = policy or LSTMLanguageModel.initialised(
-            spec, rng, embedding_dim, hidden_dim
-        ).to(device)
-        self.likelihood = MaximumLikelihood(
-            self.policy,
-            rng,
-            mle_learning_rate,
-            mle_batch_size,
-            max_grad_norm,
-            mle_learning_rate_decay,
-            mle_weight_decay,
-        )
-
-    def pretrain(self, sequences: Tensor, num_epochs: int) -> dict[str, float]:
-        """Maximum likelihood on `sequences` (M, T)."""
-        return self.likelihood.fit(sequences, num_epochs)
+        super().__init__(env, policy, seed, config)
 
     def update(self) -> dict[str, float]:
         """Nothing: it has learned what it will."""
         return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        """The policy and how it goes on being fitted."""
-        policy = copy.deepcopy(self.policy.state_dict())
-        return {"policy": policy, "likelihood": self.likelihood.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a state of `state_dict`."""
-        self.policy.load_state_dict(state["policy"])
-        self.likelihood.load_state_dict(state["likelihood"])
 
 
 def inverse_sigmoid(progress: float, steepness: float) -> float:
@@ -147,6 +99,39 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
 DEFAULT_STEEPNESS = {"inverse_sigmoid": 10.0, "linear": 1.0}
 
 
+@dataclass(frozen=True)
+class ScheduledSamplingConfig(PolicyConfig):
+    """Of `ScheduledSampling`, beside the policy and how it is fitted.
+
+    Attributes:
+        schedule: "inverse_sigmoid" or "linear".
+        steepness: of the schedule: k of the first (default 10), the multiple of the slope of the
+            second (default 1).
+        schedule_epochs: over which the schedule runs; then it stays at its end. In a run it is
+            `mle_epochs` unless given.
+        least_real: below which the share of real words never falls.
+    """
+
+    schedule: str = "inverse_sigmoid"
+    steepness: float | None = None
+    schedule_epochs: int = 20
+    least_real: float = 0.0
+
+    def __post_init__(self) -> None:
+        choose(SCHEDULES, self.schedule, "schedule")
+        if self.steepness is not None:
+            least = 1 if self.schedule == "inverse_sigmoid" else 0
+            if self.steepness <= least:
+                raise ValueError(
+                    f"steepness is {self.steepness}; allowed is above 1 for inverse_sigmoid, above "
+                    "0 for linear"
+                )
+        if self.schedule_epochs < 1:
+            raise ValueError(f"schedule_epochs is {self.schedule_epochs}; allowed is 1 or more")
+        if not 0 <= self.least_real <= 1:
+            raise ValueError(f"least_real is {self.least_real}; allowed is 0..1")
+
+
 class ScheduledSampling(MLE):
     """Maximum likelihood that reads ever more of its own words in place of the real ones (Bengio et
     al. 2015).
@@ -154,6 +139,10 @@ class ScheduledSampling(MLE):
     Before every word a coin decides whether the model reads the real word or a draw of its own
     there; the real words stay what it is to predict. The share of real ones falls with training by
     a schedule of that paper: k / (k + exp(i / k)), or linear.
+
+    Attributes:
+        config: what it was made with.
+        epoch: epochs of pre-training so far.
     """
 
     options_from_settings: ClassVar[dict[str, str]] = {"schedule_epochs": "mle_epochs"}
@@ -163,74 +152,22 @@ class ScheduledSampling(MLE):
         env: TokenVectorEnv,
         policy: LanguageModel | None = None,
         seed: int = 0,
-        schedule: str = "inverse_sigmoid",
-        steepness: float | None = None,
-        schedule_epochs: int = 20,
-        least_real: float = 0.0,
-        mle_learning_rate: float = 8e-2,
-        mle_batch_size: int = 64,
-        mle_learning_rate_decay: float = 0.95,
-        mle_weight_decay: float = 0.1,
-        max_grad_norm: float = 5.0,
-        embedding_dim: int = 32,
-        hidden_dim: int = 32,
+        config: ScheduledSamplingConfig = ScheduledSamplingConfig(),
     ) -> None:
-        """Args:
-        env: says what is written, and where the policy lives.
-        policy: language model to train; a new LSTM if not given.
-        seed: of the new LSTM, the order of sequences and all draws.
-        schedule: "inverse_sigmoid" or "linear".
-        steepness: of the schedule: k of the first (default 10), the multiple of the slope of the
-            second (default 1).
-        schedule_epochs: over which the schedule runs; then it stays at its end. In a run it is
-            `mle_epochs` unless given.
-        least_real: below which the share of real words never falls.
-        mle_learning_rate: of the first epoch; chosen for the LSTM, other policies want a smaller
-            one.
-        mle_batch_size: sequences per step.
-        mle_learning_rate_decay: what that rate is multiplied by after every epoch; 1 is the
-            paper's.
-        mle_weight_decay: of AdamW; 0 is the paper's Adam.
-        max_grad_norm: gradients are scaled down to this norm.
-        embedding_dim: of a new LSTM.
-        hidden_dim: of a new LSTM.
-
-        Raises:
-            ValueError: an unknown schedule, or a number out of its range.
-        """
-        choose(SCHEDULES, schedule, "schedule")
-        steepness = DEFAULT_STEEPNESS[schedule] if steepness is None else steepness
-        if steepness <= 0 or (schedule == "inverse_sigmoid" and steepness <= 1):
-            raise ValueError(
-                f"steepness is {steepness}; allowed is above 1 for inverse_sigmoid, above 0 for "
-                "linear"
-            )
-        if schedule_epochs < 1:
-            raise ValueError(f"schedule_epochs is {schedule_epochs}; allowed is 1 or more")
-        if not 0 <= least_real <= 1:
-            raise ValueError(f"least_real is {least_real}; allowed is 0..1")
-        super().__init__(
-            env,
-            policy,
-            seed,
-            mle_learning_rate,
-            mle_batch_size,
-            mle_learning_rate_decay,
-            mle_weight_decay,
-            max_grad_norm,
-            embedding_dim,
-            hidden_dim,
-        )
-        self.schedule, self.steepness = schedule, steepness
-        self.schedule_epochs, self.least_real = schedule_epochs, least_real
+        super().__init__(env, policy, seed, config)
+        self.config = config
         self.rng = torch.Generator(device=self.policy.device).manual_seed(seed)
         self.epoch = 0
 
     @property
     def share_real(self) -> float:
         """Probability with which the next epoch reads a real word."""
-        progress = min(1.0, self.epoch / max(1, self.schedule_epochs - 1))
-        return max(self.least_real, SCHEDULES[self.schedule](progress, self.steepness))
+        config = self.config
+        steepness = config.steepness
+        if steepness is None:
+            steepness = DEFAULT_STEEPNESS[config.schedule]
+        progress = min(1.0, self.epoch / max(1, config.schedule_epochs - 1))
+        return max(config.least_real, SCHEDULES[config.schedule](progress, steepness))
 
     def pretrain(self, sequences: Tensor, num_epochs: int) -> dict[str, float]:
         """Maximum likelihood on `sequences` (M, T), read as the schedule says; `share_real` is that
@@ -262,22 +199,18 @@ class ScheduledSampling(MLE):
         """
         real = self.policy.inputs(tokens)
         read = real.clone()
-        keeps = (
-            torch.rand(tokens.shape, generator=self.rng, dtype=torch.float32, device=tokens.device)
-            < self.share_real
-        )
+        keeps = self._uniforms(*tokens.shape) < self.share_real
         state = self.policy.start(len(tokens))
         sampler = self.policy.sampler(masked=True)
         for t in range(tokens.shape[1] - 1):
             hidden, state = self.policy.advance(state, read[:, t])
-            drawn = sampler(
-                hidden,
-                torch.rand(
-                    len(tokens), generator=self.rng, dtype=torch.float32, device=tokens.device
-                ),
-            )
+            drawn = sampler(hidden, self._uniforms(len(tokens)))
             read[:, t + 1] = torch.where(keeps[:, t], real[:, t + 1], drawn)
         return read
+
+    def _uniforms(self, *shape: int) -> Tensor:
+        """Numbers in [0, 1), of the agent's own stream."""
+        return torch.rand(shape, generator=self.rng, dtype=torch.float32, device=self.policy.device)
 
 
 class PolicyGradientBLEU(Reinforce):

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from agents.base import PolicyConfig
 from agents.baselines import MLE
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.knobs import LikelihoodPolicy, MixturePolicy, Temperature
@@ -35,13 +36,15 @@ class Cheat:
 
     learns_from_reward: ClassVar = False
 
-    def __init__(self, env: TokenVectorEnv, seed: int = 0, **mle_options: Any) -> None:
+    def __init__(
+        self, env: TokenVectorEnv, seed: int = 0, config: PolicyConfig = PolicyConfig()
+    ) -> None:
         """Args:
         env: says what is written, and where the policy lives.
         seed: of the policy and of the order of sequences.
-        mle_options: of `agents.baselines.MLE`.
+        config: of `agents.baselines.MLE`.
         """
-        self.mle = MLE(env, seed=seed, **mle_options)
+        self.mle = MLE(env, seed=seed, config=config)
         self.spec: TokenSpec = self.mle.policy.spec
         self.sequences = torch.empty(0, self.spec.seq_len, dtype=torch.int64)
 
@@ -84,16 +87,16 @@ class TwoTemperatures(Cheat):
         seed: int = 0,
         temperature: float = 0.3,
         weight: float = 0.5,
-        **mle_options: Any,
+        config: PolicyConfig = PolicyConfig(),
     ) -> None:
         """Args:
         env: says what is written.
         seed: of the policy.
         temperature: the low one.
         weight: probability with which it writes.
-        mle_options: of `agents.baselines.MLE`.
+        config: of `agents.baselines.MLE`.
         """
-        super().__init__(env, seed, **mle_options)
+        super().__init__(env, seed, config)
         self.temperature, self.weight = temperature, weight
 
     def cheat(self) -> RolloutPolicy:
@@ -105,30 +108,38 @@ class GreedyMixture(TwoTemperatures):
     """With one probability the likeliest sequence, else maximum likelihood."""
 
     def __init__(
-        self, env: TokenVectorEnv, seed: int = 0, weight: float = 0.5, **mle_options: Any
+        self,
+        env: TokenVectorEnv,
+        seed: int = 0,
+        weight: float = 0.5,
+        config: PolicyConfig = PolicyConfig(),
     ) -> None:
         """Args:
         env: says what is written.
         seed: of the policy.
         weight: probability of the likeliest sequence.
-        mle_options: of `agents.baselines.MLE`.
+        config: of `agents.baselines.MLE`.
         """
-        super().__init__(env, seed, _GREEDY, weight, **mle_options)
+        super().__init__(env, seed, _GREEDY, weight, config)
 
 
 class Sharpened(Cheat):
     """Maximum likelihood at one temperature."""
 
     def __init__(
-        self, env: TokenVectorEnv, seed: int = 0, temperature: float = 0.7, **mle_options: Any
+        self,
+        env: TokenVectorEnv,
+        seed: int = 0,
+        temperature: float = 0.7,
+        config: PolicyConfig = PolicyConfig(),
     ) -> None:
         """Args:
         env: says what is written.
         seed: of the policy.
         temperature: that divides the logits.
-        mle_options: of `agents.baselines.MLE`.
+        config: of `agents.baselines.MLE`.
         """
-        super().__init__(env, seed, **mle_options)
+        super().__init__(env, seed, config)
         self.temperature = temperature
 
     def cheat(self) -> RolloutPolicy:
@@ -145,7 +156,7 @@ class Replay(Cheat):
         num: int | None = None,
         noise: float = 0.0,
         weight: float = 1.0,
-        **mle_options: Any,
+        config: PolicyConfig = PolicyConfig(),
     ) -> None:
         """Args:
         env: says what is written.
@@ -155,9 +166,9 @@ class Replay(Cheat):
         noise: probability with which a token is replaced by any token.
         weight: probability with which it replays; else maximum likelihood writes, which keeps
             KL(O||G) finite.
-        mle_options: of `agents.baselines.MLE`.
+        config: of `agents.baselines.MLE`.
         """
-        super().__init__(env, seed, **mle_options)
+        super().__init__(env, seed, config)
         self.num, self.noise, self.weight = num, noise, weight
 
     def cheat(self) -> RolloutPolicy:
@@ -171,15 +182,19 @@ class BestOfN(Cheat):
     """Writes several drafts and keeps the one that maximum likelihood itself finds likeliest."""
 
     def __init__(
-        self, env: TokenVectorEnv, seed: int = 0, num_drafts: int = 4, **mle_options: Any
+        self,
+        env: TokenVectorEnv,
+        seed: int = 0,
+        num_drafts: int = 4,
+        config: PolicyConfig = PolicyConfig(),
     ) -> None:
         """Args:
         env: says what is written.
         seed: of the policy.
         num_drafts: of which one is kept.
-        mle_options: of `agents.baselines.MLE`.
+        config: of `agents.baselines.MLE`.
         """
-        super().__init__(env, seed, **mle_options)
+        super().__init__(env, seed, config)
         self.num_drafts = num_drafts
 
     def cheat(self) -> RolloutPolicy:

@@ -8,62 +8,51 @@ loss; it is exact for each prefix, where the paper estimates it from the token.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from agents.reinforce import step_metrics
-from agents.sequence_level import SequenceLevel
+from agents.policy_gradient import step_metrics
+from agents.sequence_level import SequenceLevel, SequenceLevelConfig
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel
 
 
+@dataclass(frozen=True)
+class GRPOConfig(SequenceLevelConfig):
+    """Of `GRPO`, beside what every agent that weighs whole sequences is told.
+
+    Attributes:
+        kl_weight: of the penalty KL(policy || pre-trained policy), per token.
+        num_epochs: steps on each batch.
+        clip_range: how far the ratio may move from 1 before a token is left out.
+    """
+
+    kl_weight: float = 0.04
+    num_epochs: int = 4
+    clip_range: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.num_epochs < 1:
+            raise ValueError(f"num_epochs is {self.num_epochs}; allowed is 1 or more")
+        if not 0 < self.clip_range < 1:
+            raise ValueError(f"clip_range is {self.clip_range}; allowed is above 0, below 1")
+
+
 class GRPO(SequenceLevel):
     """Several steps on each batch, as far as the ratio to the policy that wrote it allows."""
+
+    config: GRPOConfig
 
     def __init__(
         self,
         env: TokenVectorEnv,
         policy: LanguageModel | None = None,
         seed: int = 0,
-        learning_rate: float = 2e-3,
-        group_size: int | None = None,
-        num_epochs: int = 4,
-        clip_range: float = 0.2,
-        entropy_weight: float = 0.0,
-        kl_weight: float = 0.04,
-        max_grad_norm: float = 5.0,
-        mle_learning_rate: float = 8e-2,
-        mle_batch_size: int = 64,
-        mle_learning_rate_decay: float = 0.95,
-        mle_weight_decay: float = 0.1,
-        embedding_dim: int = 32,
-        hidden_dim: int = 32,
+        config: GRPOConfig = GRPOConfig(),
     ) -> None:
-        """Args as of `SequenceLevel`, and:
-        num_epochs: steps on each batch.
-        clip_range: how far the ratio may move from 1 before a token is left out.
-        """
-        super().__init__(
-            env,
-            policy,
-            seed,
-            learning_rate,
-            group_size,
-            entropy_weight,
-            kl_weight,
-            max_grad_norm,
-            mle_learning_rate,
-            mle_batch_size,
-            mle_learning_rate_decay,
-            mle_weight_decay,
-            embedding_dim,
-            hidden_dim,
-        )
-        if num_epochs < 1:
-            raise ValueError(f"num_epochs is {num_epochs}; allowed is 1 or more")
-        if not 0 < clip_range < 1:
-            raise ValueError(f"clip_range is {clip_range}; allowed is above 0, below 1")
-        self.num_epochs, self.clip_range = num_epochs, clip_range
+        super().__init__(env, policy, seed, config)
 
     def weights(self, scores: Tensor) -> Tensor:
         spread = scores.std(1, keepdim=True)
@@ -80,11 +69,10 @@ class GRPO(SequenceLevel):
         weights = self._weights_of(rewards, written)
         per_token = weights.unsqueeze(1) * written / written.sum(1, keepdim=True)
         before = self.policy.token_log_probs(tokens)
-        for _ in range(self.num_epochs):
+        highest, lowest = 1 + self.config.clip_range, 1 - self.config.clip_range
+        for _ in range(self.config.num_epochs):
             ratio = (self.policy.token_log_probs(tokens) - before).exp()
-            kept = torch.where(
-                per_token > 0, ratio <= 1 + self.clip_range, ratio >= 1 - self.clip_range
-            )
+            kept = torch.where(per_token > 0, ratio <= highest, ratio >= lowest)
             # the gradient of ratio * advantage is ratio * advantage * grad log p
             policy_loss = self.policy.weighted_nll(tokens, per_token * ratio * kept) / len(tokens)
             grad_norm = self._step(policy_loss + self._regularisers(tokens, written))

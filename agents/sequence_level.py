@@ -8,19 +8,32 @@ its sequences are each other's baseline.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from agents.reinforce import Reinforce, step_metrics
+from agents.policy_gradient import PolicyGradient, PolicyGradientConfig, step_metrics
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel
 
 
-class SequenceLevel(Reinforce):
-    """REINFORCE with one weight for a sequence, from the scores of its group. Subclasses say
-    `weights`.
+@dataclass(frozen=True)
+class SequenceLevelConfig(PolicyGradientConfig):
+    """Of agents that weigh whole sequences, beside what every policy gradient is told.
+
+    Attributes:
+        group_size: k, sequences that are compared with each other, a divisor of `num_envs`; by
+            default the agent's `default_group_size`, and where that is None the whole batch.
+    """
+
+    group_size: int | None = None
+
+
+class SequenceLevel(PolicyGradient):
+    """A policy gradient with one weight for a sequence, from the scores of its group. Subclasses
+    say `weights`.
     """
 
     training_settings: ClassVar[dict[str, Any]] = {"reward": "terminal"}
@@ -31,55 +44,20 @@ class SequenceLevel(Reinforce):
         env: TokenVectorEnv,
         policy: LanguageModel | None = None,
         seed: int = 0,
-        learning_rate: float = 2e-3,
-        group_size: int | None = None,
-        entropy_weight: float = 0.0,
-        kl_weight: float = 0.0,
-        max_grad_norm: float = 5.0,
-        mle_learning_rate: float = 8e-2,
-        mle_batch_size: int = 64,
-        mle_learning_rate_decay: float = 0.95,
-        mle_weight_decay: float = 0.1,
-        embedding_dim: int = 32,
-        hidden_dim: int = 32,
+        config: SequenceLevelConfig = SequenceLevelConfig(),
     ) -> None:
         """Args:
         env: vector environment to learn in; its `num_envs` is the batch size in sequences.
         policy: language model to train; a new LSTM if not given.
         seed: of the new LSTM and of all sampling.
-        learning_rate: of Adam in the adversarial phase.
-        group_size: k, sequences that are compared with each other, a divisor of `num_envs`; by
-            default `default_group_size`, and where that is None the whole batch.
-        entropy_weight: of the entropy bonus, per token.
-        kl_weight: of the penalty KL(policy || pre-trained policy), per token.
-        max_grad_norm: gradients are scaled down to this norm.
-        mle_learning_rate: of the first epoch of pre-training.
-        mle_batch_size: sequences per step of pre-training.
-        mle_learning_rate_decay: what that rate is multiplied by after every epoch.
-        mle_weight_decay: of AdamW in pre-training; 0 is Adam.
-        embedding_dim: of a new LSTM.
-        hidden_dim: of a new LSTM.
+        config: rates, weights and the size of a group.
 
         Raises:
             ValueError: the batch does not divide into groups of two or more.
         """
-        super().__init__(
-            env,
-            policy,
-            seed,
-            learning_rate,
-            "none",
-            entropy_weight,
-            kl_weight,
-            max_grad_norm,
-            mle_learning_rate,
-            mle_batch_size,
-            mle_learning_rate_decay,
-            mle_weight_decay,
-            embedding_dim,
-            hidden_dim,
-        )
+        super().__init__(env, policy, seed, config)
         num_envs = self.env.num_envs
+        group_size = config.group_size
         if group_size is None:
             group_size = self.default_group_size or num_envs
         self.group_size = group_size

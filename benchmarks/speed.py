@@ -30,7 +30,7 @@ from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
-from agents.reinforce import Reinforce
+from agents.reinforce import Reinforce, ReinforceConfig
 from benchmarks import exactness, plain
 from benchmarks.costs import Cost, Costs
 from benchmarks.measuring import Limits, in_own_process, machine, measure_in_turns, peak_memory
@@ -147,7 +147,8 @@ class Bench:
             self.task, reward, discriminator=self.discriminator, device=device
         )
         self.agent = Reinforce(
-            TokenVectorEnv(sizes.batch_size, self.rewards), baseline="none", learning_rate=0.0
+            TokenVectorEnv(sizes.batch_size, self.rewards),
+            config=ReinforceConfig(baseline="none", learning_rate=0.0),
         )
         self.rewards.bind(self.agent.policy)
         assert isinstance(self.agent.policy, LSTMLanguageModel)

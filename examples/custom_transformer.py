@@ -10,7 +10,7 @@ import argparse
 import torch
 from torch import Tensor, nn
 
-from agents.reinforce import Reinforce
+from agents.reinforce import Reinforce, ReinforceConfig
 from seqgan_env import (
     LanguageModel,
     RewardSettings,
@@ -57,24 +57,21 @@ class CausalTransformer(LanguageModel):
 class TransformerAgent(Reinforce):
     """REINFORCE on a new transformer.
 
-    `seqgan train` makes it as `TransformerAgent(env, seed=seed, **options)`.
+    `seqgan train` makes it as `TransformerAgent(env, seed=seed, config=config)`; `--set
+    learning_rate=3e-4` and the like change one field of the config.
     """
 
     def __init__(
         self,
         env: TokenVectorEnv,
         seed: int = 0,
-        learning_rate: float = 1e-3,
-        baseline: str = "batch_mean",
-        mle_learning_rate: float = 3e-3,
+        config: ReinforceConfig = ReinforceConfig(learning_rate=1e-3, mle_learning_rate=3e-3),
     ) -> None:
         env = env.unwrapped
         with torch.random.fork_rng():  # PyTorch draws initial weights from its global generator
             torch.manual_seed(seed)
             policy = CausalTransformer(env.task.spec).to(env.rewards.device)
-        super().__init__(
-            env, policy, seed, learning_rate, baseline, mle_learning_rate=mle_learning_rate
-        )
+        super().__init__(env, policy, seed, config)
 
 
 def main() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 
@@ -37,14 +38,44 @@ def nearest(valid: Iterable[str], name: str) -> str:
 def option_names(make: Callable[..., Any], given: Collection[str] = ()) -> list[str] | None:
     """The options with which something is made; None where it takes any.
 
+    An argument whose default is a dataclass, such as `config=ReinforceConfig()`, stands for the
+    fields of that dataclass.
+
     Args:
         make: class or function.
         given: arguments that it gets in any case, which are no options.
     """
-    parameters = inspect.signature(make).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return [parameter.name for parameter in parameters if parameter.name not in ("self", *given)]
+    names = []
+    for parameter in inspect.signature(make).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            return None
+        if _is_config(parameter):
+            names += [each.name for each in fields(parameter.default)]
+        elif parameter.name not in ("self", *given):
+            names.append(parameter.name)
+    return names
+
+
+def arguments_of(make: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of `make` that mean `options`.
+
+    Options that are fields of a config go into it, the others stay as they are:
+    `{"baseline": "none"}` becomes `{"config": ReinforceConfig(baseline="none")}`.
+    """
+    arguments = dict(options)
+    for parameter in inspect.signature(make).parameters.values():
+        if not _is_config(parameter):
+            continue
+        names = [each.name for each in fields(parameter.default)]
+        of_config = {name: arguments.pop(name) for name in names if name in arguments}
+        if of_config:
+            arguments[parameter.name] = replace(parameter.default, **of_config)
+    return arguments
+
+
+def _is_config(parameter: inspect.Parameter) -> bool:
+    """Whether the default of an argument is a dataclass object, rather than the class of one."""
+    return is_dataclass(parameter.default) and not isinstance(parameter.default, type)
 
 
 def check_options(

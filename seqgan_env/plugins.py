@@ -11,7 +11,7 @@ from seqgan_env import registry
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.knobs import Knob
 from seqgan_env.generators.language_model import LanguageModel
-from seqgan_env.names import check_options, option_names
+from seqgan_env.names import arguments_of, check_options, option_names
 from seqgan_env.types import GeneratorAgent
 
 
@@ -131,7 +131,7 @@ def make_agent(
     policy: LanguageModel | None = None,
 ) -> GeneratorAgent:
     """An agent that learns in `env`: `Class(env, seed=seed, **options)`, with `policy=policy` where
-    one is given.
+    one is given. Options that are fields of the class's config reach it in the config.
 
     Raises:
         ValueError: the agent does not take an option or a policy, or lacks a part of the protocol.
@@ -143,7 +143,10 @@ def make_agent(
             f"agent {name!r} takes no policy; its class needs an argument `policy`, the language "
             "model that it trains"
         )
-    agent = cls(env, seed=seed, **options, **({} if policy is None else {"policy": policy}))
+    arguments = arguments_of(cls, options)
+    if policy is not None:
+        arguments["policy"] = policy
+    agent = cls(env, seed=seed, **arguments)
     if not isinstance(agent, GeneratorAgent):
         raise ValueError(f"agent {name!r} lacks policy; an agent needs {registry.AGENTS.hint}")
     return agent

@@ -13,7 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agents.baselines import MLE, SCHEDULES, PolicyGradientBLEU, ScheduledSampling, SeqGAN, Uniform
+from agents.base import PolicyConfig
+from agents.baselines import (
+    MLE,
+    SCHEDULES,
+    PolicyGradientBLEU,
+    ScheduledSampling,
+    ScheduledSamplingConfig,
+    SeqGAN,
+    Uniform,
+)
 from seqgan_env.cli.main import main
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
@@ -29,7 +38,7 @@ from seqgan_env.types import TokenSpec
 from .conftest import EOS, FIXED, all_sequences, random_model, reward_model, rng
 
 NAMES = ("random", "mle", "scheduled_sampling", "pg_bleu", "seqgan")
-SMALL: dict[str, Any] = {"embedding_dim": 4, "hidden_dim": 4}
+SMALL = PolicyConfig(embedding_dim=4, hidden_dim=4)
 SMALL_RUN = [
     "--batch-size",
     "8",
@@ -47,6 +56,11 @@ SMALL_RUN += ["--num-rollouts", "1", "--no-knobs"]
 
 def env_of(spec: TokenSpec, num_envs: int = 4) -> TokenVectorEnv:
     return TokenVectorEnv(num_envs, reward_model(spec))
+
+
+def scheduled_sampling(spec: TokenSpec, **options: Any) -> ScheduledSampling:
+    config = ScheduledSamplingConfig(embedding_dim=4, hidden_dim=4, **options)
+    return ScheduledSampling(env_of(spec), seed=1, config=config)
 
 
 def state_of(agent: MLE) -> Tensor:
@@ -94,8 +108,8 @@ def test_nothing_is_learned_from_data_or_rewards() -> None:
 
 def test_mle_is_the_pretraining_of_every_agent_and_no_more(spec: TokenSpec) -> None:
     data = random_model(spec, 3).sample(50, rng())
-    agent = MLE(env_of(spec), seed=5, **SMALL)
-    plain = MLE(env_of(spec), seed=5, **SMALL).policy
+    agent = MLE(env_of(spec), seed=5, config=SMALL)
+    plain = MLE(env_of(spec), seed=5, config=SMALL).policy
     order = torch.Generator().manual_seed(5)
     type(plain).initialised(spec, order, 4, 4)  # as the agent drew its weights
     agent.pretrain(data, 2)
@@ -111,8 +125,8 @@ def test_mle_is_the_pretraining_of_every_agent_and_no_more(spec: TokenSpec) -> N
 def test_scheduled_sampling_that_reads_only_real_words_is_mle(spec: TokenSpec) -> None:
     data = random_model(spec, 3).sample(100, rng())
     agents = [
-        MLE(env_of(spec), seed=1, **SMALL),
-        ScheduledSampling(env_of(spec), seed=1, least_real=1.0, **SMALL),
+        MLE(env_of(spec), seed=1, config=SMALL),
+        scheduled_sampling(spec, least_real=1.0),
     ]
     for agent in agents:
         agent.pretrain(data, 3)
@@ -121,7 +135,7 @@ def test_scheduled_sampling_that_reads_only_real_words_is_mle(spec: TokenSpec) -
 
 def test_scheduled_sampling_that_reads_its_own_words_is_not(spec: TokenSpec) -> None:
     data = random_model(spec, 3).sample(100, rng())
-    agents = [MLE(env_of(spec), seed=1, **SMALL), ScheduledSampling(env_of(spec), seed=1, **SMALL)]
+    agents = [MLE(env_of(spec), seed=1, config=SMALL), scheduled_sampling(spec)]
     for agent in agents:
         agent.pretrain(data, 3)
     assert not torch.equal(state_of(agents[0]), state_of(agents[1]))
@@ -130,9 +144,7 @@ def test_scheduled_sampling_that_reads_its_own_words_is_not(spec: TokenSpec) -> 
 def test_what_is_read_is_the_real_word_or_one_that_was_drawn_at_the_share_of_the_schedule(
     spec: TokenSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent = ScheduledSampling(
-        env_of(spec), seed=1, least_real=0.7, schedule_epochs=1, schedule="linear", **SMALL
-    )
+    agent = scheduled_sampling(spec, least_real=0.7, schedule_epochs=1, schedule="linear")
     agent.epoch = 1
     assert agent.share_real == 0.7
     first = 0 if spec.eos_token is None else 1  # never drawn: the end
@@ -179,7 +191,7 @@ def test_schedules_fall_from_nearly_all_real_words_to_hardly_any(
 
 
 def test_the_schedule_runs_over_its_epochs_and_stays_at_its_end() -> None:
-    agent = ScheduledSampling(env_of(FIXED), schedule="linear", schedule_epochs=5, **SMALL)
+    agent = scheduled_sampling(FIXED, schedule="linear", schedule_epochs=5)
     data = random_model(FIXED).sample(20, rng())
     assert [agent.pretrain(data, 1)["share_real"] for _ in range(7)] == pytest.approx(
         [1, 0.75, 0.5, 0.25, 0, 0, 0]
@@ -201,7 +213,7 @@ def test_the_schedule_runs_over_its_epochs_and_stays_at_its_end() -> None:
 )
 def test_a_schedule_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ScheduledSampling(env_of(FIXED), **options)
+        ScheduledSamplingConfig(**options)
 
 
 # ---- settings ----

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.reinforce import Reinforce, returns_to_go
+from agents.reinforce import Reinforce, ReinforceConfig, returns_to_go
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.metrics.likelihood import nll_per_token
@@ -15,10 +15,16 @@ from .conftest import FIXED, WeightedSum, all_sequences, random_model, reward_mo
 
 
 def agent(
-    spec: TokenSpec, num_envs: int = 64, settings: dict[str, Any] | None = None, **options: Any
+    spec: TokenSpec,
+    num_envs: int = 64,
+    settings: dict[str, Any] | None = None,
+    seed: int = 0,
+    **options: Any,
 ) -> Reinforce:
     model = reward_model(spec, **(settings or {}))
-    made = Reinforce(TokenVectorEnv(num_envs, model), policy=random_model(spec), **options)
+    made = Reinforce(
+        TokenVectorEnv(num_envs, model), random_model(spec), seed, ReinforceConfig(**options)
+    )
     model.bind(made.policy)
     return made
 

@@ -22,7 +22,8 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecMonitor
 from torch.distributions import Categorical, kl_divergence
 
-from agents.reinforce import Reinforce
+from agents.base import PolicyConfig
+from agents.reinforce import Reinforce, ReinforceConfig
 from agents.sb3 import agent as sb3_agents
 from agents.sb3.agent import A2C, DQN, PPO, QRDQN, TRPO, MaskablePPO, RecurrentPPO, SB3Agent
 from agents.sb3.distribution import FORBIDDEN_LOGIT, TokenDistribution, log_probs_and_entropy
@@ -57,6 +58,7 @@ from .conftest import (
 ON_POLICY = [PPO, A2C, TRPO, MaskablePPO, RecurrentPPO]
 OFF_POLICY = [DQN, QRDQN]
 ALL = ON_POLICY + OFF_POLICY
+SMALL = PolicyConfig(embedding_dim=4, hidden_dim=4)
 OTHERS = [TRPO, MaskablePPO, RecurrentPPO, QRDQN]  # slow where one of each kind shows the law
 
 
@@ -82,7 +84,8 @@ def make(
     agent = cls(
         TokenVectorEnv(num_envs, rewards),
         seed=seed,
-        **({"embedding_dim": 4, "hidden_dim": 4} | settings),
+        config=SMALL,
+        **settings,
     )
     agent.policy.load_state_dict(random_model(spec, seed=3).state_dict())
     rewards.bind(agent.policy)
@@ -579,17 +582,18 @@ def test_an_agent_leaves_the_global_generators_as_they_were() -> None:
     expected = (torch.rand(3).tolist(), np.random.rand(3).tolist())  # noqa: NPY002
     torch.manual_seed(5)
     np.random.seed(5)  # noqa: NPY002
-    PPO(TokenVectorEnv(4, reward), embedding_dim=4, hidden_dim=4).update()
+    PPO(TokenVectorEnv(4, reward), config=SMALL).update()
     generator_free = (torch.rand(3).tolist(), np.random.rand(3).tolist())  # noqa: NPY002
     assert generator_free == expected
 
 
 def test_one_seed_gives_reinforce_and_every_sb3_agent_the_same_pretrained_policy() -> None:
-    sequences, dims = all_sequences(FIXED), {"embedding_dim": 4, "hidden_dim": 4}
-    reference = Reinforce(TokenVectorEnv(4, reward_model(FIXED)), seed=2, **dims)  # type: ignore[arg-type]
+    sequences = all_sequences(FIXED)
+    small = ReinforceConfig(embedding_dim=4, hidden_dim=4)
+    reference = Reinforce(TokenVectorEnv(4, reward_model(FIXED)), seed=2, config=small)
     reference.pretrain(sequences, 2)
     for cls in ALL:
-        agent = cls(TokenVectorEnv(4, reward_model(FIXED)), seed=2, **dims)
+        agent = cls(TokenVectorEnv(4, reward_model(FIXED)), seed=2, config=SMALL)
         agent.pretrain(sequences, 2)
         for p, q in zip(reference.policy.parameters(), agent.policy.parameters(), strict=True):
             assert torch.equal(p, q), cls
@@ -879,7 +883,8 @@ def test_a_round_under_an_sb3_agent_sees_discriminator_and_generator_in_the_orde
             random_model(FIXED),
             discriminator,
         )
-        agent = cls(TokenVectorEnv(8, rewards), seed=0, embedding_dim=4, hidden_dim=4)
+        small = ReinforceConfig if cls is Reinforce else PolicyConfig
+        agent = cls(TokenVectorEnv(8, rewards), seed=0, config=small(embedding_dim=4, hidden_dim=4))
         with monkeypatch.context() as patch:
             recorder = Recorder(rewards, patch)
             list(

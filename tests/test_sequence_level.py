@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from agents.grpo import GRPO
+from agents.policy_gradient import PolicyGradient
 from agents.reinforce import Reinforce
 from agents.sequence_level import RAFT, RLOO, MaliGAN, SequenceLevel
 from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.names import arguments_of
 from seqgan_env.testing import check_agent
 from seqgan_env.types import TokenSpec
 
@@ -21,14 +23,15 @@ AGENTS: list[type[SequenceLevel]] = [RLOO, RAFT, MaliGAN, GRPO]
 
 
 def made(
-    cls: type[Reinforce],
+    cls: type[PolicyGradient],
     spec: TokenSpec,
     num_envs: int = 64,
     settings: dict[str, Any] | None = None,
     **options: Any,
 ) -> Any:
     model = reward_model(spec, **({"reward": "terminal"} | (settings or {})))
-    agent = cls(TokenVectorEnv(num_envs, model), policy=random_model(spec), **options)
+    envs = TokenVectorEnv(num_envs, model)
+    agent = cls(envs, policy=random_model(spec), **arguments_of(cls, options))
     model.bind(agent.policy)
     return agent
 

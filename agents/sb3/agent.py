@@ -29,6 +29,7 @@ from stable_baselines3.common.utils import configure_logger
 from stable_baselines3.common.vec_env import VecMonitor
 from torch import Tensor
 
+from agents.base import PolicyConfig
 from agents.sb3.policy import (
     LanguageModelPolicy,
     MaskableLanguageModelPolicy,
@@ -40,20 +41,10 @@ from agents.sb3.state import load_model_state, load_streams_state, model_state, 
 from agents.sb3.vec_env import SequenceVecEnv
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
-from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
 from seqgan_env.native.fast_routes import Snapshot
 from seqgan_env.types import TokenSpec
 
-_OURS = {
-    "embedding_dim": 32,
-    "hidden_dim": 32,
-    "mle_learning_rate": 8e-2,
-    "mle_batch_size": 64,
-    "mle_learning_rate_decay": 0.95,
-    "mle_weight_decay": 0.1,
-    "max_mle_grad_norm": 5.0,
-}
 _OF_POLICY = (
     "language_model_class",
     "language_model_kwargs",
@@ -112,24 +103,31 @@ class SB3Agent(ABC):
     control_options: ClassVar[dict[str, Any]] = {}
     algorithm: ClassVar[type[BaseAlgorithm]]
     policy_class: ClassVar[type[BasePolicy]]
-    collected: ClassVar[
-        str
-    ]  # the hyperparameter that says how many steps of each env an update collects
+    # The hyperparameter that says how many steps of each env an update collects.
+    collected: ClassVar[str]
 
     callback: BaseCallback | list[BaseCallback] | None = None
+
+    def __init_subclass__(cls) -> None:
+        """Lets `inspect.signature` name the hyperparameters, so that options can be checked."""
+        super().__init_subclass__()
+        if hasattr(cls, "algorithm"):
+            cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
 
     def __init__(
         self,
         env: TokenVectorEnv,
         seed: int = 0,
         policy: LanguageModel | None = None,
+        config: PolicyConfig = PolicyConfig(),
         **hyperparameters: Any,
     ) -> None:
         """Args:
         env: vector environment to learn in.
         seed: of the weights, all sampling and all orders.
         policy: language model whose copy is trained; a new LSTM if not given.
-        hyperparameters: of the SB3 constructor, the policy and pre-training; see
+        config: sizes of the new LSTM, and how the policy is fitted.
+        hyperparameters: of the SB3 constructor and of the SB3 policy; see
             `hyperparameter_names`.
 
         Raises:
@@ -138,9 +136,6 @@ class SB3Agent(ABC):
         self.env: TokenVectorEnv = env.unwrapped
         for name, value in hyperparameters.items():
             self._check_hyperparameter(name, value)
-        ours = _OURS | {
-            name: hyperparameters.pop(name) for name in _OURS if name in hyperparameters
-        }
         settings = self.defaults() | hyperparameters
         if policy is not None:
             if "language_model_class" in settings:
@@ -150,25 +145,17 @@ class SB3Agent(ABC):
         self._streams = _GlobalStreams(seed)
         cpu_rng = torch.Generator().manual_seed(seed)
         with self._streams:
-            self.model = self._build_model(settings, ours, seed)
+            self.model = self._build_model(settings, config, seed)
             if policy is None and isinstance(self.policy, LSTMLanguageModel):
                 dims = (self.policy.embedding.embedding_dim, self.policy.lstm.hidden_size)
                 self.policy.load_state_dict(
                     LSTMLanguageModel.initialised(self.env.task.spec, cpu_rng, *dims).state_dict()
                 )
-        self._likelihood = MaximumLikelihood(
-            self.policy,
-            cpu_rng,
-            ours["mle_learning_rate"],
-            ours["mle_batch_size"],
-            ours["max_mle_grad_norm"],
-            ours["mle_learning_rate_decay"],
-            ours["mle_weight_decay"],
-        )
+        self._likelihood = config.fitter(self.policy, cpu_rng)
 
     @classmethod
     def hyperparameter_names(cls) -> list[str]:
-        """What the constructor takes beside `env` and `seed`."""
+        """The hyperparameters that the constructor takes: SB3's, and those of the SB3 policy."""
         of_algorithm = [
             name
             for name in inspect.signature(cls.algorithm).parameters
@@ -177,7 +164,8 @@ class SB3Agent(ABC):
         policy_parameters = [
             p for base in cls.policy_class.__mro__ for p in inspect.signature(base).parameters
         ]
-        return [*of_algorithm, *(name for name in _OF_POLICY if name in policy_parameters), *_OURS]
+        of_policy = [name for name in _OF_POLICY if name in policy_parameters]
+        return [*of_algorithm, *of_policy]
 
     @abstractmethod
     def defaults(self) -> dict[str, Any]:
@@ -230,13 +218,13 @@ class SB3Agent(ABC):
         self.env.load_state_dict(state["env"])
 
     def _build_model(
-        self, settings: Mapping[str, Any], ours: Mapping[str, Any], seed: int
+        self, settings: Mapping[str, Any], config: PolicyConfig, seed: int
     ) -> BaseAlgorithm:
         of_policy = {name: settings[name] for name in _OF_POLICY if name in settings}
         if "language_model_class" not in of_policy:
             of_policy["language_model_kwargs"] = {
-                "embedding_dim": ours["embedding_dim"],
-                "hidden_dim": ours["hidden_dim"],
+                "embedding_dim": config.embedding_dim,
+                "hidden_dim": config.hidden_dim,
             } | dict(of_policy.get("language_model_kwargs") or {})
         rest = {
             name: value
@@ -293,6 +281,16 @@ class SB3Agent(ABC):
     def _callbacks(self, rewards: BaseCallback) -> CallbackList:
         given = self.callback or []
         return CallbackList([rewards, *(given if isinstance(given, list) else [given])])
+
+
+def _signature(cls: type[SB3Agent]) -> inspect.Signature:
+    """That of the constructor, with hyperparameters by name in place of `**hyperparameters`."""
+    own = list(inspect.signature(SB3Agent.__init__).parameters.values())[1:-1]
+    by_name = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=...)
+        for name in cls.hyperparameter_names()
+    ]
+    return inspect.Signature([*own, *by_name])
 
 
 class _ActorCriticAgent(SB3Agent):

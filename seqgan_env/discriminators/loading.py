@@ -10,7 +10,7 @@ import torch
 
 from seqgan_env.building import undisturbed
 from seqgan_env.discriminators.base import Discriminator
-from seqgan_env.names import check_options
+from seqgan_env.names import arguments_of, check_options
 from seqgan_env.registry import DISCRIMINATORS
 from seqgan_env.types import TokenSpec
 
@@ -67,7 +67,7 @@ def make_discriminator(
     """
     make = load_discriminator(name)
     check_options(make, options, f"discriminator {name}", given=("spec", "rng"))
-    made = make_by(make, spec, rng, **options)
+    made = make_by(make, spec, rng, **arguments_of(make, options))
     if not isinstance(made, Discriminator):
         raise ValueError(
             f"discriminator {name!r} made a {type(made).__name__}; expected a "

@@ -4,12 +4,49 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from seqgan_env.generators.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class MaximumLikelihoodConfig:
+    """How an agent's policy is fitted to real sequences before it is paid.
+
+    The names begin with `mle`, because agents have a learning rate of their own beside this one.
+
+    Attributes:
+        mle_learning_rate: of the first epoch; chosen for the LSTM, other policies want a smaller
+            one.
+        mle_batch_size: sequences per step.
+        mle_learning_rate_decay: what the rate is multiplied by after every epoch; 1 is the paper's.
+        mle_weight_decay: of AdamW; 0 is the paper's Adam.
+        max_mle_grad_norm: gradients are scaled down to this norm.
+    """
+
+    mle_learning_rate: float = 8e-2
+    mle_batch_size: int = 64
+    mle_learning_rate_decay: float = 0.95
+    mle_weight_decay: float = 0.1
+    max_mle_grad_norm: float = 5.0
+
+    def fitter(self, policy: LanguageModel, rng: torch.Generator) -> MaximumLikelihood:
+        """Maximum likelihood of `policy` with these numbers; `rng` is for the order of
+        sequences.
+        """
+        return MaximumLikelihood(
+            policy,
+            rng,
+            learning_rate=self.mle_learning_rate,
+            batch_size=self.mle_batch_size,
+            max_grad_norm=self.max_mle_grad_norm,
+            learning_rate_decay=self.mle_learning_rate_decay,
+            weight_decay=self.mle_weight_decay,
+        )
 
 
 class MaximumLikelihood:

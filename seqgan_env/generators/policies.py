@@ -11,7 +11,7 @@ import torch
 from seqgan_env import registry
 from seqgan_env.building import undisturbed
 from seqgan_env.generators.language_model import LanguageModel
-from seqgan_env.names import check_options, option_names
+from seqgan_env.names import arguments_of, check_options, option_names
 from seqgan_env.types import TokenSpec
 
 
@@ -58,7 +58,7 @@ def make_policy(
     make, options = load_policy(name), dict(options or {})
     check_options(make, options, f"policy {name}", given=("spec",))
     torch.manual_seed(seed)
-    made = make(spec, **options)
+    made = make(spec, **arguments_of(make, options))
     if not isinstance(made, LanguageModel):
         raise ValueError(
             f"policy {name!r} made a {type(made).__name__}; expected a seqgan_env.LanguageModel"
