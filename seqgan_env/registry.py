@@ -19,11 +19,14 @@ from seqgan_env.names import choose, nearest
 
 # What some plug-ins import, and the extra of this package that installs it.
 _EXTRAS = {
+    "accelerate": "transformers",
     "jinja2": "bench",
+    "peft": "transformers",
     "ray": "ray",
     "sb3_contrib": "sb3",
     "stable_baselines3": "sb3",
     "tokenizers": "tokenizers",
+    "transformers": "transformers",
     "vl_convert": "bench",
 }
 
@@ -221,6 +224,7 @@ POLICIES = Registry(
     "seqgan_env.policies",
     {
         "gru": "seqgan_env.generators.gru:GRULanguageModel",
+        "huggingface": "seqgan_env.generators.hugging_face:HuggingFaceModel",
         "lstm": "seqgan_env.generators.language_model:LSTMLanguageModel",
     },
     hint="hidden_states(inputs) and an output layer",

@@ -7,7 +7,7 @@ with `lengths` (B,), the number of tokens written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -316,6 +316,21 @@ class MeasuresSamples(Protocol):
 
     def measure(self, samples: Tensor) -> Mapping[str, float]:
         """Metrics of finished sequences (B, T)."""
+        ...
+
+
+@runtime_checkable
+class HasVocabulary(Protocol):
+    """A task whose tokens are words."""
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """V words."""
+        ...
+
+    @property
+    def unknown_token(self) -> int:
+        """The token that stands for all other words."""
         ...
 
 

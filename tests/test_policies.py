@@ -127,7 +127,10 @@ def test_an_agent_that_takes_no_policy_says_so() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"policy": "gruu"}, "unknown policy 'gruu'; allowed are gru, lstm. Did you mean 'gru'?"),
+        (
+            {"policy": "gruu"},
+            "unknown policy 'gruu'; allowed are gru, huggingface, lstm. Did you mean 'gru'?",
+        ),
         ({"policy": f"{HERE}:NoPolicy"}, "is no subclass of seqgan_env.LanguageModel; derive it"),
         ({"policy": "gru", "agent": "random"}, "agent 'random' takes none"),
         ({"policy_options": {"hidden_dim": 4}}, "policy_options hidden_dim were given without"),

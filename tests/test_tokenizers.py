@@ -225,8 +225,8 @@ def test_a_missing_or_damaged_file_is_named(
     [
         (
             "englsh",
-            "unknown tokenizer 'englsh'; allowed are english, FILE.json, package.module:name. Did "
-            "you mean 'english'",
+            "unknown tokenizer 'englsh'; allowed are english, FILE.json, FOLDER, "
+            "package.module:name. Did you mean 'english'",
         ),
         ("no_such_module:words", "cannot be imported: No module named 'no_such_module'"),
         ("json:no_such_name", "cannot be imported: module 'json' has no attribute 'no_such_name'"),

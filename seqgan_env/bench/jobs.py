@@ -83,7 +83,7 @@ class Job:
         Names its file.
         """
         settings = asdict(self.settings)
-        settings["task_options"] = options_with(self.settings, lambda path: "")
+        settings |= options_with(self.settings, lambda path: "")
         data = _data_of(self.settings)
         versions = {
             name: version
@@ -103,7 +103,7 @@ class Job:
     def with_absolute_paths(self) -> Job:
         """The same job from any working directory."""
         options = options_with(self.settings, lambda path: str(path.absolute()))
-        return replace(self, settings=replace(self.settings, task_options=options))
+        return replace(self, settings=replace(self.settings, **options))
 
     def to_json(self) -> str:
         """The job as a line of JSON."""
@@ -244,12 +244,20 @@ def _options(kind: str, *groups: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options_with(settings: TrainSettings, change: Callable[[Path], str]) -> dict[str, Any]:
-    """The options of a run's task with every path in them changed."""
-    return map_paths(default_settings(settings.task), settings.task_options, change)
+    """The options of a run's task and of its policy with every path in them changed, by the names
+    of these settings.
+    """
+    defaults = default_settings(settings.task)
+    return {
+        "task_options": map_paths(defaults, settings.task_options, change),
+        "policy_options": map_paths(None, settings.policy_options, change),
+    }
 
 
 def _data_of(settings: TrainSettings) -> list[str]:
-    """Hashes of every file and folder that a run's task reads, by its options or by default."""
+    """Hashes of every file and folder that a run reads: its task, by its options or by default, and
+    its policy.
+    """
     found: list[str] = []
 
     def note(path: Path) -> str:
@@ -259,6 +267,7 @@ def _data_of(settings: TrainSettings) -> list[str]:
     chosen = check_settings(settings.task, settings.task_options)
     values = {each.name: getattr(chosen, each.name) for each in fields(chosen)}
     map_paths(chosen, values, note)
+    map_paths(None, settings.policy_options, note)
     return found
 
 

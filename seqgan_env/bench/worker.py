@@ -103,8 +103,7 @@ def run_job(job: Job, key: str) -> Result:
 
 def _settings(job: Job) -> dict[str, Any]:
     """Without the paths of this machine."""
-    options = options_with(job.settings, lambda path: path.name)
-    return asdict(job.settings) | {"task_options": options}
+    return asdict(job.settings) | options_with(job.settings, lambda path: path.name)
 
 
 def origin() -> dict[str, Any]:

@@ -155,9 +155,11 @@ class LanguageModel(nn.Module, ABC):
         if not temperature > 0:
             raise ValueError(f"temperature is {temperature}; allowed is any number above 0")
         model = copy.deepcopy(self)
-        with torch.no_grad():
-            model.output.weight.div_(temperature)
-            model.output.bias.div_(temperature)
+        # New parameters, for an embedding that shares the weight must stay as it is.
+        for name in ("weight", "bias"):
+            given = getattr(model.output, name)
+            turned = nn.Parameter(given.detach() / temperature, requires_grad=given.requires_grad)
+            setattr(model.output, name, turned)
         return model
 
     def _predictions(

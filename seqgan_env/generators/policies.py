@@ -12,7 +12,9 @@ from seqgan_env import registry
 from seqgan_env.building import undisturbed
 from seqgan_env.generators.language_model import LanguageModel
 from seqgan_env.names import arguments_of, check_options, option_names
-from seqgan_env.types import TokenSpec
+from seqgan_env.types import Task, TokenSpec
+
+_GIVEN = ("spec", "task")  # arguments that are no options
 
 
 def load_policy(name: str) -> Callable[..., LanguageModel]:
@@ -37,26 +39,33 @@ def load_policy(name: str) -> Callable[..., LanguageModel]:
 
 def policy_option_names(name: str) -> list[str] | None:
     """The options that a policy takes; None where it takes any."""
-    return option_names(load_policy(name), given=("spec",))
+    return option_names(load_policy(name), given=_GIVEN)
 
 
 @undisturbed()
 def make_policy(
-    name: str, spec: TokenSpec, seed: int, options: Mapping[str, Any] | None = None
+    name: str,
+    spec: TokenSpec,
+    seed: int,
+    options: Mapping[str, Any] | None = None,
+    task: Task | None = None,
 ) -> LanguageModel:
-    """A new language model: `Class(spec, **options)`.
+    """A new language model: `Class(spec, **options)`, with `task=task` where the class names it.
 
     Args:
         name: as `load_policy` takes it.
         spec: of its sequences.
         seed: of its first parameters: layers that initialise themselves draw from it.
         options: arguments of its class.
+        task: that is written.
 
     Raises:
         ValueError: it does not take an option, cannot be made, or is no language model.
     """
     make, options = load_policy(name), dict(options or {})
-    check_options(make, options, f"policy {name}", given=("spec",))
+    check_options(make, options, f"policy {name}", given=_GIVEN)
+    if "task" in inspect.signature(make).parameters:
+        options["task"] = task
     torch.manual_seed(seed)
     made = make(spec, **arguments_of(make, options))
     if not isinstance(made, LanguageModel):

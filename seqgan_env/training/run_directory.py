@@ -215,7 +215,16 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def versions() -> dict[str, str]:
     """What a run depends on besides its settings."""
-    packages = ("seqgan-env", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib")
+    packages = (
+        "seqgan-env",
+        "torch",
+        "numpy",
+        "gymnasium",
+        "stable-baselines3",
+        "sb3-contrib",
+        "transformers",
+        "peft",
+    )
     found = {"python": sys.version.split()[0], "platform": platform.platform()}
     for package in packages:
         try:

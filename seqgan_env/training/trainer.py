@@ -447,7 +447,9 @@ def build_agent(
     env = TokenVectorEnv(settings.batch_size, rewards)
     policy = None
     if settings.policy is not None:
-        policy = make_policy(settings.policy, task.spec, settings.seed, settings.policy_options)
+        policy = make_policy(
+            settings.policy, task.spec, settings.seed, settings.policy_options, task
+        )
         policy.to(settings.device)
     agent = make_agent(settings.agent, env, settings.seed, settings.agent_options, policy)
     return agent, rewards

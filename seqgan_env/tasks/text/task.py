@@ -70,8 +70,8 @@ class CorpusSettings:
         held_out_share: share of the distinct lines to report on.
         num_eval: sequences drawn from a policy to evaluate it.
         tokenizer: in place of `level`: "english", the path of a JSON file of the library
-            `tokenizers`, "package.module:name", or a function from a line to its words, with a
-            method `join` if words are not to be joined by spaces
+            `tokenizers` or of a model's folder with one, "package.module:name", or a function from
+            a line to its words, with a method `join` if words are not to be joined by spaces
             (`seqgan_env.tasks.text.tokenizers.Tokenizer`). Only strings can be repeated from a
             run's settings.
         fixed_length: every sequence has exactly T = `max_length` words and no end; shorter lines
@@ -100,7 +100,8 @@ class CorpusSettings:
     num_eval: int = option(2_000, "sequences drawn from a policy to evaluate it", "SEQUENCES")
     tokenizer: str | Callable[[str], Sequence[str]] | None = option(  # noqa: RUF009
         None,
-        "in place of level: english, a JSON file of the library tokenizers, or package.module:name",
+        "in place of level: english, a JSON file of the library tokenizers, the folder of a model, "
+        "or package.module:name",
         "NAME",
     )
     fixed_length: bool = option(False, "only sequences of exactly max_length words, without an end")
@@ -198,7 +199,7 @@ class CorpusTask(RealDataTask):
         self._by_characters = settings.level == "char" and settings.tokenizer is None
         counts = Counter(word for line in parts[0] for word in line if word not in self._reserved)
         special = (UNKNOWN_WORD,) if settings.fixed_length else SPECIAL
-        self.unknown_token = special.index(UNKNOWN_WORD)
+        self.unknown_token: int = special.index(UNKNOWN_WORD)
         self.vocabulary = special + _most_frequent(counts, settings.vocab_size, len(special))
         self._token_of = {
             word: token for token, word in enumerate(self.vocabulary) if word not in self._reserved

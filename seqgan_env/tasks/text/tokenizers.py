@@ -69,7 +69,8 @@ class HuggingFace:
     """A tokenizer of the library `tokenizers`, from its JSON file; special tokens are not added."""
 
     def __init__(self, path: str) -> None:
-        """Loads `path`.
+        """Loads `path`, or `tokenizer.json` where that is a folder, such as those of models of
+        `transformers`.
 
         Raises:
             ValueError: the library is missing, or the file is missing or damaged.
@@ -81,6 +82,8 @@ class HuggingFace:
                 f"tokenizer {path} needs the library tokenizers: pip install "
                 "'seqgan-env[tokenizers]'"
             ) from problem
+        if Path(path).is_dir():
+            path = str(Path(path) / "tokenizer.json")
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as problem:
@@ -130,9 +133,9 @@ def make_tokenizer(
 
     Args:
         level: "word" or "char", where `tokenizer` is None.
-        tokenizer: "english", the path of a JSON file of the library `tokenizers`,
-            "package.module:name" of a tokenizer, or a tokenizer: a `Tokenizer`, or any function
-            from a line to its words.
+        tokenizer: "english", the path of a JSON file of the library `tokenizers` or of a folder
+            with one called `tokenizer.json`, "package.module:name" of a tokenizer, or a tokenizer:
+            a `Tokenizer`, or any function from a line to its words.
 
     Raises:
         ValueError: it cannot be found, loaded or called.
@@ -151,10 +154,10 @@ def make_tokenizer(
 def _named(name: str) -> Any:
     if name in BY_NAME:
         return BY_NAME[name]()
-    if name.endswith(".json") or Path(name).is_file():
+    if name.endswith(".json") or Path(name).exists():
         return HuggingFace(name)
     if ":" not in name:
-        choose([*BY_NAME, "FILE.json", "package.module:name"], name, "tokenizer")
+        choose([*BY_NAME, "FILE.json", "FOLDER", "package.module:name"], name, "tokenizer")
     return _imported(name)
 
 
