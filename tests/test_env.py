@@ -4,7 +4,7 @@ actions.
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import gymnasium as gym
@@ -23,7 +23,7 @@ from seqgan_env.types import TokenSpec
 
 from .conftest import EOS, FIXED, Successor, WeightedSum, random_model, reward_model, rng
 
-IDS = ["SeqGAN/Oracle-v0", "SeqGAN/Text-v0"]
+IDS = sorted(env_id for env_id in gym.registry if env_id.startswith("SeqGAN/"))
 SMALL: dict[str, dict[str, Any]] = {
     "SeqGAN/Oracle-v0": {
         "vocab_size": 6,
@@ -34,6 +34,14 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "SeqGAN/Text-v0": {"num_rollouts": 2, "max_length": 8},
 }
+# Of every kind of sequence: of one token, with an end, with an end that is masked at first.
+KINDS = [
+    TokenSpec(3, 1),
+    TokenSpec(2, 1, eos_token=1),
+    TokenSpec(3, 3),
+    TokenSpec(4, 2, eos_token=0, min_length=1),
+    TokenSpec(5, 6, eos_token=4, min_length=5),
+]
 
 
 def write_all(env: TokenVectorEnv, tokens: torch.Tensor) -> np.ndarray:
@@ -61,8 +69,61 @@ def write_all(env: TokenVectorEnv, tokens: torch.Tensor) -> np.ndarray:
 def test_every_id_passes_gymnasiums_checker(
     env_id: str, render_mode: str | None, reward: str
 ) -> None:
-    env = gym.make(env_id, render_mode=render_mode, reward=reward, **SMALL[env_id])
+    settings = SMALL.get(env_id, {"num_rollouts": 2})
+    env = gym.make(env_id, render_mode=render_mode, reward=reward, **settings)
     check_env(env.unwrapped)
+
+
+TEXTS: list[dict[str, Any]] = [
+    {"level": "char"},
+    {"level": "word", "min_length": 7},
+    {"tokenizer": "english"},
+    {"fixed_length": True},
+    {"max_length": 2},
+    {"level": "char", "observation": "dict", "min_length": 3},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", TEXTS, ids=str)
+@pytest.mark.filterwarnings("error")
+def test_texts_of_every_level_pass_gymnasiums_checker_whatever_is_written_first(
+    settings: dict[str, Any],
+) -> None:
+    small = SMALL["SeqGAN/Text-v0"] | {"long_lines": "cut"}
+    env = gym.make("SeqGAN/Text-v0", **small | settings).unwrapped
+    check_with_first_tokens(env, (0, 1, 2))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("observation", ["tokens", "one_hot", "dict"])
+@pytest.mark.parametrize("reward", ["rollout", "difference", "terminal"])
+@pytest.mark.filterwarnings("error")
+def test_every_kind_of_sequence_passes_gymnasiums_checker_whatever_is_written_first(
+    kind: TokenSpec, observation: str, reward: str
+) -> None:
+    model = reward_model(kind, reward=reward)
+    env = gym.make("SeqGAN/Oracle-v0", rewards=model, observation=observation).unwrapped
+    check_with_first_tokens(env, range(kind.vocab_size))
+
+
+class Always(gym.spaces.Discrete):
+    """A space whose sample is known."""
+
+    def __init__(self, num: int, token: int) -> None:
+        super().__init__(num)
+        self.token = token
+
+    def sample(self, *args: Any, **kwargs: Any) -> np.int64:
+        return np.int64(self.token)
+
+
+def check_with_first_tokens(env: gym.Env, tokens: Iterable[int]) -> None:
+    """Gymnasium's checker takes one step, with a sample of the space."""
+    vocab_size = env.action_space.n  # type: ignore[attr-defined]
+    for token in tokens:
+        env.action_space = Always(vocab_size, token)
+        check_env(env)
 
 
 def overwrite(returned: Any) -> None:
@@ -131,10 +192,10 @@ def test_env_i_of_a_vector_env_is_the_single_env_seeded_s_plus_i_in_everything_i
 
 
 def assert_same(a: Any, b: Any) -> None:
-    """Equal in structure and, to rounding, in every number but the seconds an episode took."""
+    """Equal in structure and, to rounding, in every number."""
     if isinstance(a, dict):
         assert a.keys() == b.keys()
-        for key in a.keys() - {"t"}:
+        for key in a:
             assert_same(a[key], b[key])
     elif isinstance(a, tuple):
         for x, y in zip(a, b, strict=True):
@@ -220,7 +281,7 @@ def test_the_end_of_an_episode_tells_score_and_statistics(spec: TokenSpec) -> No
     assert info["score"] == pytest.approx(float(WeightedSum(spec).score(tokens.unsqueeze(0))))
     assert info["episode"]["r"] == pytest.approx(sum(rewards))
     assert info["episode"]["l"] == len(rewards)
-    assert info["episode"]["t"] >= 0
+    assert info["episode"].keys() == {"r", "l"}
 
 
 def test_gymnasiums_statistics_wrappers_work() -> None:
@@ -250,16 +311,49 @@ def test_a_finished_row_returns_its_last_observation_and_begins_anew(spec: Token
         assert infos["final_obs"][i] in env.single_observation_space
 
 
-def test_the_mask_forbids_the_end_until_min_length_and_the_core_enforces_it() -> None:
+def test_the_mask_forbids_the_end_until_min_length() -> None:
     env = TokenEnv(reward_model(EOS))
     _, info = env.reset(seed=0)
-    assert info["action_mask"].tolist() == [0, 1, 1, 1, 1]
-    with pytest.raises(gym.error.InvalidAction, match="masked before 2 tokens"):
-        env.step(np.int64(0))
-    env.step(np.int64(1))
-    info = env.step(np.int64(1))[4]
+    for _ in range(EOS.min_length):
+        assert info["action_mask"].tolist() == [0, 1, 1, 1, 1]
+        info = env.step(np.int64(1))[4]
     assert info["action_mask"].tolist() == [1, 1, 1, 1, 1]
     assert env.step(np.int64(0))[2]
+
+
+@pytest.mark.parametrize("eos_token", [0, 2, 4])
+@pytest.mark.parametrize("form", ["rollout", "difference", "terminal"])
+def test_for_a_masked_end_the_next_token_is_written_paid_and_told(
+    eos_token: int, form: str
+) -> None:
+    spec = TokenSpec(5, 6, eos_token, min_length=3)
+    model, written = reward_model(spec, reward=form), (eos_token + 1) % 5
+    blind, plain = TokenEnv(model), TokenEnv(model)
+    for env in (blind, plain):
+        env.reset(seed=3)
+    for _ in range(spec.min_length):
+        *expected, told = plain.step(np.int64(written))
+        *given, info = blind.step(np.int64(eos_token))
+        assert_same(tuple(given), tuple(expected))
+        assert info.pop("written") == written
+        assert_same(info, told)
+    info = blind.step(np.int64(eos_token))[4]
+    assert "written" not in info
+    assert blind.core.finished.all()
+
+
+def test_every_episode_of_an_agent_that_only_ever_ends_comes_to_an_end() -> None:
+    spec = TokenSpec(2, 5, eos_token=1, min_length=4)
+    env = reset(TokenVectorEnv(2, reward_model(spec)))
+    ends = [env.step(np.array([1, 1]))[2].tolist() for _ in range(10)]
+    assert ends == ([[False, False]] * 4 + [[True, True]]) * 2
+
+
+def test_play_refuses_an_end_that_is_masked() -> None:
+    env = reset(TokenVectorEnv(2, reward_model(EOS)))
+    tokens = torch.tensor([[1, 1, 0, 5, 5, 5], [1, 0, 5, 5, 5, 5]])
+    with pytest.raises(ValueError, match="sequence 1 that play was given ends before 2 tokens"):
+        env.play(tokens)
 
 
 def test_the_reset_mask_resets_only_its_rows(spec: TokenSpec) -> None:

@@ -44,9 +44,9 @@ def pair(
 
 
 def assert_same_episodes(native: VectorEnv, copies: VectorEnv, num_steps: int) -> None:
-    """The same in all they return, for the same seed and random actions."""
+    """The same in all they return, for the same seed and random actions, masked ones among them."""
     mode, vocab_size = native.metadata["autoreset_mode"], native.single_action_space.n  # type: ignore[attr-defined]
-    actions = np.random.default_rng(0).integers(1, vocab_size, (num_steps, NUM_ENVS))
+    actions = np.random.default_rng(0).integers(0, vocab_size, (num_steps, NUM_ENVS))
     assert_same(native.reset(seed=5), copies.reset(seed=5))
     endings = 0
     for row in actions:

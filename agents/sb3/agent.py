@@ -26,7 +26,6 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import HumanOutputFormat, Logger
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import configure_logger
-from stable_baselines3.common.vec_env import VecMonitor
 from torch import Tensor
 
 from agents.base import PolicyConfig
@@ -38,7 +37,7 @@ from agents.sb3.policy import (
 )
 from agents.sb3.q_policy import LanguageModelDQNPolicy, LanguageModelQRDQNPolicy
 from agents.sb3.state import load_model_state, load_streams_state, model_state, streams_state
-from agents.sb3.vec_env import SequenceVecEnv
+from agents.sb3.vec_env import CopyableMonitor, SequenceVecEnv
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.names import choose
@@ -237,7 +236,7 @@ class SB3Agent(ABC):
         try:
             model = self.algorithm(
                 self.policy_class,
-                VecMonitor(SequenceVecEnv(self.env)),
+                CopyableMonitor(SequenceVecEnv(self.env)),
                 policy_kwargs=policy_kwargs,
                 seed=seed,
                 device=self.env.rewards.device,

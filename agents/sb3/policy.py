@@ -69,7 +69,7 @@ def build_optimizer(
     **kwargs: Any,
 ) -> torch.optim.Optimizer:
     """An optimizer of (parameters, factor of the learning rate) that keeps the factors though SB3's
-    `train` levels the rates.
+    `train` levels the rates; see `keep_rates`.
     """
     if optimizer_class is torch.optim.Adam and _FUSED_ON_CPU:
         kwargs = {"fused": True} | kwargs  # a tenth of the time where the embeddings are large
@@ -78,8 +78,17 @@ def build_optimizer(
         for parameters, factor in groups
     ]
     optimizer = optimizer_class(trained, **kwargs)
-    optimizer.register_step_pre_hook(_restore_rates)
+    keep_rates(optimizer)
     return optimizer
+
+
+def keep_rates(optimizer: torch.optim.Optimizer) -> None:
+    """Before every step each group's learning rate is again its multiple of the first group's.
+
+    Torch's optimizers lose their hooks when they are copied or pickled; whoever holds one asks
+    again.
+    """
+    optimizer.register_step_pre_hook(_restore_rates)
 
 
 def _restore_rates(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
@@ -93,6 +102,7 @@ class _TokenActorCritic:
 
     language_model: LanguageModel
     value_net: Any
+    optimizer: torch.optim.Optimizer
     optimizer_class: type[torch.optim.Optimizer]
     optimizer_kwargs: dict[str, Any]
 
@@ -144,6 +154,10 @@ class _TokenActorCritic:
         self.optimizer = build_optimizer(
             self.optimizer_class, groups, lr=lr_schedule(1), **self.optimizer_kwargs
         )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        keep_rates(self.optimizer)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         names = (

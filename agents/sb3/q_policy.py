@@ -26,6 +26,7 @@ from agents.sb3.policy import (
     build_optimizer,
     check_spaces,
     forbidden_tokens,
+    keep_rates,
     value_head,
 )
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
@@ -105,6 +106,8 @@ class LanguageModelQNetwork(BasePolicy):
 class _TokenValues:
     """What the two policies share; mixed in before SB3's or contrib's class."""
 
+    optimizer: torch.optim.Optimizer
+
     def __init__(
         self,
         observation_space: spaces.Space,
@@ -149,6 +152,10 @@ class _TokenValues:
         ]
         optimizer_class, kwargs = self.optimizer_class, self.optimizer_kwargs  # type: ignore[attr-defined]
         self.optimizer = build_optimizer(optimizer_class, groups, lr=lr_schedule(1), **kwargs)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        keep_rates(self.optimizer)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         names = (

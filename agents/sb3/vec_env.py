@@ -4,11 +4,13 @@ place of `DummyVecEnv`.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
+from stable_baselines3.common.vec_env import VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices
 
 from seqgan_env.envs.vector_env import TokenVectorEnv
@@ -22,7 +24,8 @@ class SequenceVecEnv(VecEnv):
     Episodes are never truncated, so `TimeLimit.truncated` is always False. The step that ends an
     episode brings its last observation in `info["terminal_observation"]`, its score in
     `info["score"]` and, where the rewards have just learned online, their metrics in
-    `info["online"]`; `info["episode"]` is left to `VecMonitor`. The envs are one object: `get_attr`
+    `info["online"]`; `info["episode"]` is left to `VecMonitor`. `info["written"]` is the token that
+    took the place of a masked one. The envs are one object: `get_attr`
     gives each the same value, and `set_attr` sets all of them or none.
     """
 
@@ -68,6 +71,8 @@ class SequenceVecEnv(VecEnv):
                 dicts[i]["online"] = {
                     name: float(metrics[name][i]) for name in metrics if not name.startswith("_")
                 }
+        for i in np.flatnonzero(infos.get("_written", ())):
+            dicts[i]["written"] = int(infos["written"][i])
         return np.asarray(observations), rewards.astype(np.float32), terminated, dicts
 
     def action_masks(self) -> np.ndarray:
@@ -117,3 +122,16 @@ class SequenceVecEnv(VecEnv):
 
     def _owner(self, name: str) -> Any:
         return self if name == "action_masks" else self.env
+
+
+class CopyableMonitor(VecMonitor):
+    """SB3's monitor, which can be copied and pickled with the model that steps it.
+
+    SB3's wrappers keep a table of their class's attributes, and a class cannot be pickled by value.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "class_attributes"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, class_attributes=dict(inspect.getmembers(type(self))))

@@ -7,6 +7,7 @@ takes several times as long as what they do.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +36,10 @@ class GraphedStep:
         self._step = step
         self._num_calls: dict[Shapes, int] = {}
         self._recordings: dict[Shapes, _Recording] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without recordings, which are of this process and of the memory of this step alone."""
+        return {"_step": self._step, "_num_calls": {}, "_recordings": {}}
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """What the step returns. A replay overwrites it: it holds until the next call."""

@@ -7,6 +7,7 @@ once; scoring then gathers and adds, which is several times faster than convolvi
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,10 @@ class FilterTables:
         self._half_highway: tuple[Tensor, Tensor] | None = None  # weight and bias in bfloat16
         self._made_from = Snapshot()
         self._made_for_kernels = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy makes tables of its own when it first scores: they are large and quickly made."""
+        return FilterTables, (self.bank, self.bfloat16_highway)
 
     def are_small_enough(self, num_tokens: int) -> bool:
         """Whether tables of `num_tokens`, padding among them, may be built: a matter of their size

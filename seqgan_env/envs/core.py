@@ -6,7 +6,6 @@ by the end token or by token T.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -57,12 +56,13 @@ class Transition(NamedTuple):
             them.
         returns: (B,) float64, undiscounted sums of rewards of the episodes so far.
         lengths: (B,) int64, tokens written.
-        seconds: (B,) float64, since the episodes began.
         metrics: of what the rewards learned from the episodes that ended, if they did now; for the
             steps to come.
         any_terminated: whether an episode ended.
         written: (B,) bool, whether the env wrote its token; false where it began a new episode
             instead.
+        replaced: (B,) bool, whether the token is another than the action, which was masked; None
+            where no action was.
     """
 
     tokens: np.ndarray
@@ -71,10 +71,10 @@ class Transition(NamedTuple):
     values: np.ndarray
     returns: np.ndarray
     lengths: np.ndarray
-    seconds: np.ndarray
     metrics: dict[str, float]
     any_terminated: bool
     written: np.ndarray
+    replaced: np.ndarray | None
 
 
 class SequenceCore:
@@ -108,7 +108,6 @@ class SequenceCore:
         self._all = np.ones(num_envs, dtype=bool)  # not written to
         self._values = np.zeros(num_envs)
         self._returns = np.zeros(num_envs)
-        self._started = np.zeros(num_envs)
 
     def seed(self, seeds: Sequence[int | None]) -> None:
         """Gives env i the stream of `seeds[i]`; None leaves it as it is, or seeds it from the
@@ -130,7 +129,6 @@ class SequenceCore:
             np.where(rows, 0.0, self._values),
             np.where(rows, 0.0, self._returns),
         )
-        self._started = np.where(rows, time.perf_counter(), self._started)
 
     def step(self, actions: np.ndarray, restart: bool = False) -> Transition:
         """Appends `actions` (B,), checked, to the episodes.
@@ -141,7 +139,7 @@ class SequenceCore:
                 action, which is otherwise an error.
         """
         over = self._over() if restart else None
-        actions = self._check_actions(actions, over)
+        actions, replaced = self._allow(self._check_actions(actions, over), over)
         if over is None:
             written = self._all
             self.tokens[self._rows, self.lengths] = actions
@@ -160,9 +158,8 @@ class SequenceCore:
         rewards = self.rewards.reward_fn(self._values, known)
         self._values = known  # which may be what was paid, under the forms that do not look back
         self._returns = self._returns + rewards
-        seconds = time.perf_counter() - self._started
         metrics = self.observe(self.tokens[finished]) if any_finished else {}
-        lasting = (self._returns, self.lengths, seconds, metrics, any_finished, written)
+        lasting = (self._returns, self.lengths, metrics, any_finished, written, replaced)
         return Transition(self.tokens.copy(), rewards, finished, values, *lasting)
 
     def observe(self, episodes: np.ndarray) -> dict[str, float]:
@@ -183,7 +180,17 @@ class SequenceCore:
         return {name: array.tolist() for name, array in arrays.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a state of `state_dict`."""
+        """Goes on from a state of `state_dict`.
+
+        Raises:
+            ValueError: it is of other sequences, or of another number of envs.
+        """
+        shape = np.shape(state["tokens"])
+        if shape != self.tokens.shape:
+            raise ValueError(
+                f"the state has episodes of shape {shape}; this environment's are "
+                f"{self.tokens.shape}, num_envs x seq_len"
+            )
         self.seed_keys = np.array(state["seed_keys"], dtype=np.int64).view(np.uint64)
         self.episodes = np.array(state["episodes"], dtype=np.int64)
         self.tokens = np.array(state["tokens"], dtype=np.int32)
@@ -245,26 +252,34 @@ class SequenceCore:
         outside = (actions < 0) | (actions >= self.spec.vocab_size)
         if ignored is not None:
             outside &= ~ignored
-        self._refuse(outside, actions, f"the vocabulary is 0..{self.spec.vocab_size - 1}")
-        if self.spec.min_length:
-            early = (actions == self.spec.eos_token) & (self.lengths < self.spec.min_length)
-            if ignored is not None:
-                early &= ~ignored
-            self._refuse(
-                early,
-                actions,
-                f"the end token is masked before {self.spec.min_length} tokens (see "
-                "info['action_mask'])",
+        if _any(outside):
+            i = int(outside.argmax())
+            raise error.InvalidAction(
+                f"env {i} was given token {actions[i]}; the vocabulary is "
+                f"0..{self.spec.vocab_size - 1} and this env has written {self.lengths[i]} of "
+                f"{self.spec.seq_len}"
             )
         return actions
 
-    def _refuse(self, wrong: np.ndarray, actions: np.ndarray, reason: str) -> None:
-        if _any(wrong):
-            i = int(wrong.argmax())
-            written = f"this env has written {self.lengths[i]} of {self.spec.seq_len}"
-            raise error.InvalidAction(
-                f"env {i} was given token {actions[i]}; {reason} and {written}"
-            )
+    def _allow(
+        self, actions: np.ndarray, ignored: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """`actions` with the next token of the vocabulary for every end token that is masked, and
+        where that is so (B,) bool; None if it is nowhere.
+
+        An action of the space is never refused, as in Gymnasium's own environments. Theirs let a
+        masked one change nothing. Here an episode could then go on for ever, for it has no time
+        limit, and where scores are negative that would pay better than writing.
+        """
+        spec = self.spec
+        if not spec.min_length or spec.eos_token is None:
+            return actions, None
+        early = (actions == spec.eos_token) & (self.lengths < spec.min_length)
+        if ignored is not None:
+            early &= ~ignored
+        if not _any(early):
+            return actions, None
+        return np.where(early, (spec.eos_token + 1) % spec.vocab_size, actions), early
 
 
 def _any(flags: np.ndarray) -> bool:

@@ -36,8 +36,14 @@ class TokenEnv(PaidByRewards, gym.Env[Shown, np.int64]):
       `Box(0, 1, (V,), int8)`, 1 where a token is allowed.
 
     ## Action space
-    `Discrete(V)`: the next token. Where a mask exists (`min_length`), `info["action_mask"]` (V,)
-    int8 tells the allowed tokens.
+    `Discrete(V)`: the next token. Where a mask exists, `info["action_mask"]` (V,) int8 tells the
+    allowed tokens: the end token is masked until `min_length` tokens are written.
+
+    A masked action is no error: the env writes the next token of the vocabulary in its place (token
+    0 behind the last), tells it as `info["written"]`, and pays for it. So every episode ends,
+    whoever acts. In Gymnasium's own environments a masked action changes nothing; here an agent
+    that is blind to the mask could write nothing for ever, and be paid better for that where scores
+    are negative.
 
     ## Rewards
     Score source x form. Forms: `rollout` pays the action value Q_t (discount 0), `difference` pays
@@ -53,10 +59,12 @@ class TokenEnv(PaidByRewards, gym.Env[Shown, np.int64]):
 
     ## Info
     Every step: `action_value`, Q_t of the token (with form `terminal` only at the end). At the end:
-    `score` of the sequence and `episode` with `r` (return), `l` (length) and `t` (seconds), as
-    Gymnasium's `RecordEpisodeStatistics` writes them; that wrapper refuses to work on an env that
-    already does, so make the env with `episode_statistics=False` to use it. `online` with the
-    metrics of an update, where the rewards learn online and this episode made them.
+    `score` of the sequence and `episode` with `r` (return) and `l` (length), as Gymnasium's
+    `RecordEpisodeStatistics` writes them but without its `t`: a step tells nothing that its seed
+    and its actions do not decide. For seconds use that wrapper. It refuses to work on an env that
+    already tells of episodes, so make the env with `episode_statistics=False`. `online` with the
+    metrics of an update, where the rewards learn online and this episode made them. `written`, the
+    token that took the place of a masked action.
 
     ## Learning rewards
     Made by `gym.make` with nothing shared in, the env trains its discriminator on finished
@@ -156,14 +164,12 @@ class TokenEnv(PaidByRewards, gym.Env[Shown, np.int64]):
     def _info(self, step: Transition, terminated: bool) -> dict[str, Any]:
         value = float(step.values[0])
         info: dict[str, Any] = {} if np.isnan(value) else {"action_value": value}
+        if step.replaced is not None:
+            info["written"] = int(step.tokens[0, step.lengths[0] - 1])
         if terminated:
             info["score"] = value
             if self.episode_statistics:
-                info["episode"] = {
-                    "r": float(step.returns[0]),
-                    "l": int(step.lengths[0]),
-                    "t": float(step.seconds[0]),
-                }
+                info["episode"] = {"r": float(step.returns[0]), "l": int(step.lengths[0])}
         if step.metrics:
             info["online"] = dict(step.metrics)
         return info

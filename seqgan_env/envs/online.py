@@ -8,8 +8,10 @@ neither: it drives the discriminator itself.
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,6 +134,23 @@ class PolicyClone:
                 self._step(tokens[rows], weights[rows])
         return {"nll": nll}
 
+    def state_dict(self) -> dict[str, Any]:
+        """The model, its optimizer and the episodes that it is fitted to."""
+        return copy.deepcopy(
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "recent": list(self.recent),
+            }
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.recent.clear()
+        self.recent.extend(state["recent"])
+
     def _step(self, tokens: Tensor, weights: Tensor) -> None:
         """One step of Adam on sequences (B, T) of weights (B,)."""
         written = (tokens != self.model.spec.pad_token) * weights.unsqueeze(1)
@@ -221,6 +240,45 @@ class OnlineRewardModel(RewardModel):
         names.
         """
         return dict(self._metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that it has learned and is about to learn from: D, the clone, both optimizers,
+        the episodes that are kept, the random stream. Not a policy that was given, which somebody
+        else trains.
+        """
+        learning = {
+            "learning": self.learning,
+            "num_episodes": self.num_episodes,
+            "num_updates": self.num_updates,
+            "metrics": self._metrics,
+            "rng": self._rng.get_state(),
+            "waiting": [torch.from_numpy(episodes) for episodes in self._waiting],
+            "past": self._past,
+            "trainer": None if self._trainer is None else self._trainer.state_dict(),
+            "clone": None if self._clone is None else self._clone.state_dict(),
+        }
+        return super().state_dict() | {"online": copy.deepcopy(learning)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`, of a model with the same settings.
+
+        Raises:
+            ValueError: the state is of other rewards.
+        """
+        super().load_state_dict(state)
+        learning = copy.deepcopy(state["online"])
+        self.learning = learning["learning"]
+        self.num_episodes, self.num_updates = learning["num_episodes"], learning["num_updates"]
+        self._metrics = learning["metrics"]
+        self._rng.set_state(learning["rng"])
+        self._waiting = [episodes.numpy() for episodes in learning["waiting"]]
+        self._past = learning["past"]
+        for part, saved in ((self._trainer, learning["trainer"]), (self._clone, learning["clone"])):
+            if part is not None:
+                part.load_state_dict(saved)
+
+    def _parts_of_state(self) -> set[str]:
+        return super()._parts_of_state() | {"online"}
 
     @torch.inference_mode(
         mode=False

@@ -24,9 +24,12 @@ AUTORESET_MODES = {mode.name.lower(): mode for mode in AutoresetMode}
 
 
 class PaidByRewards:
-    """What both faces tell about the rewards they pay."""
+    """What both faces tell about the rewards they pay, and how their state is saved."""
 
     rewards: RewardModel
+    core: SequenceCore
+    _last: Transition | None
+    _frames: Frames
 
     @property
     def discount(self) -> float:
@@ -38,6 +41,24 @@ class PaidByRewards:
         do not learn online.
         """
         return self.rewards.online_metrics()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The episodes and their random streams; not what is shared, the rewards.
+
+        Whoever saves an environment that learns online saves `rewards.state_dict()` beside it: then
+        a new environment, made in the same way, goes on bit by bit.
+        """
+        return {"core": self.core.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`, of as many envs. What was last rendered is
+        forgotten.
+
+        Raises:
+            ValueError: the state is of other sequences, or of another number of envs.
+        """
+        self.core.load_state_dict(state["core"])
+        self._last, self._frames = None, Frames(self.core.num_envs)
 
 
 class TokenVectorEnv(PaidByRewards, VectorEnv[Shown, np.ndarray, np.ndarray]):
@@ -139,8 +160,8 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[Shown, np.ndarray, np.ndarray]):
             and infos.
 
         Raises:
-            gymnasium.error.InvalidAction: an action is outside the vocabulary, masked, of the wrong
-                shape or not an integer.
+            gymnasium.error.InvalidAction: an action is outside the vocabulary, of the wrong shape
+                or not an integer.
             gymnasium.error.ResetNeeded: an env has no episode to write in.
         """
         step = self.core.step(actions, restart=self.autoreset_mode == AutoresetMode.NEXT_STEP)
@@ -170,6 +191,9 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[Shown, np.ndarray, np.ndarray]):
 
         Args:
             tokens: (B, T) int64, finished sequences; row i is written by env i.
+
+        Raises:
+            ValueError: these are no such sequences, or an episode has begun.
         """
         if len(tokens) != self.num_envs:
             raise ValueError(
@@ -180,6 +204,7 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[Shown, np.ndarray, np.ndarray]):
                 "play starts at the beginning of an episode, but tokens have been written; call "
                 "reset() first"
             )
+        self._check_ends(tokens)
         streams = streams_from_keys(self.core.episode_keys(), tokens.device)
         self.rewards.budget.env_steps += int(self.task.spec.lengths(tokens).sum())
         rewards = self.rewards.rewards(tokens, streams)
@@ -187,13 +212,19 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[Shown, np.ndarray, np.ndarray]):
         self.core.reset(np.ones(self.num_envs, dtype=bool))
         return rewards
 
-    def state_dict(self) -> dict[str, Any]:
-        """The episodes and their random streams; not what is shared, the rewards."""
-        return {"core": self.core.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a state of `state_dict`, of as many envs."""
-        self.core.load_state_dict(state["core"])
+    def _check_ends(self, tokens: Tensor) -> None:
+        """Raises a ValueError if a sequence ends where the end is masked."""
+        spec = self.task.spec
+        if not spec.min_length or spec.eos_token is None:
+            return
+        spec.check_sequences(tokens)
+        early = tokens[:, : spec.min_length].eq(spec.eos_token).any(1)
+        if bool(early.any()):
+            row = int(early.nonzero()[0])
+            raise ValueError(
+                f"sequence {row} that play was given ends before {spec.min_length} tokens, where "
+                "the end token is masked (min_length)"
+            )
 
     def render(self) -> tuple[Any, ...] | None:
         """Each env's sequence so far with its value and reward, for render mode "ansi".
@@ -303,10 +334,15 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[Shown, np.ndarray, np.ndarray]):
         return infos
 
     def _of_written(self, step: Transition, rows: np.ndarray) -> dict[str, Any]:
-        """The action values of `rows` (B,) bool that have one."""
+        """The action values of `rows` (B,) bool that have one, and tokens that were written in
+        place of masked ones.
+        """
         infos: dict[str, Any] = {}
         known = rows if self.rewards.needs_prefix_values else rows & step.terminated
         _add(infos, "action_value", step.values, known)
+        if step.replaced is not None:
+            last = (np.arange(self.num_envs), step.lengths - 1)
+            _add(infos, "written", step.tokens[last].astype(np.int64), rows & step.replaced)
         return infos
 
     def _of_ended(self, step: Transition) -> dict[str, Any]:
@@ -318,7 +354,7 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[Shown, np.ndarray, np.ndarray]):
         _add(infos, "score", step.values, done)
         if self.episode_statistics:
             episode: dict[str, Any] = {}
-            for key, values in (("r", step.returns), ("l", step.lengths), ("t", step.seconds)):
+            for key, values in (("r", step.returns), ("l", step.lengths)):
                 _add(episode, key, values, done)
             infos |= {"episode": episode, "_episode": done.copy()}
         if step.metrics:

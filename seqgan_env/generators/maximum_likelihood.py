@@ -97,7 +97,7 @@ class MaximumLikelihood:
         self.optimizer = torch.optim.AdamW(
             trained, lr=learning_rate, weight_decay=weight_decay, fused=True
         )
-        self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimizer, learning_rate_decay)
+        self.learning_rate_decay = learning_rate_decay
 
     def fit(
         self, sequences: Tensor, num_epochs: int, read: Callable[[Tensor], Tensor] | None = None
@@ -119,26 +119,26 @@ class MaximumLikelihood:
             total = sum(
                 (self._step(sequences[rows], read) for rows in order.split(self.batch_size)), zero
             )
-            self.schedule.step()
+            self._lower_learning_rate()
         return {
             "mle_loss": float(total) / max(1, int((sequences != self.policy.spec.pad_token).sum()))
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer, its schedule and the order of sequences to come; not the policy."""
+        """The optimizer, its learning rate and the order of sequences to come; not the policy."""
         return copy.deepcopy(
-            {
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-                "rng": self.rng.get_state(),
-            }
+            {"optimizer": self.optimizer.state_dict(), "rng": self.rng.get_state()}
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a state of `state_dict`."""
         self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
         self.rng.set_state(state["rng"])
+
+    def _lower_learning_rate(self) -> None:
+        """What a scheduler of torch would do, which does not survive being pickled."""
+        for group in self.optimizer.param_groups:
+            group["lr"] *= self.learning_rate_decay
 
     def _step(self, tokens: Tensor, read: Callable[[Tensor], Tensor] | None) -> Tensor:
         """One step; the sum of -log p over the batch before it, in nats."""

@@ -43,14 +43,24 @@ class RewardForm:
     reward_fn: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
+def _pay_value(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The value itself. Under form "terminal" it is 0 until the end."""
+    return after
+
+
+def _pay_difference(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """What the token has added to the value."""
+    added: np.ndarray = after - before
+    return added
+
+
+# Functions with a name, for a form is pickled with everything that holds one.
 FORMS = {
     form.name: form
     for form in (
-        RewardForm("rollout", 0.0, True, lambda before, after: after),
-        RewardForm("difference", 1.0, True, lambda before, after: after - before),
-        RewardForm(
-            "terminal", 1.0, False, lambda before, after: after
-        ),  # `after` is 0 until the end
+        RewardForm("rollout", 0.0, True, _pay_value),
+        RewardForm("difference", 1.0, True, _pay_difference),
+        RewardForm("terminal", 1.0, False, _pay_value),
     )
 }
 
@@ -97,7 +107,10 @@ class RewardModel:
 
     Environments share it by handle: copying an environment, as `gym.make(env.spec)` does with its
     arguments, copies the reference, so that a discriminator trained outside is the one that pays
-    inside.
+    inside. So `copy.deepcopy` of a reward model is the model itself, and that of whatever holds one
+    (an environment, an agent) holds the same. Pickled it is written out whole, with task, policy
+    and discriminator: what is read back, here or in another process, is another model with the same
+    numbers, and goes its own way.
 
     Attributes:
         task: what is written.
@@ -185,13 +198,32 @@ class RewardModel:
         return copy.deepcopy(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a state of `state_dict`."""
+        """Goes on from a state of `state_dict`.
+
+        Raises:
+            ValueError: the state is of other rewards: it has parts that these lack, or lacks some.
+        """
+        parts = self._parts_of_state()
+        if set(state) != parts:
+            raise ValueError(
+                f"the state has {', '.join(sorted(state))}; that of these rewards has "
+                f"{', '.join(sorted(parts))}"
+            )
         for name, value in state["budget"].items():
             setattr(self.budget, name, value)
         if self.discriminator is not None:
             self.discriminator.load_state_dict(state["discriminator"])
         if isinstance(self.rollout_policy, LaggedPolicy):
             self.rollout_policy.copy.load_state_dict(state["lagged"])
+
+    def _parts_of_state(self) -> set[str]:
+        """The names in `state_dict`."""
+        parts = {"budget"}
+        if self.discriminator is not None:
+            parts.add("discriminator")
+        if isinstance(self.rollout_policy, LaggedPolicy):
+            parts.add("lagged")
+        return parts
 
     def values(self, tokens: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Values (B,) of prefixes (B, T), (B,) in the episodes of streams `keys` (B,): the one door
