@@ -15,20 +15,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from seqgan_env.extras import remedy
 from seqgan_env.names import choose, nearest
-
-# What some plug-ins import, and the extra of this package that installs it.
-_EXTRAS = {
-    "accelerate": "transformers",
-    "jinja2": "bench",
-    "peft": "transformers",
-    "ray": "ray",
-    "sb3_contrib": "sb3",
-    "stable_baselines3": "sb3",
-    "tokenizers": "tokenizers",
-    "transformers": "transformers",
-    "vl_convert": "bench",
-}
 
 
 class Registry:
@@ -166,8 +154,7 @@ def _told(problem: Exception) -> str:
     """An error of an import, with its class where that is news and with the extra that mends it."""
     if not isinstance(problem, ImportError):
         return f"{type(problem).__name__}: {problem}"
-    extra = _EXTRAS.get((problem.name or "").split(".")[0])
-    return f"{problem} (pip install 'seqgan-env[{extra}]')" if extra else str(problem)
+    return f"{problem} {remedy(problem.name)}".rstrip()
 
 
 def _article(noun: str) -> str:

@@ -16,6 +16,7 @@ from seqgan_env.bench.jobs import Job
 from seqgan_env.bench.results import Result, path_of
 from seqgan_env.bench.runner import Ended
 from seqgan_env.bench.worker import ENVIRONMENT, run_job
+from seqgan_env.extras import load
 
 NUM_RETRIES = 3  # of a job whose worker is lost
 
@@ -93,13 +94,7 @@ class RayPool:
 
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or Ray reports to its makers
-    try:
-        import ray
-    except ImportError as problem:
-        raise ValueError(
-            f"--ray needs the library ray (pip install 'seqgan-env[ray]'): {problem}"
-        ) from problem
-    return ray
+    return load("ray", "--ray")
 
 
 def _check_reachable(address: str) -> None:

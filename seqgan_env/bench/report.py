@@ -15,6 +15,7 @@ from seqgan_env.bench.leaderboard import KINDS, ORACLE, Standings
 from seqgan_env.bench.results import Result, read_all
 from seqgan_env.bench.story import story
 from seqgan_env.bench.tables import Table, all_tables, runs_rows
+from seqgan_env.extras import load
 from seqgan_env.metrics.catalogue import HEALTH, METRICS
 from seqgan_env.training import run_directory
 from seqgan_env.types import Estimate
@@ -236,13 +237,7 @@ def _curves(standings: Standings, task: str) -> list[Figure]:
 
 @functools.cache
 def _page_libraries() -> tuple[Any, str]:
-    try:
-        import jinja2
-        import vl_convert
-    except ImportError as problem:
-        raise ValueError(
-            f"the page needs {problem.name} (pip install 'seqgan-env[bench]'); the tables are "
-            "written"
-        ) from problem
+    purpose = "the tables are written; the page"
+    jinja2, vl_convert = load("jinja2", purpose), load("vl_convert", purpose)
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", charts.VERSION)
     return jinja2, bundle.replace("</script", "<\\/script")

@@ -26,6 +26,7 @@ from seqgan_env.cli.arguments import (
     positive,
 )
 from seqgan_env.cli.output import LOG, RunProgress, console
+from seqgan_env.extras import is_installed, remedy
 from seqgan_env.generators.knobs import KNOBS
 from seqgan_env.metrics.catalogue import METRICS, TABLE, Metric, described, load_metrics
 from seqgan_env.metrics.divergence import SATURATED
@@ -39,6 +40,7 @@ from seqgan_env.training.checkpoint import LAST, read_checkpoint, remove_checkpo
 from seqgan_env.training.interrupts import interruptible
 from seqgan_env.training.settings import PRESETS, TrainSettings, settings_from
 from seqgan_env.training.trainer import (
+    CURVES,
     Run,
     Trainer,
     at_temperature,
@@ -240,8 +242,19 @@ def _train(arguments: argparse.Namespace) -> int:
                     "resumed",
                     highlight=False,
                 )
+            for note in _left_out():
+                screen.print(note, markup=False, highlight=False)
             run = _run_to_the_end(trainer, path)
     return _conclude(screen, run, path)
+
+
+def _left_out() -> list[str]:
+    """What a run will not write because a library is missing, and what installs it."""
+    return [
+        f"{part} will not be written: {library} is missing {remedy(library)}"
+        for library, part in (("matplotlib", CURVES), ("tensorboard", "tensorboard/"))
+        if not is_installed(library)
+    ]
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -272,10 +285,13 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 def _run_to_the_end(trainer: Trainer, path: Path) -> Run:
     """Runs what is left and writes everything."""
-    from torch.utils.tensorboard import SummaryWriter  # no other command needs it
+    if is_installed("tensorboard"):
+        from torch.utils.tensorboard import SummaryWriter  # no other command needs it
 
-    with SummaryWriter(str(path / "tensorboard")) as writer:
-        trainer.on_row = tensorboard_logger(writer)
+        with SummaryWriter(str(path / "tensorboard")) as writer:
+            trainer.on_row = tensorboard_logger(writer)
+            run = trainer()
+    else:
         run = trainer()
     write_run(run, path)
     if not run.interrupted:
@@ -286,7 +302,7 @@ def _run_to_the_end(trainer: Trainer, path: Path) -> Run:
 def _conclude(screen: Console, run: Run, path: Path) -> int:
     """Shows what a run has found; its exit code."""
     _print_table(screen, run)
-    written = "samples, curves, metrics and weights" if run.weights else "samples and metrics"
+    written = "samples, metrics and weights" if run.weights else "samples and metrics"
     screen.print(f"{written}: {path}", highlight=False)
     if run.interrupted and (path / LAST).exists():
         screen.print(f"seqgan train --resume {path} goes on from here", highlight=False)

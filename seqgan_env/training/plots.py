@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from seqgan_env.extras import load
 from seqgan_env.metrics.catalogue import FAMILIES, METRICS, Plane
 from seqgan_env.training.run_directory import write_atomically
 
@@ -35,15 +36,14 @@ def plot_curves(history: Rows, knobs: Named, metrics: Named, path: Path) -> None
         metrics: final metrics by policy.
         path: of the PNG.
     """
-    from matplotlib.figure import Figure  # loaded only where something is drawn
-
+    figures = load("matplotlib.figure", "the picture of a run")
     anyone = next(iter(metrics.values()), {})
     by_round = next((of.by_round for of in FAMILIES if of.by_round[0] in anyone), ())
     planes = [plane for of in FAMILIES for plane in of.planes if plane.holds(anyone)]
     judged = {who: row for who, row in metrics.items() if "referee_js" in row}
     num_panels = 3 + len(by_round) + len(planes) + bool(judged)
     columns = -(-num_panels // 2)
-    figure = Figure(figsize=(4.7 * columns, 7.5), layout="constrained")
+    figure = figures.Figure(figsize=(4.7 * columns, 7.5), layout="constrained")
     panels = iter(figure.subplots(2, columns, squeeze=False).ravel())
     epochs, rounds = (
         [row for row in history if not row["phase"]],

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.extras import is_installed
 from seqgan_env.generators.knobs import FEW_KNOBS, UNTURNED, Knob, MeasuresKnobs, Temperature
 from seqgan_env.generators.policies import make_policy
 from seqgan_env.metrics.catalogue import load_metrics, measure_more
@@ -45,6 +46,7 @@ from seqgan_env.types import GeneratorAgent, HasReferee, Resumable, RolloutPolic
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter  # loaded by whoever writes with it
 
+CURVES = "curves.png"
 NUM_SAMPLES = 20
 NUM_MEASURED = 2_000  # sequences that a metric of the user's own gets
 
@@ -471,7 +473,8 @@ def write_run(run: Run, path: Path) -> None:
             path / "knobs.csv", [{"knob": name} | row for name, row in run.knobs.items()]
         )
     run_directory.write_text(path / "samples.txt", _samples_text(run.samples))
-    plot_curves(run.history, run.knobs, run.metrics, path / "curves.png")
+    if is_installed("matplotlib"):
+        plot_curves(run.history, run.knobs, run.metrics, path / CURVES)
     result: dict[str, Any] = dict(run.metrics) | {
         "best_knob_name": run.best_knob,
         "score_error": run.score_error,

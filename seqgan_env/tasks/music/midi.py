@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import mido
-
+from seqgan_env.extras import load
 from seqgan_env.training.run_directory import write_atomically
 
 MOST_BEATS = 10_000  # over an hour; damage easily makes a piece of years
@@ -67,7 +66,13 @@ def read_score(path: Path) -> Score:
     return Score(file.ticks_per_beat, notes, len(parts) - len(notes))
 
 
+def _mido() -> Any:
+    """The library that knows the format; its notes are read and written here."""
+    return load("mido", "MIDI")
+
+
 def _load(path: Path) -> Any:
+    mido = _mido()
     try:
         with path.open("rb") as file:
             if file.read(4) != b"MThd":
@@ -112,6 +117,7 @@ def write_melody(
 
     It names a tempo of 120 beats a minute and a piano, so that any player plays it.
     """
+    mido = _mido()
     scale = -(-_LEAST_TICKS_PER_BEAT // steps_per_beat)  # ticks in a step
     track = mido.MidiTrack(
         [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from seqgan_env.extras import load
 from seqgan_env.tasks.music.music_tokens import pitch_name
 from seqgan_env.training.run_directory import write_atomically
 
@@ -29,11 +30,10 @@ def plot_piano_rolls(
         steps_per_beat: for the axis of time.
         path: of the file.
     """
-    from matplotlib.figure import Figure  # loaded only where something is drawn
-
+    figures = load("matplotlib.figure", "a piano roll")
     shown = melodies[:MOST_SHOWN]
     rows = max(1, -(-len(shown) // _COLUMNS))
-    figure = Figure(figsize=(11, 0.6 + 1.5 * rows), layout="constrained")
+    figure = figures.Figure(figsize=(11, 0.6 + 1.5 * rows), layout="constrained")
     axes = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
     pitches = [pitch for notes in shown for _, _, pitch in notes] or [60]
     low, high = min(pitches) - 1, max(pitches) + 1

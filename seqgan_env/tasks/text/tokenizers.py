@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from seqgan_env.extras import load
 from seqgan_env.names import choose
 
 LEVELS = ("word", "char")
@@ -75,13 +76,7 @@ class HuggingFace:
         Raises:
             ValueError: the library is missing, or the file is missing or damaged.
         """
-        try:
-            import tokenizers
-        except ImportError as problem:
-            raise ValueError(
-                f"tokenizer {path} needs the library tokenizers: pip install "
-                "'seqgan-env[tokenizers]'"
-            ) from problem
+        tokenizers = load("tokenizers", f"tokenizer {path}")
         if Path(path).is_dir():
             path = str(Path(path) / "tokenizer.json")
         try:
