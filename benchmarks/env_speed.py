@@ -46,7 +46,7 @@ from seqgan_env.training.run_directory import write_json
 SEQ_LEN = 20
 PARTS = {  # functions whose time, with that of what they call, is a part of a step
     "check of the actions": "core._check_actions",
-    "rewards of finished sequences": "rewards.values",
+    "rewards of finished sequences": "model.step_values",
     "infos": "vector_env._infos",
     "reset of finished episodes": "core.reset",
 }

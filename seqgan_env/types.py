@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -182,11 +182,14 @@ class ToldOfPolicy(Protocol):
         ...
 
 
-class RewardFn(Protocol):
-    """What a step pays, from the value of the prefix before it and after it."""
+Numbers = TypeVar("Numbers", np.ndarray, Tensor)
 
-    def __call__(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        """Rewards (B,) from values (B,) and (B,)."""
+
+class RewardFn(Protocol):
+    """What steps pay, from the values of the prefixes before and behind them."""
+
+    def __call__(self, before: Numbers, after: Numbers) -> Numbers:
+        """Rewards, from as many values before and after; of arrays or of tensors."""
         ...
 
 

@@ -89,6 +89,11 @@ def rewards_of(source: Any, **settings: Any) -> RewardModel:
     return build_rewards(SpecTask(EOS), RewardSettings(source=source, **chosen), policy)
 
 
+def scores(rewards: RewardModel, sequences: Tensor) -> Tensor:
+    """The values of sequences that are finished."""
+    return rewards.value(sequences, EOS.lengths(sequences), rng())
+
+
 def values_of(source: Any, **settings: Any) -> Tensor:
     """Action values (B, T) of the same sequences, drawn with the same randomness."""
     return rewards_of(source, **settings).action_values(all_sequences(EOS)[::40], rng(3))
@@ -168,11 +173,11 @@ def test_the_discriminator_of_a_sum_is_trained_and_pays() -> None:
     assert rewards.discriminator is not None
     agent = Reinforce(TokenVectorEnv(8, rewards), policy=random_model(EOS))
     sequences = rewards.task.held_out
-    before = rewards.score(sequences, rng())
+    before = scores(rewards, sequences)
     schedule = Schedule(rounds=1, num_negatives=50, eval_every=9, d_pretrain_epochs=2)
     rows = list(train_adversarial(agent, rewards, schedule))
     assert "discriminator/loss" in rows[-1]
-    moved = rewards.score(sequences, rng()) - before
+    moved = scores(rewards, sequences) - before
     assert float(moved.std()) > 0.01
 
 
@@ -235,7 +240,10 @@ def test_the_optimal_source_compares_with_the_policy_that_was_bound_last() -> No
     rewards.bind(other)
     direct = RewardModel(rewards.task, rewards.settings, other)
     sequences = all_sequences(EOS)[:50]
-    assert torch.equal(rewards.score(sequences, rng()), direct.score(sequences, rng()))
+    assert torch.equal(
+        scores(rewards, sequences),
+        scores(direct, sequences),
+    )
 
 
 def test_one_source_alone_takes_no_detour() -> None:

@@ -30,7 +30,7 @@ class StepValues(Protocol):
         """Whether unfinished prefixes have values too."""
         ...
 
-    def values(self, tokens: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    def step_values(self, tokens: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Values (B,) float64 of prefixes (B, T) of `lengths` (B,); `keys` (B,) uint64 name the
         episodes' random streams.
         """
@@ -217,11 +217,11 @@ class SequenceCore:
         """
         num_rows = np.count_nonzero(rows)
         if num_rows == self.num_envs:
-            values = self.rewards.values(self.tokens, self.lengths, self.episode_keys())
+            values = self.rewards.step_values(self.tokens, self.lengths, self.episode_keys())
             return values, values
         values, known = np.full(self.num_envs, np.nan), np.zeros(self.num_envs)
         if num_rows:
-            values[rows] = known[rows] = self.rewards.values(
+            values[rows] = known[rows] = self.rewards.step_values(
                 self.tokens[rows], self.lengths[rows], self.episode_keys()[rows]
             )
         return values, known

@@ -8,15 +8,14 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import error, spaces
 
-from seqgan_env.envs.core import SequenceCore, Transition
-from seqgan_env.envs.observations import Shown, make_observation
-from seqgan_env.envs.rendering import RENDER_MODES, Frames, check_render_mode, render_row
-from seqgan_env.envs.vector_env import PaidByRewards
+from seqgan_env.envs.core import Transition
+from seqgan_env.envs.face import Face
+from seqgan_env.envs.observations import Shown
+from seqgan_env.envs.rendering import RENDER_MODES, render_row
 from seqgan_env.rewards.model import RewardModel
-from seqgan_env.types import Task
 
 
-class TokenEnv(PaidByRewards, gym.Env[Shown, np.int64]):
+class TokenEnv(Face, gym.Env[Shown, np.int64]):
     """Writing a sequence of tokens, one token a step.
 
     ## Description
@@ -96,19 +95,17 @@ class TokenEnv(PaidByRewards, gym.Env[Shown, np.int64]):
         observation: "tokens", "one_hot" or "dict".
         observation_window: of "one_hot".
         """
-        check_render_mode(render_mode)
-        self.rewards, self.render_mode, self.episode_statistics = (
+        super().__init__(
             rewards,
-            render_mode,
-            episode_statistics,
+            num_envs=1,
+            render_mode=render_mode,
+            online=online,
+            observation=observation,
+            observation_window=observation_window,
+            episode_statistics=episode_statistics,
         )
-        self.task: Task = rewards.task
-        self.core = SequenceCore(self.task.spec, rewards, num_envs=1, online=online)
-        self._view = make_observation(self.task.spec, observation, observation_window)
         self.observation_space = self._view.space
         self.action_space = spaces.Discrete(self.task.spec.vocab_size)
-        self._last: Transition | None = None
-        self._frames = Frames(1)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -118,7 +115,7 @@ class TokenEnv(PaidByRewards, gym.Env[Shown, np.int64]):
         self.core.seed([seed])
         self.core.reset(np.array([True]))
         self._last = None
-        self._keep_frame(begun=True)
+        self._keep_frames(begun=np.array([True]))
         return self._shown(self.core.tokens.copy()), self._mask_info()
 
     def step(self, action: np.int64) -> tuple[Shown, float, bool, bool, dict[str, Any]]:
@@ -130,7 +127,7 @@ class TokenEnv(PaidByRewards, gym.Env[Shown, np.int64]):
         step = self.core.step(np.asarray(action).reshape(1))
         self.rewards.budget.env_steps += 1
         self._last = step
-        self._keep_frame(begun=False)
+        self._keep_frames(begun=np.array([False]))
         terminated = bool(step.terminated[0])
         return (
             self._shown(step.tokens),
@@ -149,10 +146,6 @@ class TokenEnv(PaidByRewards, gym.Env[Shown, np.int64]):
         if self.render_mode == "ansi_list":
             return self._frames.take()[0]
         return render_row(self.task, self.core, self._last, 0)
-
-    def _keep_frame(self, begun: bool) -> None:
-        if self.render_mode == "ansi_list":
-            self._frames.add(self.task, self.core, self._last, np.array([begun]))
 
     def _shown(self, tokens: np.ndarray) -> Shown:
         return self._view.row(self._view.batch(tokens, self.core), 0)

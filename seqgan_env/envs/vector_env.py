@@ -12,56 +12,18 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from seqgan_env.envs.core import SequenceCore, Transition
-from seqgan_env.envs.observations import Shown, make_observation
-from seqgan_env.envs.rendering import RENDER_MODES, Frames, check_render_mode, render_row
+from seqgan_env.envs.core import Transition
+from seqgan_env.envs.face import Face
+from seqgan_env.envs.observations import Shown
+from seqgan_env.envs.rendering import RENDER_MODES, render_row
 from seqgan_env.names import choose
 from seqgan_env.rewards.model import RewardModel
 from seqgan_env.streams import streams_from_keys
-from seqgan_env.types import Task
 
 AUTORESET_MODES = {mode.name.lower(): mode for mode in AutoresetMode}
 
 
-class PaidByRewards:
-    """What both faces tell about the rewards they pay, and how their state is saved."""
-
-    rewards: RewardModel
-    core: SequenceCore
-    _last: Transition | None
-    _frames: Frames
-
-    @property
-    def discount(self) -> float:
-        """The discount with which the return is the objective, from the reward form."""
-        return self.rewards.discount
-
-    def online_metrics(self) -> dict[str, float]:
-        """What the rewards last learned from finished episodes; empty before that, and where they
-        do not learn online.
-        """
-        return self.rewards.online_metrics()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The episodes and their random streams; not what is shared, the rewards.
-
-        Whoever saves an environment that learns online saves `rewards.state_dict()` beside it: then
-        a new environment, made in the same way, goes on bit by bit.
-        """
-        return {"core": self.core.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a state of `state_dict`, of as many envs. What was last rendered is
-        forgotten.
-
-        Raises:
-            ValueError: the state is of other sequences, or of another number of envs.
-        """
-        self.core.load_state_dict(state["core"])
-        self._last, self._frames = None, Frames(self.core.num_envs)
-
-
-class TokenVectorEnv(PaidByRewards, VectorEnv[Shown, np.ndarray, np.ndarray]):
+class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
     """`num_envs` sequences written side by side; see `seqgan_env.envs.env.TokenEnv` for spaces,
     rewards and episode end.
 
@@ -111,20 +73,22 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[Shown, np.ndarray, np.ndarray]):
         observation_window: of "one_hot".
         episode_statistics: whether the info of an episode's end has `episode`.
         """
-        check_render_mode(render_mode)
-        self.num_envs, self.rewards, self.render_mode = num_envs, rewards, render_mode
+        super().__init__(
+            rewards,
+            num_envs,
+            render_mode=render_mode,
+            online=online,
+            observation=observation,
+            observation_window=observation_window,
+            episode_statistics=episode_statistics,
+        )
+        self.num_envs = num_envs
         self.autoreset_mode = to_autoreset_mode(autoreset_mode)
         self.metadata = type(self).metadata | {"autoreset_mode": self.autoreset_mode}
-        self.episode_statistics = episode_statistics
-        self.task: Task = rewards.task
-        self.core = SequenceCore(self.task.spec, rewards, num_envs, online)
-        self._view = make_observation(self.task.spec, observation, observation_window)
         self.single_observation_space = self._view.space
         self.single_action_space = spaces.Discrete(self.task.spec.vocab_size)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._last: Transition | None = None
-        self._frames = Frames(num_envs)
 
     def reset(
         self,
@@ -173,7 +137,8 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[Shown, np.ndarray, np.ndarray]):
             self.core.reset(step.terminated)
             observations = self._view.batch(self.core.tokens.copy(), self.core)
         infos |= self._mask_info()
-        self._keep_frames(None if before is None else before.terminated)
+        begun = np.zeros(self.num_envs, dtype=bool) if before is None else before.terminated
+        self._keep_frames(begun)
         return (
             observations,
             step.rewards,
@@ -276,11 +241,6 @@ class TokenVectorEnv(PaidByRewards, VectorEnv[Shown, np.ndarray, np.ndarray]):
                 )
             values = values[0]
         setattr(self, name, values)
-
-    def _keep_frames(self, begun: np.ndarray | None) -> None:
-        if self.render_mode == "ansi_list":
-            rows = np.zeros(self.num_envs, dtype=bool) if begun is None else begun
-            self._frames.add(self.task, self.core, self._last, rows)
 
     def _seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
         if seed is None:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,7 +22,15 @@ from seqgan_env.names import choose
 from seqgan_env.rewards.sources import Source, check_source, make_source, read_source, value_of
 from seqgan_env.rewards.values import LaggedPolicy, RolloutValue, action_values
 from seqgan_env.streams import streams_from_keys
-from seqgan_env.types import PrefixValue, RolloutPolicy, SequenceScorer, Task, ToldOfPolicy
+from seqgan_env.types import (
+    Numbers,
+    PrefixValue,
+    RewardFn,
+    RolloutPolicy,
+    SequenceScorer,
+    Task,
+    ToldOfPolicy,
+)
 
 
 @dataclass(frozen=True)
@@ -34,23 +41,23 @@ class RewardForm:
         name: as on the command line.
         discount: with which the sum of rewards is the objective.
         needs_prefix_values: whether unfinished prefixes are rolled out.
-        reward_fn: values before and after the step (B,), (B,) to rewards (B,).
+        reward_fn: values before and behind steps to rewards.
     """
 
     name: str
     discount: float
     needs_prefix_values: bool
-    reward_fn: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    reward_fn: RewardFn
 
 
-def _pay_value(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+def _pay_value(before: Numbers, after: Numbers) -> Numbers:
     """The value itself. Under form "terminal" it is 0 until the end."""
     return after
 
 
-def _pay_difference(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+def _pay_difference(before: Numbers, after: Numbers) -> Numbers:
     """What the token has added to the value."""
-    added: np.ndarray = after - before
+    added: Numbers = after - before
     return added
 
 
@@ -105,6 +112,14 @@ class RewardSettings:
 class RewardModel:
     """The reward of a task under some settings, moving as the discriminator and the policy learn.
 
+    It is asked by four doors, each of which leads to `value`:
+
+    | door | asked by | of |
+    | `value` | rollouts, tests | prefixes: torch to torch |
+    | `action_values` | whoever wants every Q of a sequence | finished sequences: torch to torch |
+    | `rewards` | `TokenVectorEnv.play`, scoring offline | finished sequences: torch to torch |
+    | `step_values` | `SequenceCore.step` | prefixes of running episodes: NumPy to NumPy |
+
     Environments share it by handle: copying an environment, as `gym.make(env.spec)` does with its
     arguments, copies the reference, so that a discriminator trained outside is the one that pays
     inside. So `copy.deepcopy` of a reward model is the model itself, and that of whatever holds one
@@ -117,6 +132,8 @@ class RewardModel:
         settings: source and form.
         sources: weights and what scores, one each for every term of the source.
         discriminator: where it is a term of the source; None otherwise.
+        value: of prefixes (B, T) of lengths (B,), by `rng`: (B,) float32. The score itself where a
+            prefix is finished.
         policy: the live policy, rolled out, of which the discriminator and the sources are told.
         budget: what it, its environments and the training of its discriminator have spent.
     """
@@ -149,7 +166,8 @@ class RewardModel:
         return self.form.discount
 
     @property
-    def reward_fn(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    def reward_fn(self) -> RewardFn:
+        """What steps pay, from the values before and behind them."""
         return self.form.reward_fn
 
     @property
@@ -225,9 +243,11 @@ class RewardModel:
             parts.add("lagged")
         return parts
 
-    def values(self, tokens: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """Values (B,) of prefixes (B, T), (B,) in the episodes of streams `keys` (B,): the one door
-        from NumPy to torch.
+    def step_values(self, tokens: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Values (B,) float64 of the prefixes `tokens` (B, T) of `lengths` (B,), in the episodes
+        whose random streams `keys` (B,) name.
+
+        The door of `SequenceCore`, which knows no torch: the one place where NumPy becomes torch.
         """
         streams = streams_from_keys(keys, self.device)
         prefixes = torch.from_numpy(tokens).to(self.device, torch.int64)
@@ -252,29 +272,33 @@ class RewardModel:
         return {}
 
     def action_values(self, tokens: Tensor, rng: torch.Generator) -> Tensor:
-        """Q of every token of finished sequences (B, T), in one call: (B, T), 0 behind the end."""
+        """Q of every token of finished sequences (B, T), in one call: (B, T), 0 behind the end.
+
+        Where the value of a prefix is rolled out, this is B x T x N completions.
+        """
         return action_values(self.value, self.spec, self.spec.check_sequences(tokens), rng)
 
     def rewards(self, tokens: Tensor, rng: torch.Generator) -> Tensor:
-        """What stepping through finished sequences (B, T) pays: (B, T), 0 behind the end; unneeded
-        rollouts are left out.
+        """What stepping through finished sequences (B, T) pays: (B, T), 0 behind the end.
+
+        The door of `TokenVectorEnv.play`, and of whoever pays sequences outside an environment.
         """
         if self.needs_prefix_values:
             values = self.action_values(tokens, rng)
         else:
-            lengths = self.spec.lengths(self.spec.check_sequences(tokens))
-            values = torch.zeros(tokens.shape, device=tokens.device, dtype=torch.float32)
-            values.scatter_(
-                1, lengths.unsqueeze(1) - 1, self.value(tokens, lengths, rng).unsqueeze(1)
-            )
-        after = values.double().cpu().numpy()
-        before = np.concatenate([np.zeros((len(after), 1)), after[:, :-1]], axis=1)
-        rewards = torch.from_numpy(self.reward_fn(before, after)).to(tokens.device, torch.float32)
+            values = self._scores_at_ends(tokens, rng)
+        after = values.double()  # in which the core subtracts, too
+        before = torch.zeros_like(after)
+        before[:, 1:] = after[:, :-1]
+        rewards = self.reward_fn(before, after).to(torch.float32)
         return rewards.masked_fill(tokens == self.spec.pad_token, 0.0)
 
-    def score(self, tokens: Tensor, rng: torch.Generator) -> Tensor:
-        """Scores (B,) of finished sequences (B, T): the value of a prefix that is complete."""
-        return self.value(tokens, self.spec.lengths(tokens), rng)
+    def _scores_at_ends(self, tokens: Tensor, rng: torch.Generator) -> Tensor:
+        """The score of each finished sequence (B, T) at its last token, 0 elsewhere: (B, T)."""
+        lengths = self.spec.lengths(self.spec.check_sequences(tokens))
+        scores = self.value(tokens, lengths, rng)
+        values = torch.zeros(tokens.shape, device=tokens.device, dtype=torch.float32)
+        return values.scatter(1, lengths.unsqueeze(1) - 1, scores.unsqueeze(1))
 
     def _build_value(self) -> PrefixValue:
         def rolled_out(scorer: SequenceScorer) -> RolloutValue:
