@@ -1,4 +1,5 @@
-"""The command line: seqgan train, sample, evaluate, list, bench, report."""
+"""The command line: seqgan train, sample, evaluate, show, play,
+list, bench, report."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from rich.table import Table
 
 from seqgan_env import registry
 from seqgan_env.bench import commands as bench_commands
+from seqgan_env.cli import play, show
 from seqgan_env.cli.arguments import (
     Parser,
     add_settings,
@@ -157,6 +159,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     listing.add_argument("what", metavar="|".join(LISTINGS))
     listing.set_defaults(run=_list)
+    show.add_command(commands)
+    play.add_command(commands)
     bench_commands.add_commands(commands)
     return parser
 

@@ -27,6 +27,7 @@ from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED, SELECT, best_knob, scores
 from seqgan_env.plugins import control_options, learns_from_reward, load_knobs, make_agent
 from seqgan_env.rewards.model import RewardModel, RewardSettings
+from seqgan_env.rewards.sources import DISCRIMINATOR, names_in
 from seqgan_env.tasks import make_task
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 CURVES = "curves.png"
 NUM_SAMPLES = 20
+DISCRIMINATOR_WEIGHTS = "discriminator.safetensors"
 NUM_MEASURED = 2_000  # sequences that a metric of the user's own gets
 
 _PHASES = ("pretrain", "measure_knobs", "train", "control", "compare")
@@ -292,7 +294,7 @@ class Trainer:
                 self._log({"phase": 1.0} | row | scores(self.run.knobs, row, "task/"))
                 self._save_if_due()
         if self.rewards.discriminator is not None:
-            self.run.weights["discriminator.safetensors"] = self.rewards.discriminator.state_dict()
+            self.run.weights[DISCRIMINATOR_WEIGHTS] = self.rewards.discriminator.state_dict()
 
     def _log(self, row: dict[str, float]) -> None:
         self.run.history.append(row)
@@ -522,6 +524,43 @@ def load_run(path: Path) -> tuple[TrainSettings, Task, GeneratorAgent]:
     Raises:
         ValueError: a file is missing or damaged, or the corpus has changed since.
     """
+    settings, task = _read_run(path)
+    agent, _ = build_agent(settings, task, "constant")
+    _load_file(agent.policy, path / "policy.safetensors", "the run's policy")
+    return settings, task, agent
+
+
+def load_run_with_rewards(
+    path: Path, num_rollouts: int
+) -> tuple[TrainSettings, Task, GeneratorAgent, RewardModel | None]:
+    """The same and what paid the agent in the end, with its discriminator; None in its place where
+    there is a discriminator that was never trained.
+
+    Args:
+        path: of the run directory.
+        num_rollouts: N of the values, in place of the run's.
+
+    Raises:
+        ValueError: as `load_run`.
+    """
+    settings, task = _read_run(path)
+    settings = replace(settings, num_rollouts=num_rollouts)
+    file = path / DISCRIMINATOR_WEIGHTS
+    is_paid = DISCRIMINATOR not in names_in(settings.source) or file.exists()
+    agent, rewards = build_agent(settings, task, settings.source if is_paid else "constant")
+    _load_file(agent.policy, path / "policy.safetensors", "the run's policy")
+    if rewards.discriminator is not None:
+        _load_file(rewards.discriminator, file, "the run's discriminator")
+    rewards.bind(agent.policy)
+    return settings, task, agent, rewards if is_paid else None
+
+
+def _read_run(path: Path) -> tuple[TrainSettings, Task]:
+    """The settings and the task of a run directory.
+
+    Raises:
+        ValueError: its configuration is missing or damaged, or the corpus has changed since.
+    """
     config = run_directory.read_json(path / run_directory.CONFIG)
     settings = _settings_in(config, path)
     task = build_task(settings)
@@ -530,23 +569,26 @@ def load_run(path: Path) -> tuple[TrainSettings, Task, GeneratorAgent]:
             f"the corpus of {path} has changed since it was trained; its tokens no longer mean the "
             "same words"
         )
-    agent, _ = build_agent(settings, task, "constant")
-    state = run_directory.read_weights(path / "policy.safetensors")
+    return settings, task
+
+
+def _load_file(model: object, file: Path, what: str) -> None:
+    """Gives a model the weights in a file; `what` names it in the error of one that does not
+    fit.
+    """
+    state = run_directory.read_weights(file)
     try:
-        _load(agent.policy, state)
+        _load(model, state)
     except RuntimeError as problem:
-        raise ValueError(
-            f"{path / 'policy.safetensors'} does not fit the run's policy: {problem}"
-        ) from problem
-    return settings, task, agent
+        raise ValueError(f"{file} does not fit {what}: {problem}") from problem
 
 
-def _load(policy: RolloutPolicy, state: Mapping[str, Tensor]) -> None:
-    if not isinstance(policy, nn.Module):
+def _load(model: object, state: Mapping[str, Tensor]) -> None:
+    if not isinstance(model, nn.Module):
         raise ValueError(
-            f"{type(policy).__name__} is no torch.nn.Module; its weights cannot be loaded"
+            f"{type(model).__name__} is no torch.nn.Module; its weights cannot be loaded"
         )
-    policy.load_state_dict(state)
+    model.load_state_dict(state)
 
 
 def _samples_text(samples: Mapping[str, list[str]]) -> str:
