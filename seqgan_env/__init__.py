@@ -19,6 +19,7 @@ from seqgan_env.rewards.sources import WeightedSum
 from seqgan_env.tasks import make_task
 from seqgan_env.training.adversarial import Schedule, pretrain_policy, train_adversarial
 from seqgan_env.types import (
+    AdditiveScorer,
     GeneratorAgent,
     PrefixValue,
     RolloutPolicy,
@@ -29,6 +30,7 @@ from seqgan_env.types import (
 
 __all__ = [
     "PAPER_CNN",
+    "AdditiveScorer",
     "CNNConfig",
     "CNNDiscriminator",
     "Discriminator",

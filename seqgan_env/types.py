@@ -153,11 +153,54 @@ class HasLogProb(Protocol):
 
 
 @runtime_checkable
+class HasTokenLogProbs(Protocol):
+    """Anything whose likelihoods are products over tokens, one given those before it."""
+
+    def token_log_probs(self, tokens: Tensor) -> Tensor:
+        """log p(y_t | y_1..y_{t-1}) of prefixes (B, T), (B, T), in nats; 0 behind the end."""
+        ...
+
+
+def token_log_probs(policy: object, tokens: Tensor) -> Tensor:
+    """log p(y_t | y_1..y_{t-1}) of prefixes (B, T) under a policy, (B, T), in nats.
+
+    Raises:
+        TypeError: the policy does not give them.
+    """
+    if not isinstance(policy, HasTokenLogProbs):
+        raise TypeError(
+            "reward form 'token' needs the likelihoods of single tokens; "
+            f"{type(policy).__name__} has no token_log_probs(tokens)"
+        )
+    return policy.token_log_probs(tokens)
+
+
+@runtime_checkable
 class SequenceScorer(Protocol):
     """Anything that says how good a finished sequence is."""
 
     def score(self, tokens: Tensor) -> Tensor:
         """Scores (B,) of finished sequences (B, T)."""
+        ...
+
+
+@runtime_checkable
+class AdditiveScorer(Protocol):
+    """A scorer whose score is a sum over tokens, so that every token has a part of its own."""
+
+    def score(self, tokens: Tensor) -> Tensor:
+        """Scores (B,) of finished sequences (B, T)."""
+        ...
+
+    def token_scores(self, tokens: Tensor) -> Tensor:
+        """The part of every token of prefixes (B, T), (B, T), 0 behind the end.
+
+        A part depends on its token and on those before it alone. Of a finished sequence the parts
+        sum to its score.
+
+        Raises:
+            ValueError: the score, as it is set up, is no sum over tokens.
+        """
         ...
 
 

@@ -68,8 +68,11 @@ class WeightedSum:
         self.spec = spec
 
     def score(self, tokens: Tensor) -> Tensor:
+        return self.token_scores(tokens).sum(1)
+
+    def token_scores(self, tokens: Tensor) -> Tensor:
         weights = 1.7 ** torch.arange(tokens.shape[1])
-        return ((tokens + 1) * (tokens != self.spec.pad_token) * weights).sum(1).to(torch.float32)
+        return ((tokens + 1) * (tokens != self.spec.pad_token) * weights).to(torch.float32)
 
 
 class Successor:

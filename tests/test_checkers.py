@@ -95,6 +95,33 @@ def test_a_source_that_breaks_its_contract_is_told_how(scorer: object, message: 
         check_scorer(scorer)
 
 
+class Parts(Counts):
+    """A scorer that says what its tokens add."""
+
+    def token_scores(self, tokens: Tensor) -> Tensor:
+        return (tokens == 1).float()
+
+
+class HalfParts(Parts):
+    def token_scores(self, tokens: Tensor) -> Tensor:
+        return 0.5 * super().token_scores(tokens)
+
+
+class AtTheEnd(Parts):
+    def token_scores(self, tokens: Tensor) -> Tensor:
+        parts = torch.zeros(tokens.shape)
+        parts[:, 0] = self.score(tokens)
+        return parts
+
+
+def test_what_tokens_add_sums_to_the_score_and_does_not_look_ahead() -> None:
+    check_scorer(Parts)
+    with pytest.raises(AssertionError, match="HalfParts.token_scores do not sum to the score"):
+        check_scorer(HalfParts)
+    with pytest.raises(AssertionError, match="of a token changes with what comes behind it"):
+        check_scorer(AtTheEnd)
+
+
 def test_the_value_of_a_prefix_draws_from_its_own_streams() -> None:
     class OneDraw:
         def __call__(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:

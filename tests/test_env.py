@@ -17,7 +17,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import seqgan_env
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.vector_env import TokenVectorEnv
-from seqgan_env.rewards.model import RewardModel
+from seqgan_env.rewards.model import FORMS, RewardModel, RewardSettings
 from seqgan_env.streams import RowStreams, streams_from_keys
 from seqgan_env.types import TokenSpec
 
@@ -137,7 +137,7 @@ def overwrite(returned: Any) -> None:
             overwrite(item)
 
 
-@pytest.mark.parametrize("form", ["rollout", "difference", "terminal"])
+@pytest.mark.parametrize("form", list(FORMS))
 def test_who_writes_into_what_a_step_returned_changes_no_later_step(
     spec: TokenSpec, form: str
 ) -> None:
@@ -155,7 +155,7 @@ def test_who_writes_into_what_a_step_returned_changes_no_later_step(
         overwrite(returned)
 
 
-@pytest.mark.parametrize("form", ["rollout", "difference", "terminal"])
+@pytest.mark.parametrize("form", list(FORMS))
 def test_offline_single_and_vector_rewards_agree_with_stochastic_rollouts_too(
     spec: TokenSpec, form: str
 ) -> None:
@@ -230,18 +230,43 @@ def test_the_same_seed_gives_the_same_rewards_and_another_seed_others(spec: Toke
     assert not torch.equal(runs[0][0], runs[0][1])  # the next episode has its own stream
 
 
-def test_difference_rewards_sum_to_the_score_of_the_sequence(spec: TokenSpec) -> None:
-    model, tokens = reward_model(spec, reward="difference"), random_model(spec).sample(20, rng())
+@pytest.mark.parametrize("form", ["difference", "terminal", "token"])
+def test_rewards_of_discount_1_sum_to_the_score_of_the_sequence(spec: TokenSpec, form: str) -> None:
+    model, tokens = reward_model(spec, reward=form), random_model(spec).sample(20, rng())
     torch.testing.assert_close(
         model.rewards(tokens, rng()).sum(1), WeightedSum(spec).score(tokens), rtol=1e-4, atol=1e-4
     )
 
 
-def test_terminal_rewards_are_the_score_at_the_end_and_roll_nothing_out(spec: TokenSpec) -> None:
-    class Unused(Successor):
-        def complete(self, *args: Any) -> torch.Tensor:
-            raise AssertionError("terminal rewards need no rollouts")
+class Unused(Successor):
+    """A policy that may not be rolled out."""
 
+    def complete(self, *args: Any) -> torch.Tensor:
+        raise AssertionError("nothing was to be rolled out")
+
+
+def test_a_token_earns_its_part_of_the_score_and_rolls_nothing_out(spec: TokenSpec) -> None:
+    model = reward_model(spec, Unused(spec), reward="token")
+    tokens = random_model(spec).sample(20, rng())
+    parts = WeightedSum(spec).token_scores(tokens)
+    torch.testing.assert_close(model.rewards(tokens, rng()), parts, rtol=1e-4, atol=1e-4)
+    paid = write_all(reset(TokenVectorEnv(20, model)), tokens)
+    np.testing.assert_allclose(paid, parts.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_score_that_is_no_sum_over_tokens_pays_no_token(spec: TokenSpec) -> None:
+    class Longest:
+        def score(self, tokens: torch.Tensor) -> torch.Tensor:
+            return spec.lengths(tokens).float()
+
+    with pytest.raises(ValueError, match=r"Longest has no token_scores"):
+        reward_model(spec, source=Longest(), reward="token")
+    with pytest.raises(ValueError, match="set score_as to 'logit'"):
+        RewardSettings(source="0.5 * optimal + constant", reward="token", score_as="probability")
+    RewardSettings(source="constant", reward="token", score_as="probability")
+
+
+def test_terminal_rewards_are_the_score_at_the_end_and_roll_nothing_out(spec: TokenSpec) -> None:
     model, tokens = (
         reward_model(spec, Unused(spec), reward="terminal"),
         random_model(spec).sample(20, rng()),
@@ -261,7 +286,8 @@ def reset(env: TokenVectorEnv) -> TokenVectorEnv:
 
 
 @pytest.mark.parametrize(
-    ("form", "discount"), [("rollout", 0.0), ("difference", 1.0), ("terminal", 1.0)]
+    ("form", "discount"),
+    [("rollout", 0.0), ("difference", 1.0), ("terminal", 1.0), ("token", 1.0)],
 )
 def test_the_discount_that_fits_the_form_is_exposed(form: str, discount: float) -> None:
     model = reward_model(FIXED, reward=form)

@@ -17,6 +17,7 @@ from gymnasium.wrappers import vector as wrappers
 
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.rewards.model import FORMS
 from seqgan_env.testing import check_vector_env
 from seqgan_env.types import TokenSpec
 
@@ -70,7 +71,7 @@ def assert_same_where(theirs: dict[str, Any], ours: dict[str, Any], rows: np.nda
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("form", ["rollout", "difference", "terminal"])
+@pytest.mark.parametrize("form", list(FORMS))
 def test_every_autoreset_mode_is_that_of_gymnasiums_sync_vector_env(
     spec: TokenSpec, mode: AutoresetMode, form: str
 ) -> None:

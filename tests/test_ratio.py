@@ -55,6 +55,80 @@ def by_autograd(model: RatioDiscriminator, tokens: Tensor) -> Tensor:
     return mixture.sum(1)
 
 
+@pytest.mark.parametrize("power", [1.0, 1.3])
+@pytest.mark.parametrize("num_models", [1, 3])
+def test_the_logit_is_the_sum_of_what_its_tokens_earn(
+    spec: TokenSpec, num_models: int, power: float
+) -> None:
+    model, policy = ratio(spec, num_models=num_models, power=power), random_model(spec, 5)
+    tokens = all_sequences(spec)
+    wanted = power * by_autograd(model, tokens) - policy.log_prob(tokens)
+    torch.testing.assert_close(model.score(tokens), wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model.token_scores(tokens).sum(1), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("source", ["discriminator", "optimal"])
+def test_what_is_earned_and_what_is_rolled_out_have_the_same_expected_return(source: str) -> None:
+    """A sum over tokens: Q of a prefix is what it has earned, plus the rest in expectation."""
+    task, policy = SpecTask(EOS), random_model(EOS, 5)
+    model = ratio(EOS, policy, power=1.2)
+    tokens = all_sequences(EOS)
+    weights = policy.log_prob(tokens).exp()
+    values = {}
+    for form in ("difference", "token"):
+        settings = RewardSettings(form, source, "logit", num_rollouts=256)
+        rewards = RewardModel(task, settings, policy, model).rewards(tokens, rng(3))
+        returns = rewards.flip(1).cumsum(1).flip(1)
+        first = tokens[:, 0]
+        # E[return-to-go | the first token], which is all that a gradient sees of a form.
+        values[form] = torch.stack(
+            [
+                (weights * returns[:, 0])[first == v].sum() / weights[first == v].sum()
+                for v in range(1, EOS.vocab_size)
+            ]
+        )
+    torch.testing.assert_close(values["token"], values["difference"], rtol=1e-3, atol=1e-3)
+
+
+def test_the_policy_that_a_power_teaches_is_the_power_of_q() -> None:
+    """Were the policy q^a / Z, every sequence would have the same score."""
+    model = ratio(FIXED, power=1.5)
+    tokens = all_sequences(FIXED)
+    log_target = 1.5 * by_autograd(model, tokens).detach()
+    log_target -= log_target.logsumexp(0)
+
+    class Target:
+        def complete(self, *args: object) -> Tensor:
+            raise AssertionError("not rolled out")
+
+        def log_prob(self, asked: Tensor) -> Tensor:
+            return log_target
+
+    model.bind(Target())
+    assert float(model.score(tokens).std()) < 1e-5
+
+
+def test_the_parts_of_a_probability_and_a_power_that_is_none_are_refused() -> None:
+    model = ratio(FIXED)
+    model.score_as = "probability"
+    with pytest.raises(ValueError, match="no sum over tokens"):
+        model.token_scores(all_sequences(FIXED))
+    for power in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="power is"):
+            ratio(FIXED, power=power)
+    model.score_as = "logit"
+    model.bind(OnlyLikelihoods())
+    with pytest.raises(TypeError, match="OnlyLikelihoods has no token_log_probs"):
+        model.token_scores(all_sequences(FIXED))
+
+
+class OnlyLikelihoods:
+    """A policy that has no likelihoods of single tokens."""
+
+    def log_prob(self, tokens: Tensor) -> Tensor:
+        return torch.zeros(len(tokens))
+
+
 @pytest.mark.parametrize("num_models", [1, 3])
 def test_q_is_a_distribution_over_all_sequences(spec: TokenSpec, num_models: int) -> None:
     q = ratio(spec, num_models=num_models).log_density(all_sequences(spec)).detach()

@@ -9,6 +9,7 @@ from agents.reinforce import Reinforce, ReinforceConfig, returns_to_go
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.metrics.likelihood import nll_per_token
+from seqgan_env.rewards.model import FORMS
 from seqgan_env.types import TokenSpec
 
 from .conftest import FIXED, WeightedSum, all_sequences, random_model, reward_model, rng
@@ -34,7 +35,7 @@ def gradient(made: Reinforce) -> Tensor:
 
 
 @pytest.mark.parametrize("baseline", ["none", "batch_mean", "value"])
-@pytest.mark.parametrize("form", ["rollout", "difference", "terminal"])
+@pytest.mark.parametrize("form", list(FORMS))
 def test_the_gradient_estimates_the_gradient_of_the_expected_score(
     form: str, baseline: str
 ) -> None:

@@ -37,7 +37,7 @@ from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.plugins import load_agent_class
 from seqgan_env.registry import AGENTS
-from seqgan_env.rewards.model import RewardModel, RewardSettings
+from seqgan_env.rewards.model import FORMS, RewardModel, RewardSettings
 from seqgan_env.streams import streams_from_keys
 from seqgan_env.testing import check_agent
 from seqgan_env.training.adversarial import Schedule, train_adversarial
@@ -122,7 +122,7 @@ def play_ragged(env: SequenceVecEnv, sequences: Tensor, lengths: Tensor) -> list
 # ---------------------------------------------------------------- the VecEnv
 
 
-@pytest.mark.parametrize("form", ["rollout", "difference", "terminal"])
+@pytest.mark.parametrize("form", list(FORMS))
 def test_offline_single_vector_and_sb3_rewards_agree_for_a_deterministic_rollout_policy(
     spec: TokenSpec, form: str
 ) -> None:
@@ -624,8 +624,8 @@ def test_action_values_learn_what_is_paid(cls: type[SB3Agent]) -> None:
 
 def test_the_discount_is_that_of_the_reward_form_unless_given() -> None:
     for cls in ALL:
-        for form, discount in (("rollout", 0.0), ("difference", 1.0), ("terminal", 1.0)):
-            assert make(cls, reward=form).model.gamma == discount  # type: ignore[attr-defined]
+        for form in FORMS.values():
+            assert make(cls, reward=form.name).model.gamma == form.discount  # type: ignore[attr-defined]
     assert make(PPO, gamma=0.5).model.gamma == 0.5  # type: ignore[attr-defined]
 
 

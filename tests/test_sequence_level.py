@@ -13,6 +13,7 @@ from agents.reinforce import Reinforce
 from agents.sequence_level import RAFT, RLOO, MaliGAN, SequenceLevel
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.names import arguments_of
+from seqgan_env.rewards.model import FORMS
 from seqgan_env.testing import check_agent
 from seqgan_env.types import TokenSpec
 
@@ -54,7 +55,7 @@ def test_the_weights_are_those_of_the_papers() -> None:
     assert float(grpo.std()) == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize("form", ["rollout", "difference", "terminal"])
+@pytest.mark.parametrize("form", list(FORMS))
 def test_the_score_of_a_sequence_is_the_same_under_every_form(spec: TokenSpec, form: str) -> None:
     def weights(reward: str) -> torch.Tensor:
         agent = made(RLOO, spec, settings={"reward": reward})

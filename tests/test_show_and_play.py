@@ -296,7 +296,9 @@ def test_what_is_taken_back_and_written_again_is_paid_the_same() -> None:
 
 def test_a_sequence_that_has_ended_is_concluded_and_another_begins() -> None:
     shown = play(judges(EOS), "1 2 <end>", "3")
-    assert re.search(r"^1 2 0\nscore \S+, sum of the rewards \S+, D\(Y\) \S+, true log", shown, re.M)
+    assert re.search(
+        r"^1 2 0\nscore \S+, sum of the rewards \S+, D\(Y\) \S+, true log", shown, re.M
+    )
     assert [row[:2] for row in written(shown)][-1] == ("1", "3")
 
 

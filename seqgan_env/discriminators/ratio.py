@@ -22,13 +22,17 @@ from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageMode
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.names import choose
 from seqgan_env.rowwise import NUMBERS, full_precision
-from seqgan_env.types import HasLogProb, RolloutPolicy, TokenSpec
+from seqgan_env.types import HasLogProb, RolloutPolicy, TokenSpec, token_log_probs
 
 LEARNS_BY = ("likelihood", "gan", "both")
 
 
 class RatioDiscriminator(Discriminator):
-    """logit(Y) = log q(Y) - log p(Y): p moves with the policy at no cost, q is all that learns.
+    """logit(Y) = a log q(Y) - log p(Y): p moves with the policy at no cost, q is all that learns.
+
+    With a = 1 it is the optimal logit, were q the data. Maximum likelihood spreads q beyond the
+    data, which a power a above 1 takes back: the policy that the logit teaches is q(Y)^a / Z.
+    A policy gradient on it is the way to write q^a / Z, from which nobody can draw directly.
 
     q is one LSTM language model, or the mixture of several, token by token. It learns by maximum
     likelihood of the real sequences, before the first d-step, and then stays as it is; by the
@@ -37,6 +41,7 @@ class RatioDiscriminator(Discriminator):
     Attributes:
         models: of q, each an LSTM.
         learns_by: "likelihood", "gan" or "both".
+        power: a, of q.
         mle_options: of `MaximumLikelihood`.
         mle_epochs: of maximum likelihood, of which the one with the best validation likelihood is
             kept.
@@ -50,6 +55,7 @@ class RatioDiscriminator(Discriminator):
         rng: torch.Generator,
         learns_by: str = "likelihood",
         num_models: int = 1,
+        power: float = 1.0,
         embedding_dim: int = 64,
         hidden_dim: int = 64,
         mle_epochs: int = 40,
@@ -65,6 +71,7 @@ class RatioDiscriminator(Discriminator):
         rng: of the first parameters.
         learns_by: "likelihood", "gan" or "both".
         num_models: LSTMs in the mixture that is q.
+        power: a, of q.
         embedding_dim: of each of them.
         hidden_dim: of each of them.
         mle_epochs: see above.
@@ -83,6 +90,9 @@ class RatioDiscriminator(Discriminator):
         ):
             if value < 1:
                 raise ValueError(f"the discriminator's {name} is {value}; allowed is 1 or more")
+        if not 0 < power < math.inf:
+            raise ValueError(f"the discriminator's power is {power}; allowed is any above 0")
+        self.power = power
         self.learns_by = choose(LEARNS_BY, learns_by, "learns_by of discriminator ratio")
         self.learns_from_negatives = learns_by != "likelihood"
         self.learning_rate, self.batch_size = learning_rate, batch_size
@@ -115,9 +125,7 @@ class RatioDiscriminator(Discriminator):
 
     def forward(self, tokens: Tensor, dropout_rng: torch.Generator | None = None) -> Tensor:
         """Logits (B,) of sequences (B, T), with gradient for q alone."""
-        if self._live.policy is None:
-            raise RuntimeError("a ratio discriminator scores once it is told the policy: bind it")
-        return self.log_density(tokens) - self._live.policy.log_prob(tokens).detach()
+        return self.power * self.log_density(tokens) - self._policy().log_prob(tokens).detach()
 
     @torch.no_grad()
     @full_precision()
@@ -127,13 +135,30 @@ class RatioDiscriminator(Discriminator):
         """
         return torch.cat([self(part) for part in tokens.split(SEQUENCES_PER_CHUNK)])
 
+    @torch.no_grad()
+    @full_precision()
+    def token_scores(self, tokens: Tensor) -> Tensor:
+        """The part of every token of prefixes (B, T) in the logit, (B, T), 0 behind the end.
+
+        Raises:
+            ValueError: it scores as a probability, which is no sum over tokens.
+            TypeError: the policy has no likelihoods of tokens.
+        """
+        if self.score_as != "logit":
+            raise ValueError("a probability is no sum over tokens; set score_as to 'logit'")
+        of_policy = token_log_probs(self._policy(), tokens)
+        return self.power * self.token_log_densities(tokens) - of_policy
+
     def log_density(self, tokens: Tensor) -> Tensor:
         """log q(Y), (B,), in nats, with gradient."""
+        return self.token_log_densities(tokens).sum(1)
+
+    def token_log_densities(self, tokens: Tensor) -> Tensor:
+        """log q(y_t | y_1..y_{t-1}), (B, T), in nats, with gradient; 0 behind the end."""
         of_models = [
             _TokenLogProbs.apply(model, tokens, *_trained(model)) for model in self._models()
         ]
-        log_density: Tensor = _log_mean_exp(of_models).sum(1)
-        return log_density
+        return _log_mean_exp(of_models)
 
     def pretrain(self, real: Tensor, validation: Tensor, rng: torch.Generator) -> dict[str, float]:
         """Maximum likelihood of the real sequences, unless q learns by the GAN's loss alone.
@@ -163,6 +188,16 @@ class RatioDiscriminator(Discriminator):
             if reached > best:
                 best, state = reached, copy.deepcopy(model.state_dict())
         model.load_state_dict(state)
+
+    def _policy(self) -> HasLogProb:
+        """The live policy.
+
+        Raises:
+            RuntimeError: it was not told yet.
+        """
+        if self._live.policy is None:
+            raise RuntimeError("a ratio discriminator scores once it is told the policy: bind it")
+        return self._live.policy
 
     def _models(self) -> list[LSTMLanguageModel]:
         return [model for model in self.models if isinstance(model, LSTMLanguageModel)]

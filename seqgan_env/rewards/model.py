@@ -4,6 +4,9 @@
 | `rollout`    | Q_t, the paper's             | 0: r_t is the action value itself |
 | `difference` | Q_t - Q_{t-1} with Q_0 = 0   | 1: an episode's rewards sum to score(Y) |
 | `terminal`   | 0, and score(Y) at the end   | 1: the same sum, without rollouts |
+| `token`      | the token's part of score(Y) | 1: the same sum, without rollouts |
+
+Form `token` is for scores that are sums over tokens, such as a density ratio as a logit.
 """
 
 from __future__ import annotations
@@ -19,8 +22,21 @@ from torch import Tensor
 from seqgan_env.budget import Budget
 from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.names import choose
-from seqgan_env.rewards.sources import Source, check_source, make_source, read_source, value_of
-from seqgan_env.rewards.values import LaggedPolicy, RolloutValue, action_values
+from seqgan_env.rewards.sources import (
+    Source,
+    check_source,
+    has_logit,
+    make_source,
+    read_source,
+    value_of,
+)
+from seqgan_env.rewards.values import (
+    EarnedValue,
+    LaggedPolicy,
+    RolloutValue,
+    action_values,
+    additive,
+)
 from seqgan_env.streams import streams_from_keys
 from seqgan_env.types import (
     Numbers,
@@ -40,14 +56,17 @@ class RewardForm:
     Attributes:
         name: as on the command line.
         discount: with which the sum of rewards is the objective.
-        needs_prefix_values: whether unfinished prefixes are rolled out.
+        needs_prefix_values: whether unfinished prefixes have values.
         reward_fn: values before and behind steps to rewards.
+        earned: whether the value of a prefix is what its tokens have earned (`EarnedValue`), and no
+            mean over completions.
     """
 
     name: str
     discount: float
     needs_prefix_values: bool
     reward_fn: RewardFn
+    earned: bool = False
 
 
 def _pay_value(before: Numbers, after: Numbers) -> Numbers:
@@ -68,6 +87,7 @@ FORMS = {
         RewardForm("rollout", 0.0, True, _pay_value),
         RewardForm("difference", 1.0, True, _pay_difference),
         RewardForm("terminal", 1.0, False, _pay_value),
+        RewardForm("token", 1.0, True, _pay_difference, earned=True),
     )
 }
 
@@ -77,7 +97,7 @@ class RewardSettings:
     """What an environment pays.
 
     Attributes:
-        reward: form, one of rollout, difference, terminal.
+        reward: form, one of rollout, difference, terminal, token.
         source: what scores: a name from `seqgan list sources`, `package.module:Name`, a sum of
             such as text ("discriminator + 0.5 * bleu"), a `WeightedSum`, what makes a source, or
             any object with `score(tokens)` or the signature of a `PrefixValue`.
@@ -97,6 +117,12 @@ class RewardSettings:
         choose(FORMS, self.reward, "reward form")
         choose(("probability", "logit"), self.score_as, "score_as")
         check_source(self.source)
+        as_probability = self.score_as == "probability" and has_logit(self.source)
+        if FORMS[self.reward].earned and as_probability:
+            raise ValueError(
+                f"reward form {self.reward!r} pays every token its part of a score that is a sum "
+                "over tokens, and a probability is none; set score_as to 'logit'"
+            )
         if (
             isinstance(self.num_rollouts, bool)
             or not isinstance(self.num_rollouts, int)
@@ -306,4 +332,12 @@ class RewardModel:
                 self.spec, self.rollout_policy, scorer, self.settings.num_rollouts, self.budget
             )
 
-        return value_of(self.sources, rolled_out)
+        def earned(scorer: SequenceScorer) -> EarnedValue:
+            return EarnedValue(scorer, self.budget)
+
+        if not self.form.earned:
+            return value_of(self.sources, rolled_out)
+        for _, source in self.sources:
+            if isinstance(source, SequenceScorer):
+                additive(source)
+        return value_of(self.sources, earned)

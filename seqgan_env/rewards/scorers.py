@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqgan_env.rowwise import sigmoid
 from seqgan_env.streams import RowStreams
-from seqgan_env.types import HasLogProb, RolloutPolicy, TokenSpec
+from seqgan_env.types import HasLogProb, RolloutPolicy, TokenSpec, token_log_probs
 
 
 class OptimalScorer:
@@ -39,6 +39,17 @@ class OptimalScorer:
             )
         log_ratio = self.oracle.log_prob(tokens) - self.policy.log_prob(tokens)
         return log_ratio if self.score_as == "logit" else sigmoid(log_ratio)
+
+    def token_scores(self, tokens: Tensor) -> Tensor:
+        """log p_oracle - log p_policy of every token of prefixes (B, T), (B, T), in nats.
+
+        Raises:
+            ValueError: it scores as a probability, which is no sum over tokens.
+            TypeError: the oracle or the policy has no likelihoods of tokens.
+        """
+        if self.score_as != "logit":
+            raise ValueError("a probability is no sum over tokens; set score_as to 'logit'")
+        return token_log_probs(self.oracle, tokens) - token_log_probs(self.policy, tokens)
 
 
 class OracleScorer:

@@ -19,19 +19,20 @@ from torch import Tensor
 from seqgan_env import registry
 from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.rewards.scorers import ConstantValue, OptimalScorer, OracleScorer, RandomValue
-from seqgan_env.rewards.values import RolloutValue, checked
+from seqgan_env.rewards.values import EarnedValue, RolloutValue, additive, checked
 from seqgan_env.streams import RowStreams
 from seqgan_env.types import HasLogProb, PrefixValue, RolloutPolicy, SequenceScorer, Task
 
 DISCRIMINATOR = "discriminator"
 CONTROLS = ("constant", "random", "noise")  # sources that say nothing about a sequence
+LOGITS = (DISCRIMINATOR, "optimal")  # sources that score by a probability, or by its logit
 TRUTH = ("optimal", "oracle")  # sources that know what nobody knows of real data
 
 # What a source may be in code: a name or a sum of names, what makes one, or one itself.
 Source = Any
 
 # Values that need no check of what they return, or check it themselves.
-_CHECKED = (RolloutValue, ConstantValue, RandomValue)
+_CHECKED = (RolloutValue, EarnedValue, ConstantValue, RandomValue)
 
 _TERM = re.compile(
     r"\s*(?P<sign>[+-]?)\s*"
@@ -99,6 +100,11 @@ def is_control(source: Source) -> bool:
 def knows_the_truth(source: Source) -> bool:
     """Whether a source, or a part of it, sees what a policy is to learn."""
     return any(_is_name(term, TRUTH) for _, term in read_source(source).terms)
+
+
+def has_logit(source: Source) -> bool:
+    """Whether a source, or a part of it, scores by a probability or by its logit."""
+    return any(_is_name(term, LOGITS) for _, term in read_source(source).terms)
 
 
 def _is_name(term: Source, names: Iterable[str]) -> bool:
@@ -193,7 +199,7 @@ def _called(source: Source) -> str:
 
 
 class SummedScorer:
-    """A weighted sum of scores of the same sequences."""
+    """A weighted sum of scores of the same sequences, or of their tokens' parts."""
 
     def __init__(self, terms: Sequence[tuple[float, SequenceScorer]]) -> None:
         """Args:
@@ -206,6 +212,17 @@ class SummedScorer:
         total = torch.zeros(len(tokens), device=tokens.device, dtype=torch.float32)
         for weight, scorer in self.terms:
             total += weight * checked(scorer, scorer.score(tokens), tokens)
+        return total
+
+    def token_scores(self, tokens: Tensor) -> Tensor:
+        """Parts (B, T) of prefixes (B, T).
+
+        Raises:
+            ValueError: a term is no sum over tokens.
+        """
+        total = torch.zeros(tokens.shape, device=tokens.device, dtype=torch.float32)
+        for weight, scorer in self.terms:
+            total += weight * additive(scorer).token_scores(tokens)
         return total
 
 
@@ -225,14 +242,14 @@ class SummedValue:
         for weight, value in self.terms:
             # The first draws what it would alone; completions have streams of their own anyway.
             own = streams.fold_in(drawing) if drawing else streams
-            drawing += not isinstance(value, RolloutValue)
+            drawing += not isinstance(value, RolloutValue | EarnedValue)
             total += weight * checked(value, value(tokens, lengths, own), tokens)
         return total
 
 
 def value_of(
     terms: Sequence[tuple[float, SequenceScorer | PrefixValue]],
-    rolled_out: Callable[[SequenceScorer], RolloutValue],
+    of_scorer: Callable[[SequenceScorer], RolloutValue | EarnedValue],
 ) -> PrefixValue:
     """The value of a prefix under a weighted sum of sources.
 
@@ -240,7 +257,7 @@ def value_of(
 
     Args:
         terms: weights and sources.
-        rolled_out: the value of a prefix under a scorer.
+        of_scorer: the value of a prefix under a scorer.
     """
     scorers: list[tuple[float, SequenceScorer]] = []
     values: list[tuple[float, PrefixValue]] = []
@@ -252,7 +269,7 @@ def value_of(
     if scorers:
         alone = len(scorers) == 1 and scorers[0][0] == 1
         scorer = scorers[0][1] if alone else SummedScorer(scorers)
-        values.insert(0, (1.0, rolled_out(scorer)))
+        values.insert(0, (1.0, of_scorer(scorer)))
     weight, value = values[0]
     if len(values) == 1 and weight == 1 and isinstance(value, _CHECKED):
         return value

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from seqgan_env.budget import Budget
 from seqgan_env.streams import RowStreams
-from seqgan_env.types import PrefixValue, RolloutPolicy, SequenceScorer, TokenSpec
+from seqgan_env.types import (
+    AdditiveScorer,
+    PrefixValue,
+    RolloutPolicy,
+    SequenceScorer,
+    TokenSpec,
+)
 
 _COMPLETIONS_PER_CHUNK = 2**15
 
@@ -82,6 +88,52 @@ class RolloutValue:
         return scores
 
 
+class EarnedValue:
+    """What the tokens of a prefix have earned so far, of a score that is a sum over tokens.
+
+    It asks for no rollouts. Its differences, the parts of the tokens, sum to the score of the
+    sequence; and in expectation over what follows, the parts still to come are the rest of the
+    Monte Carlo value.
+    """
+
+    def __init__(self, scorer: SequenceScorer, budget: Budget | None = None) -> None:
+        """Args:
+        scorer: an `AdditiveScorer`.
+        budget: counts what is spent; a new one if not given.
+
+        Raises:
+            ValueError: its score is no sum over tokens.
+        """
+        self.scorer, self.budget = additive(scorer), budget or Budget()
+
+    def __call__(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
+        """Values (B,) of the prefixes `tokens` (B, T), `lengths` (B,), 1 or more."""
+        return self.along(tokens).gather(1, (lengths - 1).unsqueeze(1)).squeeze(1)
+
+    def along(self, tokens: Tensor) -> Tensor:
+        """The values of every prefix of sequences (B, T), (B, T): what stands behind position t is
+        that of the first t + 1 tokens.
+        """
+        parts = self.scorer.token_scores(tokens)
+        self.budget.sequences_scored += len(tokens)
+        return parts.double().cumsum(1).to(torch.float32)
+
+
+def additive(scorer: SequenceScorer) -> AdditiveScorer:
+    """`scorer` as it is, if its score is a sum over tokens.
+
+    Raises:
+        ValueError: it has no `token_scores`.
+    """
+    if not isinstance(scorer, AdditiveScorer):
+        raise ValueError(
+            "reward form 'token' pays every token its part of a score that is a sum over tokens; "
+            f"{type(scorer).__name__} has no token_scores(tokens). Allowed are the other forms, or "
+            "a source such as 'optimal' or the discriminator 'ratio'"
+        )
+    return scorer
+
+
 def checked(source: SequenceScorer | PrefixValue, found: Tensor, tokens: Tensor) -> Tensor:
     """What `source` said of `tokens` (B, T), as (B,) float32.
 
@@ -129,6 +181,8 @@ def action_values(
         tokens: (B, T) int64, finished.
         rng: row streams, or any generator.
     """
+    if isinstance(value, EarnedValue):
+        return value.along(tokens).masked_fill(tokens == spec.pad_token, 0.0)
     batch, steps = tokens.shape
     streams = RowStreams.draw(rng, batch)
     position = torch.arange(steps, device=tokens.device)

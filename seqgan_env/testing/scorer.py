@@ -11,7 +11,7 @@ from seqgan_env.rewards.sources import make_source
 from seqgan_env.rewards.values import checked
 from seqgan_env.streams import RowStreams
 from seqgan_env.testing.shared import call, prefixes, random_sequences, small_env
-from seqgan_env.types import PrefixValue, SequenceScorer, TokenSpec, ToldOfPolicy
+from seqgan_env.types import AdditiveScorer, PrefixValue, SequenceScorer, TokenSpec, ToldOfPolicy
 
 
 def check_scorer(scorer: object, spec: TokenSpec | None = None) -> None:
@@ -35,6 +35,8 @@ def check_scorer(scorer: object, spec: TokenSpec | None = None) -> None:
     if isinstance(source, SequenceScorer):
         tokens = random_sequences(spec, 24, rng)
         _check_source(f"{type(source).__name__}.score", source, source.score, (tokens,))
+        if isinstance(source, AdditiveScorer):
+            _check_parts(source, tokens, spec)
         return
     tokens, lengths = prefixes(spec, rng)
 
@@ -44,6 +46,31 @@ def check_scorer(scorer: object, spec: TokenSpec | None = None) -> None:
 
     keys = torch.arange(len(tokens))
     _check_source(type(source).__name__, source, value, (tokens, lengths, keys))
+
+
+def _check_parts(source: AdditiveScorer, tokens: Tensor, spec: TokenSpec) -> None:
+    """The parts of a score sum to it, and none looks ahead."""
+    what = f"{type(source).__name__}.token_scores"
+    try:
+        parts = source.token_scores(tokens)
+    except ValueError:  # it says itself that its score is no sum as it is set up
+        return
+    assert isinstance(parts, Tensor), f"{what} returned a {type(parts).__name__}; expected a Tensor"
+    assert parts.shape == tokens.shape, (
+        f"{what} returned shape {tuple(parts.shape)} for tokens {tuple(tokens.shape)}; expected "
+        "one number a token"
+    )
+    score = source.score(tokens).double()
+    assert torch.allclose(parts.double().sum(1), score, rtol=1e-4, atol=1e-4), (
+        f"the parts of {what} do not sum to the score; expected that of a finished sequence they do"
+    )
+    half = tokens.clone()
+    half[:, spec.seq_len // 2 :] = spec.pad_token
+    before = half != spec.pad_token
+    assert torch.allclose(source.token_scores(half)[before], parts[before], rtol=1e-4, atol=1e-4), (
+        f"{what} of a token changes with what comes behind it; it may depend on the token and on "
+        "those before it alone"
+    )
 
 
 def _check_source(
