@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from agents.policy_gradient import step_metrics
+from agents.policy_gradient import check_clipping, clipped_loss, step_metrics
 from agents.sequence_level import SequenceLevel, SequenceLevelConfig
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel
@@ -34,10 +33,8 @@ class GRPOConfig(SequenceLevelConfig):
     clip_range: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.num_epochs < 1:
-            raise ValueError(f"num_epochs is {self.num_epochs}; allowed is 1 or more")
-        if not 0 < self.clip_range < 1:
-            raise ValueError(f"clip_range is {self.clip_range}; allowed is above 0, below 1")
+        super().__post_init__()
+        check_clipping(self.num_epochs, self.clip_range)
 
 
 class GRPO(SequenceLevel):
@@ -58,23 +55,20 @@ class GRPO(SequenceLevel):
         spread = scores.std(1, keepdim=True)
         return (scores - scores.mean(1, keepdim=True)) / (spread + 1e-6)
 
-    def update(self) -> dict[str, float]:
-        """One g-step: writes a batch of sequences, is paid, and follows the clipped gradient
-        `num_epochs` times.
+    def learn(self, tokens: Tensor, rewards: Tensor, written: Tensor) -> dict[str, float]:
+        """Follows the clipped gradient `num_epochs` times.
 
         Returns:
             as `Reinforce`, of the last step, and `clipped_share` of the tokens left out of it.
         """
-        tokens, rewards, written = self._collect()
         weights = self._weights_of(rewards, written)
         per_token = weights.unsqueeze(1) * written / written.sum(1, keepdim=True)
         before = self.policy.token_log_probs(tokens)
-        highest, lowest = 1 + self.config.clip_range, 1 - self.config.clip_range
         for _ in range(self.config.num_epochs):
-            ratio = (self.policy.token_log_probs(tokens) - before).exp()
-            kept = torch.where(per_token > 0, ratio <= highest, ratio >= lowest)
-            # the gradient of ratio * advantage is ratio * advantage * grad log p
-            policy_loss = self.policy.weighted_nll(tokens, per_token * ratio * kept) / len(tokens)
+            loss, clipped = clipped_loss(
+                self.policy, tokens, per_token, before, self.config.clip_range
+            )
+            policy_loss = loss / len(tokens)
             grad_norm = self._step(policy_loss + self._regularisers(tokens, written))
         found = step_metrics(policy_loss, rewards.sum() / written.sum(), weights, grad_norm)
-        return found | {"clipped_share": float((~kept & written).sum() / written.sum())}
+        return found | {"clipped_share": float((clipped & written).sum() / written.sum())}

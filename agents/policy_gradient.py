@@ -24,19 +24,44 @@ class PolicyGradientConfig(PolicyConfig):
 
     Attributes:
         learning_rate: of Adam in the adversarial phase.
+        learning_rate_decay: what that rate is multiplied by after every update.
+        warm_up_updates: over which the rate rises to its full height, in equal steps.
         entropy_weight: of the entropy bonus, per token.
         kl_weight: of the penalty KL(policy || pre-trained policy), per token.
+        mle_weight: of the mean negative log-likelihood, per token, of real sequences, as many as
+            are written; added to the loss of every step.
+        teacher_forcing_every: updates between passes of maximum likelihood over the real sequences,
+            which go on from pre-training; 0 for none (the paper's).
+        teacher_forcing_epochs: passes each time.
         max_grad_norm: gradients of the adversarial phase are scaled down to this norm.
     """
 
     learning_rate: float = 2e-3
+    learning_rate_decay: float = 1.0
+    warm_up_updates: int = 0
     entropy_weight: float = 0.0
     kl_weight: float = 0.0
+    mle_weight: float = 0.0
+    teacher_forcing_every: int = 0
+    teacher_forcing_epochs: int = 1
     max_grad_norm: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate_decay <= 1:
+            raise ValueError(
+                f"learning_rate_decay is {self.learning_rate_decay}; allowed is above 0, up to 1"
+            )
+        for name in ("warm_up_updates", "teacher_forcing_every", "mle_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed is 0 or more")
+        if self.teacher_forcing_epochs < 1:
+            raise ValueError(
+                f"teacher_forcing_epochs is {self.teacher_forcing_epochs}; allowed is 1 or more"
+            )
 
 
 class PolicyGradient(LanguageModelAgent):
-    """A language model that follows a policy gradient; subclasses say `update`.
+    """A language model that follows a policy gradient; subclasses say `learn`.
 
     One update writes one sequence in every env of the vector environment, through `env.play`, which
     pays what stepping would. `train_adversarial` makes the environment roll out this policy; who
@@ -45,8 +70,9 @@ class PolicyGradient(LanguageModelAgent):
 
     Attributes:
         config: what it was made with.
-        rng: of everything that is written in updates.
-        reference: the policy as it was before the first update, where `kl_weight` needs it.
+        rng: of everything that is drawn in updates.
+        reference: the policy as it was before the first update, where it is needed.
+        num_updates: that were made.
     """
 
     def __init__(
@@ -66,8 +92,41 @@ class PolicyGradient(LanguageModelAgent):
         self.config = config
         self.rng = torch.Generator(device=self.env.rewards.device).manual_seed(seed)
         self.reference: LanguageModel | None = None
+        self.num_updates = 0
         self._optimize(self.policy)
         self.env.reset(seed=seed)
+
+    def learn(self, tokens: Tensor, rewards: Tensor, written: Tensor) -> dict[str, float]:
+        """Follows the gradient of sequences (B, T) that the policy has just written.
+
+        Args:
+            tokens: (B, T).
+            rewards: (B, T), what each token was paid; 0 behind the end.
+            written: (B, T), where tokens are written.
+
+        Returns:
+            what `step_metrics` tells, and more.
+        """
+        raise NotImplementedError
+
+    def update(self) -> dict[str, float]:
+        """One g-step: writes a batch of sequences, is paid, and learns from it.
+
+        Returns:
+            `policy_loss` (nats per token), `reward` (mean per token), `advantage_std`, `grad_norm`
+            and what the agent says beside; after teacher forcing its `mle_loss`.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * self._share_of_rate()
+        if self._needs_reference() and self.reference is None:
+            self.reference = self._frozen_copy()
+        metrics = self.learn(*self._collect())
+        self.num_updates += 1
+        every = self.config.teacher_forcing_every
+        if every and self.num_updates % every == 0:
+            real = self.env.task.real_sequences
+            metrics |= self.likelihood.fit(real, self.config.teacher_forcing_epochs)
+        return metrics
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that goes on from one update to the next, the environment's episodes too."""
@@ -78,6 +137,7 @@ class PolicyGradient(LanguageModelAgent):
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "rng": self.rng.get_state(),
             "reference": reference,
+            "num_updates": self.num_updates,
             "env": copy.deepcopy(self.env.state_dict()),
         }
 
@@ -86,6 +146,7 @@ class PolicyGradient(LanguageModelAgent):
         super().load_state_dict(state)
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.set_state(state["rng"])
+        self.num_updates = state["num_updates"]
         self.reference = None
         if state["reference"] is not None:
             self.reference = self._frozen_copy()
@@ -101,8 +162,6 @@ class PolicyGradient(LanguageModelAgent):
         """Writes a sequence in every env: tokens (B, T), rewards (B, T) and where tokens are
         written (B, T).
         """
-        if self.config.kl_weight and self.reference is None:
-            self.reference = self._frozen_copy()
         num_envs = self.env.num_envs
         tokens = self.policy.sample(num_envs, RowStreams.draw(self.rng, num_envs))
         rewards = self.env.play(tokens)
@@ -116,10 +175,28 @@ class PolicyGradient(LanguageModelAgent):
         self.optimizer.step()
         return float(grad_norm)
 
+    def _needs_reference(self) -> bool:
+        return self.config.kl_weight > 0
+
+    def _share_of_rate(self) -> float:
+        """The part of the learning rate that this update gets."""
+        risen = min(1.0, (self.num_updates + 1) / max(1, self.config.warm_up_updates))
+        return risen * self.config.learning_rate_decay**self.num_updates
+
     def _regularisers(self, tokens: Tensor, written: Tensor) -> Tensor:
-        """-entropy_weight * H(policy) + kl_weight * KL(policy || reference), exact per prefix, mean
-        over written tokens.
+        """What is added to the loss of a step, each mean over tokens: -entropy_weight * H(policy),
+        kl_weight * KL(policy || reference), and -mle_weight * log p of real ones.
         """
+        loss = self._of_distributions(tokens, written)
+        if self.config.mle_weight:
+            real = self.env.task.draw_real(len(tokens), self.rng)
+            weights = (real != self.policy.spec.pad_token).to(torch.float32)
+            nll = self.policy.weighted_nll(real, weights) / weights.sum()
+            loss = loss + self.config.mle_weight * nll
+        return loss
+
+    def _of_distributions(self, tokens: Tensor, written: Tensor) -> Tensor:
+        """Entropy and divergence as above, exact for each prefix."""
         entropy_weight, kl_weight = self.config.entropy_weight, self.config.kl_weight
         if not entropy_weight and not kl_weight:
             return tokens.new_zeros((), dtype=torch.float32)
@@ -135,6 +212,36 @@ class PolicyGradient(LanguageModelAgent):
 
     def _frozen_copy(self) -> LanguageModel:
         return self.policy.with_temperature(1.0).requires_grad_(False)
+
+
+def clipped_loss(
+    policy: LanguageModel, tokens: Tensor, weights: Tensor, before: Tensor, clip_range: float
+) -> tuple[Tensor, Tensor]:
+    """The clipped surrogate (Schulman et al. 2017, eq. 7), a scalar with the gradient of
+    -sum min(ratio * w, clip(ratio) * w).
+
+    Args:
+        policy: that follows it.
+        tokens: (B, T).
+        weights: w (B, T), 0 where nothing is written.
+        before: log p(y_t | y_1..y_{t-1}) of the policy that wrote them (B, T).
+        clip_range: how far the ratio may move from 1.
+
+    Returns:
+        the loss, and which tokens it leaves out (B, T).
+    """
+    ratio = (policy.token_log_probs(tokens) - before).exp()
+    kept = torch.where(weights > 0, ratio <= 1 + clip_range, ratio >= 1 - clip_range)
+    # The gradient of ratio * w is ratio * w * grad log p.
+    return policy.weighted_nll(tokens, weights * ratio * kept), ~kept
+
+
+def check_clipping(num_epochs: int, clip_range: float) -> None:
+    """Raises a ValueError for numbers of a clipped surrogate that cannot be."""
+    if num_epochs < 1:
+        raise ValueError(f"num_epochs is {num_epochs}; allowed is 1 or more")
+    if not 0 < clip_range < 1:
+        raise ValueError(f"clip_range is {clip_range}; allowed is above 0, below 1")
 
 
 def step_metrics(

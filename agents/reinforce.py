@@ -37,6 +37,7 @@ class ReinforceConfig(PolicyGradientConfig):
     baseline: str = "batch_mean"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         choose(BASELINES, self.baseline, "baseline")
 
 
@@ -68,16 +69,8 @@ class Reinforce(PolicyGradient):
         nn.init.zeros_(self.value_head.bias)
         self._optimize(self.policy, self.value_head)
 
-    def update(self) -> dict[str, float]:
-        """One g-step: writes a batch of sequences, is paid, and follows the policy gradient once.
-
-        Returns:
-            `policy_loss` (nats per token), `reward` (mean per token), `advantage_std`,
-            `grad_norm`.
-        """
-        # Write and be paid.
-        tokens, rewards, written = self._collect()
-
+    def learn(self, tokens: Tensor, rewards: Tensor, written: Tensor) -> dict[str, float]:
+        """Follows the policy gradient once."""
         # Advantages.
         returns = returns_to_go(rewards, self.env.discount)
         baseline = self._baseline(tokens, returns, written)

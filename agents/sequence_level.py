@@ -1,5 +1,5 @@
-"""Policy gradients in which a whole sequence has one weight: what RLOO, RAFT and MaliGAN share, and
-what tells them apart.
+"""Policy gradients in which a whole sequence has one weight: what RLOO, RAFT, MaliGAN and ranks
+share, and what tells them apart.
 
 loss = mean over tokens of -w_i log p(y_t | y_1..y_{t-1}), where w_i is a function of the scores of
 a group of sequences written from the start. A group shares its prefix, which is empty, so that
@@ -71,13 +71,8 @@ class SequenceLevel(PolicyGradient):
         """Weights (G, k) of sequences from the scores (G, k) of G groups."""
         raise NotImplementedError
 
-    def update(self) -> dict[str, float]:
-        """One g-step: writes a batch of sequences, is paid, and follows the gradient once.
-
-        Returns:
-            as `Reinforce`; `advantage_std` is that of the weights.
-        """
-        tokens, rewards, written = self._collect()
+    def learn(self, tokens: Tensor, rewards: Tensor, written: Tensor) -> dict[str, float]:
+        """Follows the gradient once; `advantage_std` is that of the weights."""
         weights = self._weights_of(rewards, written)
         policy_loss = self.policy.weighted_nll(tokens, weights.unsqueeze(1) * written)
         policy_loss = policy_loss / written.sum()
@@ -130,3 +125,17 @@ class MaliGAN(SequenceLevel):
 
     def weights(self, scores: Tensor) -> Tensor:
         return self.group_size * scores.softmax(1) - 1.0
+
+
+class Rank(SequenceLevel):
+    """The weight of a sequence is its rank in the group, from -1 to 1; equal scores share theirs.
+
+    It depends on the order of the scores alone, whatever their scale (Wierstra et al. 2014, section
+    3.1). RankGAN (Lin et al. 2017) ranks a sequence among real ones by a softmax of what its ranker
+    says; with the discriminator as ranker and the group as what is compared, that is the weight of
+    `MaliGAN`, and the order is what is left without the softmax.
+    """
+
+    def weights(self, scores: Tensor) -> Tensor:
+        above = scores.unsqueeze(2) - scores.unsqueeze(1)  # (G, k, k)
+        return above.sign().sum(2) / (self.group_size - 1)

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from agents.actor_critic import ActorCritic
 from agents.base import PolicyConfig
 from agents.baselines import MLE, ScheduledSampling
+from agents.distillation import Distillation
 from agents.grpo import GRPO, GRPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.sequence_level import RLOO
+from agents.sequence_ppo import SequencePPO
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.names import arguments_of, option_names
 from seqgan_env.plugins import make_agent
@@ -20,7 +23,16 @@ from seqgan_env.types import GeneratorAgent
 
 from .conftest import FIXED, reward_model
 
-SHIPPED = [Reinforce, RLOO, GRPO, MLE, ScheduledSampling]
+SHIPPED = [
+    Reinforce,
+    RLOO,
+    GRPO,
+    ActorCritic,
+    SequencePPO,
+    Distillation,
+    MLE,
+    ScheduledSampling,
+]
 GIVEN = ("env", "seed", "policy")
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from agents.grpo import GRPO
 from agents.reinforce import Reinforce, ReinforceConfig
+from agents.sequence_ppo import SequencePPO
 from seqgan_env import registry
 from seqgan_env.bench.jobs import Job
 from seqgan_env.envs.vector_env import TokenVectorEnv
@@ -160,7 +161,7 @@ def test_nothing_is_dropped_out_in_training() -> None:
     assert torch.equal(policy.train().log_prob(tokens), policy.eval().log_prob(tokens))
 
 
-@pytest.mark.parametrize("agent", [Reinforce, GRPO])
+@pytest.mark.parametrize("agent", [Reinforce, GRPO, SequencePPO])
 @pytest.mark.parametrize("lora_rank", [0, 2])
 def test_agents_train_it(agent: Any, lora_rank: int) -> None:
     if lora_rank:

@@ -34,6 +34,17 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "reinforce, ratio": {"discriminator": "ratio", "discriminator_options": {"mle_epochs": 1}},
     "reinforce, noise": {"source": "noise"},
+    "reinforce, mixed": {
+        "agent_options": {
+            "mle_weight": 0.3,
+            "teacher_forcing_every": 2,
+            "learning_rate_decay": 0.9,
+            "warm_up_updates": 2,
+        }
+    },
+    "actor_critic": {"agent": "actor_critic"},
+    "sequence_ppo": {"agent": "sequence_ppo"},
+    "distillation": {"agent": "distillation", "discriminator_options": {"mle_epochs": 1}},
     "ppo": {"agent": "ppo"},
     "recurrent_ppo": {"agent": "recurrent_ppo"},
     "trpo": {"agent": "trpo"},
@@ -128,7 +139,9 @@ def test_the_best_knob_is_the_same_after_the_policy_has_moved(tmp_path: Path) ->
     assert_same(resumed(), expected)
 
 
-@pytest.mark.parametrize("agent", ["reinforce", "ppo", "a2c", "maskable_ppo", "dqn"])
+@pytest.mark.parametrize(
+    "agent", ["reinforce", "ppo", "a2c", "maskable_ppo", "dqn", "sequence_ppo", "rank"]
+)
 def test_an_agent_goes_on_from_its_state_bit_by_bit(agent: str) -> None:
     settings = small(agent=agent)
     first, second = Trainer(settings), Trainer(settings)

@@ -10,7 +10,7 @@ import torch
 from agents.grpo import GRPO
 from agents.policy_gradient import PolicyGradient
 from agents.reinforce import Reinforce
-from agents.sequence_level import RAFT, RLOO, MaliGAN, SequenceLevel
+from agents.sequence_level import RAFT, RLOO, MaliGAN, Rank, SequenceLevel
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.names import arguments_of
 from seqgan_env.rewards.model import FORMS
@@ -20,7 +20,7 @@ from seqgan_env.types import TokenSpec
 from .conftest import FIXED, random_model, reward_model
 from .test_reinforce import gradient
 
-AGENTS: list[type[SequenceLevel]] = [RLOO, RAFT, MaliGAN, GRPO]
+AGENTS: list[type[SequenceLevel]] = [RLOO, RAFT, MaliGAN, Rank, GRPO]
 
 
 def made(
@@ -50,9 +50,20 @@ def test_the_weights_are_those_of_the_papers() -> None:
     assert made(RAFT, FIXED, 4).weights(scores).tolist() == [[0, 0, 4, 0]]
     mali = made(MaliGAN, FIXED, 4).weights(scores)
     torch.testing.assert_close(mali, 4 * scores.exp() / scores.exp().sum() - 1)
+    rank = made(Rank, FIXED, 4).weights(scores)
+    torch.testing.assert_close(rank, torch.tensor([[-1.0, -1 / 3, 1.0, 1 / 3]]))
     grpo = made(GRPO, FIXED, 4).weights(scores)
     assert float(grpo.mean()) == pytest.approx(0, abs=1e-6)
     assert float(grpo.std()) == pytest.approx(1, abs=1e-4)
+
+
+def test_ranks_know_nothing_of_the_scale_and_share_where_scores_are_equal() -> None:
+    agent = made(Rank, FIXED, 8, group_size=4)
+    scores = torch.tensor([[1.0, 2.0, 6.0, 2.0], [0.0, 0.0, 0.0, 0.0]])
+    found = agent.weights(scores)
+    torch.testing.assert_close(found, agent.weights((5 * scores - 3).exp()))
+    torch.testing.assert_close(found[0], torch.tensor([-1.0, 0.0, 1.0, 0.0]))
+    assert found[1].abs().sum() == 0
 
 
 @pytest.mark.parametrize("form", list(FORMS))
@@ -113,7 +124,7 @@ def test_every_agent_raises_the_score_that_it_is_paid(cls: type[SequenceLevel]) 
     assert rewards[-1] > rewards[0] + 0.05
 
 
-@pytest.mark.parametrize("cls", [RLOO, GRPO])
+@pytest.mark.parametrize("cls", [RLOO, GRPO, Rank])
 def test_a_constant_score_leaves_nothing_to_follow(cls: type[SequenceLevel]) -> None:
     agent = made(cls, FIXED, settings={"source": "constant"})
     assert agent.update()["grad_norm"] == pytest.approx(0, abs=1e-4)

@@ -1,0 +1,92 @@
+"""Distillation: samples of q are of q, and the policy that is fitted to them becomes q."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agents.distillation import Distillation, DistillationConfig, sample_mixture
+from seqgan_env.discriminators.ratio import RatioDiscriminator
+from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.rewards.model import RewardModel, RewardSettings
+from seqgan_env.testing import check_agent
+from seqgan_env.types import TokenSpec
+
+from .conftest import EOS, FIXED, SpecTask, all_sequences, random_model, reward_model, rng
+
+
+def ratio(spec: TokenSpec, num_models: int = 1) -> RatioDiscriminator:
+    """Of random models that are far from each other."""
+    made = RatioDiscriminator(spec, rng(8), num_models=num_models, embedding_dim=4, hidden_dim=4)
+    for seed, model in enumerate(made.models):
+        model.load_state_dict(random_model(spec, seed=20 + seed, scale=1.5).state_dict())
+    return made
+
+
+def distiller(spec: TokenSpec, num_envs: int = 64, **options: Any) -> Distillation:
+    policy = random_model(spec)
+    settings = RewardSettings(score_as="logit", num_rollouts=2)
+    rewards = RewardModel(SpecTask(spec), settings, policy, ratio(spec))
+    envs = TokenVectorEnv(num_envs, rewards)
+    return Distillation(envs, policy, config=DistillationConfig(**options))
+
+
+def divergence_from_q(agent: Distillation) -> float:
+    """KL(q || policy), enumerated."""
+    everything = all_sequences(agent.policy.spec)
+    q = agent.env.rewards.discriminator
+    assert isinstance(q, RatioDiscriminator)
+    log_q = q.log_density(everything).detach().double()
+    return float((log_q.exp() * (log_q - agent.policy.log_prob(everything).double())).sum())
+
+
+def test_it_passes_the_checker(spec: TokenSpec) -> None:
+    check_agent(distiller(spec), spec)
+
+
+@pytest.mark.parametrize("num_models", [1, 3])
+def test_samples_are_as_likely_as_q_says(spec: TokenSpec, num_models: int) -> None:
+    q, num = ratio(spec, num_models), 40_000
+    everything = all_sequences(spec)
+    probs = q.log_density(everything).detach().double().exp()
+    samples = sample_mixture(list(q.models), num, rng(1))  # type: ignore[arg-type]
+    spec.check_sequences(samples)
+    for row in probs.topk(8).indices.tolist():
+        share = float((samples == everything[row]).all(1).double().mean())
+        p = float(probs[row])
+        assert share == pytest.approx(p, abs=4.5 * (p * (1 - p) / num) ** 0.5)
+
+
+def test_the_policy_becomes_q(spec: TokenSpec) -> None:
+    agent = distiller(spec, 256, learning_rate=0.02, learning_rate_decay=0.99)
+    before = divergence_from_q(agent)
+    for _ in range(200):
+        agent.update()
+    assert divergence_from_q(agent) < 0.05 * before
+
+
+def test_several_steps_are_several_batches() -> None:
+    one, three = distiller(FIXED), distiller(FIXED, steps_per_update=3)
+    for _ in range(3):
+        told = one.update()
+    assert three.update() == told
+
+
+def test_an_agent_goes_on_from_its_state_bit_by_bit() -> None:
+    first, second = distiller(EOS), distiller(EOS)
+    first.update()
+    second.load_state_dict(first.state_dict())
+    assert first.update() == second.update()
+
+
+def test_without_a_ratio_there_is_nothing_to_distil() -> None:
+    rewards = reward_model(FIXED)
+    agent = Distillation(TokenVectorEnv(4, rewards), random_model(FIXED))
+    with pytest.raises(ValueError, match="needs the discriminator ratio; this environment has non"):
+        agent.update()
+
+
+def test_bad_options_are_refused() -> None:
+    with pytest.raises(ValueError, match="steps_per_update is 0; allowed is 1 or more"):
+        distiller(FIXED, steps_per_update=0)
