@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seqgan_env.bench.leaderboard import JUDGED, KINDS, ORACLE, REAL, Entry, Standings
+from seqgan_env.bench.leaderboard import JUDGED, KINDS, ORACLE, Entry, Standings
 from seqgan_env.bench.results import read_all
 from seqgan_env.bench.tables import Column, Table
 from seqgan_env.training.run_directory import write_text
@@ -61,7 +61,8 @@ def replaced(text: str, section: str) -> str:
 
 def _board(title: str, standings: Standings, kind: str) -> str:
     of, tasks, entries = KINDS[kind], standings.tasks_of(kind), standings.entries(kind)
-    metrics = [(task, metric) for task in tasks for metric in _SHOWN[kind]]
+    shown = [metric for metric in of.beside if metric not in _LEFT_OUT.get(kind, _WIDTH)]
+    metrics = [(task, metric) for task in tasks for metric in shown]
     columns = [
         Column("row"),
         Column("score (interval)", "+.4f"),
@@ -84,11 +85,9 @@ def _board(title: str, standings: Standings, kind: str) -> str:
     )
 
 
-_SHOWN = {
-    ORACLE: ("kl_mean", "kl_reverse", "kl_forward", "js", "nll_oracle", "nll_gen"),
-    JUDGED: ("referee_js", "js"),
-    REAL: ("referee_js", "bleu4", "self_bleu4", "nll_gen"),
-}
+# Of what stands beside the score in a report, what a narrow table has no room for.
+_WIDTH = ("effective_vocabulary",)
+_LEFT_OUT = {JUDGED: (*_WIDTH, "nll_oracle")}
 
 
 _NOTES = {

@@ -24,13 +24,14 @@ from torch import Tensor
 
 from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
+from seqgan_env.metrics.catalogue import METRICS, OF_ORACLES
 from seqgan_env.metrics.likelihood import nll_per_token
 from seqgan_env.metrics.score import RANKING, best_knob
 from seqgan_env.tasks import make_task
 from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training.run_directory import read_json, versions, write_json
 
-SHOWN = ("kl_mean", "kl_reverse", "kl_forward", "js")
+SHOWN = OF_ORACLES.divergences
 AVERAGED = 5  # last epochs
 
 State = dict[str, Tensor]
@@ -95,7 +96,8 @@ def run(seed: int) -> dict[str, Any]:
 
 def table(runs: Sequence[dict[str, Any]]) -> str:
     """The mean over oracles, with the range of the scores."""
-    lines = ["| | score (range) | kl_mean | KL(G‖O) | KL(O‖G) | JS |", "|---|---|---|---|---|---|"]
+    labels = [METRICS[metric].label for metric in SHOWN]
+    lines = [f"| | score (range) | {' | '.join(labels)} |", "|---" * (len(labels) + 2) + "|"]
     for name in runs[0]["rows"]:
         rival = [r["rows"]["maximum likelihood, best knob"]["kl_mean"] for r in runs]
         scores = [of - r["rows"][name]["kl_mean"] for of, r in zip(rival, runs, strict=True)]

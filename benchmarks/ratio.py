@@ -19,12 +19,13 @@ from pathlib import Path
 import torch
 
 from seqgan_env.discriminators.ratio import RatioDiscriminator
+from seqgan_env.metrics.catalogue import OF_ORACLES
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import evaluate_task
 from seqgan_env.training.settings import TrainSettings
 from seqgan_env.training.trainer import build_agent, build_task
 
-COLUMNS = ("kl_mean", "kl_reverse", "kl_forward", "js")
+COLUMNS = OF_ORACLES.divergences
 
 
 def rows(path: Path) -> dict[str, dict[str, float]]:

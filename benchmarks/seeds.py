@@ -24,6 +24,7 @@ import torch
 from scipy import stats
 
 from benchmarks.runs import add_arguments, train_all
+from seqgan_env.metrics.catalogue import TABLE
 from seqgan_env.training.run_directory import read_weights, versions, write_json
 from seqgan_env.training.trainer import load_run
 from seqgan_env.types import Estimate, HasEstimates
@@ -34,44 +35,15 @@ POLICIES = {
     "constant": "constant reward",
     "agent": "agent",
 }
-METRICS = (
-    "score",
-    "score_reverse",
-    "score_forward",
-    "referee_score",
-    "kl_mean",
-    "kl_reverse",
-    "kl_forward",
-    "js",
-    "tv",
-    "precision",
-    "recall",
-    "referee_js",
-    "nll_oracle",
-    "nll_gen",
-    "entropy",
-    "bleu2",
-    "bleu3",
-    "bleu4",
-    "bleu5",
-    "self_bleu4",
-    "distinct2",
-    "perplexity_samples",
-    "perplexity_reverse",
-    "mse",
-    "pitch_class_divergence",
-    "interval_divergence",
-    "copied_share",
-    "effective_vocabulary",
-)
 NUM_SAMPLES = 10
+_IN_TABLE = [metric.name for metric in TABLE]
 
 Cell = tuple[float, float]
 
 
 def summarise(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, Cell]]:
     """By policy and metric the mean and its standard error over seeds."""
-    metrics = [name for name in METRICS if all(name in result["agent"] for result in results)]
+    metrics = [name for name in _IN_TABLE if all(name in result["agent"] for result in results)]
     policies = [name for name in POLICIES if all(name in result for result in results)]
     return {
         p: {name: mean_and_error([r[p][name] for r in results]) for name in metrics}
@@ -134,7 +106,7 @@ def markdown(table: dict[str, dict[str, Cell]]) -> str:
 def markdown_of_estimates(estimates: dict[str, dict[str, Estimate]]) -> str:
     """The metrics of one seed with their intervals, one row a metric."""
     lines = ["| one seed, 95 % interval over sentences | MLE | agent |", "|---|---|---|"]
-    for name in METRICS:
+    for name in _IN_TABLE:
         if name in estimates["agent"]:
             cells = [
                 f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"

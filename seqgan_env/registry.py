@@ -18,6 +18,8 @@ from typing import Any
 from seqgan_env.extras import remedy
 from seqgan_env.names import choose, nearest
 
+BY_MODULE = "package.module:Name"  # how a thing is named that nobody has declared
+
 
 class Registry:
     """All things of one kind.
@@ -66,14 +68,15 @@ class Registry:
         """The `package.module:Name` behind a name; itself if it is one.
 
         Raises:
-            ValueError: there is no such name; the message suggests the nearest.
+            ValueError: there is no such name; the message suggests the nearest, and naming it by
+                its module.
         """
         if ":" in name:
             return name
         if name in self.builtin:  # without asking every installed package
             return self.builtin[name]
         names = self.names()
-        return names[choose(names, name, self.kind)]
+        return names[choose([*names, BY_MODULE], name, self.kind)]
 
     def module(self, name: str) -> str:
         """The module in which the thing of this name is defined, `package.module`."""

@@ -12,8 +12,18 @@ import pytest
 from seqgan_env import registry
 from seqgan_env.bench.jobs import Job, packages_of
 from seqgan_env.cli.main import main
+from seqgan_env.metrics.catalogue import load_metrics
 from seqgan_env.plugins import load_agent_class, load_knobs
-from seqgan_env.testing import check_agent, check_knob, check_policy, check_scorer
+from seqgan_env.tasks import load_task, make_task
+from seqgan_env.testing import (
+    check_agent,
+    check_discriminator,
+    check_knob,
+    check_metric,
+    check_policy,
+    check_scorer,
+    check_task,
+)
 from seqgan_env.training.settings import settings_from
 
 PACKAGE = "outside_seqgan"
@@ -68,6 +78,58 @@ class Louder:
     def __call__(self, policy):
         return policy.with_temperature(self.value)
 """,
+    "discriminator.py": """
+import torch
+from torch import nn
+
+from seqgan_env import Discriminator
+
+
+class MeanEmbedding(Discriminator):
+    def __init__(self, spec, rng, width=8):
+        super().__init__(spec)
+        self.embedding = nn.Embedding(spec.vocab_size + 1, width)
+        self.output = nn.Linear(width, 1)
+
+    def forward(self, tokens, dropout_rng=None):
+        return self.output(self.embedding(tokens).mean(1)).squeeze(1)
+""",
+    "task.py": """
+from dataclasses import dataclass
+
+import torch
+
+from seqgan_env.tasks.options import option
+from seqgan_env.tasks.real_data import RealDataTask
+from seqgan_env.types import TokenSpec
+
+
+@dataclass(frozen=True)
+class DiceSettings:
+    seq_len: int = option(5, "throws in a row", "THROWS")
+    num_eval: int = option(100, "sequences drawn from a policy to evaluate it", "SEQUENCES")
+
+
+class Dice(RealDataTask):
+    defaults = DiceSettings()
+
+    def __init__(self, settings=DiceSettings(), name="dice"):
+        self.settings = settings
+        rng = torch.Generator().manual_seed(0)
+        throws = torch.randint(6, (300, settings.seq_len), generator=rng)
+        parts = throws.split([200, 50, 50])
+        super().__init__(name, TokenSpec(6, settings.seq_len), parts, settings.num_eval)
+
+    def decode(self, tokens):
+        return " ".join(str(token + 1) for token in tokens.tolist())
+""",
+    "metric.py": """
+class Sixes:
+    name, label, good = "sixes", "share of sixes", 0
+
+    def __call__(self, samples, task):
+        return (samples == 5).double().mean()
+""",
 }
 ENTRY_POINTS = f"""
 [seqgan_env.agents]
@@ -81,15 +143,34 @@ bag = {PACKAGE}.policy:Bag
 
 [seqgan_env.knobs]
 louder = {PACKAGE}.knob:Louder
+
+[seqgan_env.discriminators]
+mean_embedding = {PACKAGE}.discriminator:MeanEmbedding
+
+[seqgan_env.tasks]
+dice = {PACKAGE}.task:Dice
+
+[seqgan_env.metrics]
+sixes = {PACKAGE}.metric:Sixes
 """
-KINDS = {"agents": "cautious", "sources": "ones", "policies": "bag", "knobs": "louder"}
-SMALL = (
-    "--rounds 1 --mle-epochs 1 --num-negatives 50 --batch-size 8 --num-rollouts 1 --vocab-size 20 "
-    "--seq-len 5"
-)
+KINDS = {
+    "agents": "cautious",
+    "sources": "ones",
+    "policies": "bag",
+    "knobs": "louder",
+    "discriminators": "mean_embedding",
+    "tasks": "dice",
+    "metrics": "sixes",
+}
+SMALL = [
+    *("--rounds", "1", "--mle-epochs", "1", "--num-negatives", "50", "--batch-size", "8"),
+    *("--num-rollouts", "1", "--seq-len", "4", "--num-eval", "60"),
+]
+SOURCE = "discriminator + 0.5 * ones"
 CHOSEN = [
-    *("--source", "discriminator + 0.5 * ones"),
-    *("--policy", "bag", "--set-policy", "width=4", "--more-knobs", "louder"),
+    *("--policy", "bag", "--set-policy", "width=4"),
+    *("--discriminator", "mean_embedding", "--set-discriminator", "width=4"),
+    *("--more-knobs", "louder", "--more-metrics", "sixes"),
 ]
 
 
@@ -121,6 +202,9 @@ def test_what_a_package_declares_is_found_listed_and_keeps_its_contract(
     check_scorer("ones")
     check_policy(registry.POLICIES.load("bag"))
     check_knob(*load_knobs("louder"))
+    check_discriminator(registry.DISCRIMINATORS.load("mean_embedding"))
+    check_task(load_task("dice"))
+    check_metric(*load_metrics("sixes"), make_task("dice"))
 
 
 def test_a_typo_is_told_the_plug_ins_name(site: Path) -> None:
@@ -129,9 +213,13 @@ def test_a_typo_is_told_the_plug_ins_name(site: Path) -> None:
         ({"source": "bleu + one"}, "ones"),
         ({"policy": "bagg"}, "bag"),
         ({"more_knobs": "loud"}, "louder"),
+        ({"discriminator": "mean_embeding"}, "mean_embedding"),
+        ({"task": "dise"}, "dice"),
+        ({"more_metrics": "sixs"}, "sixes"),
     ):
-        with pytest.raises(ValueError, match=f"Did you mean '{name}'"):
+        with pytest.raises(ValueError, match=f"Did you mean '{name}'") as problem:
             settings_from("tiny", changes)
+        assert "package.module:Name" in str(problem.value)
 
 
 def test_a_job_is_another_one_when_the_code_of_any_of_its_plug_ins_changes(
@@ -145,7 +233,14 @@ def test_a_job_is_another_one_when_the_code_of_any_of_its_plug_ins_changes(
     (site / PACKAGE / "source.py").write_text(FILES["source.py"].replace("== 1", "== 2"))
     fingerprints.code_of_module.cache_clear()
     assert Job("row", "oracle-tiny", settings).key != before
-    for changes in ({"policy": "bag"}, {"more_knobs": "louder"}, {"agent": "cautious"}):
+    for changes in (
+        {"policy": "bag"},
+        {"more_knobs": "louder"},
+        {"agent": "cautious"},
+        {"discriminator": "mean_embedding"},
+        {"task": "dice"},
+        {"more_metrics": "sixes"},
+    ):
         assert PACKAGE in packages_of(settings_from("tiny", changes))
     assert packages_of(settings_from("tiny", {})) == ["agents"]
 
@@ -169,20 +264,24 @@ def seqgan(site: Path, *arguments: str, cwd: Path) -> str:
 @pytest.mark.slow
 def test_it_trains_and_its_run_can_be_sampled(site: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = ["train", "--agent", "cautious", *SMALL.split(), *CHOSEN, "--no-control"]
-    seqgan(site, *words, "--out", str(run), cwd=tmp_path)
+    words = ["train", "--task", "dice", "--agent", "cautious", "--source", SOURCE, "--no-control"]
+    seqgan(site, *words, *SMALL, *CHOSEN, "--out", str(run), cwd=tmp_path)
     assert "louder" in (run / "knobs.csv").read_text()
     settings = json.loads((run / "config.json").read_text())["settings"]
     assert settings["agent_options"]["baseline"] == "none"
     assert "discriminator/loss" in (run / "metrics.csv").read_text()
+    assert 0 <= json.loads((run / "result.json").read_text())["agent"]["more/sixes"] <= 1
     assert len(seqgan(site, "sample", str(run), "--num", "3", cwd=tmp_path).splitlines()) == 3
 
 
 @pytest.mark.slow
 def test_it_is_benchmarked(site: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench"
-    words = ["bench", "--agents", "cautious", "random", "--seeds", "1", *SMALL.split()]
-    seqgan(site, *words, *CHOSEN[2:], "--sources", CHOSEN[1], "--out", str(out), cwd=tmp_path)
+    words = ["bench", "--tasks", "dice", "--agents", "cautious", "random", "--seeds", "1"]
+    words += ["--sources", SOURCE, *SMALL, *CHOSEN, "--out", str(out)]
+    seqgan(site, *words, cwd=tmp_path)
     results = [json.loads(path.read_text()) for path in (out / "results").glob("*.json")]
     assert {result["label"] for result in results} == {"mle", "cautious", "random"}
     assert not [result for result in results if result.get("error")]
+    assert all("more/sixes" in json.dumps(result) for result in results)
+    assert " sixes " in (out / "report.md").read_text()

@@ -129,7 +129,8 @@ def test_an_agent_that_takes_no_policy_says_so() -> None:
     [
         (
             {"policy": "gruu"},
-            "unknown policy 'gruu'; allowed are gru, huggingface, lstm. Did you mean 'gru'?",
+            "unknown policy 'gruu'; allowed are gru, huggingface, lstm, "
+            "package.module:Name. Did you mean 'gru'?",
         ),
         ({"policy": f"{HERE}:NoPolicy"}, "is no subclass of seqgan_env.LanguageModel; derive it"),
         ({"policy": "gru", "agent": "random"}, "agent 'random' takes none"),

@@ -81,7 +81,11 @@ def test_no_package_takes_the_name_of_what_is_built_in(site: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("smal", "unknown thing 'smal'; allowed are small, dotted. Did you mean 'small'?"),
+        (
+            "smal",
+            "unknown thing 'smal'; allowed are small, dotted, package.module:Name. "
+            "Did you mean 'small'?",
+        ),
         ("no.such:Thing", "thing 'no.such:Thing' cannot be imported: No module named 'no'"),
         (":Thing", "thing ':Thing' cannot be imported: ValueError: Empty module name"),
         ("seqgan_env.types:TokenSpek", "has no 'TokenSpek'. Did you mean 'TokenSpec'?"),

@@ -188,6 +188,7 @@ class Family:
         diversity: what it is bought with; the lower, the more diverse.
         by_round: drawn by round, where a run has the first of them.
         planes: in which knobs trade.
+        divergences: how far a policy is from the truth, the ranking one first.
         beside: what stands beside the score in a report.
     """
 
@@ -196,9 +197,11 @@ class Family:
     diversity: Metric
     by_round: tuple[str, ...]
     planes: tuple[Plane, ...]
+    divergences: tuple[str, ...]
     beside: tuple[str, ...]
 
 
+_DIVERGENCES = ("kl_mean", "kl_reverse", "kl_forward", "js")
 OF_ORACLES = Family(
     METRICS["nll_oracle"],
     False,
@@ -208,15 +211,8 @@ OF_ORACLES = Family(
         Plane("kl_forward", "kl_reverse", "Both divergences: towards the lower left is better"),
         Plane("nll_gen", "nll_oracle", "Likelihoods: a mixture wins here, so nothing is ranked"),
     ),
-    (
-        "kl_mean",
-        "kl_reverse",
-        "kl_forward",
-        "js",
-        "nll_oracle",
-        "nll_gen",
-        "effective_vocabulary",
-    ),
+    _DIVERGENCES,
+    (*_DIVERGENCES, "nll_oracle", "nll_gen", "effective_vocabulary"),
 )
 OF_REAL_DATA = Family(
     METRICS["bleu4"],
@@ -224,6 +220,7 @@ OF_REAL_DATA = Family(
     METRICS["self_bleu4"],
     ("bleu4", "self_bleu4", "nll_gen"),
     (Plane("self_bleu4", "bleu4", "Quality against variety: nothing is ranked here"),),
+    ("referee_js",),
     ("referee_js", "bleu4", "self_bleu4", "nll_gen", "effective_vocabulary"),
 )
 # Of oracle tasks where the referee judges policies without likelihoods.

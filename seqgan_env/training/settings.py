@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from seqgan_env.discriminators.loading import load_discriminator
 from seqgan_env.generators.policies import load_policy, policy_option_names
+from seqgan_env.metrics.catalogue import load_metrics
 from seqgan_env.names import choose
 from seqgan_env.plugins import (
     accepts,
@@ -156,7 +158,9 @@ class TrainSettings:
         check_settings(self.task, self.task_options)
         choose(FORMS, self.reward, "reward form")
         check_source(self.source)
+        load_discriminator(self.discriminator)
         load_knobs(self.more_knobs)
+        load_metrics(self.more_metrics)
         self._check_policy()
         _check_device(self.device)
         for name in ("batch_size", "num_rollouts", "eval_every", "num_negatives", "mle_epochs"):
