@@ -7,6 +7,7 @@ from q too, and fit it without any reward: this follows the gradient of -KL(q ||
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,8 +18,8 @@ from agents.policy_gradient import PolicyGradient, PolicyGradientConfig
 from seqgan_env.discriminators.ratio import RatioDiscriminator
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel
-from seqgan_env.generators.token_mixture import TokenMixture
-from seqgan_env.streams import RowStreams
+from seqgan_env.rowwise import full_precision
+from seqgan_env.streams import RowStreams, uniforms
 
 
 @dataclass(frozen=True)
@@ -82,55 +83,43 @@ class Distillation(PolicyGradient):
 
     def _collect(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sequences of q (B, T), rewards of 0, and where tokens are written."""
+        q = self.env.rewards.discriminator
+        if not isinstance(q, RatioDiscriminator):
+            raise ValueError(
+                f"distillation needs the discriminator ratio; this environment has {_called(q)}"
+            )
         num = self.env.num_envs
-        tokens = _mixture(self.env).sample(num, RowStreams.draw(self.rng, num))
+        models = [model for model in q.models if isinstance(model, LanguageModel)]
+        tokens = sample_mixture(models, num, RowStreams.draw(self.rng, num))
         written = tokens != self.policy.spec.pad_token
         return tokens, torch.zeros(tokens.shape, device=tokens.device), written
 
 
-class Teacher:
-    """q itself, which needs no policy: who may score by q may write by it.
-
-    It is as large as q, and no rival of one size; it is the most that a policy can be taught.
+@torch.no_grad()
+@full_precision()
+def sample_mixture(models: Sequence[LanguageModel], num: int, rng: torch.Generator) -> Tensor:
+    """`num` sequences (num, T) of the mixture, token by token, of some language models: every token
+    is drawn from one of them, each as likely to be asked.
     """
-
-    learns_from_reward: ClassVar = False
-    training_settings: ClassVar[dict[str, Any]] = Distillation.training_settings
-
-    def __init__(self, env: TokenVectorEnv, seed: int = 0) -> None:
-        """Args:
-        env: whose discriminator is a ratio.
-        seed: unused; q is seeded with the discriminator.
-
-        Raises:
-            ValueError: the environment pays by no ratio discriminator.
-        """
-        self.policy = _mixture(env.unwrapped)
-
-    def pretrain(self, sequences: Tensor, num_epochs: int) -> dict[str, float]:
-        """Nothing: q is fitted before the first round."""
-        return {}
-
-    def update(self) -> dict[str, float]:
-        """Nothing."""
-        return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing; q is saved with the discriminator."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing."""
-
-
-def _mixture(env: TokenVectorEnv) -> TokenMixture:
-    """The q of an environment as a policy, by handle."""
-    q = env.rewards.discriminator
-    if not isinstance(q, RatioDiscriminator):
-        raise ValueError(
-            f"distillation needs the discriminator ratio; this environment has {_called(q)}"
-        )
-    return q.mixture
+    if len(models) == 1:
+        return models[0].sample(num, rng)
+    spec = models[0].spec
+    uniform, choice = uniforms(rng, num, 2 * spec.seq_len).split(spec.seq_len, dim=1)
+    asked = (choice * len(models)).long()  # (B, T)
+    samplers = [(model.sampler(masked=False), model.sampler(masked=True)) for model in models]
+    states = [model.start(num) for model in models]
+    tokens = torch.full((num, spec.seq_len), spec.pad_token, device=uniform.device)
+    inputs = tokens.new_full((num,), spec.start_token)
+    ended = torch.zeros(num, dtype=torch.bool, device=uniform.device)
+    for t in range(spec.seq_len):
+        for index, model in enumerate(models):
+            hidden, states[index] = model.advance(states[index], inputs)
+            drawn = samplers[index][t < spec.min_length](hidden, uniform[:, t])
+            tokens[:, t] = torch.where(~ended & (asked[:, t] == index), drawn, tokens[:, t])
+        inputs = tokens[:, t].clamp(max=spec.vocab_size - 1)
+        if spec.eos_token is not None:
+            ended |= tokens[:, t] == spec.eos_token
+    return tokens
 
 
 def _called(discriminator: object) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seqgan_env import registry
-from seqgan_env.envs.vector_env import TokenVectorEnv
-from seqgan_env.generators.knobs import Knob
-from seqgan_env.generators.language_model import LanguageModel
 from seqgan_env.names import arguments_of, check_options, option_names
 from seqgan_env.types import GeneratorAgent
+
+# What loads torch is imported where it is used: the command line asks for names before.
+if TYPE_CHECKING:
+    from seqgan_env.envs.vector_env import TokenVectorEnv
+    from seqgan_env.generators.knobs import Knob
+    from seqgan_env.generators.language_model import LanguageModel
 
 
 def load_agent_class(name: str) -> type:
@@ -40,6 +43,8 @@ def load_knobs(name: str | None) -> list[Knob]:
     """
     if name is None:
         return []
+    from seqgan_env.generators.knobs import Knob
+
     knobs = registry.KNOBS.load_several(name)
     for knob in knobs:
         if not isinstance(knob, Knob):

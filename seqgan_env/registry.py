@@ -19,6 +19,7 @@ from seqgan_env.extras import remedy
 from seqgan_env.names import choose, nearest
 
 BY_MODULE = "package.module:Name"  # how a thing is named that nobody has declared
+DEFAULT_TASK = "oracle-tiny"
 
 
 class Registry:
@@ -183,6 +184,19 @@ TASKS = Registry(
     },
     needs=("draw_real", "evaluate", "decode", "to"),
     hint="defaults, draw_real(num, rng), evaluate(policy, rng), decode(tokens) and to(device)",
+)
+# What is known of the tasks of this package before their classes are imported: objects of
+# `seqgan_env.tasks.options.Defaults`.
+TASK_DEFAULTS = Registry(
+    "task",
+    "seqgan_env.task_defaults",
+    {
+        "oracle-tiny": "seqgan_env.tasks.oracle.settings:TINY",
+        "oracle-small": "seqgan_env.tasks.oracle.settings:SMALL",
+        "oracle-paper": "seqgan_env.tasks.oracle.settings:PAPER",
+        "text": "seqgan_env.tasks.text.settings:TEXT",
+        "music": "seqgan_env.tasks.music.settings:MUSIC",
+    },
 )
 SOURCES = Registry(
     "source",

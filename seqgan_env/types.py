@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
-import numpy as np
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # the command line knows what it can do before torch is loaded
+    import numpy as np
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class TokenSpec:
         """`tokens` as it is if it is a (B, T) integer array of finished sequences; a ValueError
         says what is wrong if not.
         """
+        import torch  # not at the top: the shape of a task is known without it
+
         if tokens.ndim != 2 or tokens.shape[1] != self.seq_len:
             raise ValueError(
                 f"{name} has shape {tuple(tokens.shape)}; expected (B, {self.seq_len})"
@@ -225,7 +228,7 @@ class ToldOfPolicy(Protocol):
         ...
 
 
-Numbers = TypeVar("Numbers", np.ndarray, Tensor)
+Numbers = TypeVar("Numbers", "np.ndarray", "Tensor")
 
 
 class RewardFn(Protocol):

@@ -26,7 +26,8 @@ from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.plugins import make_agent
 from seqgan_env.registry import AGENTS, DISCRIMINATORS, SOURCES
-from seqgan_env.rewards.model import FORMS, RewardModel, RewardSettings
+from seqgan_env.rewards.forms import FORMS
+from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.tasks import make_task
 from seqgan_env.training.checkpoint import read_checkpoint, write_checkpoint
 from seqgan_env.types import Task

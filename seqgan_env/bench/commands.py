@@ -6,7 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from seqgan_env.bench.jobs import (
-    DECIDED_BY_THE_HARNESS,
     Job,
     Suite,
     grid,
@@ -28,17 +27,11 @@ from seqgan_env.bench.results import path_of
 from seqgan_env.bench.runner import SUPERSEDED, Pool, Progress, opened, run_jobs
 from seqgan_env.bench.samples import result_of_samples
 from seqgan_env.cli.arguments import (
-    Parser,
-    add_settings,
-    add_task_settings,
     given_settings,
-    positive,
 )
-from seqgan_env.registry import SOURCES
-from seqgan_env.rewards.model import FORMS
 from seqgan_env.tasks import check_settings, infer_task, task_names
 from seqgan_env.training import run_directory
-from seqgan_env.training.settings import PRESETS, TrainSettings, settings_of_task
+from seqgan_env.training.settings import TrainSettings, settings_of_task
 
 if TYPE_CHECKING:  # loads scipy
     from seqgan_env.bench.leaderboard import Entry
@@ -54,127 +47,8 @@ _GRID_DEFAULTS = {
 _DEFAULT_SEEDS = 5
 
 
-def add_commands(commands: Any) -> None:
-    """Adds both to the command line."""
-    _add_bench(commands)
-    report = commands.add_parser(
-        "report", help="write the page and the tables of benchmarks", allow_abbrev=False
-    )
-    report.add_argument(
-        "folders", type=Path, nargs="+", metavar="DIR", help="folder of a benchmark"
-    )
-    report.add_argument(
-        "--out", type=Path, metavar="DIR", help="where the report goes (default: the first folder)"
-    )
-    report.add_argument(
-        "--title", metavar="TEXT", help="of the page (default: the first benchmark's)"
-    )
-    report.set_defaults(run=_report)
-
-
-def _add_bench(commands: Any) -> None:
-    bench: Parser = commands.add_parser(
-        "bench",
-        help="run a grid of agents, tasks, rewards and seeds, with maximum likelihood beside it",
-        description=(
-            "Runs every job of a suite, or of the grid of --agents, --tasks, --rewards and "
-            "--sources, that has no result in --out yet, and writes the report. Other flags are "
-            "settings of all jobs, over those of the suite as a whole."
-        ),
-        allow_abbrev=False,
-    )
-    bench.add_argument(
-        "suite", type=Path, nargs="?", metavar="SUITE.toml", help="a suite, in place of --agents"
-    )
-    bench.add_argument(
-        "--agents",
-        nargs="+",
-        metavar="NAME",
-        help="names from `seqgan list agents`, or package.module:Class",
-    )
-    bench.add_argument(
-        "--tasks",
-        nargs="+",
-        metavar="NAME",
-        help="names from `seqgan list tasks`, or package.module:Class (default: what takes the "
-        f"settings that are given, {TrainSettings.task} where it does)",
-    )
-    bench.add_argument(
-        "--rewards",
-        nargs="+",
-        metavar="FORM",
-        help=f"of {', '.join(FORMS)} (default: {TrainSettings.reward})",
-    )
-    bench.add_argument(
-        "--sources",
-        nargs="+",
-        metavar="SOURCE",
-        help=f"of {', '.join(SOURCES.builtin)}, package.module:Name, or sums of such (default: "
-        f"{TrainSettings.source})",
-    )
-    bench.add_argument(
-        "--seeds", type=positive, metavar="N", help="seeds 0..N-1 (default: the suite's, or 5)"
-    )
-    bench.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="what is there is not run again (default: runs/SUITE)",
-    )
-    bench.add_argument(
-        "--workers",
-        type=positive,
-        metavar="K",
-        help="jobs at a time (default: 1; with --ray all CPUs there are)",
-    )
-    bench.add_argument(
-        "--ray",
-        metavar="ADDRESS",
-        help="run the jobs as Ray tasks: local, auto, or the address of a cluster",
-    )
-    bench.add_argument(
-        "--shard",
-        type=_shard,
-        default=(1, 1),
-        metavar="I/N",
-        help="only the I-th of N parts of the jobs",
-    )
-    bench.add_argument(
-        "--preset", metavar="NAME", help=f"settings to start from: {', '.join(PRESETS)}"
-    )
-    of_the_grid = ("agent", "task", "reward", "source")
-    add_settings(
-        bench,
-        [
-            f.name
-            for f in fields(TrainSettings)
-            if f.name not in (*DECIDED_BY_THE_HARNESS, *of_the_grid)
-        ],
-    )
-    add_task_settings(bench)
-    bench.set_defaults(run=_bench)
-
-
-def _shard(text: str) -> tuple[int, int]:
-    part, slash, parts = text.partition("/")
-    if (
-        not slash
-        or not part.isdecimal()
-        or not parts.isdecimal()
-        or not 1 <= int(part) <= int(parts)
-    ):
-        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I in 1..N, like 2/8")
-    return int(part), int(parts)
-
-
-def _nats(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no number of nats from 0")
-    return value
-
-
-def _bench(arguments: argparse.Namespace) -> int:
+def bench(arguments: argparse.Namespace) -> int:
+    """`seqgan bench`: runs what has no result yet and writes the report."""
     suite, console = _suite(arguments), Console()
     part, parts = arguments.shard
     jobs = suite.jobs()[part - 1 :: parts]
@@ -276,7 +150,8 @@ def _report_if_possible(console: Console, folder: Path) -> None:
         print(f"seqgan: no report: {problem}", file=sys.stderr)
 
 
-def _report(arguments: argparse.Namespace) -> int:
+def report(arguments: argparse.Namespace) -> int:
+    """`seqgan report`."""
     _write_report(
         arguments.folders, arguments.out or arguments.folders[0], arguments.title, Console()
     )
@@ -317,32 +192,6 @@ def _score(entry: Entry) -> str:
         else f" ({entry.score.low:+.4f} to {entry.score.high:+.4f})"
     )
     return f"{entry.score.value:+.4f}{interval}"
-
-
-def add_samples_arguments(evaluate: argparse.ArgumentParser) -> None:
-    """Adds what `seqgan evaluate --samples` takes."""
-    group = evaluate.add_argument_group("samples from elsewhere")
-    group.add_argument(
-        "--samples",
-        type=Path,
-        metavar="FILE",
-        help="a sequence a line, as `seqgan sample` prints it, UTF-8",
-    )
-    group.add_argument("--label", metavar="TEXT", help="of the row (default: the file's name)")
-    group.add_argument(
-        "--column", metavar="NAME", help="what the benchmark calls the task (default: its name)"
-    )
-    group.add_argument(
-        "--nll-gen",
-        type=_nats,
-        metavar="X",
-        help="of held-out sequences, in nats per token, if it is known",
-    )
-    group.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of a benchmark that gets the row"
-    )
-    add_settings(group, ["task", "task_options"])
-    add_task_settings(evaluate)
 
 
 def chose_samples(arguments: argparse.Namespace) -> bool:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib
 import json
 import re
 import sys
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any, NoReturn
 
 from seqgan_env import registry
-from seqgan_env.tasks import load_task, presets_of
+from seqgan_env.tasks import default_settings, presets_of
 from seqgan_env.training.settings import TrainSettings
 
 
@@ -50,6 +51,17 @@ class Parser(argparse.ArgumentParser):
         ]
 
 
+def later(name: str) -> Callable[[argparse.Namespace], int]:
+    """What a command does, `package.module:function`, imported when it is called."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        module, _, function = name.partition(":")
+        code: int = getattr(importlib.import_module(module), function)(arguments)
+        return code
+
+    return run
+
+
 def add_settings(parser: argparse._ActionsContainer, names: Iterable[str]) -> None:
     """A flag for each of these fields of `TrainSettings`; of what is not given, the parsed
     arguments hold nothing.
@@ -81,7 +93,7 @@ def add_task_settings(parser: argparse.ArgumentParser) -> None:
         "settings of the task", "A flag that the task does not take is refused."
     )
     for name, takers in _settings_of_tasks().items():
-        first = load_task(takers[0]).defaults
+        first = default_settings(takers[0])
         setting = next(each for each in fields(first) if each.name == name)
         hint = typing.get_type_hints(type(first))[name]
         _add_flag(group, name, hint, setting.metadata["metavar"], _help(name, takers))
@@ -120,7 +132,7 @@ def _settings_of_tasks() -> dict[str, list[str]]:
     """The settings of this package's tasks that have a flag, each with the tasks that take it."""
     found: dict[str, list[str]] = {}
     for task in registry.TASKS.builtin:
-        for setting in fields(load_task(task).defaults):
+        for setting in fields(default_settings(task)):
             if setting.metadata["flag"]:
                 found.setdefault(setting.name, []).append(task)
     return found
@@ -131,7 +143,7 @@ def _help(name: str, takers: Sequence[str]) -> str:
     meanings: dict[str, list[str]] = {}
     values: dict[str, list[str]] = {}
     for task in takers:
-        defaults = load_task(task).defaults
+        defaults = default_settings(task)
         setting = next(each for each in fields(defaults) if each.name == name)
         meanings.setdefault(setting.metadata["help"], []).append(task)
         if getattr(defaults, name) is not None:

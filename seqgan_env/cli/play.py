@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,6 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from seqgan_env.cli.arguments import positive
 from seqgan_env.cli.show import visible
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.names import choose, nearest
@@ -42,39 +40,8 @@ _SUM = {
 Read = Callable[[], str | None]  # a line without its end; None where there are no more
 
 
-def add_command(commands: Any) -> None:
-    """Adds `seqgan play` to the command line."""
-    play = commands.add_parser(
-        "play",
-        help="write a sequence yourself and see what a run thinks of every token",
-        description=(
-            "Steps through the environment of a run, token by token as you type them, and shows "
-            "value, reward, the discriminator's opinion and what the policy would write."
-        ),
-        allow_abbrev=False,
-    )
-    play.add_argument("run_path", type=Path, metavar="RUN", help="run directory")
-    play.add_argument(
-        "--num-suggestions",
-        type=positive,
-        default=8,
-        metavar="N",
-        help="tokens that the policy suggests (default: 8)",
-    )
-    play.add_argument(
-        "--num-rollouts",
-        type=positive,
-        default=64,
-        metavar="N",
-        help="completions of a prefix behind its value (default: 64)",
-    )
-    play.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the environment (default: 0)"
-    )
-    play.set_defaults(run=_play)
-
-
-def _play(arguments: argparse.Namespace) -> int:
+def play(arguments: argparse.Namespace) -> int:
+    """`seqgan play`."""
     path: Path = arguments.run_path
     settings, task, agent, rewards = load_run_with_rewards(path, arguments.num_rollouts)
     if rewards is None:

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqgan_env.cli.arguments import positive
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.training import run_directory
 from seqgan_env.training.opinions import QUANTITIES, Judges, Quantity, token_name
@@ -67,35 +65,8 @@ class Scale:
         return max(-1.0, min(1.0, (value - self.middle) / self.reach))
 
 
-def add_command(commands: Any) -> None:
-    """Adds `seqgan show` to the command line."""
-    show = commands.add_parser(
-        "show",
-        help="draw samples of a run with what is thought of every token, as a page",
-        description=(
-            "Writes an HTML page with samples of a run's policy, of maximum likelihood and of "
-            "held-out real data. Every token is coloured by its value, its reward, the "
-            "discriminator's opinion or its likelihood."
-        ),
-        allow_abbrev=False,
-    )
-    show.add_argument("run_path", type=Path, metavar="RUN", help="run directory")
-    show.add_argument(
-        "--num", type=positive, default=12, metavar="N", help="sequences of each (default: 12)"
-    )
-    show.add_argument(
-        "--num-rollouts",
-        type=positive,
-        default=64,
-        metavar="N",
-        help="completions of a prefix behind its value (default: 64)",
-    )
-    show.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
-    show.add_argument("--out", type=Path, metavar="FILE", help=f"the page (default: RUN/{PAGE})")
-    show.set_defaults(run=_show)
-
-
-def _show(arguments: argparse.Namespace) -> int:
+def show(arguments: argparse.Namespace) -> int:
+    """`seqgan show`."""
     path: Path = arguments.run_path
     settings, task, agent, rewards = load_run_with_rewards(path, arguments.num_rollouts)
     judges = Judges(task, agent.policy, rewards)

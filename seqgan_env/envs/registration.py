@@ -1,17 +1,14 @@
-"""The registered ids, and the one place where the settings of an environment become objects."""
+"""The one place where the settings of an environment become objects."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-import gymnasium as gym
 import torch
 from gymnasium.vector import AutoresetMode
 
-from seqgan_env import registry
 from seqgan_env.building import undisturbed
 from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.discriminators.loading import load_discriminator, make_discriminator
@@ -22,7 +19,7 @@ from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.names import allowed, choose
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.rewards.sources import DISCRIMINATOR, is_control, names_in
-from seqgan_env.tasks import DEFAULT_TASK, make_task, setting_names, task_names
+from seqgan_env.tasks import make_task, setting_names
 from seqgan_env.types import RolloutPolicy, Task
 
 DEFAULT_DISCRIMINATOR = "small"
@@ -231,26 +228,3 @@ def _shared_or_new(
             "OnlineRewardModel"
         )
     return rewards
-
-
-def _camel_case(name: str) -> str:
-    """The part of an id that stands for a task's name: "my-task" is "MyTask"."""
-    return "".join(part[:1].upper() + part[1:] for part in re.split(r"\W|_", name))
-
-
-def register_envs() -> None:
-    """Registers every id with Gymnasium, those of tasks from installed packages too. Called on
-    import, without importing these.
-    """
-    ids = {"Oracle": "oracle-tiny", "Text": "text", "Music": "music"}
-    # Any other task by `gym.make("SeqGAN/Task-v0", task="package.module:Class")`.
-    ids |= {"Task": DEFAULT_TASK} | {
-        _camel_case(name): name for name in task_names() if name not in registry.TASKS.builtin
-    }
-    for name, task in ids.items():
-        gym.register(
-            id=f"SeqGAN/{name}-v0",
-            entry_point="seqgan_env.envs.registration:make_env",
-            vector_entry_point="seqgan_env.envs.registration:make_vector_env",
-            kwargs={"task": task},
-        )

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from seqgan_env import registry
 from seqgan_env.types import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LOW, EITHER, HIGH = -1, 0, 1  # which way is good
 NATS, SHARE = "nats per token", "share of ln 2"

@@ -15,10 +15,10 @@ from typing import Any
 
 from seqgan_env import registry
 from seqgan_env.names import choose
-from seqgan_env.tasks.music.task import SUFFIXES
+from seqgan_env.registry import DEFAULT_TASK
+from seqgan_env.tasks.music.settings import SUFFIXES
+from seqgan_env.tasks.options import Defaults
 from seqgan_env.types import Task
-
-DEFAULT_TASK = "oracle-tiny"
 
 
 def task_names() -> list[str]:
@@ -46,7 +46,7 @@ def load_task(task: Any) -> Any:
 
 def default_settings(task: Any) -> Any:
     """The settings of a task where none is given, a dataclass."""
-    return load_task(task).defaults
+    return _defaults_of(task).settings
 
 
 def setting_names(task: Any) -> list[str]:
@@ -56,7 +56,16 @@ def setting_names(task: Any) -> list[str]:
 
 def presets_of(task: Any) -> Mapping[str, Mapping[str, Any]]:
     """What presets of a run change for a task, by preset."""
-    return getattr(load_task(task), "presets", {})
+    return _defaults_of(task).presets
+
+
+def _defaults_of(task: Any) -> Defaults:
+    """What is known of a task; the class of one of this package is not imported for it."""
+    if isinstance(task, str) and task in registry.TASK_DEFAULTS.builtin:
+        found: Defaults = registry.TASK_DEFAULTS.load(task)
+        return found
+    cls = load_task(task)
+    return Defaults(cls.defaults, getattr(cls, "presets", {}))
 
 
 def check_settings(task: Any, changes: Mapping[str, Any]) -> Any:

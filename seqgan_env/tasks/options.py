@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What is known of a task before its class is imported.
+
+    Attributes:
+        settings: where none is given, an instance of the task's frozen dataclass.
+        presets: what presets of a run change for it, by preset.
+    """
+
+    settings: Any
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def option(
@@ -30,6 +43,32 @@ def option(
     return field(
         default=default, metadata={"help": text, "metavar": metavar, "path": path, "flag": flag}
     )
+
+
+class SplitSettings(Protocol):
+    """The settings that all tasks with a fixed set of real data share."""
+
+    @property
+    def split_seed(self) -> int: ...
+    @property
+    def validation_share(self) -> float: ...
+    @property
+    def held_out_share(self) -> float: ...
+    @property
+    def num_eval(self) -> int: ...
+
+
+def check_split_settings(settings: SplitSettings) -> None:
+    """Raises a ValueError unless they can be."""
+    for name in ("validation_share", "held_out_share"):
+        if not 0 < getattr(settings, name) < 0.5:
+            raise ValueError(
+                f"{name} is {getattr(settings, name)}; allowed is above 0 and below 0.5"
+            )
+    if settings.num_eval < 2:
+        raise ValueError(
+            f"num_eval is {settings.num_eval}; allowed is 2 or more (Self-BLEU compares samples)"
+        )
 
 
 def map_paths(

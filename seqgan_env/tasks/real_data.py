@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Protocol, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from seqgan_env.generators.knobs import FEW_KNOBS, Knob, Temperature, knobs_for
 from seqgan_env.metrics.real_data import RealDataMetrics
 from seqgan_env.metrics.score import REFEREED, SELECT
+from seqgan_env.tasks.options import SplitSettings
 from seqgan_env.types import Estimate, Judge, RolloutPolicy, TokenSpec
 
 Words = tuple[str, ...]  # of a line of text or a melody
@@ -116,32 +117,6 @@ def draw_without_repeats(sequences: Tensor, num: int, rng: torch.Generator) -> T
         for _ in range(-(-num // len(sequences)))
     ]
     return sequences[torch.cat(orders)[:num].to(sequences.device)]
-
-
-class SplitSettings(Protocol):
-    """The settings that all these tasks share."""
-
-    @property
-    def split_seed(self) -> int: ...
-    @property
-    def validation_share(self) -> float: ...
-    @property
-    def held_out_share(self) -> float: ...
-    @property
-    def num_eval(self) -> int: ...
-
-
-def check_split_settings(settings: SplitSettings) -> None:
-    """Raises a ValueError unless they can be."""
-    for name in ("validation_share", "held_out_share"):
-        if not 0 < getattr(settings, name) < 0.5:
-            raise ValueError(
-                f"{name} is {getattr(settings, name)}; allowed is above 0 and below 0.5"
-            )
-    if settings.num_eval < 2:
-        raise ValueError(
-            f"num_eval is {settings.num_eval}; allowed is 2 or more (Self-BLEU compares samples)"
-        )
 
 
 def split(

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
+if TYPE_CHECKING:  # a run that is missing is told before torch is loaded
+    from torch import Tensor
 
 try:
     import fcntl
@@ -177,6 +176,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Writes tensors by name as safetensors, atomically."""
+    from safetensors.torch import save
+
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     write_bytes(path, save(tensors))  # save_file would give the file a mode of its own
 
@@ -192,6 +193,9 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Reads tensors by name; a ValueError names the file if it is missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         return load_file(path)
     except (OSError, SafetensorError) as problem:

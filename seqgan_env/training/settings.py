@@ -6,12 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from seqgan_env.discriminators.loading import load_discriminator
-from seqgan_env.generators.policies import load_policy, policy_option_names
 from seqgan_env.metrics.catalogue import load_metrics
 from seqgan_env.names import choose
 from seqgan_env.plugins import (
@@ -21,11 +17,16 @@ from seqgan_env.plugins import (
     takes_policy,
     training_settings,
 )
-from seqgan_env.registry import SOURCES
-from seqgan_env.rewards.model import FORMS
-from seqgan_env.rewards.sources import check_source
-from seqgan_env.tasks import DEFAULT_TASK, check_settings, infer_task, presets_of
-from seqgan_env.training.adversarial import Schedule
+from seqgan_env.registry import DEFAULT_TASK, SOURCES
+from seqgan_env.rewards.forms import FORMS
+from seqgan_env.tasks import check_settings, infer_task, presets_of
+
+# What loads torch is imported where it is used: the command line reads the settings before.
+if TYPE_CHECKING:
+    from seqgan_env.training.adversarial import Schedule
+
+# What a benchmark sets for every job by itself.
+DECIDED_BY_THE_HARNESS = ("task", "seed", "threads", "knobs", "control")
 
 # Options of agents that are about the LSTM which they make where no policy is given.
 OF_THE_LSTM = ("embedding_dim", "hidden_dim")
@@ -157,6 +158,9 @@ class TrainSettings:
     def __post_init__(self) -> None:
         check_settings(self.task, self.task_options)
         choose(FORMS, self.reward, "reward form")
+        from seqgan_env.discriminators.loading import load_discriminator
+        from seqgan_env.rewards.sources import check_source
+
         check_source(self.source)
         load_discriminator(self.discriminator)
         load_knobs(self.more_knobs)
@@ -188,6 +192,8 @@ class TrainSettings:
                     "name one, or give the agent's own the agent's options"
                 )
             return
+        from seqgan_env.generators.policies import load_policy
+
         load_policy(self.policy)
         if not takes_policy(self.agent):
             raise ValueError(
@@ -203,12 +209,16 @@ class TrainSettings:
 
     def schedule(self) -> Schedule:
         """The counts of Algorithm 1."""
+        from seqgan_env.training.adversarial import Schedule
+
         return Schedule(
             **{f.name: getattr(self, f.name) for f in fields(Schedule) if hasattr(self, f.name)}
         )
 
 
 def _check_device(name: str) -> None:
+    import torch
+
     try:
         device = torch.device(name)
     except RuntimeError as problem:
@@ -265,8 +275,8 @@ def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
     Raises:
         ValueError: a setting that cannot be, or that the task does not take.
     """
-    base = dict(PRESETS[choose(PRESETS, preset, "preset")])
-    changes = _with_task({"task": base.get("task"), **changes})
+    changes = with_task(preset, changes)
+    base = dict(PRESETS[preset])
     base |= presets_of(changes["task"]).get(preset, {})
     agent = changes.get("agent", TrainSettings.agent)
     own = training_settings(agent)
@@ -300,10 +310,19 @@ def settings_of_task(changes: Mapping[str, Any]) -> dict[str, Any]:
     return short | options
 
 
-def _with_task(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a run alone: `task` is there, and its settings are in `task_options`."""
+def with_task(preset: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run alone: `task` is there, and its settings are in `task_options`.
+
+    Args:
+        preset: name; it may have a task.
+        changes: as of `settings_from`.
+
+    Raises:
+        ValueError: there is no such preset or task, or the task does not take a setting.
+    """
+    of_preset = PRESETS[choose(PRESETS, preset, "preset")]
     of_task = settings_of_task(changes)
-    task = changes.get("task") or infer_task(of_task)
+    task = changes.get("task") or of_preset.get("task") or infer_task(of_task)
     check_settings(task, of_task)
     of_run = {name: value for name, value in changes.items() if name in _NAMES}
     return of_run | {"task": task, "task_options": of_task}
@@ -313,6 +332,8 @@ def _policy_options(
     policy: str, of_lstm: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The options of a policy: a preset's of the LSTM where it takes them, under those given."""
+    from seqgan_env.generators.policies import policy_option_names
+
     allowed = policy_option_names(policy)
     taken = {k: v for k, v in of_lstm.items() if allowed is None or k in allowed}
     given: dict[str, Any] = changes.get("policy_options", {})

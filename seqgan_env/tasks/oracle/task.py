@@ -8,10 +8,9 @@ from __future__ import annotations
 import importlib
 import pickle
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from seqgan_env.generators.knobs import KNOBS, Knob, knobs_for
 from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.metrics.oracle import Metrics, OracleMetrics
 from seqgan_env.streams import RowStreams, seed_key
-from seqgan_env.tasks.options import option
+from seqgan_env.tasks.oracle.settings import PAPER, SMALL, TINY, OracleSettings
 from seqgan_env.tasks.real_data import draw_without_repeats
 from seqgan_env.types import Judge, RolloutPolicy, TokenSpec
 
@@ -32,42 +31,6 @@ from seqgan_env.types import Judge, RolloutPolicy, TokenSpec
 # other set
 _REAL, _VALIDATION, _HELD_OUT = 1, 2, 3
 _SELECTION = 1_000_003  # added to a seed: draws that choose a knob and measure nothing
-
-
-@dataclass(frozen=True)
-class OracleSettings:
-    """An oracle and its data.
-
-    Attributes:
-        vocab_size: V, tokens.
-        seq_len: T, tokens.
-        embedding_dim: of the oracle LSTM.
-        hidden_dim: of the oracle LSTM.
-        oracle_seed: of the oracle's parameters and of all data.
-        weights: file of the oracle's parameters (the authors' released pickle, or safetensors) in
-            place of random ones.
-        num_real: sequences to train on.
-        num_validation: sequences to select on.
-        num_held_out: sequences to report on. The error of a divergence falls with the square root
-            of their number.
-        fresh: every draw of real data is new, an endless supply; pre-training still uses `num_real`
-            fixed ones.
-        num_eval: sequences drawn from a policy to evaluate it.
-    """
-
-    vocab_size: int = option(50, "V, tokens", "TOKENS")
-    seq_len: int = option(10, "T, tokens", "TOKENS")
-    embedding_dim: int = option(32, "of the oracle LSTM", "DIM", flag=False)
-    hidden_dim: int = option(32, "of the oracle LSTM", "DIM", flag=False)
-    oracle_seed: int = option(0, "of an oracle's parameters and data", "N")
-    weights: str | None = option(
-        None, "oracle weights: the authors' released pickle, or safetensors", "FILE", path=True
-    )
-    num_real: int = option(10_000, "sequences to train on", "SEQUENCES")
-    num_validation: int = option(5_000, "sequences to select on", "SEQUENCES")
-    num_held_out: int = option(20_000, "sequences to report on", "SEQUENCES")
-    fresh: bool = option(False, "every d-step sees new real data")
-    num_eval: int = option(20_000, "sequences drawn from a policy to evaluate it", "SEQUENCES")
 
 
 class OracleTask:
@@ -78,7 +41,7 @@ class OracleTask:
         defaults: settings where none is given.
     """
 
-    defaults = OracleSettings()
+    defaults: ClassVar[OracleSettings] = TINY.settings
 
     @undisturbed()
     def __init__(self, settings: OracleSettings = OracleSettings(), name: str = "oracle") -> None:
@@ -200,13 +163,13 @@ class OracleTask:
 class SmallOracleTask(OracleTask):
     """An oracle of 500 tokens."""
 
-    defaults = OracleSettings(vocab_size=500, seq_len=20)
+    defaults = SMALL.settings
 
 
 class PaperOracleTask(OracleTask):
     """An oracle of the paper's sizes."""
 
-    defaults = OracleSettings(vocab_size=5000, seq_len=20, num_held_out=5_000, num_eval=5_000)
+    defaults = PAPER.settings
 
 
 @undisturbed()

@@ -1,0 +1,166 @@
+"""The flags of `seqgan bench`, `seqgan report` and `seqgan evaluate --samples`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from seqgan_env.cli.arguments import (
+    Parser,
+    add_settings,
+    add_task_settings,
+    later,
+    positive,
+)
+from seqgan_env.registry import SOURCES
+from seqgan_env.rewards.forms import FORMS
+from seqgan_env.training.settings import DECIDED_BY_THE_HARNESS, PRESETS, TrainSettings
+
+
+def add_commands(commands: Any) -> None:
+    """Adds `seqgan bench` and `seqgan report` to the command line."""
+    _add_bench(commands)
+    report = commands.add_parser(
+        "report", help="write the page and the tables of benchmarks", allow_abbrev=False
+    )
+    report.add_argument(
+        "folders", type=Path, nargs="+", metavar="DIR", help="folder of a benchmark"
+    )
+    report.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the report goes (default: the first folder)"
+    )
+    report.add_argument(
+        "--title", metavar="TEXT", help="of the page (default: the first benchmark's)"
+    )
+    report.set_defaults(run=later("seqgan_env.bench.commands:report"))
+
+
+def _add_bench(commands: Any) -> None:
+    bench: Parser = commands.add_parser(
+        "bench",
+        help="run a grid of agents, tasks, rewards and seeds, with maximum likelihood beside it",
+        description=(
+            "Runs every job of a suite, or of the grid of --agents, --tasks, --rewards and "
+            "--sources, that has no result in --out yet, and writes the report. Other flags are "
+            "settings of all jobs, over those of the suite as a whole."
+        ),
+        allow_abbrev=False,
+    )
+    bench.add_argument(
+        "suite", type=Path, nargs="?", metavar="SUITE.toml", help="a suite, in place of --agents"
+    )
+    bench.add_argument(
+        "--agents",
+        nargs="+",
+        metavar="NAME",
+        help="names from `seqgan list agents`, or package.module:Class",
+    )
+    bench.add_argument(
+        "--tasks",
+        nargs="+",
+        metavar="NAME",
+        help="names from `seqgan list tasks`, or package.module:Class (default: what takes the "
+        f"settings that are given, {TrainSettings.task} where it does)",
+    )
+    bench.add_argument(
+        "--rewards",
+        nargs="+",
+        metavar="FORM",
+        help=f"of {', '.join(FORMS)} (default: {TrainSettings.reward})",
+    )
+    bench.add_argument(
+        "--sources",
+        nargs="+",
+        metavar="SOURCE",
+        help=f"of {', '.join(SOURCES.builtin)}, package.module:Name, or sums of such (default: "
+        f"{TrainSettings.source})",
+    )
+    bench.add_argument(
+        "--seeds", type=positive, metavar="N", help="seeds 0..N-1 (default: the suite's, or 5)"
+    )
+    bench.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="what is there is not run again (default: runs/SUITE)",
+    )
+    bench.add_argument(
+        "--workers",
+        type=positive,
+        metavar="K",
+        help="jobs at a time (default: 1; with --ray all CPUs there are)",
+    )
+    bench.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="run the jobs as Ray tasks: local, auto, or the address of a cluster",
+    )
+    bench.add_argument(
+        "--shard",
+        type=_shard,
+        default=(1, 1),
+        metavar="I/N",
+        help="only the I-th of N parts of the jobs",
+    )
+    bench.add_argument(
+        "--preset", metavar="NAME", help=f"settings to start from: {', '.join(PRESETS)}"
+    )
+    of_the_grid = ("agent", "task", "reward", "source")
+    add_settings(
+        bench,
+        [
+            f.name
+            for f in fields(TrainSettings)
+            if f.name not in (*DECIDED_BY_THE_HARNESS, *of_the_grid)
+        ],
+    )
+    add_task_settings(bench)
+    bench.set_defaults(run=later("seqgan_env.bench.commands:bench"))
+
+
+def _shard(text: str) -> tuple[int, int]:
+    part, slash, parts = text.partition("/")
+    if (
+        not slash
+        or not part.isdecimal()
+        or not parts.isdecimal()
+        or not 1 <= int(part) <= int(parts)
+    ):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I in 1..N, like 2/8")
+    return int(part), int(parts)
+
+
+def _nats(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number of nats from 0")
+    return value
+
+
+def add_samples_arguments(evaluate: argparse.ArgumentParser) -> None:
+    """Adds what `seqgan evaluate --samples` takes."""
+    group = evaluate.add_argument_group("samples from elsewhere")
+    group.add_argument(
+        "--samples",
+        type=Path,
+        metavar="FILE",
+        help="a sequence a line, as `seqgan sample` prints it, UTF-8",
+    )
+    group.add_argument("--label", metavar="TEXT", help="of the row (default: the file's name)")
+    group.add_argument(
+        "--column", metavar="NAME", help="what the benchmark calls the task (default: its name)"
+    )
+    group.add_argument(
+        "--nll-gen",
+        type=_nats,
+        metavar="X",
+        help="of held-out sequences, in nats per token, if it is known",
+    )
+    group.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of a benchmark that gets the row"
+    )
+    add_settings(group, ["task", "task_options"])
+    add_task_settings(evaluate)

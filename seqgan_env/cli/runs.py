@@ -1,0 +1,267 @@
+"""What `seqgan train`, `seqgan sample` and `seqgan evaluate` do."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from seqgan_env.bench import commands as bench_commands
+from seqgan_env.cli.arguments import (
+    given_settings,
+)
+from seqgan_env.cli.output import LOG, RunProgress, console
+from seqgan_env.extras import is_installed, remedy
+from seqgan_env.metrics.catalogue import METRICS, TABLE, Metric, described, load_metrics
+from seqgan_env.metrics.divergence import SATURATED
+from seqgan_env.metrics.likelihood import sample_sequences
+from seqgan_env.metrics.score import RANKING, REFEREED
+from seqgan_env.training import run_directory
+from seqgan_env.training.adversarial import evaluate_task
+from seqgan_env.training.checkpoint import LAST, read_checkpoint, remove_checkpoints
+from seqgan_env.training.interrupts import interruptible
+from seqgan_env.training.settings import settings_from
+from seqgan_env.training.trainer import (
+    CURVES,
+    Run,
+    Trainer,
+    at_temperature,
+    load_run,
+    more_metrics,
+    read_config,
+    tensorboard_logger,
+    write_config,
+    write_run,
+)
+from seqgan_env.types import HasEstimates, WritesFiles
+
+ROWS = {
+    "mle": "MLE",
+    "best_knob": "best knob",
+    "constant": "constant reward",
+    "agent": "agent",
+}
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """`seqgan train`: a new run, or the rest of one."""
+    if arguments.resume is not None:
+        return _resume(arguments)
+    settings = settings_from(arguments.preset, given_settings(arguments))
+    path = arguments.out or Path(
+        "runs"
+    ) / f"{settings.task}-{settings.agent}-{settings.seed}".replace(":", ".")
+    run_directory.check_available(path, arguments.force)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    screen = console()
+    with interruptible(), RunProgress(screen) as progress:
+        trainer = Trainer(settings, progress, checkpoints=path)
+        with run_directory.created(path, arguments.force):
+            progress.log_to(path / LOG)
+            write_config(settings, path, trainer.task)
+            data = getattr(trainer.task, "summary", f"task {settings.task}: {trainer.task.spec}")
+            screen.print(str(data), highlight=False)
+            if not trainer.is_resumable:
+                screen.print(
+                    f"agent {settings.agent} has no state that can be saved; this run cannot be "
+                    "resumed",
+                    highlight=False,
+                )
+            for note in _left_out():
+                screen.print(note, markup=False, highlight=False)
+            run = _run_to_the_end(trainer, path)
+    return _conclude(screen, run, path)
+
+
+def _left_out() -> list[str]:
+    """What a run will not write because a library is missing, and what installs it."""
+    return [
+        f"{part} will not be written: {library} is missing {remedy(library)}"
+        for library, part in (("matplotlib", CURVES), ("tensorboard", "tensorboard/"))
+        if not is_installed(library)
+    ]
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    path: Path = arguments.resume
+    given = [name for name in ("out", "force") if getattr(arguments, name)]
+    given += list(given_settings(arguments))
+    if given:
+        raise ValueError(
+            f"{', '.join(given)} cannot be given with --resume: a run goes on with the settings "
+            f"that stand in {path / run_directory.CONFIG}"
+        )
+    settings = read_config(path)
+    screen = console()
+    with interruptible(), RunProgress(screen) as progress, run_directory.locked(path, "run"):
+        if run_directory.is_finished(path):
+            raise ValueError(f"the run {path} is finished; there is nothing to resume")
+        state = read_checkpoint(path)
+        progress.log_to(path / LOG)
+        threads = settings.threads if state is None else state["threads"]
+        if threads:
+            torch.set_num_threads(threads)
+        trainer = Trainer(settings, progress, checkpoints=path)
+        if state is not None:
+            trainer.load_state_dict(state)
+        run = _run_to_the_end(trainer, path)
+    return _conclude(screen, run, path)
+
+
+def _run_to_the_end(trainer: Trainer, path: Path) -> Run:
+    """Runs what is left and writes everything."""
+    if is_installed("tensorboard"):
+        from torch.utils.tensorboard import SummaryWriter  # no other command needs it
+
+        with SummaryWriter(str(path / "tensorboard")) as writer:
+            trainer.on_row = tensorboard_logger(writer)
+            run = trainer()
+    else:
+        run = trainer()
+    write_run(run, path)
+    if not run.interrupted:
+        remove_checkpoints(path)
+    return run
+
+
+def _conclude(screen: Console, run: Run, path: Path) -> int:
+    """Shows what a run has found; its exit code."""
+    _print_table(screen, run)
+    written = "samples, metrics and weights" if run.weights else "samples and metrics"
+    screen.print(f"{written}: {path}", highlight=False)
+    if run.interrupted and (path / LAST).exists():
+        screen.print(f"seqgan train --resume {path} goes on from here", highlight=False)
+    return 130 if run.interrupted else 0
+
+
+def _print_table(console: Console, run: Run) -> None:
+    settings, who = run.settings, [name for name in ROWS if name in run.metrics]
+    table = Table(
+        title=f"{settings.task}, {settings.agent}, source {settings.source}, seed {settings.seed}"
+    )
+    table.add_column("")
+    for name in who:
+        turned = f"\n{run.best_knob}" if name == "best_knob" else ""
+        table.add_column(
+            ROWS[name] + turned, justify="right", style="bold" if name == "agent" else ""
+        )
+    for metric in [*TABLE, *map(described, load_metrics(settings.more_metrics))]:
+        if any(metric.name in run.metrics[policy] for policy in who):
+            table.add_row(metric.row, *[_cell(run.metrics[policy], metric) for policy in who])
+    table.caption = _errors(run)
+    console.print(table)
+    console.print(_verdict(run), highlight=False)
+
+
+def _cell(metrics: Mapping[str, float], metric: Metric) -> str:
+    """A metric as it stands in the table; a divergence at its maximum is marked saturated."""
+    if metric.name not in metrics:
+        return ""
+    value = metrics[metric.name]
+    saturated = metric.name in ("js", "tv") and value > SATURATED
+    return f"{value:.{metric.digits}f}" + " saturated" * saturated
+
+
+def _errors(run: Run) -> str:
+    """The standard errors of what ranks, the largest of all policies."""
+    found = {}
+    for score in (RANKING, REFEREED):
+        errors = [row.get(f"{score.divergence}_error", math.nan) for row in run.metrics.values()]
+        known = [error for error in errors if math.isfinite(error)]
+        if known:
+            found[METRICS[score.divergence].label] = max(known)
+    return "; ".join(f"standard error of {label}: {error:.4f}" for label, error in found.items())
+
+
+def _verdict(run: Run) -> str:
+    """Two sentences on what the adversarial phase did, from this one seed."""
+    if run.interrupted:
+        return "Interrupted: the table shows what there was."
+    agent = run.metrics.get("agent", {})
+    score = next((score for score in (RANKING, REFEREED) if score.name in agent), None)
+    if score is None and run.knobs:
+        return "No score: there are too few real sequences for a referee."
+    if score is None:
+        return (
+            "No score: without knobs (--knobs, and a policy whose temperature can be turned) there "
+            "is nothing to beat."
+        )
+    value = agent[score.name]
+    error = "" if run.score_error is None else f" ± {run.score_error:.4f}"
+    says = _meaning(value, run.score_error)
+    return (
+        f"Score {value:+.4f}{error} {score.unit} against the best knob of maximum likelihood "
+        f"({run.best_knob}): {says}. The error is that of the draws; one seed says nothing about "
+        "another."
+    )
+
+
+def _meaning(value: float, error: float | None) -> str:
+    """What a score says, at two standard errors."""
+    if not math.isfinite(value):
+        return "the agent gives some real sequences no probability at all"
+    if error is not None and abs(value) <= 2 * error:
+        return "no difference; a knob does as well"
+    return (
+        "nearer to the truth than any knob"
+        if value > 0
+        else "further from the truth than a knob reaches without training"
+    )
+
+
+def sample(arguments: argparse.Namespace) -> int:
+    """`seqgan sample`."""
+    settings, task, agent = load_run(arguments.run_path)
+    policy = at_temperature(agent.policy, arguments.temperature)
+    rng = torch.Generator(device=settings.device).manual_seed(arguments.seed)
+    samples = sample_sequences(policy, task.spec, arguments.num, rng)
+    if isinstance(task, WritesFiles):
+        folder = arguments.out or arguments.run_path / "samples"
+        task.write_samples(samples, folder)
+        print(f"files: {folder}", file=sys.stderr)
+    elif arguments.out:
+        raise ValueError(
+            f"--out {arguments.out} was given; task {task.name} writes lines, not files"
+        )
+    for tokens in samples:
+        print(task.decode(tokens))
+    sys.stdout.flush()
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """`seqgan evaluate`: of a run, or of samples."""
+    if bench_commands.chose_samples(arguments):
+        return bench_commands.evaluate_samples(arguments)
+    settings, task, agent = load_run(arguments.run_path)
+    table = Table("metric", "value", "95 % interval", title=str(arguments.run_path))
+    if isinstance(task, HasEstimates):
+        rng = torch.Generator(device=settings.device).manual_seed(arguments.seed + 1)
+        for name, estimate in task.estimates(agent.policy, rng).items():
+            table.add_row(
+                name, f"{estimate.value:.4f}", f"{estimate.low:.4f} to {estimate.high:.4f}"
+            )
+    else:
+        metrics = evaluate_task(agent.policy, task, arguments.seed, settings.device)
+        for name in (name for name in metrics if not name.endswith("_error")):
+            table.add_row(
+                name, f"{metrics[name]:.4f}", _interval(metrics[name], metrics.get(f"{name}_error"))
+            )
+    for name, value in more_metrics(settings, task, agent.policy, arguments.seed).items():
+        table.add_row(name, f"{value:.4f}", "")
+    Console().print(table)
+    return 0
+
+
+def _interval(value: float, error: float | None) -> str:
+    """The 95 % interval of a mean with this standard error."""
+    if error is None or not math.isfinite(error):
+        return ""
+    return f"{value - 1.96 * error:.4f} to {value + 1.96 * error:.4f}"
