@@ -1,8 +1,10 @@
 """The supervised rival of adversarial training by a density ratio: maximum likelihood on what the
 ratio's model of the data writes (Kim and Rush 2016, section 3.2).
 
-A discriminator that is log q - log p pays -KL(p || q) in expectation. Who may score by q may sample
-from q too, and fit it without any reward: this follows the gradient of -KL(q || p).
+A discriminator that is a log q - log p pays -KL(p || q^a / Z) in expectation, up to a constant. Who
+may score by q may sample from it too, and fit q^a / Z without any reward: this follows the gradient
+of -KL(q^a / Z || p). Where the power a is not 1, samples weigh as q^(a - 1) does, among those of
+their batch.
 """
 
 from __future__ import annotations
@@ -77,22 +79,35 @@ class Distillation(PolicyGradient):
 
     def learn(self, tokens: Tensor, rewards: Tensor, written: Tensor) -> dict[str, float]:
         """Follows the gradient of the likelihood of `tokens` once; nothing is paid."""
-        policy_loss = self.policy.weighted_nll(tokens, written.to(torch.float32)) / written.sum()
+        weights = written * self._importance(tokens).unsqueeze(1)
+        policy_loss = self.policy.weighted_nll(tokens, weights) / written.sum()
         grad_norm = self._step(policy_loss + self._regularisers(tokens, written))
         return {"policy_loss": float(policy_loss.detach()), "grad_norm": grad_norm}
 
     def _collect(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sequences of q (B, T), rewards of 0, and where tokens are written."""
-        q = self.env.rewards.discriminator
-        if not isinstance(q, RatioDiscriminator):
-            raise ValueError(
-                f"distillation needs the discriminator ratio; this environment has {_called(q)}"
-            )
+        q = self._ratio()
         num = self.env.num_envs
         models = [model for model in q.models if isinstance(model, LanguageModel)]
         tokens = sample_mixture(models, num, RowStreams.draw(self.rng, num))
         written = tokens != self.policy.spec.pad_token
         return tokens, torch.zeros(tokens.shape, device=tokens.device), written
+
+    @torch.no_grad()
+    def _importance(self, tokens: Tensor) -> Tensor:
+        """Weights (B,) of samples of q, whose mean is 1."""
+        q = self._ratio()
+        if q.power == 1:
+            return torch.ones(len(tokens), device=tokens.device)
+        return len(tokens) * ((q.power - 1) * q.log_density(tokens)).softmax(0)
+
+    def _ratio(self) -> RatioDiscriminator:
+        found = self.env.rewards.discriminator
+        if not isinstance(found, RatioDiscriminator):
+            raise ValueError(
+                f"distillation needs the discriminator ratio; this environment has {_called(found)}"
+            )
+        return found
 
 
 @torch.no_grad()

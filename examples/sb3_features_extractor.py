@@ -1,5 +1,5 @@
-"""A features extractor of one's own under Stable-Baselines3's PPO, with nothing but stock SB3
-around the registered environment.
+"""A features extractor under Stable-Baselines3's PPO, with nothing but stock SB3 around the
+registered environment.
 
 SB3 makes its environments one by one, so these share one reward model, that is one discriminator.
 Needs `pip install 'seqgan-env[sb3]'`. Run `python examples/sb3_features_extractor.py [--quick]`.
@@ -12,33 +12,12 @@ import gymnasium as gym
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from torch import Tensor, nn
+from torch import Tensor
 
 import seqgan_env  # noqa: F401  registers the ids
+from agents.sb3.features import PrefixExtractor
 from seqgan_env.rewards.model import RewardModel
 from seqgan_env.types import TokenSpec
-
-
-class PrefixEncoder(BaseFeaturesExtractor):
-    """The last state of a GRU over the written tokens."""
-
-    def __init__(
-        self, observation_space: gym.spaces.Box, embedding_dim: int = 32, features_dim: int = 64
-    ) -> None:
-        super().__init__(observation_space, features_dim)
-        self.pad_token = int(
-            observation_space.high.max()
-        )  # V, "not written yet"; here also what the GRU reads first
-        self.embedding = nn.Embedding(self.pad_token + 1, embedding_dim)
-        self.gru = nn.GRU(embedding_dim, features_dim, batch_first=True)
-
-    def forward(self, observations: Tensor) -> Tensor:
-        tokens = observations.long()  # SB3 hands integer Box observations over as floats
-        lengths = (tokens != self.pad_token).sum(1)
-        inputs = nn.functional.pad(tokens, (1, 0), value=self.pad_token)  # (B, T + 1)
-        states: Tensor = self.gru(self.embedding(inputs))[0]  # (B, T + 1, H)
-        return states[torch.arange(len(tokens), device=tokens.device), lengths]
 
 
 class SB3Policy:
@@ -76,7 +55,7 @@ def main() -> None:
     ).unwrapped.rewards  # no rollouts: one by one, slow
     envs = make_vec_env(env_id, n_envs=16, seed=0, env_kwargs={"rewards": rewards})
     extractor: dict[str, Any] = {
-        "features_extractor_class": PrefixEncoder,
+        "features_extractor_class": PrefixExtractor,
         "features_extractor_kwargs": {"embedding_dim": 32},
     }
     model = PPO(

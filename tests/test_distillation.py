@@ -16,32 +16,37 @@ from seqgan_env.types import TokenSpec
 from .conftest import EOS, FIXED, SpecTask, all_sequences, random_model, reward_model, rng
 
 
-def ratio(spec: TokenSpec, num_models: int = 1) -> RatioDiscriminator:
+def ratio(spec: TokenSpec, num_models: int = 1, power: float = 1.0) -> RatioDiscriminator:
     """Of random models that are far from each other."""
-    made = RatioDiscriminator(spec, rng(8), num_models=num_models, embedding_dim=4, hidden_dim=4)
+    made = RatioDiscriminator(
+        spec, rng(8), num_models=num_models, power=power, embedding_dim=4, hidden_dim=4
+    )
     for seed, model in enumerate(made.models):
         model.load_state_dict(random_model(spec, seed=20 + seed, scale=1.5).state_dict())
     return made
 
 
-def distiller(spec: TokenSpec, num_envs: int = 64, **options: Any) -> Distillation:
+def distiller(
+    spec: TokenSpec, num_envs: int = 64, power: float = 1.0, **options: Any
+) -> Distillation:
     policy = random_model(spec)
     settings = RewardSettings(score_as="logit", num_rollouts=2)
-    rewards = RewardModel(SpecTask(spec), settings, policy, ratio(spec))
+    rewards = RewardModel(SpecTask(spec), settings, policy, ratio(spec, power=power))
     envs = TokenVectorEnv(num_envs, rewards)
     return Distillation(envs, policy, config=DistillationConfig(**options))
 
 
 def divergence_from_q(agent: Distillation) -> float:
-    """KL(q || policy), enumerated."""
+    """KL(q^a / Z || policy), enumerated."""
     everything = all_sequences(agent.policy.spec)
     q = agent.env.rewards.discriminator
     assert isinstance(q, RatioDiscriminator)
-    log_q = q.log_density(everything).detach().double()
+    log_q = (q.power * q.log_density(everything).detach().double()).log_softmax(0)
     return float((log_q.exp() * (log_q - agent.policy.log_prob(everything).double())).sum())
 
 
 def test_it_passes_the_checker(spec: TokenSpec) -> None:
+    check_agent(Distillation)
     check_agent(distiller(spec), spec)
 
 
@@ -58,8 +63,9 @@ def test_samples_are_as_likely_as_q_says(spec: TokenSpec, num_models: int) -> No
         assert share == pytest.approx(p, abs=4.5 * (p * (1 - p) / num) ** 0.5)
 
 
-def test_the_policy_becomes_q(spec: TokenSpec) -> None:
-    agent = distiller(spec, 256, learning_rate=0.02, learning_rate_decay=0.99)
+@pytest.mark.parametrize("power", [1.0, 1.5])
+def test_the_policy_becomes_the_power_of_q(spec: TokenSpec, power: float) -> None:
+    agent = distiller(spec, 256, power, learning_rate=0.02, learning_rate_decay=0.99)
     before = divergence_from_q(agent)
     for _ in range(200):
         agent.update()

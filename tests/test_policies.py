@@ -129,7 +129,7 @@ def test_an_agent_that_takes_no_policy_says_so() -> None:
     [
         (
             {"policy": "gruu"},
-            "unknown policy 'gruu'; allowed are gru, huggingface, lstm, "
+            "unknown policy 'gruu'; allowed are gru, huggingface, lstm, sb3, "
             "package.module:Name. Did you mean 'gru'?",
         ),
         ({"policy": f"{HERE}:NoPolicy"}, "is no subclass of seqgan_env.LanguageModel; derive it"),

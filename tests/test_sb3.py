@@ -837,7 +837,7 @@ class Recorder:
     def __init__(self, rewards: RewardModel, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rewards, self.events, self.seen = rewards, [], {"D": [], "G": []}  # type: ignore[var-annotated]
         for cls, name, event in (
-            (RewardModel, "values", "pay"),  # stepping
+            (RewardModel, "step_values", "pay"),  # stepping
             (RewardModel, "rewards", "pay"),  # playing whole sequences
             (RewardModel, "sync", "sync"),
             (DiscriminatorTrainer, "fit", "train D"),

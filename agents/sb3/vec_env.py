@@ -15,6 +15,9 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices
 
 from seqgan_env.envs.vector_env import TokenVectorEnv
 
+# An array (B, ...), or a dict of such where the environment shows a dict.
+Observations = Any
+
 _BY_ENV = ("action_masks", "render")  # methods whose result has one entry per env
 
 
@@ -42,9 +45,9 @@ class SequenceVecEnv(VecEnv):
         self._actions = np.zeros(env.num_envs, dtype=np.int64)
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
-    def reset(self) -> np.ndarray:
-        """First observations (B, T) int32; the seeds of an earlier `seed(s)`, s + i for env i, are
-        used up by it.
+    def reset(self) -> Observations:
+        """First observations, (B, T) int32 unless the env shows others; the seeds of an earlier
+        `seed(s)`, s + i for env i, are used up by it.
         """
         seeds = None if all(seed is None for seed in self._seeds) else self._seeds
         observations, infos = self.env.reset(seed=seeds)  # type: ignore[arg-type]
@@ -54,13 +57,13 @@ class SequenceVecEnv(VecEnv):
         ]
         self._reset_seeds()
         self._reset_options()
-        return np.asarray(observations)
+        return observations
 
     def step_async(self, actions: np.ndarray) -> None:
         self._actions = actions
 
-    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        """Observations (B, T) int32, rewards (B,) float32, dones (B,) bool and B infos."""
+    def step_wait(self) -> tuple[Observations, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Observations as of `reset`, rewards (B,) float32, dones (B,) bool and B infos."""
         observations, rewards, terminated, _, infos = self.env.step(self._actions)
         dicts: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
         for i in np.flatnonzero(terminated):
@@ -73,7 +76,7 @@ class SequenceVecEnv(VecEnv):
                 }
         for i in np.flatnonzero(infos.get("_written", ())):
             dicts[i]["written"] = int(infos["written"][i])
-        return np.asarray(observations), rewards.astype(np.float32), terminated, dicts
+        return observations, rewards.astype(np.float32), terminated, dicts
 
     def action_masks(self) -> np.ndarray:
         """Allowed actions (B, V) bool, as sb3-contrib's maskable algorithms ask for them."""

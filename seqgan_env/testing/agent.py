@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import fields
 
 import torch
 
 from seqgan_env.plugins import traits_of
+from seqgan_env.rewards.model import RewardSettings
 from seqgan_env.testing.policy import check_policy
 from seqgan_env.testing.shared import call, check_metrics, device_of, random_sequences, small_env
 from seqgan_env.types import TokenSpec
 
 _METHODS = ("pretrain", "update")
+# What of the settings that an agent asks for is about its environment.
+_OF_REWARDS = (
+    *(each.name for each in fields(RewardSettings)),
+    "discriminator",
+    "discriminator_options",
+)
 
 
 def check_agent(agent: object, spec: TokenSpec | None = None) -> None:
@@ -20,8 +28,8 @@ def check_agent(agent: object, spec: TokenSpec | None = None) -> None:
     The agent is trained a little: check a fresh one.
 
     Args:
-        agent: an agent, or a class, of which one is made in a small environment as `seqgan train`
-            would: `Class(env, seed=0)`.
+        agent: an agent, or a class, of which one is made as `seqgan train` would, by `Class(env,
+            seed=0)`, in a small environment that pays as the class asks.
         spec: of its sequences; by default that of `agent.env` or of `agent.policy`.
 
     Raises:
@@ -30,8 +38,10 @@ def check_agent(agent: object, spec: TokenSpec | None = None) -> None:
     """
     if inspect.isclass(agent):
         _check_methods(agent, f"the class {agent.__name__}")
-        call(agent.__name__, traits_of, agent)
-        agent = call(agent.__name__, agent, small_env(), seed=0)
+        traits = call(agent.__name__, traits_of, agent)
+        wanted = {k: v for k, v in traits.training_settings.items() if k in _OF_REWARDS}
+        env = call(f"an environment for {agent.__name__}", small_env, **wanted)
+        agent = call(agent.__name__, agent, env, seed=0)
     _check_methods(agent, type(agent).__name__)
     policy = getattr(agent, "policy", None)
     assert policy is not None, (

@@ -13,8 +13,12 @@ from torch import Tensor
 from seqgan_env.types import TokenSpec
 
 
-def small_env() -> VectorEnv:
-    """An oracle environment that is quickly made and stepped; its episodes teach nothing."""
+def small_env(**settings: Any) -> VectorEnv:
+    """An oracle environment that is quickly made and stepped; its episodes teach nothing.
+
+    Args:
+        settings: of its rewards and its discriminator.
+    """
     return gym.make_vec(
         "SeqGAN/Oracle-v0",
         num_envs=8,
@@ -23,7 +27,7 @@ def small_env() -> VectorEnv:
         seq_len=5,
         num_real=100,
         num_held_out=100,
-        num_rollouts=2,
+        **{"num_rollouts": 2} | settings,
     )
 
 
