@@ -32,7 +32,8 @@ from benchmarks.measuring import commit, gemm_gflops, measure
 from seqgan_env import CNNDiscriminator, TokenSpec
 from seqgan_env.discriminators.cnn import PAPER_CNN
 from seqgan_env.metrics.ngram import BleuReferences, BleuScorer
-from seqgan_env.tasks.text.task import CorpusSettings, CorpusTask
+from seqgan_env.tasks.text.settings import CorpusSettings
+from seqgan_env.tasks.text.task import CorpusTask
 from seqgan_env.training.run_directory import write_json
 
 ORDERS = (2, 3, 4, 5)
@@ -220,9 +221,8 @@ def against_discriminator(sizes: Sizes) -> Measurement:
 
     def score() -> None:
         with torch.no_grad():
-            discriminator.output.bias += (
-                0.0  # a new version: tables are built anew, as after every d-step
-            )
+            # A write to the weights: tables are built anew, as after every d-step.
+            discriminator.output.bias.add_(0.0)
         discriminator.score(tokens)
 
     name = f"reward of {num:,} sequences by BLEU-3"

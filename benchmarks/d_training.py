@@ -28,7 +28,8 @@ from seqgan_env import CNNDiscriminator, DiscriminatorTrainer, LSTMLanguageModel
 from seqgan_env.discriminators.cnn import PAPER_CNN
 from seqgan_env.discriminators.trainer import discriminator_accuracy
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
-from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
+from seqgan_env.tasks.oracle.settings import OracleSettings
+from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training.run_directory import write_atomically, write_json
 
 

@@ -40,7 +40,8 @@ from seqgan_env import (
     TokenSpec,
     TokenVectorEnv,
 )
-from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
+from seqgan_env.tasks.oracle.settings import OracleSettings
+from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training.run_directory import write_json
 
 SEQ_LEN = 20
@@ -170,7 +171,7 @@ def throughputs(sizes: Sizes) -> list[Throughput]:
         ):
             rewards = RewardModel(
                 task, RewardSettings(reward="terminal", source=source), task.oracle
-            )  # type: ignore[arg-type]
+            )
             seconds = seconds_of(
                 stepping(TokenVectorEnv(num_envs, rewards), sizes.steps), sizes.repeats
             )

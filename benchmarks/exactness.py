@@ -32,7 +32,8 @@ from seqgan_env import (
 from seqgan_env.discriminators.cnn import PAPER_CNN, CNNConfig
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
-from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
+from seqgan_env.tasks.oracle.settings import OracleSettings
+from seqgan_env.tasks.oracle.task import OracleTask
 
 SPEC = TokenSpec(5000, 20)
 NUM = 256

@@ -31,7 +31,8 @@ from seqgan_env import DiscriminatorTrainer, RewardSettings, TokenVectorEnv, nat
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.native import network
-from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
+from seqgan_env.tasks.oracle.settings import OracleSettings
+from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training.run_directory import write_atomically, write_json
 
 PARTS = {
@@ -169,7 +170,9 @@ class Profiler:
     def _g_step(self) -> None:
         self._writing = "rollout sampling"
         with torch.no_grad():
-            self.discriminator.embedding.weight += 1e-6  # so that tables are made anew
+            self.discriminator.get_parameter("embedding.weight").add_(
+                1e-6
+            )  # so that tables are made anew
         self._build_tables()
         with self.clock("policy gradient"):
             self.agent.update()

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from seqgan_env.discriminators.ratio import RatioDiscriminator
+from seqgan_env.generators.language_model import LanguageModel
 from seqgan_env.metrics.catalogue import OF_ORACLES
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import evaluate_task
@@ -36,7 +37,8 @@ def rows(path: Path) -> dict[str, dict[str, float]]:
     """
     found: dict[str, dict[str, float]] = run_directory.read_json(path / run_directory.RESULT)
     settings = TrainSettings(**run_directory.read_json(path / run_directory.CONFIG)["settings"])
-    table = {name: found[name] for name in ("mle", "best_knob", "agent") if name in found}
+    who = ("mle", "best_knob", "agent")
+    table: dict[str, dict[str, float]] = {name: found[name] for name in who if name in found}
     task = build_task(settings)
     discriminator = build_agent(settings, task, settings.source)[1].discriminator
     if not isinstance(discriminator, RatioDiscriminator):
@@ -44,7 +46,8 @@ def rows(path: Path) -> dict[str, dict[str, float]]:
     discriminator.load_state_dict(run_directory.read_weights(path / "discriminator.safetensors"))
     if len(discriminator.models) == 1:
         q = discriminator.models[0]
-        table["q"] = evaluate_task(q, task, settings.seed, settings.device)  # type: ignore[arg-type]
+        assert isinstance(q, LanguageModel)
+        table["q"] = evaluate_task(q, task, settings.seed, settings.device)
     return table
 
 

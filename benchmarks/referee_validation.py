@@ -185,6 +185,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     task = make_task(arguments.task)
+    assert isinstance(task, OracleTask)
     real = (task.spec, task.real_sequences, task.validation, task.held_out)
     referees = {
         size: Referee(*real, num_train=size, num_validation=size // 2, num_judged=5 * size // 8)

@@ -38,7 +38,8 @@ from benchmarks.measuring import machine
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.rewards.model import RewardModel, RewardSettings
-from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
+from seqgan_env.tasks.oracle.settings import OracleSettings
+from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training.run_directory import write_json
 
 DIM = 32
@@ -58,7 +59,9 @@ class PrefixLSTM(BaseFeaturesExtractor):
         lengths = (tokens != self.vocab_size).sum(1)
         inputs = torch.cat([torch.full_like(tokens[:, :1], self.vocab_size), tokens[:, :-1]], dim=1)
         hidden = self.lstm(self.embedding(inputs))[0]
-        return hidden[torch.arange(len(tokens)), lengths.clamp(max=tokens.shape[1] - 1)]
+        last = lengths.clamp(max=tokens.shape[1] - 1)
+        features: Tensor = hidden[torch.arange(len(tokens)), last]
+        return features
 
 
 class CollectTime(BaseCallback):

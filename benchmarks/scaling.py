@@ -35,7 +35,8 @@ from agents.reinforce import Reinforce
 from benchmarks.measuring import in_own_process, machine, measure, peak_memory, read_arguments
 from seqgan_env import CNNDiscriminator, RewardSettings, TokenVectorEnv
 from seqgan_env.envs.registration import build_rewards
-from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
+from seqgan_env.tasks.oracle.settings import OracleSettings
+from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training.run_directory import write_atomically, write_json
 
 MEMORY_ALLOWED = 8 * 2**30  # of the large point
@@ -139,7 +140,7 @@ def build_update(point: Point) -> Callable[[], object]:
 
     def update() -> None:
         with torch.no_grad():
-            discriminator.output.bias += 0.0  # counts as changed
+            discriminator.output.bias.add_(0.0)  # counts as changed
         agent.update()
 
     return update

@@ -83,7 +83,8 @@ def samples_of(run: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for line in (run / "samples.txt").read_text(encoding="utf-8").splitlines():
         if line.startswith("## "):
-            found[line[3:]] = lines = []
+            lines: list[str] = []
+            found[line[3:]] = lines
         elif line and len(lines) < NUM_SAMPLES:
             lines.append(line)
     return found

@@ -44,7 +44,8 @@ from seqgan_env import (
 from seqgan_env.discriminators.cnn import PAPER_CNN
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
-from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
+from seqgan_env.tasks.oracle.settings import OracleSettings
+from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training.adversarial import Schedule, train_adversarial
 from seqgan_env.training.run_directory import write_json
 

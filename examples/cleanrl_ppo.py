@@ -9,6 +9,7 @@ and fits its own copy of this policy for the rollouts. Run `python examples/clea
 import argparse
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -69,10 +70,10 @@ class Agent(nn.Module):
 
     def __init__(self, envs: gym.vector.VectorEnv) -> None:
         super().__init__()
-        vocab_size, seq_len = (
-            int(envs.single_action_space.n),
-            envs.single_observation_space.shape[0],
-        )
+        actions, observations = envs.single_action_space, envs.single_observation_space
+        assert isinstance(actions, gym.spaces.Discrete)
+        assert isinstance(observations, gym.spaces.Box)
+        vocab_size, seq_len = int(actions.n), observations.shape[0]
         self.embedding = nn.Embedding(vocab_size + 1, 32)  # V is "not written yet"
         self.body = nn.Sequential(nn.Flatten(), layer_init(nn.Linear(32 * seq_len, 128)), nn.Tanh())
         self.actor = layer_init(nn.Linear(128, vocab_size), std=0.01)
@@ -143,13 +144,16 @@ def ppo_loss(
     clipped = ratio.clamp(1 - args.clip_coef, 1 + args.clip_coef)
     policy_loss = -torch.min(advantage * ratio, advantage * clipped).mean()
     value_loss = 0.5 * (value - returns[rows]).square().mean()
-    return policy_loss - args.ent_coef * distribution.entropy().mean() + args.vf_coef * value_loss
+    entropy = distribution.entropy().mean()
+    loss: Tensor = policy_loss - args.ent_coef * entropy + args.vf_coef * value_loss
+    return loss
 
 
 @torch.no_grad()
 def measure(envs: gym.vector.VectorEnv, agent: Agent, num: int = 5_000) -> dict[str, float]:
     """The task's verdict on the agent's sequences, for us to see; the loop knows nothing of it."""
-    task = envs.unwrapped.task
+    base: Any = envs.unwrapped
+    task = base.task
     tokens = torch.full((num, task.spec.seq_len), task.spec.pad_token)
     for t in range(task.spec.seq_len):
         tokens[:, t] = agent(tokens)[0].sample()
@@ -163,7 +167,8 @@ def measure(envs: gym.vector.VectorEnv, agent: Agent, num: int = 5_000) -> dict[
 def train(args: Args) -> tuple[dict[str, float], dict[str, float]]:
     torch.manual_seed(args.seed)
     envs = gym.make_vec(args.env_id, num_envs=args.num_envs, num_rollouts=args.num_rollouts)
-    gamma = envs.unwrapped.discount  # the environment says which discount fits its rewards
+    base: Any = envs.unwrapped
+    gamma = base.discount  # the environment says which discount fits its rewards
     agent = Agent(envs)
     optimizer = torch.optim.Adam(agent.parameters(), lr=args.learning_rate, eps=1e-5)
     before = measure(envs, agent)

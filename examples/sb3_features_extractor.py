@@ -35,7 +35,9 @@ class SB3Policy:
                 .nonzero()
                 .squeeze(1)
             )
-            probs = self.model.policy.get_distribution(tokens[rows].float()).distribution.probs
+            next_token = self.model.policy.get_distribution(tokens[rows].float()).distribution
+            assert isinstance(next_token, torch.distributions.Categorical)
+            probs = next_token.probs
             tokens[rows, t] = torch.multinomial(probs, 1, generator=rng).squeeze(1)
         return tokens
 
@@ -50,9 +52,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="10,000 tokens")
     total_timesteps = 10_000 if parser.parse_args().quick else 100_000
     env_id = "SeqGAN/Oracle-v0"
-    rewards = gym.make(
-        env_id, reward="terminal", warm_up=200, d_interval=500
-    ).unwrapped.rewards  # no rollouts: one by one, slow
+    # Without rollouts, which are slow one by one.
+    first = gym.make(env_id, reward="terminal", warm_up=200, d_interval=500)
+    rewards = first.get_wrapper_attr("rewards")
     envs = make_vec_env(env_id, n_envs=16, seed=0, env_kwargs={"rewards": rewards})
     extractor: dict[str, Any] = {
         "features_extractor_class": PrefixExtractor,

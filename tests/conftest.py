@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.rewards.model import RewardModel, RewardSettings
-from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
-from seqgan_env.types import TokenSpec
+from seqgan_env.tasks.oracle.settings import OracleSettings
+from seqgan_env.tasks.oracle.task import OracleTask
+from seqgan_env.types import RolloutPolicy, TokenSpec
 
 torch.set_num_threads(1)
 
@@ -111,14 +113,17 @@ class SpecTask(OracleTask):
         self.held_out = self.oracle.sample(100, rng(3))
 
 
-def reward_model(spec: TokenSpec, policy: object | None = None, **settings: object) -> RewardModel:
+def reward_model(
+    spec: TokenSpec, policy: RolloutPolicy | None = None, **settings: Any
+) -> RewardModel:
     """A reward model over `spec` with a source known by hand."""
-    chosen = {"source": WeightedSum(spec), "num_rollouts": 3} | settings
+    chosen: dict[str, Any] = {"source": WeightedSum(spec), "num_rollouts": 3} | settings
     return RewardModel(
         SpecTask(spec), RewardSettings(**chosen), policy or random_model(spec, seed=5)
-    )  # type: ignore[arg-type]
+    )
 
 
 @pytest.fixture(params=[FIXED, EOS], ids=["fixed", "eos"])
 def spec(request: pytest.FixtureRequest) -> TokenSpec:
-    return request.param
+    chosen: TokenSpec = request.param
+    return chosen

@@ -26,11 +26,13 @@ from agents.baselines import (
 from seqgan_env.cli.main import main
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.metrics.ngram import BleuReferences
 from seqgan_env.plugins import load_agent_class
 from seqgan_env.rewards.model import RewardSettings
-from seqgan_env.tasks.text.task import CorpusSettings, CorpusTask
+from seqgan_env.tasks.text.settings import CorpusSettings
+from seqgan_env.tasks.text.task import CorpusTask
 from seqgan_env.testing import check_agent
 from seqgan_env.training.settings import settings_from
 from seqgan_env.types import TokenSpec
@@ -111,7 +113,7 @@ def test_mle_is_the_pretraining_of_every_agent_and_no_more(spec: TokenSpec) -> N
     agent = MLE(env_of(spec), seed=5, config=SMALL)
     plain = MLE(env_of(spec), seed=5, config=SMALL).policy
     order = torch.Generator().manual_seed(5)
-    type(plain).initialised(spec, order, 4, 4)  # as the agent drew its weights
+    LSTMLanguageModel.initialised(spec, order, 4, 4)  # as the agent drew its weights
     agent.pretrain(data, 2)
     MaximumLikelihood(plain, order, 8e-2, learning_rate_decay=0.95, weight_decay=0.1).fit(data, 2)
     assert torch.equal(

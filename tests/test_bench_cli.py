@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ class Endless(Reinforce):
 """
 
 
-def bench(out: Path, *words: str, **options: object) -> subprocess.Popen[str]:
+def bench(out: Path, *words: str, **options: Any) -> subprocess.Popen[str]:
     command = [
         sys.executable,
         "-m",
@@ -50,9 +51,10 @@ def bench(out: Path, *words: str, **options: object) -> subprocess.Popen[str]:
         "--out",
         str(out),
     ]
-    return subprocess.Popen(
+    process: subprocess.Popen[str] = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )  # type: ignore[call-overload,no-any-return]
+    )
+    return process
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -340,6 +342,7 @@ def test_samples_enough_for_the_referee_are_judged_by_the_first_of_them(tmp_path
     corpus = lines(tmp_path / "corpus.txt", *drawn[:1_500])
     task = make_task("text", corpus=str(corpus))
     assert isinstance(task, HasReferee)
+    assert task.referee is not None
     num = task.referee.num_samples
     chosen = ("--task", "text", "--corpus", corpus, "--out", tmp_path)
     bad, good = ["k k k k"] * (num + 5), drawn[1_500 : 1_500 + num + 5]

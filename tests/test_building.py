@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -19,7 +20,7 @@ from seqgan_env.tasks import make_task
 
 from .conftest import rng
 
-SMALL = {"num_real": 64, "num_held_out": 20, "num_validation": 20, "num_eval": 20}
+SMALL: dict[str, Any] = {"num_real": 64, "num_held_out": 20, "num_validation": 20, "num_eval": 20}
 AGENTS = ("reinforce", "mle", "scheduled_sampling", "ppo", "dqn", "trpo", "recurrent_ppo")
 
 

@@ -24,7 +24,10 @@ CHEATS: dict[str, dict[str, Any]] = {
     "Replay": {"noise": 0.1, "weight": 0.5},
     "BestOfN": {"num_drafts": 4},
 }
-INFINITE = ({"num": 1}, {})  # options of Replay: most real sequences it never writes
+INFINITE: tuple[dict[str, int], ...] = (
+    {"num": 1},
+    {},
+)  # options of Replay: most real sequences it never writes
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3, 1.0])

@@ -178,6 +178,16 @@ def test_a_policy_that_breaks_its_contract_is_told_how(policy: object, message: 
         check_policy(policy)
 
 
+class Overconfident:
+    """A policy that says of every sequence that it is likelier than it is."""
+
+    def __init__(self, policy: LanguageModel) -> None:
+        self.complete, self._policy = policy.complete, policy
+
+    def log_prob(self, tokens: Tensor) -> Tensor:
+        return self._policy.log_prob(tokens) + 0.2
+
+
 @dataclass(frozen=True)
 class Turned:
     """A knob that is right, or wrong in one way."""
@@ -198,7 +208,7 @@ class Turned:
         if self.wrong == "no density":
             return Successor(policy.spec)
         if self.wrong == "density":
-            turned.log_prob = lambda tokens: LanguageModel.log_prob(turned, tokens) + 0.2  # type: ignore[method-assign]
+            return Overconfident(turned)
         if self.wrong == "writes":
             turned.complete = policy.complete  # type: ignore[method-assign]
         return turned

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from benchmarks import compatibility
 from seqgan_env.tasks import make_task
 
 FOLDER = Path(__file__).parents[1] / "examples" / "clients"
-SMALL = {"vocab_size": 5, "seq_len": 3, "num_real": 50, "num_held_out": 4_000}
+SMALL: dict[str, Any] = {"vocab_size": 5, "seq_len": 3, "num_real": 50, "num_held_out": 4_000}
 RUNS = [
     ("gymnasium", "gymnasium_wrappers.py", ()),
     ("torchrl", "torchrl_ppo.py", ()),
@@ -49,7 +50,7 @@ def test_every_client_is_in_the_table_and_short() -> None:
 
 def test_the_verdict_on_a_uniform_policy_is_its_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
-    import verdict  # type: ignore[import-not-found]
+    import verdict
 
     found = verdict.verdict(lambda obs: torch.zeros(len(obs), 5), **SMALL)
     task = make_task("oracle-tiny", **SMALL)

@@ -331,7 +331,7 @@ def test_a_single_environment_goes_on_from_a_saved_state_too() -> None:
     tokens = np.random.default_rng(0).integers(0, 6, 40)
 
     def write(env: gym.Env, tokens: np.ndarray) -> list[Any]:
-        told = []
+        told: list[Any] = []
         for token in tokens:
             told.append(env.step(token))
             if told[-1][2]:

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import gc
 import math
+import sysconfig
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from seqgan_env.metrics.ngram import BleuReferences
 from seqgan_env.tasks import make_task
 from seqgan_env.tasks.reading import read_lines
 from seqgan_env.tasks.text import docstrings
-from seqgan_env.tasks.text.task import SPECIAL, CorpusSettings, CorpusTask
+from seqgan_env.tasks.text.settings import CorpusSettings
+from seqgan_env.tasks.text.task import SPECIAL, CorpusTask
 from seqgan_env.types import Task
 
 from .conftest import Successor, needs_data, random_model, rng
@@ -609,7 +611,7 @@ def test_docstrings_of_modules_classes_and_functions_are_found() -> None:
 def test_a_python_without_sources_is_told_to_give_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docstrings.sysconfig, "get_path", lambda name: str(tmp_path / "nowhere"))
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="give a corpus file"):
         docstrings.docstring_sentences.__wrapped__()
     assert gc.isenabled()

@@ -4,6 +4,7 @@ gives.
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,7 +52,8 @@ def test_a_rollout_is_one_piece_of_work_for_a_device_without_a_question_from_the
     model = random_model(EOS).to(
         "meta"
     )  # a device without values: whoever asks for one gets an error
-    streams = torch.Generator.__new__(RowStreams, device="cpu")
+    generator: Any = torch.Generator
+    streams = generator.__new__(RowStreams, device="cpu")
     streams.keys = torch.empty(7, dtype=torch.int64, device="meta")
     prefixes = torch.empty(7, EOS.seq_len, dtype=torch.int64, device="meta")
     completions = model.complete(
@@ -107,16 +109,20 @@ def test_the_same_streams_write_the_same_sequences_but_for_rounding() -> None:
 
 @needs_gpu
 def test_values_of_prefixes_agree() -> None:
+    here: Any
+    there: Any
     here, there = on_both(random_model(SPEC, 1))
+    d_here: Any
+    d_there: Any
     d_here, d_there = on_both(CNNDiscriminator.initialised(SPEC, rng(3)))
-    tokens = here.sample(64, rng())  # type: ignore[operator]
+    tokens = here.sample(64, rng())
     lengths = torch.ones(64, dtype=torch.int64)
     prefixes = torch.where(torch.arange(SPEC.seq_len) < 1, tokens, SPEC.pad_token)
     keys = torch.randint(2**62, (64,), generator=rng())
-    ours = RolloutValue(SPEC, here, d_here, 32)(prefixes, lengths, RowStreams(keys))  # type: ignore[arg-type]
+    ours = RolloutValue(SPEC, here, d_here, 32)(prefixes, lengths, RowStreams(keys))
     theirs = RolloutValue(SPEC, there, d_there, 32)(
         prefixes.cuda(), lengths.cuda(), RowStreams(keys.cuda())
-    )  # type: ignore[arg-type]
+    )
     torch.testing.assert_close(theirs.cpu(), ours, rtol=1e-2, atol=1e-3)
 
 

@@ -142,7 +142,7 @@ def test_what_a_recording_does_not_know_is_not_recorded(
 ) -> None:
     trainer = trainer_on("cuda")
     assert steps_of(trainer).descent_by_graph(trainer.optimizer) is not None
-    change(trainer.discriminator)
+    change(cnn_of(trainer))
     assert steps_of(trainer).descent_by_graph(trainer.optimizer) is None
 
 

@@ -129,7 +129,7 @@ def test_training_is_reproducible_and_counts_its_sequences() -> None:
         trainer = DiscriminatorTrainer(discriminator())
         trainer.fit(tokens, tokens.flip(0), 2, rng(1))
         assert trainer.budget.sequences_trained == 256
-        states.append(trainer.discriminator.output.weight)
+        states.append(trainer.discriminator.get_parameter("output.weight"))
     assert torch.equal(*states)
 
 
@@ -174,7 +174,7 @@ def test_the_kernels_are_the_convolution_and_its_gradient(
     model = CNNDiscriminator.initialised(TokenSpec(vocab_size, steps), rng(), config)
     with torch.no_grad():
         for convolution in model.convolutions:
-            convolution.bias.normal_(0, 0.3, generator=rng(1))
+            convolution.get_parameter("bias").normal_(0, 0.3, generator=rng(1))
     tokens = torch.randint(vocab_size + 1, (batch, steps), generator=rng(2))  # padding among them
     for fast, plain in zip(
         gradients(model, tokens, True), gradients(model, tokens, False), strict=True
@@ -249,11 +249,13 @@ def test_a_score_is_bit_for_bit_the_same_in_any_batch() -> None:
 def test_a_frozen_parameter_stays_and_another_optimizer_is_used() -> None:
     tokens = random_model(EOS).sample(64, rng())
     trainer = DiscriminatorTrainer(discriminator())
-    model, before = trainer.discriminator, trainer.discriminator.embedding.weight.clone()
-    model.embedding.weight.requires_grad_(False)
+    model = trainer.discriminator
+    weight = model.get_parameter("embedding.weight")
+    before = weight.clone()
+    weight.requires_grad_(False)
     trainer.fit(tokens, tokens.flip(0), 1, rng(1))
-    assert torch.equal(model.embedding.weight, before)
-    trainer.optimizer = torch.optim.SGD(model.parameters(), lr=0.0)  # type: ignore[assignment]
+    assert torch.equal(weight, before)
+    trainer.optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     others = [parameter.clone() for parameter in model.parameters()]
     trainer.fit(tokens, tokens.flip(0), 1, rng(2))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), others, strict=True))
@@ -265,9 +267,8 @@ def test_the_batch_size_is_a_setting_whose_default_is_that_of_the_size() -> None
         build_rewards(task, discriminator=size, d_batch_size=n)
         for size, n in (("small", None), ("paper", 7))
     ]
-    assert [
-        rewards.discriminator.config.batch_size for rewards in chosen if rewards.discriminator
-    ] == [256, 7]
+    sizes = [rewards.discriminator.batch_size for rewards in chosen if rewards.discriminator]
+    assert sizes == [256, 7]
     assert settings_from("tiny", {"d_batch_size": 32}).d_batch_size == 32
     for make in (
         lambda: build_rewards(task, d_batch_size=0),

@@ -184,7 +184,7 @@ def test_a_name_or_an_option_that_is_none_is_told(
 
 
 def test_options_reach_the_class_and_layers_follow_the_seed() -> None:
-    models = []
+    models: list[Any] = []
     for seed in (0, 0, 1):
         torch.manual_seed(len(models))  # makes no difference
         models.append(make_discriminator(f"{__name__}:Bag", EOS, rng(seed), {"embedding_dim": 3}))

@@ -17,7 +17,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import seqgan_env
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.vector_env import TokenVectorEnv
-from seqgan_env.rewards.model import FORMS, RewardModel, RewardSettings
+from seqgan_env.rewards.forms import FORMS
+from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.streams import RowStreams, streams_from_keys
 from seqgan_env.types import TokenSpec
 
@@ -490,8 +491,8 @@ def test_a_copied_environment_pays_by_the_same_models() -> None:
     model = reward_model(FIXED)
     env = gym.make("SeqGAN/Oracle-v0", rewards=model)
     assert env.spec is not None
-    assert gym.make(env.spec).unwrapped.rewards is model
-    assert copy.deepcopy(env).unwrapped.rewards is model
+    assert gym.make(env.spec).get_wrapper_attr("rewards") is model
+    assert copy.deepcopy(env).get_wrapper_attr("rewards") is model
     assert isinstance(model, RewardModel)
 
 

@@ -41,7 +41,8 @@ from seqgan_env.rewards.model import RewardSettings
 from seqgan_env.rewards.scorers import OptimalScorer, OracleScorer
 from seqgan_env.rewards.sources import is_control
 from seqgan_env.rowwise import in_whole_blocks, sigmoid
-from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
+from seqgan_env.tasks.oracle.settings import OracleSettings
+from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.types import TokenSpec
 
 from .conftest import EOS, random_model, rng
@@ -365,7 +366,7 @@ def test_hooks_on_gradients_are_called() -> None:
     for register in ("register_hook", "register_post_accumulate_grad_hook"):
         called: list[Tensor] = []
         trainer = DiscriminatorTrainer(discriminator())
-        getattr(trainer.discriminator.highway.bias, register)(called.append)
+        getattr(trainer.discriminator.get_parameter("highway.bias"), register)(called.append)
         trained(trainer, 1)
         assert len(called) == 2, register
 
@@ -466,9 +467,9 @@ def by_torch() -> Iterator[None]:
 def half_trained(trainer: DiscriminatorTrainer) -> None:
     """A bias that joins after some steps of the others."""
     model = trainer.discriminator
-    model.highway.bias.requires_grad_(False)
+    model.get_parameter("highway.bias").requires_grad_(False)
     trainer.fit(*real_and_generated(64), 1, rng(9))
-    model.highway.bias.requires_grad_(True)
+    model.get_parameter("highway.bias").requires_grad_(True)
 
 
 def steps_apart(trainer: DiscriminatorTrainer) -> None:
@@ -479,7 +480,7 @@ def steps_apart(trainer: DiscriminatorTrainer) -> None:
 
 def frozen_late(trainer: DiscriminatorTrainer) -> None:
     trainer.fit(*real_and_generated(64), 1, rng(9))
-    trainer.discriminator.highway.bias.requires_grad_(False)
+    trainer.discriminator.get_parameter("highway.bias").requires_grad_(False)
 
 
 def setting(**settings: Any) -> Callable[[DiscriminatorTrainer], None]:
@@ -492,7 +493,9 @@ def setting(**settings: Any) -> Callable[[DiscriminatorTrainer], None]:
 
 
 def fewer_parameters(trainer: DiscriminatorTrainer) -> None:
-    trainer.optimizer = torch.optim.Adam(trainer.discriminator.output.parameters(), lr=3e-3)
+    trainer.optimizer = torch.optim.Adam(
+        trainer.discriminator.get_submodule("output").parameters(), lr=3e-3
+    )
 
 
 def two_groups(trainer: DiscriminatorTrainer) -> None:
@@ -510,7 +513,7 @@ def of_doubles(trainer: DiscriminatorTrainer) -> None:
 
 
 def strided(trainer: DiscriminatorTrainer) -> None:
-    weight = trainer.discriminator.highway.weight
+    weight = trainer.discriminator.get_parameter("highway.weight")
     weight.data = weight.data.t().contiguous().t()
 
 

@@ -17,7 +17,7 @@ from gymnasium.wrappers import vector as wrappers
 
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.vector_env import TokenVectorEnv
-from seqgan_env.rewards.model import FORMS
+from seqgan_env.rewards.forms import FORMS
 from seqgan_env.testing import check_vector_env
 from seqgan_env.types import TokenSpec
 
@@ -242,12 +242,12 @@ def test_gymnasiums_vector_wrappers_stack_on_ours_as_on_their_own(
                 STACKS[name](env)
         return
     wrapped = [STACKS[name](env) for env in (ours, theirs)]
-    results = [[env.reset(seed=3)] for env in wrapped]
+    results: list[list[Any]] = [[env.reset(seed=3)] for env in wrapped]
     for actions in np.random.default_rng(0).integers(0, 3, (7, NUM_ENVS)):
-        for env, taken in zip(wrapped, results, strict=True):
-            taken.append(env.step(actions))
+        for stacked, taken in zip(wrapped, results, strict=True):
+            taken.append(stacked.step(actions))
             if mode == AutoresetMode.DISABLED and np.asarray(taken[-1][2]).any():
-                env.reset()
+                stacked.reset()
     for a, b in zip(*results, strict=True):
         assert_same(a[:-1], b[:-1])
 

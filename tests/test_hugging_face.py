@@ -124,7 +124,7 @@ def test_likelihoods_are_those_of_the_model_in_the_folder(folder: Path, captions
     policy = make_policy("huggingface", captions.spec, 0, {"model": str(folder)}, captions)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    allowed = policy.token_ids
+    allowed = policy.get_buffer("token_ids")
     row = captions.encode(CAPTIONS[0])
     words = tokenizer(CAPTIONS[0]).input_ids
     read = torch.tensor([[0, *words]])
@@ -206,9 +206,9 @@ def test_the_words_of_a_task_find_their_rows_in_the_model(folder: Path, captions
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     ids = tokenizer(CAPTIONS[5]).input_ids
     tokens = captions.encode(CAPTIONS[5])
-    assert policy.token_ids[tokens[: len(ids)]].tolist() == ids
+    assert policy.get_buffer("token_ids")[tokens[: len(ids)]].tolist() == ids
     assert captions.decode(tokens) == CAPTIONS[5]
-    assert policy.token_ids[captions.spec.eos_token] == 0
+    assert policy.get_buffer("token_ids")[captions.spec.eos_token] == 0
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ class Recurrent(LanguageModel):
         self.embedding, self.lstm, self.output = model.embedding, model.lstm, model.output
 
     def hidden_states(self, inputs: Tensor) -> Tensor:
-        return self.lstm(self.embedding(inputs))[0]
+        hidden: Tensor = self.lstm(self.embedding(inputs))[0]
+        return hidden
 
 
 def test_the_probabilities_of_all_sequences_sum_to_one(spec: TokenSpec) -> None:
@@ -138,6 +139,6 @@ def test_an_impossible_temperature_is_refused(temperature: float) -> None:
 
 def test_one_lstm_bias_is_all_there_is() -> None:
     model = LSTMLanguageModel.initialised(EOS, rng())
-    assert not model.lstm.bias_hh_l0.any()
+    assert not model.get_parameter("lstm.bias_hh_l0").any()
     assert isinstance(model.lstm, nn.LSTM)
     assert not model.lstm.bias_hh_l0.requires_grad

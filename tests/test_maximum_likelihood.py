@@ -3,6 +3,7 @@ shrink.
 """
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -65,5 +66,6 @@ def test_weight_decay_shrinks_what_nothing_else_moves(spec: TokenSpec) -> None:
     [("learning_rate_decay", 0.0), ("learning_rate_decay", 1.1), ("weight_decay", -1.0)],
 )
 def test_a_decay_out_of_range_is_refused(spec: TokenSpec, option: str, value: float) -> None:
+    options: dict[str, Any] = {option: value}
     with pytest.raises(ValueError, match=rf"{option} is {value}; allowed is"):
-        MaximumLikelihood(random_model(spec), rng(), **{option: value})
+        MaximumLikelihood(random_model(spec), rng(), **options)

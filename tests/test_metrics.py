@@ -14,7 +14,7 @@ POLICY = random_model(FIXED, 2).with_temperature(
 )  # knows the oracle roughly: colder is more likely, down to a point
 with torch.no_grad():
     for parameter in POLICY.parameters():
-        parameter += 0.2 * torch.randn(parameter.shape, generator=rng(8))
+        parameter.add_(0.2 * torch.randn(parameter.shape, generator=rng(8)))
 NUM = 40_000
 
 
@@ -57,8 +57,10 @@ def test_every_metric_meets_its_enumeration(temperature: float) -> None:
 
 def test_a_policy_without_likelihoods_is_measured_by_its_samples_alone() -> None:
     class Blind:
-        def complete(self, *args: torch.Tensor) -> torch.Tensor:
-            return POLICY.complete(*args)  # type: ignore[arg-type]
+        def complete(
+            self, tokens: torch.Tensor, lengths: torch.Tensor, rng: torch.Generator
+        ) -> torch.Tensor:
+            return POLICY.complete(tokens, lengths, rng)
 
     metrics = OracleMetrics(ORACLE, FIXED, ORACLE.sample(10, rng())).of_policy(Blind(), 100, rng())
     assert metrics.keys() == {"nll_oracle", "effective_vocabulary", "unique_tokens"}

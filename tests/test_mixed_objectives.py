@@ -54,7 +54,7 @@ def test_real_sequences_are_part_of_every_agents_loss(cls: type[PolicyGradient])
 
 @pytest.mark.parametrize("cls", AGENTS)
 def test_teacher_forcing_goes_on_with_pre_training(cls: type[PolicyGradient]) -> None:
-    options = {"learning_rate": 0.0, "mle_learning_rate": 0.01}
+    options: dict[str, Any] = {"learning_rate": 0.0, "mle_learning_rate": 0.01}
     forced = made(cls, FIXED, teacher_forcing_every=2, teacher_forcing_epochs=3, **options)
     told = [forced.update() for _ in range(4)]
     assert ["mle_loss" in row for row in told] == [False, True, False, True]

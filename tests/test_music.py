@@ -36,7 +36,8 @@ from seqgan_env.tasks.music.music_tokens import (
     notes_of,
     sounding_pitches,
 )
-from seqgan_env.tasks.music.task import MusicSettings, MusicTask, windows_of
+from seqgan_env.tasks.music.settings import MusicSettings
+from seqgan_env.tasks.music.task import MusicTask, windows_of
 from seqgan_env.tasks.music.tunes import PIECES_PER_KEY, built_in_scores
 from seqgan_env.types import HasEstimates, Task, TokenSpec, WritesFiles
 
@@ -166,6 +167,7 @@ def test_the_built_in_music_is_made_of_different_tunes_in_all_keys() -> None:
 def test_the_registered_environment_writes_music() -> None:
     envs = gym.make_vec("SeqGAN/Music-v0", num_envs=3, source="constant", num_eval=2)
     envs.reset(seed=0)
+    assert envs.unwrapped.spec is not None
     assert envs.unwrapped.spec.id == "SeqGAN/Music-v0"
     for _ in range(32):
         _, rewards, terminated, _, _ = envs.step(np.array([39, HOLD, REST]))

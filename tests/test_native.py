@@ -170,11 +170,13 @@ def test_the_weighted_loss_and_its_gradients_are_those_of_autograd(
     size: tuple[int, int, int], scale: float
 ) -> None:
     vocab_size, hidden_dim, rows = size
-    leaves = [t.requires_grad_() for t in layer(vocab_size, hidden_dim, rows, scale)]
+    hidden, weight, bias = leaves = layer(vocab_size, hidden_dim, rows, scale)
+    for leaf in leaves:
+        leaf.requires_grad_()
     targets = torch.randint(vocab_size, (rows,), generator=rng(rows))
     row_weights = torch.randn(rows, generator=rng(6))
-    fast = linear_weighted_nll(*leaves, targets, row_weights)
-    plain = -(row_weights * plain_log_probs(*leaves, targets)).sum()
+    fast = linear_weighted_nll(hidden, weight, bias, targets, row_weights)
+    plain = -(row_weights * plain_log_probs(hidden, weight, bias, targets)).sum()
     torch.testing.assert_close(fast, plain.float(), atol=1e-4, rtol=1e-5)
     pairs = zip(
         torch.autograd.grad(2 * fast, leaves), torch.autograd.grad(2 * plain, leaves), strict=True
@@ -207,12 +209,14 @@ def test_a_masked_token_has_no_gradient() -> None:
 
 
 def test_the_threads_change_no_bit_of_the_loss_and_its_gradients() -> None:
-    leaves = [t.requires_grad_() for t in layer(1000, 24, 300)]
+    hidden, weight, bias = leaves = layer(1000, 24, 300)
+    for leaf in leaves:
+        leaf.requires_grad_()
     targets, row_weights = torch.arange(300), torch.randn(300, generator=rng(6))
     results = []
     for num_threads in (1, 2, 3):
         torch.set_num_threads(num_threads)
-        loss = linear_weighted_nll(*leaves, targets, row_weights)
+        loss = linear_weighted_nll(hidden, weight, bias, targets, row_weights)
         results.append((loss, *torch.autograd.grad(loss, leaves)))
     torch.set_num_threads(1)
     for other in results[1:]:
@@ -433,11 +437,18 @@ def recurrence(
     return made, inputs.requires_grad_(), grad
 
 
+def weights_of(made: torch.nn.LSTM) -> list[Tensor]:
+    """Of inputs and of states, and both biases."""
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    return [made.get_parameter(name) for name in names]
+
+
 def states_and_gradients(made: torch.nn.LSTM, inputs: Tensor, grad: Tensor) -> list[Tensor]:
     """The hidden states, and the gradients of the inputs, both weights and the bias."""
-    weights = (made.weight_ih_l0, made.weight_hh_l0, made.bias_ih_l0)
-    hidden = lstm_states(inputs, *weights[:2], weights[2] + made.bias_hh_l0)
-    return [hidden, *torch.autograd.grad(hidden, (inputs, *weights), grad)]
+    of_inputs, of_states, bias, other_bias = weights_of(made)
+    hidden = lstm_states(inputs, of_inputs, of_states, bias + other_bias)
+    leaves = (inputs, of_inputs, of_states, bias)
+    return [hidden, *torch.autograd.grad(hidden, leaves, grad)]
 
 
 @settings(deadline=None)
@@ -450,7 +461,7 @@ def test_an_lstm_layer_and_its_gradients_are_those_of_torch(
     made = made.double()
     exact = inputs.detach().double().requires_grad_()
     hidden = made(exact)[0]
-    leaves = (exact, made.weight_ih_l0, made.weight_hh_l0, made.bias_ih_l0)
+    leaves = (exact, *weights_of(made)[:3])
     theirs = [hidden, *torch.autograd.grad(hidden, leaves, grad.double())]
     for a, b in zip(ours, theirs, strict=True):
         largest = float(b.detach().abs().max()) if b.numel() else 0.0
@@ -497,4 +508,4 @@ def test_weights_of_another_shape_than_the_inputs_need_are_refused() -> None:
     with pytest.raises(
         ValueError, match=r"have shapes \[\(20, 4\), \(20, 5\), \(20,\)\]; expected \[\(20, 3\)"
     ):
-        lstm_states(inputs[:, :, :3], made.weight_ih_l0, made.weight_hh_l0, made.bias_ih_l0)
+        lstm_states(inputs[:, :, :3], *weights_of(made)[:3])

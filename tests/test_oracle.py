@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 
 from seqgan_env.metrics.likelihood import nll_per_token
 from seqgan_env.tasks import make_task
-from seqgan_env.tasks.oracle.task import OracleSettings, OracleTask
+from seqgan_env.tasks.oracle.settings import OracleSettings
+from seqgan_env.tasks.oracle.task import OracleTask
 
 from .conftest import TINY, needs_data, rng
 
@@ -52,7 +53,7 @@ def test_real_data_are_drawn_without_repeats_while_they_last_and_fresh_ones_are_
 
 def test_an_oracle_with_saved_weights_is_the_oracle(tmp_path: Path) -> None:
     task = OracleTask(TINY)
-    state = {name: p for name, p in task.oracle.named_parameters() if name != "lstm.bias_hh_l0"}
+    state = {name: p for name, p in task.oracle.state_dict().items() if name != "lstm.bias_hh_l0"}
     save_file(state, tmp_path / "oracle.safetensors")
     again = OracleTask(
         OracleSettings(
@@ -73,6 +74,7 @@ def test_the_released_oracle_scores_as_published() -> None:
         num_real=100,
         num_held_out=5000,
     )
+    assert isinstance(task, OracleTask)
     assert nll_per_token(task.oracle, task.spec, task.held_out) == pytest.approx(5.76, abs=0.02)
     uniform = torch.randint(5000, (5000, 20), generator=rng())
     assert nll_per_token(task.oracle, task.spec, uniform) == pytest.approx(11.43, abs=0.02)

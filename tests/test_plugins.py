@@ -201,10 +201,12 @@ def test_what_a_package_declares_is_found_listed_and_keeps_its_contract(
     check_agent(load_agent_class("cautious"))
     check_scorer("ones")
     check_policy(registry.POLICIES.load("bag"))
-    check_knob(*load_knobs("louder"))
+    for knob in load_knobs("louder"):
+        check_knob(knob)
     check_discriminator(registry.DISCRIMINATORS.load("mean_embedding"))
     check_task(load_task("dice"))
-    check_metric(*load_metrics("sixes"), make_task("dice"))
+    for metric in load_metrics("sixes"):
+        check_metric(metric, make_task("dice"))
 
 
 def test_a_typo_is_told_the_plug_ins_name(site: Path) -> None:

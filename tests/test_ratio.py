@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from typing import Any
 
 import gymnasium as gym
 import pytest
@@ -117,7 +118,7 @@ def test_the_parts_of_a_probability_and_a_power_that_is_none_are_refused() -> No
         with pytest.raises(ValueError, match="power is"):
             ratio(FIXED, power=power)
     model.score_as = "logit"
-    model.bind(OnlyLikelihoods())
+    model.bind(OnlyLikelihoods())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="OnlyLikelihoods has no token_log_probs"):
         model.token_scores(all_sequences(FIXED))
 
@@ -178,7 +179,7 @@ def test_p_moves_with_the_policy_and_q_does_not() -> None:
     before, p_before = model.logits(tokens), policy.log_prob(tokens)
     q_before = model.log_density(tokens)
     with torch.no_grad():
-        policy.output.bias += torch.randn(policy.output.bias.shape, generator=rng(2))
+        policy.output.bias.add_(torch.randn(policy.output.bias.shape, generator=rng(2)))
     moved = policy.log_prob(tokens) - p_before
     assert float(moved.abs().max()) > 0.1
     torch.testing.assert_close(model.logits(tokens), before - moved)
@@ -269,7 +270,7 @@ def test_a_policy_without_likelihoods_is_refused() -> None:
 
 
 @pytest.mark.parametrize("options", [{"num_models": 0}, {"mle_epochs": 0}, {"batch_size": 0}])
-def test_counts_below_one_are_refused(options: dict[str, int]) -> None:
+def test_counts_below_one_are_refused(options: dict[str, Any]) -> None:
     (name,) = options
     with pytest.raises(ValueError, match=f"{name} is 0; allowed is 1 or more"):
         ratio(EOS, **options)

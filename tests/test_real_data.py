@@ -18,7 +18,8 @@ from torch import Tensor
 from seqgan_env.metrics.kneser_ney import KneserNey
 from seqgan_env.metrics.likelihood import nll_per_token, sample_sequences
 from seqgan_env.metrics.real_data import RealDataMetrics
-from seqgan_env.tasks.text.task import CorpusSettings, CorpusTask
+from seqgan_env.tasks.text.settings import CorpusSettings
+from seqgan_env.tasks.text.task import CorpusTask
 from seqgan_env.types import Estimate, TokenSpec
 
 from .conftest import FIXED, Successor, needs_data, random_model, rng

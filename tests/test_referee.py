@@ -94,8 +94,8 @@ def test_the_same_samples_get_the_same_verdict_whatever_was_judged_before_and_wi
 @pytest.mark.slow
 def test_sequences_that_end_early_are_judged_too() -> None:
     model = random_model(EOS, 3)
-    parts = [model.sample(num, rng(num)) for num in (600, 300, 300)]
-    referee = Referee(EOS, *parts)
+    train, check, test = (model.sample(num, rng(num)) for num in (600, 300, 300))
+    referee = Referee(EOS, train, check, test)
     far = referee.of_policy(model.with_temperature(0.3), rng(1))
     near = referee.of_policy(model, rng(1))
     assert far["referee_js"] > near["referee_js"] + 3 * far["referee_js_error"]

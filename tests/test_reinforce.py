@@ -9,7 +9,7 @@ from agents.reinforce import Reinforce, ReinforceConfig, returns_to_go
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.metrics.likelihood import nll_per_token
-from seqgan_env.rewards.model import FORMS
+from seqgan_env.rewards.forms import FORMS
 from seqgan_env.types import TokenSpec
 
 from .conftest import FIXED, WeightedSum, all_sequences, random_model, reward_model, rng
@@ -42,7 +42,7 @@ def test_the_gradient_estimates_the_gradient_of_the_expected_score(
     """Each form with its own discount, and each baseline, points where the enumerated gradient of
     E[score] / T points.
     """
-    options = {
+    options: dict[str, Any] = {
         "settings": {"reward": form, "num_rollouts": 8},
         "baseline": baseline,
         "max_grad_norm": 1e9,
@@ -104,7 +104,7 @@ def test_the_entropy_bonus_raises_entropy_and_the_penalty_holds_the_policy_near_
 ) -> None:
     held_out = random_model(spec).sample(500, rng(9))
 
-    def drift(**options: float) -> tuple[float, float]:
+    def drift(**options: Any) -> tuple[float, float]:
         made = agent(spec, 64, learning_rate=2e-2, **options)
         for _ in range(15):
             made.update()

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from seqgan_env.bench.samples import read_samples
 from seqgan_env.tasks import make_task
-from seqgan_env.tasks.text.task import CorpusSettings, chosen_length
+from seqgan_env.tasks.text.settings import CorpusSettings
+from seqgan_env.tasks.text.task import chosen_length
 
 _LINES = [
     "the cat sat on the mat",

@@ -37,7 +37,8 @@ from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.plugins import load_agent_class
 from seqgan_env.registry import AGENTS
-from seqgan_env.rewards.model import FORMS, RewardModel, RewardSettings
+from seqgan_env.rewards.forms import FORMS
+from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.streams import streams_from_keys
 from seqgan_env.testing import check_agent
 from seqgan_env.training.adversarial import Schedule, train_adversarial
@@ -72,7 +73,8 @@ class GRULanguageModel(LanguageModel):
         self.output = nn.Linear(width, spec.vocab_size)
 
     def hidden_states(self, inputs: Tensor) -> Tensor:
-        return self.gru(self.embedding(inputs))[0]
+        hidden: Tensor = self.gru(self.embedding(inputs))[0]
+        return hidden
 
 
 def make(
@@ -139,11 +141,11 @@ def test_offline_single_vector_and_sb3_rewards_agree_for_a_deterministic_rollout
     vector.reset(seed=4)
     single = TokenEnv(model)
     for t in range(int(lengths.min())):
-        _, paid, *_ = vector.step(tokens[:, t].numpy())
-        assert paid == pytest.approx(offline[:, t].numpy(), rel=1e-5)
+        _, rewards, *_ = vector.step(tokens[:, t].numpy())
+        assert rewards == pytest.approx(offline[:, t].numpy(), rel=1e-5)
     for i in range(0, len(tokens), 7):
         single.reset(seed=4 + i)
-        paid = [single.step(np.int64(token))[1] for token in tokens[i, : lengths[i]]]
+        paid = [float(single.step(np.int64(token))[1]) for token in tokens[i, : lengths[i]]]
         assert paid == pytest.approx(offline[i, : lengths[i]].tolist(), rel=1e-5)
 
 
@@ -182,6 +184,7 @@ def test_the_step_that_ends_an_episode_brings_its_last_observation_and_the_next_
     observations, rewards, dones, infos = env.step(np.array([0, 1]))
     assert rewards.dtype == np.float32
     assert dones.tolist() == [True, False]
+    assert isinstance(observations, np.ndarray)
     assert infos[0]["terminal_observation"].tolist() == [1, 3, 0, 5, 5, 5]
     assert infos[0]["TimeLimit.truncated"] is False
     assert infos[0]["score"] == pytest.approx(
@@ -213,7 +216,7 @@ def test_attributes_are_shared_by_all_envs() -> None:
 def test_action_masks_forbid_the_end_token_until_it_may_come() -> None:
     env = VecMonitor(SequenceVecEnv(TokenVectorEnv(2, reward_model(EOS))))
     env.reset()
-    assert env.unwrapped.reset_infos[0]["action_mask"].tolist() == [0, 1, 1, 1, 1]  # type: ignore[attr-defined]
+    assert env.unwrapped.reset_infos[0]["action_mask"].tolist() == [0, 1, 1, 1, 1]
     assert is_masking_supported(env)
     assert get_action_masks(env).tolist() == [[False, True, True, True, True]] * 2
     env.step(np.array([1, 1]))
@@ -233,8 +236,14 @@ def test_vec_monitor_sums_the_rewards_of_an_episode() -> None:
 
 
 def test_what_an_online_env_has_learned_comes_with_the_episodes_that_taught_it() -> None:
-    schedule = {"d_interval": 8, "warm_up": 8, "warm_up_epochs": 1, "d_epochs": 1}
-    sizes = {"vocab_size": 6, "seq_len": 4, "num_real": 16, "num_held_out": 10, "num_rollouts": 1}
+    schedule: dict[str, Any] = {"d_interval": 8, "warm_up": 8, "warm_up_epochs": 1, "d_epochs": 1}
+    sizes: dict[str, Any] = {
+        "vocab_size": 6,
+        "seq_len": 4,
+        "num_real": 16,
+        "num_held_out": 10,
+        "num_rollouts": 1,
+    }
     env = SequenceVecEnv(gym.make_vec("SeqGAN/Oracle-v0", num_envs=4, **schedule, **sizes))
     env.reset()
     online = [
@@ -327,9 +336,10 @@ def test_the_carried_state_is_that_of_reading_anew_through_ragged_ends_and_new_w
                 for parameter in model.parameters():
                     parameter.mul_(1.5)
         masks = env.action_masks()
-        observations, *_ = env.step(
-            np.array([generator.choice(np.flatnonzero(mask)) for mask in masks])
-        )
+        drawn = [generator.choice(np.flatnonzero(mask)) for mask in masks]
+        shown, *_ = env.step(np.array(drawn))
+        assert isinstance(shown, np.ndarray)
+        observations = shown
     assert ragged
 
 
@@ -459,9 +469,9 @@ def test_the_actors_gradient_is_the_policy_gradient_and_the_critics_stops_at_the
 ):
     policy: Any = make(PPO).model.policy
     values, log_probs, _ = policy.evaluate_actions(torch.tensor([[0, 1, 3]]), torch.tensor([2]))
-    assert torch.autograd.grad(
-        values.sum(), list(policy.language_model.output.parameters()), allow_unused=True
-    ) == (None, None)
+    output = list(policy.language_model.output.parameters())
+    gradients: Any = torch.autograd.grad(values.sum(), output, allow_unused=True)
+    assert gradients == (None, None)
     assert all(
         g is not None
         for g in torch.autograd.grad(
@@ -602,13 +612,8 @@ def test_one_seed_gives_reinforce_and_every_sb3_agent_the_same_pretrained_policy
 @pytest.mark.slow
 @pytest.mark.parametrize("cls", ON_POLICY)
 def test_agents_learn_to_write_what_is_paid(cls: type[SB3Agent]) -> None:
-    agent = make(
-        cls,
-        FIXED,
-        num_envs=32,
-        reward="terminal",
-        **({"target_kl": 0.01} if cls is TRPO else {"learning_rate": 2e-2}),
-    )
+    faster: dict[str, Any] = {"target_kl": 0.01} if cls is TRPO else {"learning_rate": 2e-2}
+    agent = make(cls, FIXED, num_envs=32, reward="terminal", **faster)
     rewards = [agent.update()["reward"] for _ in range(15)]
     best = float(WeightedSum(FIXED).score(torch.tensor([[2, 2, 2]]))) / 3
     assert rewards[-1] > rewards[0] + 0.3 * (best - rewards[0])
@@ -647,8 +652,8 @@ def test_an_update_must_collect_whole_sequences(cls: type[SB3Agent]) -> None:
     with pytest.raises(
         ValueError, match=r"(n_steps|train_freq) is 4; allowed are multiples of seq_len 3"
     ):
-        make(cls, **{cls.collected: 4})
-    make(cls, **{cls.collected: 6}).update()
+        make(cls, FIXED, 8, 0, **{cls.collected: 4})
+    make(cls, FIXED, 8, 0, **{cls.collected: 6}).update()
 
 
 @pytest.mark.parametrize("cls", ALL)
@@ -764,6 +769,7 @@ def test_evaluate_policy_and_predict_work(cls: type[SB3Agent]) -> None:
         agent.model, env, n_eval_episodes=6, deterministic=False, return_episode_rewards=True
     )
     assert lengths == [3] * 6
+    assert isinstance(returns, list)
     assert all(WeightedSum(FIXED).score(torch.tensor([[0, 0, 0]])) <= r <= 40 for r in returns)
     one, _ = agent.model.predict(np.array([0, 3, 3], dtype=np.int32))
     assert one.shape == ()

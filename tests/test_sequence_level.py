@@ -13,7 +13,7 @@ from agents.reinforce import Reinforce
 from agents.sequence_level import RAFT, RLOO, MaliGAN, Rank, SequenceLevel
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.names import arguments_of
-from seqgan_env.rewards.model import FORMS
+from seqgan_env.rewards.forms import FORMS
 from seqgan_env.testing import check_agent
 from seqgan_env.types import TokenSpec
 

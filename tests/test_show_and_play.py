@@ -18,8 +18,10 @@ from seqgan_env.cli.play import Game, Vocabulary
 from seqgan_env.cli.show import Scale, Section, page
 from seqgan_env.discriminators.loading import make_discriminator
 from seqgan_env.envs.env import TokenEnv
+from seqgan_env.generators.language_model import LanguageModel
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.streams import RowStreams
+from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training.opinions import QUANTITIES, Judges, next_log_probs, token_name
 from seqgan_env.training.settings import TrainSettings
 from seqgan_env.types import RolloutPolicy, TokenSpec
@@ -29,7 +31,11 @@ from tests.conftest import EOS, FIXED, SpecTask, Successor, all_sequences, rando
 def judges(spec: TokenSpec, policy: RolloutPolicy | None = None, **settings: Any) -> Judges:
     """A random policy, paid by an untrained discriminator."""
     task, policy = SpecTask(spec), policy or random_model(spec, seed=5)
-    chosen = {"source": "discriminator", "score_as": "probability", "num_rollouts": 3} | settings
+    chosen: dict[str, Any] = {
+        "source": "discriminator",
+        "score_as": "probability",
+        "num_rollouts": 3,
+    } | settings
     discriminator = make_discriminator("lstm", spec, rng(2), {})
     discriminator.score_as = chosen["score_as"]
     return Judges(task, policy, RewardModel(task, RewardSettings(**chosen), policy, discriminator))
@@ -74,7 +80,10 @@ def test_what_a_perfect_discriminator_would_say_of_tokens_sums_to_the_log_ratio(
 ) -> None:
     asked, tokens = judges(spec), random_model(spec).sample(6, rng())
     found = asked.of_sequences(tokens, rng(1))["truth_ratio"].sum(1)
-    expected = asked.task.oracle.log_prob(tokens) - asked.policy.log_prob(tokens)
+    task, policy = asked.task, asked.policy
+    assert isinstance(task, OracleTask)
+    assert isinstance(policy, LanguageModel)
+    expected = task.oracle.log_prob(tokens) - policy.log_prob(tokens)
     assert torch.allclose(found, expected, atol=1e-5)
 
 
@@ -250,7 +259,8 @@ def test_a_run_is_played_through_a_pipe(
 
 def play(game_of: Judges, *lines: str, seed: int = 0) -> str:
     """What a game shows to who types these lines."""
-    console, typed = Console(file=io.StringIO(), width=200), iter(lines)
+    screen = io.StringIO()
+    console, typed = Console(file=screen, width=200), iter(lines)
 
     def read() -> str | None:
         console.print()
@@ -258,7 +268,7 @@ def play(game_of: Judges, *lines: str, seed: int = 0) -> str:
 
     assert game_of.rewards is not None
     Game(game_of, game_of.rewards, console, read, seed).run()
-    return console.file.getvalue()
+    return screen.getvalue()
 
 
 def written(shown: str) -> list[tuple[str, ...]]:
@@ -274,7 +284,7 @@ def test_the_game_pays_what_the_environment_pays() -> None:
     assert asked.rewards is not None
     env = TokenEnv(asked.rewards)
     env.reset(seed=0)
-    paid = [f"{env.step(token)[1]:.3f}" for token in (2, 0, 1)]
+    paid = [f"{env.step(token)[1]:.3f}" for token in np.array([2, 0, 1])]
     assert [row[3] for row in rows] == paid
     assert [row[2] for row in rows] == paid  # the form `rollout` pays the value
 

@@ -139,7 +139,10 @@ def test_a_sum_in_code_is_the_sum_as_text() -> None:
 def test_noises_in_a_sum_are_independent() -> None:
     value = rewards_of("random + noise").value
     num = 4000
-    tokens, lengths = torch.full((num, EOS.seq_len), EOS.pad_token), torch.zeros(num, dtype=int)
+    tokens, lengths = (
+        torch.full((num, EOS.seq_len), EOS.pad_token),
+        torch.zeros(num, dtype=torch.int64),
+    )
     streams = RowStreams.draw(rng(1), num)
     both = value(tokens, lengths, streams)
     first = rewards_of("random").value(tokens, lengths, streams)
@@ -197,13 +200,14 @@ def test_an_environment_trains_the_discriminator_of_a_sum_online() -> None:
     envs.action_space.seed(0)
     for _ in range(10):
         envs.step(envs.action_space.sample())
-    assert "discriminator/loss" in envs.unwrapped.online_metrics()
+    unwrapped: Any = envs.unwrapped
+    assert "discriminator/loss" in unwrapped.online_metrics()
 
 
 @pytest.mark.parametrize("source", ["2 * constant", "noise + random"])
 def test_an_environment_of_controls_learns_nothing_online(source: str) -> None:
     env = gym.make("SeqGAN/Oracle-v0", source=source, num_real=20, num_held_out=20)
-    assert type(env.unwrapped.rewards) is RewardModel
+    assert type(env.get_wrapper_attr("rewards")) is RewardModel
     assert is_control(source)
 
 

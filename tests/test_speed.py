@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -210,7 +211,7 @@ def test_a_power_law_has_its_exponent() -> None:
 
 def test_a_part_within_another_is_not_counted_in_both(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 1.0, 4.0, 10.0])
-    monkeypatch.setattr(profile_round.time, "perf_counter", lambda: next(now))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
     clock = profile_round.Clock()
     with clock("outer"), clock("inner"):
         pass

@@ -71,4 +71,4 @@ def test_every_name_of_the_package_is_found() -> None:
     for name in seqgan_env.__all__:
         assert getattr(seqgan_env, name).__module__.startswith("seqgan_env.") or name.isupper()
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        _ = seqgan_env.Nothing  # type: ignore[attr-defined]
+        _ = seqgan_env.Nothing

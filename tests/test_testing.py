@@ -378,7 +378,7 @@ class NoInfos(Broken):
 
 class IgnoresSeeds(Broken):
     def reset(self, *, seed: Any = None, **kwargs: Any) -> Any:
-        return super().reset(seed=np.random.default_rng().integers(2**31), **kwargs)
+        return super().reset(seed=int(np.random.default_rng().integers(2**31)), **kwargs)
 
 
 class SpreadsSeeds(Broken):

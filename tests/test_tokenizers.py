@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqgan_env.tasks import make_task
-from seqgan_env.tasks.text.task import CorpusSettings, CorpusTask
+from seqgan_env.tasks.text.settings import CorpusSettings
+from seqgan_env.tasks.text.task import CorpusTask
 from seqgan_env.tasks.text.tokenizers import English, Tokenizer, make_tokenizer
 
 from .conftest import rng

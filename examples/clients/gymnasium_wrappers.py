@@ -7,6 +7,7 @@ here knows of one. Run `python examples/clients/gymnasium_wrappers.py [--seed 1]
 """
 
 import argparse
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -19,7 +20,7 @@ from verdict import as_tensor, report, verdict
 
 import seqgan_env  # noqa: F401  registers the ids
 
-SETTINGS = {"observation": "dict", "autoreset_mode": "next_step"}
+SETTINGS: dict[str, Any] = {"observation": "dict", "autoreset_mode": "next_step"}
 NUM_STEPS = 11  # an episode of 10 tokens, and the step that begins the next one
 
 
@@ -57,10 +58,15 @@ def train(
         **SETTINGS,
     )
     envs = wrappers.RecordEpisodeStatistics(see(base), buffer_length=20 * num_envs)
-    discount = base.unwrapped.discount
+    unwrapped: Any = base.unwrapped
+    discount = unwrapped.discount
     assert discount == 0.0  # under form "rollout" a reward is the action value: no return to sum
-    space = envs.single_observation_space["tokens"]
-    actor, critic = network(space, int(envs.single_action_space.n)), network(space, 1)
+    shown, actions = envs.single_observation_space, envs.single_action_space
+    assert isinstance(shown, gym.spaces.Dict)
+    assert isinstance(actions, gym.spaces.Discrete)
+    space = shown["tokens"]
+    assert isinstance(space, gym.spaces.Box)
+    actor, critic = network(space, int(actions.n)), network(space, 1)
     parameters = [*actor.parameters(), *critic.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=2e-3)
     before = verdict(lambda obs: actor(tokens_of(obs)), see, **SETTINGS)

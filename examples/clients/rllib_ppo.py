@@ -18,7 +18,7 @@ from verdict import Logits, as_tensor, report, verdict
 import seqgan_env  # noqa: F401  registers the ids
 
 ENV_ID = "SeqGAN/Oracle-v0"
-SETTINGS = {"observation": "one_hot"}
+SETTINGS: dict[str, Any] = {"observation": "one_hot"}
 
 
 def configure(
@@ -71,7 +71,7 @@ def train(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The verdicts before and after."""
     torch.manual_seed(seed)
-    discount = gym.make(ENV_ID).unwrapped.discount  # that fits the rewards
+    discount = gym.make(ENV_ID).get_wrapper_attr("discount")  # that fits the rewards
     algorithm = configure(seed, total_tokens, single, num_envs, discount).build_algo()
     before = verdict(logits_of(algorithm), **SETTINGS)
     tokens = 0

@@ -21,7 +21,7 @@ from verdict import as_tensor, report, verdict
 
 import seqgan_env  # noqa: F401  registers the ids
 
-SETTINGS = {"observation": "one_hot"}
+SETTINGS: dict[str, Any] = {"observation": "one_hot"}
 NUM_STEPS, NUM_EPOCHS = 10, 4
 
 
@@ -59,6 +59,7 @@ def train(
     """The verdicts before and after."""
     set_seed(seed)
     envs = gym.make_vec("SeqGAN/Oracle-v0", num_envs=num_envs, num_rollouts=4, **SETTINGS)
+    unwrapped: Any = envs.unwrapped
     env = wrap_env(envs)
     of_env = {
         "observation_space": env.observation_space,
@@ -71,7 +72,7 @@ def train(
         rollouts=NUM_STEPS,
         learning_epochs=NUM_EPOCHS,
         mini_batches=4,
-        discount_factor=envs.unwrapped.discount,
+        discount_factor=unwrapped.discount,
         learning_rate=3e-3,
         learning_rate_scheduler=torch.optim.lr_scheduler.LinearLR,
         learning_rate_scheduler_kwargs={

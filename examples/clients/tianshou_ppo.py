@@ -6,6 +6,7 @@ see docs/compatibility.md. Run `python examples/clients/tianshou_ppo.py [--seed 
 """
 
 import argparse
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -22,7 +23,7 @@ from verdict import as_tensor, report, verdict
 
 import seqgan_env  # noqa: F401  registers the ids
 
-SETTINGS = {"observation": "one_hot"}
+SETTINGS: dict[str, Any] = {"observation": "one_hot"}
 
 
 def train(
@@ -32,7 +33,7 @@ def train(
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002  from which Tianshou draws its minibatches
     first = gym.make("SeqGAN/Oracle-v0", reward="terminal", score_as="logit", **SETTINGS)
-    rewards, discount = first.unwrapped.rewards, first.unwrapped.discount
+    rewards, discount = first.get_wrapper_attr("rewards"), first.get_wrapper_attr("discount")
     envs = DummyVectorEnv(
         [
             lambda: gym.make(
@@ -42,7 +43,10 @@ def train(
         * num_envs
     )
     envs.seed(seed)
-    num_inputs, num_tokens = first.observation_space.shape[0], int(first.action_space.n)
+    observations, actions = first.observation_space, first.action_space
+    assert isinstance(observations, gym.spaces.Box)
+    assert isinstance(actions, gym.spaces.Discrete)
+    num_inputs, num_tokens = observations.shape[0], int(actions.n)
     body = Net(state_shape=num_inputs, hidden_sizes=[128], activation=torch.nn.Tanh)
     actor = DiscreteActor(preprocess_net=body, action_shape=num_tokens, softmax_output=False)
     critic = DiscreteCritic(

@@ -6,6 +6,7 @@ Run `python examples/clients/torchrl_ppo.py [--seed 1] [--single] [--quick]`.
 """
 
 import argparse
+from typing import Any
 
 import gymnasium as gym
 import torch
@@ -21,7 +22,7 @@ from verdict import as_tensor, report, verdict
 
 import seqgan_env  # noqa: F401  registers the ids
 
-SETTINGS = {"observation": "one_hot"}
+SETTINGS: dict[str, Any] = {"observation": "one_hot"}
 NUM_EPOCHS, NUM_MINIBATCHES = 4, 4
 
 
@@ -33,7 +34,8 @@ def make_env(single: bool, num_envs: int) -> tuple[EnvBase, float]:
         )
         return env, env._env.unwrapped.discount
     envs = gym.make_vec("SeqGAN/Oracle-v0", num_envs=num_envs, num_rollouts=4, **SETTINGS)
-    return GymWrapper(envs, categorical_action_encoding=True), envs.unwrapped.discount
+    unwrapped: Any = envs.unwrapped
+    return GymWrapper(envs, categorical_action_encoding=True), unwrapped.discount
 
 
 def network(num_inputs: int, num_outputs: int) -> nn.Sequential:

@@ -43,7 +43,8 @@ def verdict(
     """
     mute = settings | {"source": "constant", "reward": "terminal", "online": False}
     env = wrap(gym.make_vec("SeqGAN/Oracle-v0", num_envs=num, **mute))
-    task, rng = env.unwrapped.task, torch.Generator().manual_seed(seed)
+    unwrapped: Any = env.unwrapped
+    task, rng = unwrapped.task, torch.Generator().manual_seed(seed)
     held_out = task.held_out[:num]
     drawn, of_drawn = _write(env, logits, None, rng)
     _, of_held_out = _write(env, logits, held_out, rng)
@@ -56,7 +57,8 @@ def _write(
     env: VectorEnv, logits: Logits, given: Tensor | None, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Sequences (B, T), drawn or `given`, and their log-probabilities (B,)."""
-    spec = env.unwrapped.task.spec
+    unwrapped: Any = env.unwrapped
+    spec = unwrapped.task.spec
     obs, _ = env.reset(seed=0)
     tokens = torch.empty(env.num_envs, spec.seq_len, dtype=torch.int64)
     total = torch.zeros(env.num_envs, dtype=torch.float64)
