@@ -94,30 +94,29 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
     A row that is many times further away than most would squeeze the others into one point: its
     score is written at the edge.
     """
-    entries = [entry for entry in standings.entries(kind) if entry.score is not None]
-    values = [
-        {"row": e.label, "x": e.score.value} | _ends(e.score.low, e.score.high)
-        for e in entries
-        if e.score is not None
-    ]
+    values: Values = []
+    for entry in standings.entries(kind):
+        score = entry.score
+        if score is not None:
+            ends = _ends(score.low, score.high)
+            values.append({"row": entry.label, "x": score.value} | ends)
     if not values:
         return None
     title = METRICS[KINDS[kind].score.name].chart
     row = {
         "field": "row",
         "type": "nominal",
-        "sort": [e.label for e in entries],
+        "sort": [value["row"] for value in values],
         "title": None,
         "axis": {"labelExpr": _MIDDLE_OUT},
     }
     colour, hover = _colour(standings), {"row": "row", "x": title, "low": "low", "high": "high"}
     near, far = _without_outliers(values)
-    ends = [
-        {"x": end}
-        for value in near
-        for end in (0.0, value["x"], value.get("low", 0.0), value.get("high", 0.0))
-    ]
-    domain = _domain(ends, "x", 0.05)
+    reached: Values = []  # by the axis: zero, every score and both ends of its interval
+    for value in near:
+        for end in (0.0, value["x"], value.get("low", 0.0), value.get("high", 0.0)):
+            reached.append({"x": end})
+    domain = _domain(reached, "x", 0.05)
     intervals = {"x": _axis("low", title, domain), "x2": {"field": "high"}, "y": row} | colour
     at_the_edge = {"x": {"value": 4}, "y": row, "text": {"field": "label"}} | colour
     layers = [
@@ -149,10 +148,11 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
 def _without_outliers(values: Values) -> tuple[Values, Values]:
     """Those whose scores are near the others', and those that lie far below."""
     lowest = -_FAR * float(np.median([abs(value["x"]) for value in values]))
+    if lowest == 0:  # half of the scores are zero, and say nothing of what is far
+        return values, []
     near = [value for value in values if value["x"] >= lowest]
-    return (
-        (near, [value for value in values if value["x"] < lowest]) if lowest < 0 else (values, [])
-    )
+    far = [value for value in values if value["x"] < lowest]
+    return near, far
 
 
 def divergences(standings: Standings, task: str) -> Spec:
@@ -160,9 +160,8 @@ def divergences(standings: Standings, task: str) -> Spec:
     knobs, points = _knobs(standings, task, *_DIVERGENCES), _points(standings, task, *_DIVERGENCES)
     both = sum(_of_best_knob(points))
     titles = METRICS[_DIVERGENCES[0]].chart, METRICS[_DIVERGENCES[1]].chart
-    return _knobs_and_points(
-        standings, knobs, points, knobs + points, titles, _level_line((0, both), (both, 0))
-    )
+    line = _level_line((0, both), (both, 0))
+    return _knobs_and_points(standings, knobs, points, knobs + points, titles, line)
 
 
 def divergences_near(standings: Standings, task: str) -> Spec:
@@ -172,29 +171,28 @@ def divergences_near(standings: Standings, task: str) -> Spec:
     x, y = _of_best_knob(_points(standings, task, *_DIVERGENCES))
     points = _points(standings, task, *_DIVERGENCES, less_best=True)
     near = [point for point in points if point["x"] < _NEAR * x and point["y"] < _NEAR * y]
-    titles = tuple(
-        f"{METRICS[name].chart.partition(' (')[0]}, less the best knob's" for name in _DIVERGENCES
-    )
+    knobs = _knobs(standings, task, *_DIVERGENCES, less_best=True)
+    titles = _less_best(_DIVERGENCES[0]), _less_best(_DIVERGENCES[1])
     line = _level_line((-x - y, x + y), (x + y, -x - y))
-    return _knobs_and_points(
-        standings,
-        _knobs(standings, task, *_DIVERGENCES, less_best=True),
-        points,
-        near,
-        (titles[0], titles[1]),
-        line,
-    )
+    return _knobs_and_points(standings, knobs, points, near, titles, line)
+
+
+def _less_best(name: str) -> str:
+    """The title of an axis of what is left of a metric; which way is good stands no more there."""
+    title = METRICS[name].chart.partition(" (")[0]
+    return f"{title}, less the best knob's"
 
 
 def _of_best_knob(points: Values) -> tuple[float, float]:
     """The mean x and y of the best knob over seeds."""
     best = [point for point in points if point["row"] == BEST_KNOB]
-    return float(np.mean([point["x"] for point in best])), float(
-        np.mean([point["y"] for point in best])
-    )
+    x = float(np.mean([point["x"] for point in best]))
+    y = float(np.mean([point["y"] for point in best]))
+    return x, y
 
 
 def _level_line(*ends: tuple[float, float]) -> Spec:
+    """A dotted line between two points."""
     values = [{"x": _short(x), "y": _short(y)} for x, y in ends]
     return {
         "data": {"values": values},
@@ -263,8 +261,9 @@ def _knobs_and_points(
             | _tooltip({"row": "row", "seed": "seed", "knob": "knob"} | hover),
         },
     ]
-    under = [line | {"encoding": axes}] if line else []
-    return _chart({"layer": [*under, *layers]})
+    if line:
+        layers.insert(0, line | {"encoding": axes})
+    return _chart({"layer": layers})
 
 
 def curves(standings: Standings, task: str, metric: str, budget: str) -> Spec | None:
@@ -278,12 +277,10 @@ def curves(standings: Standings, task: str, metric: str, budget: str) -> Spec | 
         metric: a score, a quality, or one of the discriminator's health.
         budget: one of `BUDGETS`.
     """
-    values = [
-        point
-        for (label, of), runs in standings.runs.items()
-        if of == task
-        for point in _curve(standings, label, runs, metric, budget)
-    ]
+    values: Values = []
+    for (label, of), runs in standings.runs.items():
+        if of == task:
+            values += _curve(standings, label, runs, metric, budget)
     if not values:
         return None
     title = METRICS[metric].chart
@@ -296,20 +293,20 @@ def curves(standings: Standings, task: str, metric: str, budget: str) -> Spec | 
 
 def profile(standings: Standings, kind: str) -> Spec | None:
     """The share of runs above every score, by row; None where no row has a score on every task."""
-    scores = {
-        entry.label: entry.scores for entry in standings.entries(kind) if entry.scores is not None
-    }
+    scores = {}
+    for entry in standings.entries(kind):
+        if entry.scores is not None:
+            scores[entry.label] = entry.scores
     if not scores:
         return None
     everything = np.concatenate([array.ravel() for array in scores.values()])
     thresholds = np.linspace(everything.min(), everything.max(), 60)
-    values = [
-        {"x": _short(at), "y": point.value, "row": label} | _ends(point.low, point.high)
-        for label, array in scores.items()
-        for at, point in zip(
-            thresholds.tolist(), performance_profile(array, thresholds), strict=True
-        )
-    ]
+    values: Values = []
+    for label, array in scores.items():
+        shares = performance_profile(array, thresholds)
+        for threshold, share in zip(thresholds.tolist(), shares, strict=True):
+            point = {"x": _short(threshold), "y": share.value, "row": label}
+            values.append(point | _ends(share.low, share.high))
     layers = _band_and_line(
         standings,
         values,
@@ -326,32 +323,28 @@ def _knobs(standings: Standings, task: str, x: str, y: str, less_best: bool = Fa
     shown = standings.knobs(task, less_best)
     for name, row in standings.knobs(task).items():
         if {x, y} <= set(shown[name]):
-            temperature = {"temperature": row["temperature"]} if "temperature" in row else {}
-            found.append(
-                {"knob": name, "x": _short(shown[name][x]), "y": _short(shown[name][y])}
-                | temperature
-            )
+            point = {"knob": name, "x": _short(shown[name][x]), "y": _short(shown[name][y])}
+            if "temperature" in row:
+                point["temperature"] = row["temperature"]
+            found.append(point)
     return found
 
 
 def _points(standings: Standings, task: str, x: str, y: str, less_best: bool = False) -> Values:
     """Every run that has both metrics; the best knob's runs have its name."""
+    on_task: list[Run] = []
+    for (_, of), runs in standings.runs.items():
+        if of == task:
+            on_task += runs
     found: Values = []
-    for run in (run for (_, of), runs in standings.runs.items() if of == task for run in runs):
+    for run in on_task:
         seed, metrics = run.result.seed, run.metrics
         if less_best:
             metrics = standings.less_best_knob(task, seed, metrics)
         if {x, y} <= set(metrics):
             knob = run.result.settings.get("knob", "")
-            found.append(
-                {
-                    "x": metrics[x],
-                    "y": metrics[y],
-                    "row": run.result.label,
-                    "seed": seed,
-                    "knob": knob,
-                }
-            )
+            point = {"x": metrics[x], "y": metrics[y]}
+            found.append(point | {"row": run.result.label, "seed": seed, "knob": knob})
     return found
 
 
@@ -361,27 +354,29 @@ def _curve(
     """Points of one row: the mean over the runs that have a curve, where all of them have been
     measured.
     """
-    name = metric if metric in _HEALTH else f"task/{metric}"
+    name = metric
+    if metric not in _HEALTH:
+        name = f"task/{metric}"
     by_round: dict[float, list[tuple[float, float]]] = {}
     for run in runs:
         for row in run.result.curve:
             measured = row | standings.scores(run.result, row, "task/")
             if name in measured and budget in measured:
-                by_round.setdefault(row.get("round", row[budget]), []).append(
-                    (measured[budget], measured[name])
-                )
+                at = row.get("round", row[budget])
+                by_round.setdefault(at, []).append((measured[budget], measured[name]))
+
+    # A mean over fewer runs would jump where a run ends before the others.
     most = max(map(len, by_round.values()), default=0)
-    whole = [
-        np.array(by_round[at]) for at in sorted(by_round) if len(by_round[at]) == most
-    ]  # (seeds, 2) by round
+    whole = [np.array(by_round[at]) for at in sorted(by_round) if len(by_round[at]) == most]
     if not whole:
         return []
-    estimates = sample_efficiency(np.stack([of_round[:, 1:] for of_round in whole], axis=-1), mean)
-    return [
-        {"x": _short(of_round[:, 0].mean()), "y": _short(e.value), "row": label}
-        | _ends(e.low, e.high)
-        for of_round, e in zip(whole, estimates, strict=True)
-    ]
+    measured_at = np.stack(whole, axis=-1)  # (seeds, 2, rounds): budget and metric
+    estimates = sample_efficiency(measured_at[:, 1:], mean)
+    values: Values = []
+    for spent, found in zip(measured_at[:, 0].mean(0), estimates, strict=True):
+        point = {"x": _short(spent), "y": _short(found.value), "row": label}
+        values.append(point | _ends(found.low, found.high))
+    return values
 
 
 def _level(standings: Standings, task: str, metric: str) -> list[Spec]:
@@ -390,9 +385,8 @@ def _level(standings: Standings, task: str, metric: str) -> list[Spec]:
     """
     data = []
     for label in (REFERENCE, BEST_KNOB):
-        found = [
-            run.metrics[metric] for run in standings.runs[label, task] if metric in run.metrics
-        ]
+        runs = standings.runs[label, task]
+        found = [run.metrics[metric] for run in runs if metric in run.metrics]
         if found:
             data.append({"row": label, "y": _short(float(np.mean(found)))})
     if not data:
@@ -414,14 +408,14 @@ def _level(standings: Standings, task: str, metric: str) -> list[Spec]:
 def _band_and_line(
     standings: Standings, values: Values, x: str, y: str, step: bool = False
 ) -> list[Spec]:
-    across, colour, hover = (
-        {"x": _axis("x", x)},
-        _colour(standings),
-        {"row": "row", "x": x, "y": y, "low": "low", "high": "high"},
-    )
-    shape = {"interpolate": "step-after" if step else "linear"}
+    """Intervals as areas, and lines; of steps, which have no points, or from point to point."""
+    across, colour = {"x": _axis("x", x)}, _colour(standings)
+    hover = {"row": "row", "x": x, "y": y, "low": "low", "high": "high"}
+    shape, opacity = {"interpolate": "linear"}, 0.15
+    if step:
+        shape, opacity = {"interpolate": "step-after"}, 0.08
     band = {
-        "mark": {"type": "area", "opacity": 0.08 if step else 0.15, "tooltip": None} | shape,
+        "mark": {"type": "area", "opacity": opacity, "tooltip": None} | shape,
         "encoding": across | {"y": _axis("low", y), "y2": {"field": "high"}} | colour,
     }
     line = {
@@ -433,11 +427,15 @@ def _band_and_line(
 
 def _where_known(values: Values, layer: Spec) -> list[Spec]:
     """The layer of intervals, if there are any: over one seed there are none."""
-    return [layer] if any("low" in value for value in values) else []
+    if any("low" in value for value in values):
+        return [layer]
+    return []
 
 
 def _axis(field: str, title: str, domain: list[float] | None = None) -> Spec:
-    scale = {"zero": False} | ({"domain": domain, "nice": False} if domain else {})
+    scale: Spec = {"zero": False}
+    if domain:
+        scale |= {"domain": domain, "nice": False}
     return {
         "field": field,
         "type": "quantitative",
@@ -457,14 +455,14 @@ def _domain(points: Iterable[dict[str, Any]], name: str, margin: float = 0.2) ->
 
 
 def _tooltip(titles: dict[str, str]) -> Spec:
-    words = {"row", "seed", "knob"}
-    return {
-        "tooltip": [
-            {"field": name, "title": title}
-            | ({} if name in words else {"type": "quantitative", "format": ".4~g"})
-            for name, title in titles.items()
-        ]
-    }
+    """What hovering shows: fields of a point and their titles."""
+    fields = []
+    for name, title in titles.items():
+        field = {"field": name, "title": title}
+        if name not in ("row", "seed", "knob"):  # a number
+            field |= {"type": "quantitative", "format": ".4~g"}
+        fields.append(field)
+    return {"tooltip": fields}
 
 
 def _colour(standings: Standings) -> Spec:
@@ -475,7 +473,9 @@ def _colour(standings: Standings) -> Spec:
 
 def _ends(low: float, high: float) -> dict[str, float]:
     """Of an interval, where there is one."""
-    return {"low": _short(low), "high": _short(high)} if math.isfinite(low) else {}
+    if not math.isfinite(low):
+        return {}
+    return {"low": _short(low), "high": _short(high)}
 
 
 def _short(value: float) -> float:
@@ -488,11 +488,17 @@ def _chart(content: Spec) -> Spec:
     of one.
     """
     shown = {"transform": [{"filter": "indexof(hidden, datum.row) < 0"}]}
-    layers = [layer | shown if "data" in layer else layer for layer in content["layer"]]
+    layers = []
+    for layer in content["layer"]:
+        if "data" in layer:
+            layer = layer | shown
+        layers.append(layer)
     size = {
         "width": "container",
         "height": _HEIGHT,
         "autosize": {"type": "fit-x", "contains": "padding"},
     }
-    hidden = {"params": [{"name": "hidden", "value": []}]} | (shown if "data" in content else {})
+    hidden: Spec = {"params": [{"name": "hidden", "value": []}]}
+    if "data" in content:
+        hidden |= shown
     return {"$schema": _SCHEMA} | size | content | hidden | {"layer": layers}

@@ -133,7 +133,7 @@ class Entry:
     @property
     def all_runs(self) -> list[Run]:
         """Of all tasks."""
-        return [run for runs in self.runs.values() for run in runs]
+        return _flat(self.runs)
 
     @property
     def score(self) -> Estimate | None:
@@ -142,7 +142,7 @@ class Entry:
         """
         if self.scores is None:
             return None
-        if self.decision is None:
+        if self.decision is None:  # without a test there is no level, and so no interval
             return Estimate(self.against.mean, math.nan, math.nan)
         return Estimate(self.against.mean, *self.against.interval(self.decision.level))
 
@@ -154,12 +154,16 @@ class Entry:
     @property
     def mark(self) -> str:
         """What is said beside its name: why it cannot rank, or its role."""
-        return INFINITE if self.is_marked and self.outcome == INFINITE else self.role
+        if self.is_marked and self.outcome == INFINITE:
+            return INFINITE
+        return self.role
 
     def mean(self, metric: str, task: str) -> float:
         """Of a task over the runs that have this metric; not a number where none has."""
-        values = [run.metrics[metric] for run in self.runs.get(task, []) if metric in run.metrics]
-        return float(np.mean(values)) if values else math.nan
+        values = _values_of(self.runs.get(task, []), metric)
+        if not values:
+            return math.nan
+        return float(np.mean(values))
 
 
 class Standings:
@@ -199,19 +203,18 @@ class Standings:
         """By label and task, by seed in order; the best knob among them, as the task's own kind has
         it.
         """
+        everything = list(self.results)
+        for task in self.tasks:
+            everything += self._best_knobs(task, KINDS[self.kind_of[task]].score)
+        everything.sort(key=self._order)
         found: dict[tuple[str, str], list[Run]] = {}
-        best = [
-            result
-            for task in self.tasks
-            for result in self._best_knobs(task, KINDS[self.kind_of[task]].score)
-        ]
-        everything = [*best, *self.results]
-        for result in sorted(
-            everything,
-            key=lambda result: (self.labels.index(result.label), result.task, result.seed),
-        ):
+        for result in everything:
             found.setdefault((result.label, result.task), []).append(self._run(result))
         return found
+
+    def _order(self, result: Result) -> tuple[int, str, int]:
+        """Sorts results by row, task and seed."""
+        return self.labels.index(result.label), result.task, result.seed
 
     def knobs(self, task: str, less_best: bool = False) -> dict[str, Row]:
         """By name what the knobs of the reference reach on a task, the mean over seeds; on demand
@@ -220,9 +223,9 @@ class Standings:
         by_name: dict[str, list[Row]] = {}
         for seed, knobs in self._knobs[task].items():
             for name, row in knobs.items():
-                by_name.setdefault(name, []).append(
-                    self.less_best_knob(task, seed, row) if less_best else row
-                )
+                if less_best:
+                    row = self.less_best_knob(task, seed, row)
+                by_name.setdefault(name, []).append(row)
         return {name: _mean_row(rows) for name, rows in by_name.items()}
 
     def less_best_knob(self, task: str, seed: int, metrics: Row) -> Row:
@@ -230,10 +233,8 @@ class Standings:
         the mean over its seeds.
         """
         best = self.runs[BEST_KNOB, task]
-        rivals = [run.metrics for run in best if run.result.seed == seed] or [
-            run.metrics for run in best
-        ]
-        rival = _mean_row(rivals)
+        of_seed = [run for run in best if run.result.seed == seed]
+        rival = _mean_row([run.metrics for run in of_seed or best])
         return {name: value - rival[name] for name, value in metrics.items() if name in rival}
 
     def scores(self, result: Result, metrics: Mapping[str, float], prefix: str = "") -> Row:
@@ -241,25 +242,27 @@ class Standings:
         those of all seeds.
         """
         knobs = self._knobs[result.task]
-        rivals = [knobs[result.seed]] if result.seed in knobs else list(knobs.values())
+        rivals = list(knobs.values())
+        if result.seed in knobs:
+            rivals = [knobs[result.seed]]
         return _mean_row([scores(rival, metrics, prefix) for rival in rivals])
 
     @cached_property
     def _boards(self) -> dict[str, list[Entry]]:
+        """The rows of every kind, ranked. The verdicts of all kinds are corrected together, for a
+        reader of the page sees them together.
+        """
         entries = {kind: self._undecided(kind) for kind in self.kinds}
-        tested = [
-            (kind, i)
-            for kind, found in entries.items()
-            for i, entry in enumerate(found)
-            if _has_test(entry)
-        ]
+        tested: list[tuple[str, int]] = []
+        for kind, of_kind in entries.items():
+            tested += [(kind, i) for i, entry in enumerate(of_kind) if _has_test(entry)]
         decisions = holm([entries[kind][i].against.p_value for kind, i in tested])
         for (kind, i), decision in zip(tested, decisions, strict=True):
             entries[kind][i] = replace(entries[kind][i], decision=decision)
-        return {
-            kind: _ranked(found, KINDS[kind], self.tasks_of(kind))
-            for kind, found in entries.items()
-        }
+        boards = {}
+        for kind, of_kind in entries.items():
+            boards[kind] = _ranked(of_kind, KINDS[kind], self.tasks_of(kind))
+        return boards
 
     def entries(self, kind: str) -> list[Entry]:
         """The rows of a kind of task, the best first; infinite ones, then those without a score,
@@ -270,42 +273,58 @@ class Standings:
     def _undecided(self, kind: str) -> list[Entry]:
         """The rows of a kind before their verdicts."""
         tasks = self.tasks_of(kind)
-        labels = [
-            label
-            for label in self.labels
-            if any(self._runs_on(kind, label, task) for task in tasks)
-        ]
-        return [self._entry(label, kind, tasks) for label in labels]
+        entries = []
+        for label in self.labels:
+            if any(self._runs_on(kind, label, task) for task in tasks):
+                entries.append(self._entry(label, kind, tasks))
+        return entries
 
     def _runs_on(self, kind: str, label: str, task: str) -> list[Run]:
         """The runs of a row that a kind shows; the referee's board has those that it judged."""
         if label == BEST_KNOB:
             return [self._run(result) for result in self._best_knobs(task, KINDS[kind].score)]
         runs = self.runs.get((label, task), [])
-        return (
-            [run for run in runs if REFEREED.divergence in run.metrics] if kind == JUDGED else runs
-        )
+        if kind == JUDGED:
+            return [run for run in runs if REFEREED.divergence in run.metrics]
+        return runs
 
     def _entry(self, label: str, kind: str, tasks: list[str]) -> Entry:
         of = KINDS[kind]
-        found = {task: self._runs_on(kind, label, task) for task in tasks}
-        runs = {task: of_task for task, of_task in found.items() if of_task}
+        runs = {}
+        for task in tasks:
+            of_task = self._runs_on(kind, label, task)
+            if of_task:
+                runs[task] = of_task
+
         # The mean over the finite runs of a row would hide the infinite ones.
-        infinite = of.score is RANKING and any(
-            run.mark for of_task in runs.values() for run in of_task
-        )
-        own = None if infinite else _matrix(runs, tasks, of.score.name)
-        beside = [] if kind != ORACLE else [REVERSE] if infinite else [REVERSE, FORWARD]
+        infinite = of.score is RANKING and any(run.mark for run in _flat(runs))
+        own, against = None, _NO_PAIRS
+        if not infinite:
+            own = _matrix(runs, tasks, of.score.name)
+            against = _against_zero(runs, of.score.name)
+
+        beside = {}
+        if kind == ORACLE:
+            beside[REVERSE.name] = _against_zero(runs, REVERSE.name)
+            if not infinite:  # an infinite row has no divergence in this direction
+                beside[FORWARD.name] = _against_zero(runs, FORWARD.name)
+
         gained = self._paired(runs, of.quality)
+        if not of.quality_high_is_good:
+            gained = gained.negated()
+
+        improvement = None
+        if own is not None and label != BEST_KNOB:
+            improvement = _improvement(own)
         return Entry(
             label=label,
             role=_role(label, runs),
             runs=runs,
             scores=own,
-            against=_NO_PAIRS if infinite else _against_zero(runs, of.score.name),
-            beside={score.name: _against_zero(runs, score.name) for score in beside},
-            quality=gained if of.quality_high_is_good else gained.negated(),
-            improvement=None if own is None or label == BEST_KNOB else _improvement(own),
+            against=against,
+            beside=beside,
+            quality=gained,
+            improvement=improvement,
         )
 
     def _paired(self, runs: Mapping[str, list[Run]], metric: str) -> Paired:
@@ -334,23 +353,21 @@ class Standings:
         for seed, knobs in sorted(self._knobs[task].items()):
             best = best_knob(knobs, score)
             if best is not None:
-                metrics = {
-                    name: value
-                    for name, value in knobs[best].items()
-                    if not name.startswith(SELECT)
-                }
+                metrics = dict(knobs[best])
+                for name in knobs[best]:
+                    if name.startswith(SELECT):  # it was chosen by these, and is valued by others
+                        del metrics[name]
                 found.append(Result(BEST_KNOB, task, seed, metrics, settings={"knob": best}))
         return found
 
     def _knobs_of(self, task: str) -> dict[int, dict[str, Row]]:
         """By seed the knobs of the reference."""
         score = KINDS[self.kind_of[task]].score
-        references = [
-            result for result in self.results if (result.label, result.task) == (REFERENCE, task)
-        ]
-        found = {
-            result.seed: result.knobs for result in references if best_knob(result.knobs, score)
-        }
+        found = {}
+        for result in self.results:
+            is_reference = result.label == REFERENCE and result.task == task
+            if is_reference and best_knob(result.knobs, score):
+                found[result.seed] = result.knobs
         if not found:
             raise ValueError(
                 f"task {task!r} has no run of the row {REFERENCE!r} with its knobs; nothing can be "
@@ -360,16 +377,19 @@ class Standings:
 
     def _is_judged(self, task: str) -> bool:
         """Whether the referee has judged a row other than the reference, and one of its knobs."""
-        knobs = any(best_knob(of_seed, REFEREED) for of_seed in self._knobs[task].values())
-        others = [
-            result for result in self.results if result.task == task and result.label != REFERENCE
-        ]
-        return knobs and any(REFEREED.divergence in result.metrics for result in others)
+        if not any(best_knob(of_seed, REFEREED) for of_seed in self._knobs[task].values()):
+            return False
+        for result in self.results:
+            is_other = result.task == task and result.label != REFERENCE
+            if is_other and REFEREED.divergence in result.metrics:
+                return True
+        return False
 
     def _kind(self, task: str) -> str:
-        metrics = {
-            name for result in self.results if result.task == task for name in result.metrics
-        }
+        metrics: set[str] = set()
+        for result in self.results:
+            if result.task == task:
+                metrics |= result.metrics.keys()
         for kind in (KINDS[ORACLE], KINDS[REAL]):
             if kind.quality in metrics:
                 return kind.name
@@ -415,8 +435,9 @@ def _check_unique(results: Sequence[Result]) -> None:
 
 def _mark(result: Result) -> str:
     """`INFINITE` where a divergence was measured and is not finite: JSON has it as null."""
-    value = result.metrics.get(FORWARD.divergence, 0.0)
-    return "" if _is_finite(value) else INFINITE
+    if _is_finite(result.metrics.get(FORWARD.divergence, 0.0)):
+        return ""
+    return INFINITE
 
 
 def _finite(result: Result) -> Result:
@@ -459,26 +480,40 @@ def _mean_row(rows: Sequence[Row]) -> Row:
 
 
 def _matrix(runs: Mapping[str, list[Run]], tasks: Sequence[str], metric: str) -> np.ndarray | None:
-    columns = [
-        [run.metrics[metric] for run in runs.get(task, []) if metric in run.metrics]
-        for task in tasks
-    ]
+    """A metric of the runs, (runs, tasks), of as many runs as the task with the fewest has; None
+    where a task has none.
+    """
+    columns = [_values_of(runs.get(task, []), metric) for task in tasks]
     num = min(map(len, columns))
-    return np.array([column[:num] for column in columns]).T if num else None
+    if not num:
+        return None
+    return np.array([column[:num] for column in columns]).T
 
 
 def _against_zero(runs: Mapping[str, list[Run]], metric: str) -> Paired:
-    values = [
-        run.metrics[metric] for of_task in runs.values() for run in of_task if metric in run.metrics
-    ]
-    return paired(np.array(values), np.zeros(len(values))) if values else _NO_PAIRS
+    """A metric of all runs, tested against 0."""
+    values = _values_of(_flat(runs), metric)
+    if not values:
+        return _NO_PAIRS
+    return paired(np.array(values), np.zeros(len(values)))
+
+
+def _flat(runs: Mapping[str, list[Run]]) -> list[Run]:
+    """The runs of all tasks."""
+    return [run for of_task in runs.values() for run in of_task]
+
+
+def _values_of(runs: Sequence[Run], metric: str) -> list[float]:
+    """A metric of those runs that have it."""
+    return [run.metrics[metric] for run in runs if metric in run.metrics]
 
 
 def _improvement(own: np.ndarray) -> Estimate:
+    """The probability that a run has a score above 0, the best knob's."""
     found = probability_of_improvement(own, np.zeros((1, own.shape[1])))
-    return (
-        found if len(own) > 1 else Estimate(found.value, math.nan, math.nan)
-    )  # one run has no interval
+    if len(own) == 1:  # one run has no interval
+        return Estimate(found.value, math.nan, math.nan)
+    return found
 
 
 def _has_test(entry: Entry) -> bool:
@@ -486,20 +521,24 @@ def _has_test(entry: Entry) -> bool:
 
 
 def _role(label: str, runs: Mapping[str, list[Run]]) -> str:
+    """The role of a row, as `Entry` has it."""
     if label == BEST_KNOB:
         return "reference"
     if label == REFERENCE:
         return ""
-    settings = [run.result.settings for of_task in runs.values() for run in of_task]
+    settings = [run.result.settings for run in _flat(runs)]
     sources = [row["source"] for row in settings if "source" in row]
     if len(sources) < len(settings):  # samples from elsewhere
         return ""
     if all(map(knows_the_truth, sources)):
         return "ceiling"
-    return "control" if all(map(is_control, sources)) else ""
+    if all(map(is_control, sources)):
+        return "control"
+    return ""
 
 
 def _outcome(entry: Entry, kind: Kind) -> str:
+    """The outcome of a row, as `Entry` has it."""
     if entry.role == "reference":
         return "reference"
     if entry.is_marked and kind.score is RANKING:
@@ -509,7 +548,11 @@ def _outcome(entry: Entry, kind: Kind) -> str:
     if entry.decision is None:
         return "one run"
     low, high = entry.against.interval(entry.decision.level)
-    return "better" if low > 0 else "worse" if high < 0 else "same"
+    if low > 0:
+        return "better"
+    if high < 0:
+        return "worse"
+    return "same"
 
 
 def _verdict(entry: Entry, kind: Kind, tasks: Sequence[str]) -> str:
@@ -539,13 +582,10 @@ def _one_sided(entry: Entry) -> str:
     """A warning where a win in the mean is a loss in one of the two divergences."""
     if entry.outcome != "better":
         return ""
-    losses = [
-        score.divergence
-        for score in (REVERSE, FORWARD)
-        if entry.beside.get(score.name, _NO_PAIRS).high < 0
-    ]
-    names = {"kl_reverse": "KL(G‖O)", "kl_forward": "KL(O‖G)"}
-    return f" In {names[losses[0]]} alone a knob does better." if losses else ""
+    for score, name in ((REVERSE, "KL(G‖O)"), (FORWARD, "KL(O‖G)")):
+        if entry.beside.get(score.name, _NO_PAIRS).high < 0:
+            return f" In {name} alone a knob does better."
+    return ""
 
 
 def _elsewhere(entry: Entry, kind: Kind) -> str:
@@ -570,7 +610,9 @@ def _names_of_knobs(entry: Entry) -> str:
 def _lacking(entry: Entry, kind: Kind, tasks: Sequence[str]) -> list[str]:
     """Why it has no score: metrics that none of its runs has, and tasks that it was not run on."""
     had = {name for run in entry.all_runs for name in run.metrics}
-    missing = [kind.score.divergence] if kind.score.divergence not in had else []
+    missing = []
+    if kind.score.divergence not in had:
+        missing.append(kind.score.divergence)
     return missing + [f"task {task}" for task in tasks if task not in entry.runs]
 
 

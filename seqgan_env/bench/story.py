@@ -13,10 +13,12 @@ def story(standings: Standings) -> list[str]:
     """Paragraphs: who wins, whether the controls lose, what is infinitely far, and what does not
     follow.
     """
-    return [*(_of_kind(standings, kind) for kind in standings.kinds), _caution(standings)]
+    paragraphs = [_of_kind(standings, kind) for kind in standings.kinds]
+    return [*paragraphs, _caution(standings)]
 
 
 def _of_kind(standings: Standings, kind: str) -> str:
+    """A paragraph about the tasks of a kind."""
     entries, tasks = standings.entries(kind), standings.tasks_of(kind)
     sentences = [
         f"On {', '.join(tasks)}{_by(kind)}: {_winner(entries, KINDS[kind].score.unit)}",
@@ -29,11 +31,15 @@ def _of_kind(standings: Standings, kind: str) -> str:
 
 def _by(kind: str) -> str:
     """Who judges, where it is not the exact divergence."""
-    return ", by the referee" if KINDS[kind].score is REFEREED else ""
+    if KINDS[kind].score is REFEREED:
+        return ", by the referee"
+    return ""
 
 
 def _winner(entries: Sequence[Entry], unit: str) -> str:
-    rivals = [e for e in entries if not e.role and e.label != REFERENCE and e.score is not None]
+    """Who is nearer to the truth than the best knob, or who comes first of those that are not."""
+    agents = [e for e in entries if not e.role and e.label != REFERENCE]
+    rivals = [e for e in agents if e.score is not None]
     if not rivals:
         return (
             "there is nothing that could win: no row but maximum likelihood, controls and ceilings "
@@ -56,6 +62,7 @@ def _winner(entries: Sequence[Entry], unit: str) -> str:
 
 
 def _ceiling(entries: Sequence[Entry]) -> str:
+    """Whether there is anything to learn: a reward that sees the truth must help."""
     ceilings = [e for e in entries if e.role == "ceiling" and e.score is not None]
     if not ceilings:
         return ""
@@ -72,6 +79,7 @@ def _ceiling(entries: Sequence[Entry]) -> str:
 
 
 def _controls(entries: Sequence[Entry]) -> str:
+    """Whether rewards that say nothing lose, as they should."""
     controls = [e for e in entries if e.role == "control"]
     winners = [e for e in controls if e.outcome == "better"]
     known = [e for e in controls if e.outcome in ("worse", "same", INFINITE)]
@@ -94,36 +102,33 @@ def _controls(entries: Sequence[Entry]) -> str:
 
 
 def _marked(entries: Sequence[Entry]) -> str:
+    """Who is infinitely far from the truth."""
     marked = [e for e in entries if e.outcome == INFINITE]
-    return (
-        f"Infinitely far, since they never write some real sequences: {_names(marked)}."
-        if marked
-        else ""
-    )
+    if not marked:
+        return ""
+    return f"Infinitely far, since they never write some real sequences: {_names(marked)}."
 
 
 def _caution(standings: Standings) -> str:
+    """What does not follow from the page."""
     seeds = max(map(len, standings.runs.values()))
-    over = "1 seed" if seeds == 1 else f"{seeds} seeds"
-    verdicts = sum(
-        e.outcome in ("better", "worse", "same")
-        for kind in standings.kinds
-        for e in standings.entries(kind)
-    )
-    few = (
-        " With so few, an interval is itself uncertain."
-        if 1 < seeds < 5
-        else " One seed shows no spread at all."
-        if seeds == 1
-        else ""
-    )
-    holm = (
-        f" By Holm's correction the chance that any of the {verdicts} verdicts finds a difference "
-        "where there is none is one in twenty at most; an interval excludes 0 where its verdict "
-        "says better or worse, and only there."
-        if verdicts
-        else ""
-    )
+    over, few = f"{seeds} seeds", ""
+    if seeds == 1:
+        over, few = "1 seed", " One seed shows no spread at all."
+    elif seeds < 5:
+        few = " With so few, an interval is itself uncertain."
+
+    verdicts = 0
+    for kind in standings.kinds:
+        outcomes = [entry.outcome for entry in standings.entries(kind)]
+        verdicts += sum(outcome in ("better", "worse", "same") for outcome in outcomes)
+    holm = ""
+    if verdicts:
+        holm = (
+            f" By Holm's correction the chance that any of the {verdicts} verdicts finds a "
+            "difference where there is none is one in twenty at most; an interval excludes 0 where "
+            "its verdict says better or worse, and only there."
+        )
     return (
         "What this does not say: anything about other tasks, sizes, budgets or hyperparameters. "
         f"Intervals are over at most {over} of the policy, not over tasks and data.{few}{holm}"
@@ -132,11 +137,21 @@ def _caution(standings: Standings) -> str:
 
 def _names(entries: Sequence[Entry]) -> str:
     """In a sentence, the first three of many; what has a comma or a space of its own is quoted."""
-    names = [f"“{entry.label}”" if " " in entry.label else entry.label for entry in entries]
+    names = []
+    for entry in entries:
+        name = entry.label
+        if " " in name:
+            name = f"“{name}”"
+        names.append(name)
     if len(names) > 4:
         names = [*names[:3], f"{len(names) - 3} more"]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    if len(names) == 1:
+        return names[0]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _verb(entries: Sequence[Entry], one: str, several: str) -> str:
-    return one if len(entries) == 1 else several
+    """The form of a verb that agrees with so many subjects."""
+    if len(entries) == 1:
+        return one
+    return several

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,11 +73,13 @@ class Column:
         if isinstance(cell, Estimate):
             if not self.interval or math.isnan(cell.low):
                 return self.text(cell.value)
-            return (
-                f"{cell.value:{self.digits}} ({cell.low:{self.digits}} to "
-                f"{cell.high:{self.digits}})"
+            value, low, high = (
+                f"{number:{self.digits}}" for number in (cell.value, cell.low, cell.high)
             )
-        return _NOTHING if cell is None or math.isnan(cell) else f"{cell:{self.digits}}"
+            return f"{value} ({low} to {high})"
+        if cell is None or math.isnan(cell):
+            return _NOTHING
+        return f"{cell:{self.digits}}"
 
 
 @dataclass(frozen=True)
@@ -102,20 +104,21 @@ class Table:
 
     def texts(self) -> list[list[str]]:
         """The cells as a person reads them."""
-        return [
-            [column.text(cell) for column, cell in zip(self.columns, row, strict=True)]
-            for row in self.rows
-        ]
+        found = []
+        for row in self.rows:
+            cells = zip(self.columns, row, strict=True)
+            found.append([column.text(cell) for column, cell in cells])
+        return found
 
     def markdown(self) -> str:
         """The table alone, without title and note."""
         head = [column.title for column in self.columns]
-        marked = [
-            [f"{row[0]} ({mark})" if mark else row[0], *row[1:]]
-            for row, mark in zip(self.texts(), self.marks, strict=True)
-        ]
-        lines = [_escaped(head), ["---"] * len(head), *map(_escaped, marked)]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+        lines = [_escaped(head), ["---"] * len(head)]
+        for row, mark in zip(self.texts(), self.marks, strict=True):
+            if mark:
+                row[0] = f"{row[0]} ({mark})"
+            lines.append(_escaped(row))
+        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
     def csv_rows(self) -> list[dict[str, Any]]:
         """Rows of plain numbers; an interval takes two columns more."""
@@ -133,39 +136,39 @@ def all_tables(standings: Standings) -> tuple[list[Table], list[Table]]:
     boards = [leaderboard(standings, kind) for kind in standings.kinds]
     pairs = [improvements(standings, kind) for kind in standings.kinds]
     summaries = [aggregates(standings, kind) for kind in standings.kinds]
-    return boards, [
-        table for table in [*summaries, *pairs, health(standings), costs(standings)] if table.rows
-    ]
+    others = [*summaries, *pairs, health(standings), costs(standings)]
+    return boards, [table for table in others if table.rows]
 
 
 def leaderboard(standings: Standings, kind: str) -> Table:
     """The rows of a kind of task, the best first."""
     of, tasks, entries = KINDS[kind], standings.tasks_of(kind), standings.entries(kind)
     everyone = [run.metrics for entry in entries for run in entry.all_runs]
-    beside = [
-        (task, metric)
-        for task in tasks
-        for metric in (*of.beside, *more_of(everyone))
-        if any(_has(e.mean(metric, task)) for e in entries)
-    ]
+    metrics = [*of.beside, *more_of(everyone)]
+    beside = []
+    for task in tasks:
+        for metric in metrics:
+            if any(_has(entry.mean(metric, task)) for entry in entries):
+                beside.append((task, metric))
+
     columns = [
         Column("row"),
         Column(f"score, {of.score.unit}", "+.4f"),
         Column("verdict"),
         Column("P(beats the knob)", ".2f", interval=False),
     ]
-    columns += [_column(m, t if len(tasks) > 1 else "") for t, m in beside]
-    rows: list[list[Cell]] = [
-        [
-            e.label,
-            e.score,
-            e.verdict,
-            e.improvement,
-            *(_beside(e, m, t) for t, m in beside),
-            len(e.all_runs),
-        ]
-        for e in entries
-    ]
+    for task, metric in beside:
+        column = _column(metric)
+        if len(tasks) > 1:
+            column = replace(column, title=f"{column.title}, {task}")
+        columns.append(column)
+    columns.append(Column("runs", ".0f"))
+
+    rows: list[list[Cell]] = []
+    for entry in entries:
+        cells = [_beside(entry, metric, task) for task, metric in beside]
+        said: list[Cell] = [entry.label, entry.score, entry.verdict, entry.improvement]
+        rows.append([*said, *cells, len(entry.all_runs)])
     note = _NOTES.get(kind, "") + (
         f"The score is the {of.score.divergence} of the best knob of maximum likelihood on the "
         "same seed less that of the row; above 0 is nearer to the truth. A knob is a temperature, "
@@ -175,28 +178,21 @@ def leaderboard(standings: Standings, kind: str) -> Table:
         "interval has the level of that test: it excludes 0 if and only if the verdict says "
         "better or worse."
     )
-    return _table(
-        "leaderboard",
-        f"Leaderboard, {kind}",
-        note,
-        [*columns, Column("runs", ".0f")],
-        rows,
-        entries,
-    )
+    return _table("leaderboard", f"Leaderboard, {kind}", note, columns, rows, entries)
 
 
 def improvements(standings: Standings, kind: str) -> Table:
     """For every pair of rows how probable it is that a run of the one beats one of the other."""
     entries = [entry for entry in standings.entries(kind) if entry.scores is not None]
-    rows: list[list[Cell]] = [[x.label, *(_beats(x, y) for y in entries)] for x in entries]
+    rows: list[list[Cell]] = []
+    for one in entries:
+        rows.append([one.label, *(_beats(one, other) for other in entries)])
     note = (
         "How probable it is that a run of the row has a higher score than one of the column on the "
         "same task, a tie half. The intervals are in the CSV file."
     )
-    columns = [
-        Column("row beats column"),
-        *(Column(entry.label, ".2f", interval=False) for entry in entries),
-    ]
+    columns = [Column("row beats column")]
+    columns += [Column(entry.label, ".2f", interval=False) for entry in entries]
     return _table("pairs", f"Every pair, {kind}", note, columns, rows, entries)
 
 
@@ -205,13 +201,15 @@ def aggregates(standings: Standings, kind: str) -> Table:
     with maximum likelihood.
     """
     of, entries = KINDS[kind], standings.entries(kind)
-    ceilings = [
-        float(mean(entry.scores))
-        for entry in entries
-        if entry.role == "ceiling" and entry.scores is not None
-    ]
-    gap = optimality_gap(max(ceilings, default=math.nan))
-    apart = _APART if kind == ORACLE else ""
+    ceiling = math.nan
+    for entry in entries:
+        if entry.role == "ceiling" and entry.scores is not None:
+            ceiling = float(np.fmax(ceiling, mean(entry.scores)))
+    gap = optimality_gap(ceiling)
+    apart = ""
+    titles_apart: tuple[str, ...] = ()
+    if kind == ORACLE:
+        apart, titles_apart = _APART, _TITLES_APART
     columns = [
         Column("row"),
         Column("IQM, bootstrap interval", "+.4f"),
@@ -220,7 +218,7 @@ def aggregates(standings: Standings, kind: str) -> Table:
         Column("mean, plain 95 % interval", "+.4f"),
         Column("p", ".3f"),
         Column("p, Holm", ".3f"),
-        *(Column(title, "+.4f") for title in _TITLES_APART if kind == ORACLE),
+        *(Column(title, "+.4f") for title in titles_apart),
         Column(f"{of.quality} gained on MLE", "+.3f"),
         Column("p of it", ".3f"),
         Column("pairs", ".0f"),
@@ -239,16 +237,21 @@ def _summary(entry: Entry, gap: Callable[[np.ndarray], np.ndarray], with_parts: 
     """One row of `aggregates`; `with_parts` has both divergences apart."""
     of_scores: list[Cell] = [None] * 3
     if entry.scores is not None:
-        several = len(entry.scores) > 1 and entry.role != "reference"
-        quartiles: Cell = estimate(entry.scores) if several else float(iqm(entry.scores))
+        quartiles: Cell = float(iqm(entry.scores))
+        if len(entry.scores) > 1 and entry.role != "reference":
+            quartiles = estimate(entry.scores)
         of_scores = [quartiles, float(median(entry.scores)), float(gap(entry.scores))]
     middle, p_value = _estimate(entry.against), entry.against.p_value
     if entry.role == "reference":  # 0 by definition, which no test can find otherwise
         middle, p_value = 0.0, math.nan
-    adjusted = entry.decision.adjusted if entry.decision else None
+    adjusted = None
+    if entry.decision:
+        adjusted = entry.decision.adjusted
     apart: list[Cell] = []
-    for score in (REVERSE, FORWARD) if with_parts else ():
-        apart.append(_estimate(entry.beside[score.name]) if score.name in entry.beside else None)
+    if with_parts:
+        for score in (REVERSE, FORWARD):
+            part = entry.beside.get(score.name)
+            apart.append(None if part is None else _estimate(part))
     quality = [_estimate(entry.quality), entry.quality.p_value, entry.quality.num_pairs]
     return [entry.label, *of_scores, middle, p_value, adjusted, *apart, *quality]
 
@@ -258,10 +261,8 @@ def health(standings: Standings) -> Table:
 
     def cells(label: str, task: str) -> list[Cell]:
         curves = [run.result.curve for run in standings.runs[label, task] if run.result.curve]
-        return [
-            _mean([curve[-1][metric.name] for curve in curves if metric.name in curve[-1]])
-            for metric in HEALTH
-        ]
+        last = [curve[-1] for curve in curves]
+        return [_mean_of(last, metric.name) for metric in HEALTH]
 
     note = (
         "At the last evaluation. An even discriminator, which cannot tell the policy from real "
@@ -283,15 +284,12 @@ def costs(standings: Standings) -> Table:
     """What a run of every row has spent on every task, the mean over seeds."""
 
     def cells(label: str, task: str) -> list[Cell]:
-        spent = [
-            run.result.budget | run.result.costs
-            for run in standings.runs[label, task]
-            if run.result.costs
-        ]
-        spent = [
-            costs | {"peak_mebibytes": costs.get("peak_bytes", math.nan) / 2**20} for costs in spent
-        ]
-        return [_mean([costs[name] for costs in spent if name in costs]) for name in _COSTS]
+        spent = []
+        for run in standings.runs[label, task]:
+            if run.result.costs:
+                peak = run.result.costs.get("peak_bytes", math.nan) / 2**20
+                spent.append(run.result.budget | run.result.costs | {"peak_mebibytes": peak})
+        return [_mean_of(spent, name) for name in _COSTS]
 
     note = (
         "The mean of a run. Evaluation counts in seconds and in nothing else; pre-training is "
@@ -309,20 +307,14 @@ def costs(standings: Standings) -> Table:
 
 def runs_rows(standings: Standings) -> list[dict[str, Any]]:
     """One row a run, with everything that was measured of it at the end."""
-    return [
-        {
-            "row": label,
-            "task": task,
-            "seed": run.result.seed,
-            "mark": run.mark,
-            "key": run.result.key,
-        }
-        | run.metrics
-        | run.result.budget
-        | run.result.costs
-        for (label, task), runs in standings.runs.items()
-        for run in runs
-    ]
+    rows = []
+    for (label, task), runs in standings.runs.items():
+        for run in runs:
+            result = run.result
+            named: dict[str, Any] = {"row": label, "task": task, "seed": result.seed}
+            named |= {"mark": run.mark, "key": result.key}
+            rows.append(named | run.metrics | result.budget | result.costs)
+    return rows
 
 
 def _beside(entry: Entry, metric: str, task: str) -> Cell:
@@ -330,14 +322,15 @@ def _beside(entry: Entry, metric: str, task: str) -> Cell:
     says so.
     """
     value = entry.mean(metric, task)
-    return f"{value:.3f}, saturated" if metric in ("js", "tv") and value > SATURATED else value
+    if metric in ("js", "tv") and value > SATURATED:
+        return f"{value:.3f}, saturated"
+    return value
 
 
-def _column(metric: str, task: str) -> Column:
-    """The column of a metric, with the task's name where there are several."""
+def _column(metric: str) -> Column:
+    """The column of a metric of this package or of the user's own."""
     known = METRICS.get(metric, Metric(metric, metric.removeprefix(MORE)))
-    name = known.title or metric.removeprefix(MORE)
-    title = f"{name}, {task}" if task else name
+    title = known.title or metric.removeprefix(MORE)
     return Column(title, f".{known.digits_in_report}f")
 
 
@@ -349,6 +342,7 @@ def _table(
     rows: list[list[Cell]],
     entries: Sequence[Entry],
 ) -> Table:
+    """A table of entries, whose file is named by the kind of task that its title ends with."""
     kind = title.rpartition(", ")[2].replace(" ", "-")
     marks = [entry.mark for entry in entries]
     return Table(f"{name}-{kind}", title, note, columns, rows, marks)
@@ -363,31 +357,35 @@ def _by_task(
     cells: Callable[[str, str], list[Cell]],
 ) -> Table:
     """Rows by label and task; those of which nothing is known are left out."""
-    found = [(label, task, cells(label, task)) for label, task in standings.runs]
-    rows: list[list[Cell]] = [
-        [label, task, *values]
-        for label, task, values in found
-        if any(v is not None for v in values)
-    ]
-    return Table(
-        name, title, note, [Column("row"), Column("task"), *columns], rows, [""] * len(rows)
-    )
+    rows: list[list[Cell]] = []
+    for label, task in standings.runs:
+        values = cells(label, task)
+        if any(value is not None for value in values):
+            rows.append([label, task, *values])
+    columns = [Column("row"), Column("task"), *columns]
+    return Table(name, title, note, columns, rows, marks=[""] * len(rows))
 
 
-def _beats(x: Entry, y: Entry) -> Cell:
-    if x is y or x.scores is None or y.scores is None:
+def _beats(one: Entry, other: Entry) -> Cell:
+    """How probable it is that a run of the one beats one of the other; None for a row itself."""
+    if one is other or one.scores is None or other.scores is None:
         return None
-    return probability_of_improvement(x.scores, y.scores)
+    return probability_of_improvement(one.scores, other.scores)
 
 
 def _estimate(difference: Paired) -> Cell:
-    return (
-        Estimate(difference.mean, difference.low, difference.high) if difference.num_pairs else None
-    )
+    """A difference with its interval; None where there are no pairs."""
+    if not difference.num_pairs:
+        return None
+    return Estimate(difference.mean, difference.low, difference.high)
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _mean_of(rows: Sequence[Mapping[str, float]], name: str) -> float | None:
+    """The mean over the rows that have it; None where none has."""
+    values = [row[name] for row in rows if name in row]
+    if not values:
+        return None
+    return sum(values) / len(values)
 
 
 def _has(value: float) -> bool:
@@ -400,10 +398,10 @@ def _escaped(cells: Sequence[str]) -> list[str]:
 
 
 def _plain(title: str, cell: Cell) -> dict[str, Any]:
+    """The columns of a CSV file that a cell fills; what is not known is empty."""
     if isinstance(cell, Estimate):
-        return (
-            _plain(title, cell.value)
-            | _plain(f"{title}, low", cell.low)
-            | _plain(f"{title}, high", cell.high)
-        )
-    return {title: "" if cell is None or (isinstance(cell, float) and math.isnan(cell)) else cell}
+        low, high = _plain(f"{title}, low", cell.low), _plain(f"{title}, high", cell.high)
+        return _plain(title, cell.value) | low | high
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return {title: ""}
+    return {title: cell}

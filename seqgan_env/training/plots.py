@@ -18,6 +18,7 @@ Rows = Sequence[Row]
 Named = Mapping[str, Row]  # metrics by policy or by knob
 
 _COLOURS = {"mle": "#4c72b0", "best_knob": "#8c8c8c", "agent": "#c44e52", "constant": "#dd8452"}
+_MARKERS = {"agent": "*"}  # everybody else is a dot
 _LABELS = {
     "mle": "MLE (best validation)",
     "best_knob": "best knob of MLE",
@@ -38,17 +39,21 @@ def plot_curves(history: Rows, knobs: Named, metrics: Named, path: Path) -> None
     """
     figures = load("matplotlib.figure", "the picture of a run")
     anyone = next(iter(metrics.values()), {})
-    by_round = next((of.by_round for of in FAMILIES if of.by_round[0] in anyone), ())
-    planes = [plane for of in FAMILIES for plane in of.planes if plane.holds(anyone)]
+    by_round: tuple[str, ...] = ()
+    planes: list[Plane] = []
+    for family in FAMILIES:
+        if not by_round and family.by_round[0] in anyone:
+            by_round = family.by_round
+        planes += [plane for plane in family.planes if plane.holds(anyone)]
     judged = {who: row for who, row in metrics.items() if "referee_js" in row}
+
+    # Two rows of panels: three that every run has, and those that this one has beside them.
     num_panels = 3 + len(by_round) + len(planes) + bool(judged)
     columns = -(-num_panels // 2)
     figure = figures.Figure(figsize=(4.7 * columns, 7.5), layout="constrained")
     panels = iter(figure.subplots(2, columns, squeeze=False).ravel())
-    epochs, rounds = (
-        [row for row in history if not row["phase"]],
-        [row for row in history if row["phase"]],
-    )
+    epochs = [row for row in history if not row["phase"]]
+    rounds = [row for row in history if row["phase"]]
     _pretraining(next(panels), epochs)
     for name in by_round:
         _by_round(next(panels), rounds, name, metrics)
@@ -64,27 +69,27 @@ def plot_curves(history: Rows, knobs: Named, metrics: Named, path: Path) -> None
 
 
 def _pretraining(axes: Any, epochs: Rows) -> None:
+    """The loss of maximum likelihood on training and on validation data."""
     if any("nll_validation" in row for row in epochs):
-        x = [row["epoch"] for row in epochs]
-        axes.plot(x, [row["mle_loss"] for row in epochs], label="training", color="#8c8c8c")
-        axes.plot(
-            x, [row["nll_validation"] for row in epochs], label="validation", color=_COLOURS["mle"]
-        )
+        x = _column(epochs, "epoch")
+        axes.plot(x, _column(epochs, "mle_loss"), label="training", color="#8c8c8c")
+        validation = _column(epochs, "nll_validation")
+        axes.plot(x, validation, label="validation", color=_COLOURS["mle"])
         axes.legend(frameon=False)
     _decorate(axes, "Pre-training by maximum likelihood", "epoch", "-log p (nats per token)")
 
 
 def _by_round(axes: Any, rounds: Rows, name: str, metrics: Named) -> None:
+    """A metric of the agent by round, and what it is to be compared with as level lines."""
     _line(axes, rounds, f"task/{name}", _LABELS["agent"], _COLOURS["agent"])
-    for who in _COLOURS if not rounds else ("mle", "best_knob", "constant"):
-        if math.isfinite(metrics.get(who, {}).get(name, math.nan)):
-            axes.axhline(
-                metrics[who][name],
-                label=_LABELS[who],
-                color=_COLOURS[who],
-                linestyle="--",
-                linewidth=1.2,
-            )
+    level: list[str] = ["mle", "best_knob", "constant"]
+    if not rounds:  # an agent that is not trained further is a level line, too
+        level = list(_COLOURS)
+    for who in level:
+        value = metrics.get(who, {}).get(name, math.nan)
+        if math.isfinite(value):
+            style = {"color": _COLOURS[who], "linestyle": "--", "linewidth": 1.2}
+            axes.axhline(value, label=_LABELS[who], **style)
     _legend(axes)
     _decorate(axes, f"{name} by round", "round", METRICS[name].axis)
 
@@ -93,44 +98,29 @@ def _plane(axes: Any, rounds: Rows, knobs: Named, metrics: Named, plane: Plane) 
     """Knobs as points, temperatures as a curve, the agent's way and where everybody ended."""
     x, y = plane.x, plane.y
     places = {name: row for name, row in knobs.items() if plane.holds(row)}
-    mixed = [row for row in places.values() if "temperature" not in row]
-    axes.plot(
-        [row[x] for row in mixed],
-        [row[y] for row in mixed],
-        ".",
-        color="#bbbbbb",
-        label="other knobs",
-    )
-    curve = sorted(
-        (row for row in places.values() if "temperature" in row), key=lambda row: row["temperature"]
-    )
-    axes.plot(
-        [row[x] for row in curve],
-        [row[y] for row in curve],
-        ".-",
-        color=_COLOURS["mle"],
-        label="temperatures",
-    )
-    for row in curve:
-        axes.annotate(
-            f"{row['temperature']:g}",
-            (row[x], row[y]),
-            fontsize=7,
-            color=_COLOURS["mle"],
-            clip_on=True,
-        )
+    others, temperatures = [], []
+    for row in places.values():
+        if "temperature" in row:
+            temperatures.append(row)
+        else:
+            others.append(row)
+    grey, blue = "#bbbbbb", _COLOURS["mle"]
+    axes.plot(_column(others, x), _column(others, y), ".", color=grey, label="other knobs")
+    temperatures.sort(key=lambda row: row["temperature"])
+    curve = _column(temperatures, x), _column(temperatures, y)
+    axes.plot(*curve, ".-", color=blue, label="temperatures")
+    for row in temperatures:
+        at = (row[x], row[y])
+        axes.annotate(f"{row['temperature']:g}", at, fontsize=7, color=blue, clip_on=True)
+
     path = [row for row in rounds if f"task/{x}" in row]
     if path:
         line = {"color": _COLOURS["agent"], "linewidth": 0.8, "label": "agent by round"}
-        axes.plot(
-            [row[f"task/{x}"] for row in path], [row[f"task/{y}"] for row in path], ".-", **line
-        )
+        axes.plot(_column(path, f"task/{x}"), _column(path, f"task/{y}"), ".-", **line)
     for who, values in metrics.items():
         if plane.holds(values):
-            marker = "*" if who == "agent" else "o"
-            axes.plot(
-                values[x], values[y], marker, color=_COLOURS[who], markersize=9, label=_LABELS[who]
-            )
+            style = {"color": _COLOURS[who], "markersize": 9, "label": _LABELS[who]}
+            axes.plot(values[x], values[y], _MARKERS.get(who, "o"), **style)
     _zoom(axes, [(row[x], row[y]) for row in places.values()], metrics, plane)
     _legend(axes)
     _decorate(axes, plane.title, METRICS[x].axis, METRICS[y].axis)
@@ -166,6 +156,7 @@ def _referee(axes: Any, judged: Named) -> None:
 
 
 def _discriminator(axes: Any, rounds: Rows) -> None:
+    """What the discriminator knows of sequences that it was not trained on."""
     _line(axes, rounds, "discriminator/accuracy_real_heldout", "held-out real", "#55a868")
     _line(axes, rounds, "discriminator/accuracy_generated_heldout", "fresh generated", "#c44e52")
     _line(
@@ -181,24 +172,30 @@ def _discriminator(axes: Any, rounds: Rows) -> None:
 
 
 def _reward(axes: Any, rounds: Rows) -> None:
+    """What the agent was paid."""
     _line(axes, rounds, "agent/reward", "mean reward per token", "#937860")
     _decorate(axes, "Reward (moves with the discriminator)", "round", "reward per token")
 
 
 def _line(axes: Any, rounds: Rows, key: str, label: str, colour: str) -> None:
+    """A number by round, of those rounds that have it."""
     rows = [row for row in rounds if key in row]
     if rows:
-        axes.plot(
-            [row["round"] for row in rows], [row[key] for row in rows], label=label, color=colour
-        )
+        axes.plot(_column(rows, "round"), _column(rows, key), label=label, color=colour)
+
+
+def _column(rows: Rows, name: str) -> list[float]:
+    return [row[name] for row in rows]
 
 
 def _legend(axes: Any) -> None:
+    """A legend, if there is something to name."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8)
 
 
 def _decorate(axes: Any, title: str, x: str, y: str) -> None:
+    """Title, axes and grid of a panel."""
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
