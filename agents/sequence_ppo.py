@@ -27,6 +27,7 @@ class SequencePPOConfig(ActorCriticConfig):
     """Of `SequencePPO`, beside what every agent with a critic is told.
 
     Attributes:
+        learning_rate: of Adam, for `num_epochs` steps on each batch.
         kl_coefficient: beta at first; 0 leaves the divergence out of the reward.
         kl_target: nats of KL(policy || pre-trained policy) per sequence that beta steers for; None
             leaves beta as it is.
@@ -34,6 +35,7 @@ class SequencePPOConfig(ActorCriticConfig):
         clip_range: how far the ratio may move from 1 before a token is left out.
     """
 
+    learning_rate: float = 3e-4
     kl_coefficient: float = 0.05
     kl_target: float | None = 1.0
     num_epochs: int = 4

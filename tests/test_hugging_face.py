@@ -51,6 +51,11 @@ def made(spec: TokenSpec = EOS, seed: int = 0, **options: Any) -> Any:
     return make_policy("huggingface", spec, seed, {"config": TINY_GPT2} | options)
 
 
+def of_folder(folder: Path, task: Any) -> Any:
+    """The model of a folder, of the words of a task."""
+    return make_policy("huggingface", task.spec, 0, {"model": str(folder)}, task)
+
+
 def plainly_written(policy: Any, num: int, seed: int) -> Tensor:
     """`complete` as one would write it without a cache: the whole prefix for every token."""
     spec = policy.spec
@@ -121,10 +126,10 @@ def test_probabilities_of_all_sequences_sum_to_one(spec: TokenSpec) -> None:
 
 
 def test_likelihoods_are_those_of_the_model_in_the_folder(folder: Path, captions: Any) -> None:
-    policy = make_policy("huggingface", captions.spec, 0, {"model": str(folder)}, captions)
+    policy = of_folder(folder, captions)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    allowed = policy.get_buffer("token_ids")
+    allowed = policy.token_ids
     row = captions.encode(CAPTIONS[0])
     words = tokenizer(CAPTIONS[0]).input_ids
     read = torch.tensor([[0, *words]])
@@ -202,13 +207,13 @@ def test_an_agent_goes_on_from_its_state_bit_by_bit(lora_rank: int) -> None:
 
 
 def test_the_words_of_a_task_find_their_rows_in_the_model(folder: Path, captions: Any) -> None:
-    policy = make_policy("huggingface", captions.spec, 0, {"model": str(folder)}, captions)
+    policy = of_folder(folder, captions)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     ids = tokenizer(CAPTIONS[5]).input_ids
     tokens = captions.encode(CAPTIONS[5])
-    assert policy.get_buffer("token_ids")[tokens[: len(ids)]].tolist() == ids
+    assert policy.token_ids[tokens[: len(ids)]].tolist() == ids
     assert captions.decode(tokens) == CAPTIONS[5]
-    assert policy.get_buffer("token_ids")[captions.spec.eos_token] == 0
+    assert policy.token_ids[captions.spec.eos_token] == 0
 
 
 @pytest.mark.parametrize(
