@@ -19,6 +19,7 @@ EXTRAS = {
     "tokenizers": "tokenizers",
     "transformers": "transformers",
     "vl_convert": "bench",
+    "zstandard": "zstd",
 }
 
 

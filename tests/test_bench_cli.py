@@ -315,7 +315,7 @@ def test_text_samples_get_the_metrics_of_real_data(tmp_path: Path) -> None:
             "text",
             "--corpus",
             corpus,
-            "--column",
+            "--task-label",
             "letters",
             "--out",
             tmp_path,

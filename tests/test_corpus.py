@@ -29,6 +29,7 @@ SUBJECTS, VERBS, OBJECTS = (
     tuple("bcdefg"),
 )
 LINES = [f"{s} {v} {o}" for s in SUBJECTS for v in VERBS for o in OBJECTS]  # 54 of 4 or 5 words
+THIRDS = {"validation_share": 0.3, "held_out_share": 0.3}
 
 
 def write(folder: Path, text: str | bytes, name: str = "corpus.txt") -> str:
@@ -216,7 +217,7 @@ def test_kept_and_dropped_lines_are_all_lines(
 
 
 def test_a_cut_line_fills_all_positions_and_has_no_end(tmp_path: Path) -> None:
-    task = task_of(tmp_path, "\n".join(LINES), max_length=3, long_lines="cut")
+    task = task_of(tmp_path, "\n".join(LINES), max_length=3, long_lines="cut", validation_share=0.1)
     assert task.summary.cut == len(LINES)
     assert not (task.real_sequences == 0).any()
     assert task.real_sequences.shape[1] == task.spec.seq_len == 3
@@ -244,7 +245,7 @@ def test_windows_files_are_the_same_at_every_level(tmp_path: Path, level: str) -
 def test_a_repeated_sentence_is_on_one_side_and_counts_as_often_as_it_stands_there(
     tmp_path: Path,
 ) -> None:
-    task = task_of(tmp_path, "\n".join([LINES[0]] * 1000 + LINES[1:3]))
+    task = task_of(tmp_path, "\n".join([LINES[0]] * 1000 + LINES[1:3]), **THIRDS)
     assert sum(LINES[0] in lines_of(task, part) for part in parts(task)) <= 1
     assert sorted(task.summary.parts) == [1, 1, 1000]
 
@@ -470,7 +471,7 @@ def test_drawing_gives_every_training_sequence_once_before_any_comes_again(
 
 
 def test_a_corpus_smaller_than_a_batch_is_drawn_evenly(tmp_path: Path) -> None:
-    task = task_of(tmp_path, "\n".join(LINES[:7]))
+    task = task_of(tmp_path, "\n".join(LINES[:7]), **THIRDS)
     num = len(task.real_sequences)
     drawn = Counter(map(tuple, task.draw_real(64, rng()).tolist()))
     assert num < 64
@@ -494,8 +495,8 @@ def test_a_corpus_smaller_than_a_batch_is_drawn_evenly(tmp_path: Path) -> None:
             r"no line to use among 9 \(9 too long\); raise --max-length \(128\), or keep "
             r"their beginnings by --long-lines cut",
         ),
-        (b"a b\nc d", "2 distinct lines to use; a split into three parts needs 3 or more"),
-        (b"a b\n" * 1000, "1 distinct lines to use; a split into three parts needs 3 or more"),
+        (b"a b\nc d", "2 distinct lines to use; 11 or more are needed"),
+        (b"a b\n" * 1000, "1 distinct lines to use; 11 or more are needed"),
         ("Le café\nfermé".encode("latin-1"), "byte 0xe9 at offset 6, in line 1"),
         ("a b\nc d".encode("utf-16-le"), "byte 0x00 at offset 1, in line 1"),
         (b"good line\nbad \xff line", "not UTF-8 text: byte 0xff at offset 14, in line 2"),

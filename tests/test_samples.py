@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,15 +24,18 @@ _LINES = [
     " one two three four five six seven eight",
     "x\ry \ufffd z\ufeff",
     "é 日本 🙂 <unk> <eos>",
+    "\u0301e\u0301\u0323q\u0308 \u200d \u1112\u1161\u11ab \u11ab",
+    "👩\u200d🚀👍🏽🇩🇪 🇫👩\u200d",
     "b",
     "d e",
 ] * 4
+_SHARES = {"validation_share": 0.2, "held_out_share": 0.2}
 
 
 def text(folder: Path, **changes: Any) -> Any:
     path = folder / "lines.txt"
     path.write_text("\n".join(f"{line}{i % 7}" for i, line in enumerate(_LINES)), newline="")
-    return make_task("text", corpus=str(path), num_eval=2, **changes)
+    return make_task("text", corpus=str(path), num_eval=2, **_SHARES | changes)
 
 
 TASKS: dict[str, Any] = {
@@ -42,6 +46,7 @@ TASKS: dict[str, Any] = {
     "word, one length": lambda folder: text(folder, max_length=2, fixed_length=True),
     "char": lambda folder: text(folder, level="char"),
     "char, short": lambda folder: text(folder, level="char", max_length=6, long_lines="cut"),
+    "char, marks as they are": lambda folder: text(folder, level="char", unicode_form="none"),
     "char, few are known": lambda folder: text(folder, level="char", vocab_size=6),
     "char, one length": lambda folder: text(
         folder, level="char", max_length=9, fixed_length=True, long_lines="cut"
@@ -100,5 +105,4 @@ def test_the_length_follows_the_lines_where_none_is_given(tmp_path: Path) -> Non
     ("lengths", "chosen"), [([3] * 90 + [50] * 10, 20), ([3] * 80 + [50] * 20, 51), ([900], 128)]
 )
 def test_the_usual_length_stays_where_most_lines_fit(lengths: list[int], chosen: int) -> None:
-    lines = [("w",) * length for length in lengths]
-    assert chosen_length(lines, CorpusSettings()) == chosen
+    assert chosen_length(np.array(lengths), CorpusSettings()) == chosen

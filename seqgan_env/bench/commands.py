@@ -8,11 +8,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from seqgan_env.bench.flags import given_for_samples
 from seqgan_env.bench.jobs import (
     Job,
     Suite,
@@ -29,7 +30,7 @@ from seqgan_env.bench.samples import result_of_samples
 from seqgan_env.cli.arguments import (
     given_settings,
 )
-from seqgan_env.tasks import check_settings, infer_task, task_names
+from seqgan_env.tasks import check_settings, infer_task
 from seqgan_env.training import run_directory
 from seqgan_env.training.settings import TrainSettings, settings_of_task
 
@@ -194,33 +195,9 @@ def _score(entry: Entry) -> str:
     return f"{entry.score.value:+.4f}{interval}"
 
 
-def chose_samples(arguments: argparse.Namespace) -> bool:
-    """Whether --samples was given in place of a run.
-
-    Raises:
-        ValueError: neither or both were, or samples without a task, or a run with what belongs to
-            samples.
-    """
-    if (arguments.samples is None) == (arguments.run_path is None):
-        raise ValueError("seqgan evaluate takes a run, or --samples FILE --task NAME")
-    settings = _given_for_samples(arguments)
-    if arguments.samples is not None and not settings:
-        raise ValueError(f"--samples needs --task; allowed are {', '.join(task_names())}")
-    beside = [
-        name
-        for name in ("label", "column", "nll_gen", "out")
-        if getattr(arguments, name) is not None
-    ] + list(settings)
-    if arguments.samples is None and beside:
-        raise ValueError(
-            f"--{beside[0].replace('_', '-')} is for --samples; a run has its own settings"
-        )
-    return arguments.samples is not None
-
-
 def evaluate_samples(arguments: argparse.Namespace) -> int:
     """Measures samples, prints the metrics, and writes the row if a benchmark is given."""
-    given, path = _given_for_samples(arguments), arguments.samples
+    given, path = given_for_samples(arguments), arguments.samples
     settings = settings_of_task(given)
     task = given.get("task") or infer_task(settings)
     label, untold = arguments.label or path.stem, list[str]()
@@ -229,7 +206,7 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
         task,
         settings,
         label,
-        arguments.column,
+        arguments.task_label,
         arguments.seed,
         arguments.nll_gen,
         untold.append,
@@ -248,9 +225,3 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
             result.write(path_of(arguments.out, result.key))
         print(f"row: {path_of(arguments.out, result.key)}")
     return 0
-
-
-def _given_for_samples(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The task and the settings of it that were given; --seed is that of the draws."""
-    given = given_settings(arguments)
-    return {name: value for name, value in given.items() if name != "seed"}

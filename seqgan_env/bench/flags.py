@@ -12,11 +12,13 @@ from seqgan_env.cli.arguments import (
     Parser,
     add_settings,
     add_task_settings,
+    given_settings,
     later,
     positive,
 )
 from seqgan_env.registry import SOURCES
 from seqgan_env.rewards.forms import FORMS
+from seqgan_env.tasks import task_names
 from seqgan_env.training.settings import DECIDED_BY_THE_HARNESS, PRESETS, TrainSettings
 
 
@@ -151,7 +153,7 @@ def add_samples_arguments(evaluate: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--label", metavar="TEXT", help="of the row (default: the file's name)")
     group.add_argument(
-        "--column", metavar="NAME", help="what the benchmark calls the task (default: its name)"
+        "--task-label", metavar="TEXT", help="what the benchmark calls the task (default: its name)"
     )
     group.add_argument(
         "--nll-gen",
@@ -164,3 +166,33 @@ def add_samples_arguments(evaluate: argparse.ArgumentParser) -> None:
     )
     add_settings(group, ["task", "task_options"])
     add_task_settings(evaluate)
+
+
+def chose_samples(arguments: argparse.Namespace) -> bool:
+    """Whether --samples was given in place of a run.
+
+    Raises:
+        ValueError: neither or both were, or samples without a task, or a run with what belongs to
+            samples.
+    """
+    if (arguments.samples is None) == (arguments.run_path is None):
+        raise ValueError("seqgan evaluate takes a run, or --samples FILE --task NAME")
+    settings = given_for_samples(arguments)
+    if arguments.samples is not None and not settings:
+        raise ValueError(f"--samples needs --task; allowed are {', '.join(task_names())}")
+    beside = [
+        name
+        for name in ("label", "task_label", "nll_gen", "out")
+        if getattr(arguments, name) is not None
+    ] + list(settings)
+    if arguments.samples is None and beside:
+        raise ValueError(
+            f"--{beside[0].replace('_', '-')} is for --samples; a run has its own settings"
+        )
+    return arguments.samples is not None
+
+
+def given_for_samples(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The task and the settings of it that were given; --seed is that of the draws."""
+    given = given_settings(arguments)
+    return {name: value for name, value in given.items() if name != "seed"}

@@ -156,7 +156,7 @@ def _add_evaluate(commands: Any) -> None:
         help="of the draws, or of the row's run (default: 0)",
     )
     bench_flags.add_samples_arguments(evaluate)
-    evaluate.set_defaults(run=_of_a_run("seqgan_env.cli.runs:evaluate"))
+    evaluate.set_defaults(run=_evaluate)
 
 
 def _add_train(commands: Any) -> None:
@@ -261,14 +261,20 @@ def _train(arguments: argparse.Namespace) -> int:
     return later("seqgan_env.cli.runs:train")(arguments)
 
 
+def _evaluate(arguments: argparse.Namespace) -> int:
+    """`seqgan evaluate`, of samples or of a run."""
+    run = "seqgan_env.cli.runs:evaluate"
+    of_samples = bench_flags.chose_samples(arguments)
+    return later(run)(arguments) if of_samples else _of_a_run(run)(arguments)
+
+
 def _of_a_run(name: str) -> Callable[[argparse.Namespace], int]:
     """What a command does with a run, `package.module:function`; that there is none is said before
     torch is loaded.
     """
 
     def run(arguments: argparse.Namespace) -> int:
-        if arguments.run_path is not None:
-            run_directory.read_json(arguments.run_path / run_directory.CONFIG)
+        run_directory.read_json(arguments.run_path / run_directory.CONFIG)
         return later(name)(arguments)
 
     return run

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seqgan_env.bench import commands as bench_commands
+from seqgan_env.bench.flags import chose_samples
 from seqgan_env.cli.arguments import (
     given_settings,
 )
@@ -238,7 +239,7 @@ def sample(arguments: argparse.Namespace) -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """`seqgan evaluate`: of a run, or of samples."""
-    if bench_commands.chose_samples(arguments):
+    if chose_samples(arguments):
         return bench_commands.evaluate_samples(arguments)
     settings, task, agent = load_run(arguments.run_path)
     table = Table("metric", "value", "95 % interval", title=str(arguments.run_path))

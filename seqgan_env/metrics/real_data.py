@@ -22,6 +22,10 @@ from seqgan_env.types import Estimate, HasLogProb, RolloutPolicy, TokenSpec
 BLEU_ORDERS = (2, 3, 4, 5)
 DISTINCT_ORDERS = (1, 2, 3)
 
+MOST_MODELLED = 100_000  # training sequences from which models of real data are made
+
+_ROWS_AT_ONCE = 2**16
+
 
 class RealDataMetrics:
     """Measures sequences against the real ones of a task.
@@ -60,7 +64,7 @@ class RealDataMetrics:
         held_out: (M'', T) that it never sees.
         """
         self.spec, self.held_out = spec, held_out
-        self._real, self._held_out = _array(real_sequences), _array(held_out)
+        self._real_sequences, self._held_out = real_sequences, _array(held_out)
 
     def of_samples(self, samples: Tensor) -> dict[str, float]:
         """Metrics of finished sequences (B, T) from anywhere, B 2 or more."""
@@ -145,9 +149,7 @@ class RealDataMetrics:
         rows = [row.tobytes() for row in samples]
         number = {row: i for i, row in enumerate(dict.fromkeys(rows))}
         return {
-            "copied_share": Mean(
-                np.array([row in self._training_rows for row in rows], dtype=float)
-            ),
+            "copied_share": Mean(np.isin(_hashes(samples), self._training_hashes).astype(float)),
             "unique_share": _share(np.array([[number[row]] for row in rows])),
             "perplexity_samples": _perplexity(self._model_of_real, samples),
         }
@@ -171,12 +173,26 @@ class RealDataMetrics:
         return BleuReferences(self._held_out, self.spec, max(BLEU_ORDERS))
 
     @cached_property
-    def _training_rows(self) -> frozenset[bytes]:
-        return frozenset(row.tobytes() for row in self._real)
+    def _training_hashes(self) -> np.ndarray:
+        blocks = self._real_sequences.split(_ROWS_AT_ONCE)
+        return np.concatenate([_hashes(_array(block)) for block in blocks])
 
     @cached_property
     def _model_of_real(self) -> KneserNey:
-        return KneserNey(self._real, self.spec)
+        return KneserNey(_array(thinned(self._real_sequences)), self.spec)
+
+
+def thinned(sequences: Tensor) -> Tensor:
+    """Every k-th of very many sequences (M, T), so that `MOST_MODELLED` are left at most."""
+    return sequences[:: -(-len(sequences) // MOST_MODELLED)]
+
+
+def _hashes(tokens: np.ndarray) -> np.ndarray:
+    """A number (B,) for each row of tokens (B, T), int64, the same for the same row.
+
+    Two different rows have the same once in 10^19 pairs.
+    """
+    return np.array([hash(row.tobytes()) for row in tokens], dtype=np.int64)
 
 
 def _array(tokens: Tensor) -> np.ndarray:

@@ -33,6 +33,7 @@ from seqgan_env.metrics.classifiers import (
 )
 from seqgan_env.metrics.kneser_ney import KneserNey
 from seqgan_env.metrics.likelihood import sample_sequences
+from seqgan_env.metrics.real_data import thinned
 from seqgan_env.types import RolloutPolicy, TokenSpec
 
 CONSTANT, JOINED = (
@@ -96,7 +97,7 @@ class Referee:
             ValueError: there are too few real sequences to judge by.
         """
         self.spec, self.seed = spec, seed
-        self._all_real = _array(real_sequences)
+        self._all_real = _array(thinned(real_sequences))
         self._train, self._validation = (
             self._all_real[:num_train],
             _array(validation)[:num_validation],

@@ -1,51 +1,182 @@
-"""Reading a text: UTF-8, a sentence a line; other bytes are refused, with line and byte."""
+"""Reading a text: UTF-8, a sentence a line; other bytes are refused, with line and byte.
+
+Files may be compressed by gzip or zstd, whatever they are called: their first bytes tell.
+"""
 
 from __future__ import annotations
 
 import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
+from seqgan_env.extras import load
 from seqgan_env.tasks.text.docstrings import docstring_sentences
+
+MOST_BYTES = 2**24  # of a line; a file without line ends would otherwise fill the memory
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_PEEK = 2**16  # bytes that decide how a file is read
+_LINES_BETWEEN_REPORTS = 20_000
+
+Report = Callable[[str, int, int], None]  # what is read, bytes so far, bytes in all
+_REPORT: ContextVar[Report | None] = ContextVar("report of reading", default=None)
+
+
+@contextmanager
+def reported(report: Report) -> Iterator[None]:
+    """What is read meanwhile tells `report` how far it is, now and then."""
+    token = _REPORT.set(report)
+    try:
+        yield
+    finally:
+        _REPORT.reset(token)
 
 
 def read_lines(corpus: str | None, kind: str = "corpus") -> list[str]:
-    """The lines of a text; a byte-order mark is dropped, and line ends may be those of Windows.
+    """The lines of a text; as `iterate_lines`.
 
     Args:
         corpus: path of a file, or None for the built-in English.
         kind: what errors call it.
+    """
+    return list(docstring_sentences() if corpus is None else iterate_lines(corpus, kind))
+
+
+def iterate_lines(path: str, kind: str = "corpus") -> Iterator[str]:
+    """The lines of a file, one after the other; a byte-order mark is dropped.
+
+    Line ends may be those of Windows, or those of the classic Macintosh, a carriage return, where
+    the beginning of the file has no others.
+
+    Args:
+        path: of the file.
+        kind: what errors call it.
 
     Raises:
-        ValueError: the file cannot be read or is not UTF-8 text; the message says in which line and
-            at which byte.
+        ValueError: the file cannot be read, is damaged or is not UTF-8 text; the message says in
+            which line and at which byte.
     """
-    if corpus is None:
-        return list(docstring_sentences())
+    source = f"{kind} {path}"
     try:
-        data = Path(corpus).read_bytes()
+        with Path(path).open("rb") as file:
+            yield from _lines(file, source)
     except OSError as problem:
-        raise ValueError(
-            f"{kind} {corpus} cannot be read: {problem.strerror or problem}"
-        ) from problem
-    text = _decode_utf8(data, f"{kind} {corpus}").removeprefix("\ufeff").replace("\r\n", "\n")
-    return text.removesuffix("\n").split("\n") if text else []
+        if isinstance(problem, gzip.BadGzipFile):
+            raise ValueError(f"{source} is damaged: {problem}") from problem
+        raise ValueError(f"{source} cannot be read: {problem.strerror or problem}") from problem
+    except (EOFError, zlib.error) as problem:
+        raise ValueError(f"{source} is damaged: {problem}") from problem
 
 
-def _decode_utf8(data: bytes, source: str) -> str:
-    bad = data.find(b"\0")  # valid UTF-8, but in no text
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as problem:
-        text, bad = "", problem.start if bad < 0 else min(bad, problem.start)
-    if bad >= 0:
-        line = data.count(b"\n", 0, bad) + 1
-        hint = (
-            "; it looks like UTF-16"
-            if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-            else ""
-        )
+def _lines(file: BinaryIO, source: str) -> Iterator[str]:
+    """The decoded lines of an open file, with reports of how far it is."""
+    report, size = _REPORT.get(), Path(file.name).stat().st_size
+    for number, line in enumerate(_decoded(_decompressed(file, source), source), start=1):
+        yield line
+        if report is not None and number % _LINES_BETWEEN_REPORTS == 0:
+            report(source, min(file.tell(), size - 1), size)
+    if report is not None and size:
+        report(source, size, size)
+
+
+def _decompressed(file: BinaryIO, source: str) -> io.BufferedReader:
+    """The plain bytes of a file."""
+    reader = cast(io.BufferedReader, file)
+    start = reader.peek(4)[:4]
+    if start.startswith(_GZIP):
+        return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=file)))
+    if start == _ZSTD:
+        return io.BufferedReader(_ZstdBytes(file, source))
+    return reader
+
+
+class _ZstdBytes(io.RawIOBase):
+    """The plain bytes of frames of zstd, the last of which must be whole."""
+
+    def __init__(self, file: BinaryIO, source: str) -> None:
+        self._file, self._source = file, source
+        zstandard = load("zstandard", f"{source}, which is compressed by zstd,")
+        self._library, self._frame = zstandard, zstandard.ZstdDecompressor().decompressobj()
+        self._read, self._plain = b"", b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills a part of the buffer; how many bytes these are, 0 at the end."""
+        while not self._plain:
+            self._read = self._read or self._file.read(_PEEK)
+            if not self._read:
+                if not self._frame.eof:
+                    raise ValueError(f"{self._source} is damaged: it ends within a frame of zstd")
+                return 0
+            if self._frame.eof:
+                self._frame = self._library.ZstdDecompressor().decompressobj()
+            try:
+                self._plain = self._frame.decompress(self._read)
+            except self._library.ZstdError as problem:
+                raise ValueError(f"{self._source} is damaged: {problem}") from problem
+            self._read = self._frame.unused_data if self._frame.eof else b""
+        num = min(len(buffer), len(self._plain))
+        buffer[:num], self._plain = self._plain[:num], self._plain[num:]
+        return num
+
+
+def _decoded(reader: io.BufferedReader, source: str) -> Iterator[str]:
+    offset, hint = 0, ""
+    start = reader.peek(_PEEK)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        hint = "; it looks like UTF-16"
+    is_mac = b"\r" in start and b"\n" not in start
+    raw_lines = _mac_lines(reader, source) if is_mac else _plain_lines(reader, source)
+    for number, (raw, end) in enumerate(raw_lines, start=1):
+        bad = raw.find(b"\0")  # valid UTF-8, but in no text
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError as problem:
+            text, bad = "", problem.start if bad < 0 else min(bad, problem.start)
+        if bad >= 0:
+            raise ValueError(
+                f"{source} is not UTF-8 text: byte {raw[bad]:#04x} at offset {offset + bad}, in "
+                f"line {number}{hint}"
+            )
+        yield text.removeprefix("\ufeff") if number == 1 else text
+        offset += len(raw) + end
+
+
+def _plain_lines(reader: io.BufferedReader, source: str) -> Iterator[tuple[bytes, int]]:
+    """Lines without their ends, and how many bytes each end has."""
+    number = 0
+    while raw := reader.readline(MOST_BYTES + 2):
+        number += 1
+        line = raw.removesuffix(b"\n")
+        if len(line) < len(raw):
+            line = line.removesuffix(b"\r")
+        _check_length(line, number, source)
+        yield line, len(raw) - len(line)
+
+
+def _mac_lines(reader: io.BufferedReader, source: str) -> Iterator[tuple[bytes, int]]:
+    """Lines that carriage returns separate, and how many bytes each end has."""
+    number, rest = 0, b""
+    while chunk := reader.read(_PEEK):
+        *lines, rest = (rest + chunk).split(b"\r")
+        for line in lines:
+            number += 1
+            yield line, 1
+        _check_length(rest, number + 1, source)
+    if rest:
+        yield rest, 0
+
+
+def _check_length(line: bytes, number: int, source: str) -> None:
+    if len(line) > MOST_BYTES:
         raise ValueError(
-            f"{source} is not UTF-8 text: byte {data[bad]:#04x} at offset {bad}, in line "
-            f"{line}{hint}"
+            f"{source}, line {number}, has over {MOST_BYTES} bytes; a text has a sentence a line"
         )
-    return text

@@ -5,10 +5,14 @@ measuring.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
+import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +23,8 @@ from seqgan_env.tasks.options import SplitSettings
 from seqgan_env.types import Estimate, Judge, RolloutPolicy, TokenSpec
 
 Words = tuple[str, ...]  # of a line of text or a melody
+MOST_IN_MEMORY = 2**26  # numbers of 8 bytes each
+MOST_JUDGED = 20_000  # to select on and to report on; beyond that errors hardly fall
 
 
 class RealDataTask:
@@ -110,13 +116,24 @@ class RealDataTask:
         return self
 
 
+def allocated(shape: tuple[int, int], most: int) -> np.ndarray:
+    """Room for numbers 0..`most`: int64; of very many the narrowest type, mapped from a temporary
+    file, so that the operating system decides what is in memory.
+    """
+    if math.prod(shape) <= MOST_IN_MEMORY:
+        return np.empty(shape, dtype=np.int64)
+    kind = np.int16 if most <= np.iinfo(np.int16).max else np.int32
+    with tempfile.TemporaryFile() as file:  # the mapping keeps it
+        return np.memmap(file, dtype=kind, mode="w+", shape=shape)
+
+
 def draw_without_repeats(sequences: Tensor, num: int, rng: torch.Generator) -> Tensor:
     """`num` rows of `sequences` (M, T), in random order, each once before any comes again."""
     orders = [
         torch.randperm(len(sequences), generator=rng, device=rng.device)
         for _ in range(-(-num // len(sequences)))
     ]
-    return sequences[torch.cat(orders)[:num].to(sequences.device)]
+    return sequences[torch.cat(orders)[:num].to(sequences.device)].long()
 
 
 def split(
@@ -128,18 +145,49 @@ def split(
     Raises:
         ValueError: `source` has too few items of this `kind`.
     """
-    shuffled = sorted(set(items), key=lambda item: digest(str(settings.split_seed), *item))
-    num_validation = max(1, round(settings.validation_share * len(shuffled)))
-    num_held_out = max(1, round(settings.held_out_share * len(shuffled)))
-    if num_validation + num_held_out >= len(shuffled):
+    seed = str(settings.split_seed)
+    hashes = b"".join(digest(seed, *item)[:8] for item in items)
+    shares = (settings.validation_share, settings.held_out_share)
+    part_of = sides(np.frombuffer(hashes, dtype=">u8"), shares, source, kind).tolist()
+    return [
+        [item for item, its_part in zip(items, part_of, strict=True) if its_part == part]
+        for part in range(3)
+    ]
+
+
+def sides(keys: np.ndarray, shares: tuple[float, float], source: str, kind: str) -> np.ndarray:
+    """To which part each item goes, (M,): 0 to train on, 1 to select on, 2 to report on.
+
+    Args:
+        keys: (M,), hashes of the items; those with the same are on the same side.
+        shares: of the distinct ones, to select on and to report on, but `MOST_JUDGED` each at most;
+            0 where there is no such part.
+        source: of the items, for messages.
+        kind: of the items, for messages.
+
+    Raises:
+        ValueError: there are too few.
+    """
+    distinct, ranks = np.unique(keys, return_inverse=True)
+    needed = fewest(shares)
+    if len(distinct) < needed:
+        told = " and ".join(f"{share:g}" for share in shares if share)
         raise ValueError(
-            f"{source} has {len(shuffled)} distinct {kind} to use; a split into three parts needs "
-            "3 or more"
+            f"{source} has {len(distinct)} distinct {kind} to use; {needed} or more are needed, so "
+            f"that a share of {told} is one at least"
         )
-    side = dict.fromkeys(shuffled[:num_validation], 1) | dict.fromkeys(
-        shuffled[num_validation:][:num_held_out], 2
+    num_validation, num_held_out = (
+        min(round(share * len(distinct)), MOST_JUDGED) for share in shares
     )
-    return [[item for item in items if side.get(item, 0) == part] for part in range(3)]
+    part: np.ndarray = np.where(ranks < num_validation, 1, 2)
+    part[ranks >= num_validation + num_held_out] = 0
+    return part
+
+
+def fewest(shares: tuple[float, float]) -> int:
+    """The fewest distinct items of which each share that is not 0 is one at least."""
+    wanted = [share for share in shares if share]
+    return next(n for n in itertools.count(1 + len(wanted)) if all(round(s * n) for s in wanted))
 
 
 def digest(*parts: str) -> bytes:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 KEPT, CUT = "kept", "cut"  # what becomes of a line
 BLANK, SHORT, LONG = "blank", "too short", "too long"
+FATES = (KEPT, CUT, BLANK, SHORT, LONG)
+
+_FEW_KNOWN = 0.5  # share of the held-out words
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class CorpusSummary:
         coverage: share of the held-out words that are in the vocabulary.
         length_histogram: number of sequences by tokens written, 0..T, the end counted.
         length_was_chosen: whether T comes from the lines and not from the user.
+        shared: lines that were left out because they stand in a file to select or to report on too.
+        by_words: whether white space separates the words.
     """
 
     source: str
@@ -42,6 +47,8 @@ class CorpusSummary:
     coverage: float
     length_histogram: tuple[int, ...]
     length_was_chosen: bool = False
+    shared: int = 0
+    by_words: bool = False
 
     def __str__(self) -> str:
         train, select, report = self.parts
@@ -57,8 +64,24 @@ class CorpusSummary:
             f"{self.vocab_size} tokens of {self.num_special + self.distinct_words}; "
             f"{self.coverage:.1%} of held-out words are known\n"
             f"tokens in a sequence, 0..{longest}: "
-            f"|{_bars(self.length_histogram)}|" + chosen * self.length_was_chosen
+            f"|{_bars(self.length_histogram)}|" + chosen * self.length_was_chosen + self._notes()
         )
+
+    def _notes(self) -> str:
+        """What the user should know, each in a line."""
+        notes = []
+        if self.shared:
+            notes.append(
+                f"{self.shared} lines were left out that stand in a file to select or to report on "
+                "too"
+            )
+        if self.coverage < _FEW_KNOWN:
+            remedy = "; try --level char" * self.by_words
+            notes.append(
+                f"WARNING: only {self.coverage:.1%} of held-out words are known: these data hardly "
+                f"repeat their words, and a policy can learn little{remedy}"
+            )
+        return "".join(f"\n{note}" for note in notes)
 
 
 def dropped(fates: Counter[str]) -> dict[str, int]:

@@ -10,6 +10,7 @@ from seqgan_env.tasks.options import Defaults, check_split_settings, option
 from seqgan_env.tasks.text.tokenizers import LEVELS
 
 LONG_LINES = ("drop", "cut")
+UNICODE_FORMS = ("NFC", "NFKC", "none")
 
 DEFAULT_LENGTH = 20
 
@@ -22,8 +23,16 @@ class CorpusSettings:
     Attributes:
         corpus: path of a UTF-8 text, a sentence a line; None is the built-in English of
             `seqgan_env.tasks.text.docstrings`.
+        column: of a table (.csv, .tsv) or key of JSON lines (.jsonl) that has the texts.
+        validation_corpus: path of a text to select on, in place of a share of the corpus.
+        held_out_corpus: path of a text to report on, in place of a share of the corpus. What stands
+            in one of these is left out of what is trained on.
+        max_train_lines: at most so many lines to train on, drawn by `split_seed`.
         level: "word" splits a line at white space, whatever its script; "char" takes every
-            character as a word.
+            character as a word, with its combining marks. None is "char" for molecules (.smi) and
+            FASTA, else "word".
+        unicode_form: "NFC" or "NFKC" writes what looks the same the same way (Unicode Annex 15);
+            "none" leaves it as it is.
         vocab_size: at most so many tokens, <eos>, <unk> and the most frequent words; None takes all
             words of the training part.
         max_length: T, the most tokens of a sequence, its end counted: a line of up to T - 1 words
@@ -49,7 +58,25 @@ class CorpusSettings:
     corpus: str | None = option(
         None, "UTF-8 text, a sentence a line (default: built-in English)", "FILE", path=True
     )
-    level: str = option("word", "tokens: word (split at white space) or char", "LEVEL", path=False)
+    column: str | None = option(
+        None, "column of .csv or .tsv, or key of .jsonl, that has the texts", "NAME", path=False
+    )
+    validation_corpus: str | None = option(
+        None, "text to select on, in place of a share of the corpus", "FILE", path=True
+    )
+    held_out_corpus: str | None = option(
+        None, "text to report on, in place of a share of the corpus", "FILE", path=True
+    )
+    max_train_lines: int | None = option(None, "most lines to train on (default: all)", "LINES")
+    level: str | None = option(
+        None,
+        "tokens: word (split at white space) or char (default: char for .smi and FASTA, else word)",
+        "LEVEL",
+        path=False,
+    )
+    unicode_form: str = option(
+        "NFC", "how Unicode is made uniform: NFC, NFKC or none", "FORM", path=False
+    )
     vocab_size: int | None = option(5000, "most tokens, the rarer words are <unk>", "TOKENS")
     max_length: int | None = option(
         None,
@@ -75,9 +102,15 @@ class CorpusSettings:
     fixed_length: bool = option(False, "only sequences of exactly max_length words, without an end")
 
     def __post_init__(self) -> None:
-        choose(LEVELS, self.level, "level")
+        if self.level is not None:
+            choose(LEVELS, self.level, "level")
         choose(LONG_LINES, self.long_lines, "long_lines")
-        if self.tokenizer is not None and self.level != "word":
+        choose(UNICODE_FORMS, self.unicode_form, "unicode_form")
+        if self.max_train_lines is not None and self.max_train_lines < 1:
+            raise ValueError(f"max_train_lines is {self.max_train_lines}; allowed is 1 or more")
+        if self.corpus is None:
+            self._check_no_files()
+        if self.tokenizer is not None and self.level not in (None, "word"):
             raise ValueError(
                 f"level is {self.level!r} and tokenizer {self.tokenizer!r}; give one of them"
             )
@@ -103,6 +136,14 @@ class CorpusSettings:
                 f"{self.max_length or DEFAULT_LENGTH} words"
             )
         check_split_settings(self)
+
+    def _check_no_files(self) -> None:
+        """The built-in corpus is split, and has no columns."""
+        for name in ("column", "validation_corpus", "held_out_corpus"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}, but there is no corpus; give one"
+                )
 
 
 # Words need a larger model than the oracle's tokens, and fewer, dearer rounds.

@@ -4,10 +4,12 @@ the user's own.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any, ClassVar
 
@@ -15,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqgan_env.tasks.reading import read_lines
-from seqgan_env.tasks.real_data import RealDataTask, Words, digest, split
+from seqgan_env.tasks.real_data import RealDataTask, Words, allocated, sides
 from seqgan_env.tasks.text.corpus_summary import (
     BLANK,
     CUT,
+    FATES,
     KEPT,
     LONG,
     SHORT,
@@ -27,6 +29,10 @@ from seqgan_env.tasks.text.corpus_summary import (
     dropped,
     reasons,
 )
+from seqgan_env.tasks.text.docstrings import docstring_sentences
+from seqgan_env.tasks.text.formats import iterate_texts, natural_level
+from seqgan_env.tasks.text.graphemes import graphemes, stands_alone
+from seqgan_env.tasks.text.numbering import NumberedLines
 from seqgan_env.tasks.text.settings import DEFAULT_LENGTH, TEXT, CorpusSettings
 from seqgan_env.tasks.text.tokenizers import make_tokenizer, words_of
 from seqgan_env.types import TokenSpec
@@ -40,6 +46,10 @@ EOS = 0
 
 LONGEST_CHOSEN = 128
 _FITTING = 0.9  # share of the lines that must fit into the default length
+_PURPOSES = ("to train on", "to select on", "to report on")
+_LINES_AT_ONCE = 2**16
+_NOT_HASHED = ("corpus", "validation_corpus", "held_out_corpus", "column", "num_eval", "tokenizer")
+_HASHED_IF_CHANGED = ("fixed_length", "max_train_lines", "unicode_form")  # came later
 _COVERED = 0.95  # share of them that fits into a length that is chosen
 
 
@@ -69,39 +79,36 @@ class CorpusTask(RealDataTask):
             ValueError: the file cannot be read or is not UTF-8 text, no line is usable, there are
                 too few to split, or the tokenizer cannot be loaded or fails.
         """
+        level = "word" if settings.tokenizer is not None else natural_level(settings.corpus)
+        settings = replace(settings, level=settings.level or level)
         self.settings = settings  # with the length that is chosen below
-        self.tokenizer = make_tokenizer(settings.level, settings.tokenizer)
-        lines = read_lines(settings.corpus)
-        words = [
-            self._words(line, f"line {i} of {self._source()}")
-            for i, line in enumerate(lines, start=1)
-        ]
+        self.tokenizer = make_tokenizer(settings.level or level, settings.tokenizer)
+        self._by_characters = settings.level == "char" and settings.tokenizer is None
+        self._num_lines: list[int] = []  # of each file
+        lines = NumberedLines(self._lines_of_words())
         # Where it is the usual length, there is nothing to report.
         self._length_was_chosen = False
         if settings.max_length is None:
-            settings = replace(settings, max_length=chosen_length(words, settings))
+            settings = replace(settings, max_length=chosen_length(lines.lengths, settings))
             self.settings = settings
             self._length_was_chosen = settings.max_length != DEFAULT_LENGTH
         self.max_length: int = self.settings.max_length or DEFAULT_LENGTH
-        fates = Counter(map(self._fate, words))
-        parts = self._split(
-            [w[: self.max_length] for w in words if self._fate(w) in (KEPT, CUT)], fates
-        )
-        self._by_characters = settings.level == "char" and settings.tokenizer is None
-        counts = Counter(word for line in parts[0] for word in line if word not in self._reserved)
+        fates = self._fates(lines.lengths)
+        parts, num_shared = self._parts(lines, fates)
+        counts = self._counts(lines, parts[0])
         special = (UNKNOWN_WORD,) if settings.fixed_length else SPECIAL
         self.unknown_token: int = special.index(UNKNOWN_WORD)
         self.vocabulary = special + _most_frequent(counts, settings.vocab_size, len(special))
         self._token_of = {
-            word: token for token, word in enumerate(self.vocabulary) if word not in self._reserved
+            word: token for token, word in enumerate(self.vocabulary) if not self._is_reserved(word)
         }
         eos = None if settings.fixed_length else EOS
         spec = TokenSpec(len(self.vocabulary), self.max_length, eos, settings.min_length)
         super().__init__(
-            name, spec, [self._number(part, spec) for part in parts], settings.num_eval
+            name, spec, [self._sequences(lines, part, spec) for part in parts], settings.num_eval
         )
-        self.summary = self._summarise(fates, len(counts))
-        self.fingerprint = _fingerprint(settings, lines, words)
+        self.summary = self._summarise(lines, fates, len(counts), num_shared)
+        self.fingerprint = self._hash(lines)
 
     def encode(self, text: str) -> Tensor:
         """One line of text as a sequence (T,); T words are one that has no end.
@@ -113,14 +120,18 @@ class CorpusTask(RealDataTask):
             ValueError: these are too few words, or more than T that are not to be cut.
         """
         # At the outside of a line of the corpus spaces mean nothing; a policy may write them.
-        words = tuple(text) if self._by_characters else self._words(text, "the text")
+        words = (
+            tuple(graphemes(self._uniform(text)))
+            if self._by_characters
+            else self._words(text, "the text")
+        )
         least, most = self._allowed()[0], self.max_length
-        if len(words) < least or (len(words) > most and self._fate(words) == LONG):
+        if len(words) < least or (len(words) > most and self.settings.long_lines != "cut"):
             raise ValueError(
                 f"text {text[:40]!r} has {len(words)} words or characters; this task allows "
                 f"{least}..{most}"
             )
-        return self._number([words[:most]], self.spec)[0]
+        return self._number(tuple(words[:most]), self.spec)
 
     def decode(self, tokens: Tensor) -> str:
         """The line that a sequence (T,) writes, up to its end."""
@@ -132,13 +143,41 @@ class CorpusTask(RealDataTask):
             words.append(UNKNOWN_CHARACTER if unknown else self.vocabulary[token])
         return self.tokenizer.join(words)
 
-    @property
-    def _reserved(self) -> tuple[str, ...]:
-        """Words that are no words of the vocabulary wherever they stand in a text."""
-        return (*SPECIAL, *UNWRITABLE_CHARACTERS) if self._by_characters else SPECIAL
+    def _is_reserved(self, word: str) -> bool:
+        """Whether a word is none of the vocabulary wherever it stands in a text."""
+        if not self._by_characters:
+            return word in SPECIAL
+        return word in SPECIAL or word in UNWRITABLE_CHARACTERS or not stands_alone(word)
+
+    def _files(self) -> list[str | None]:
+        """The corpus, and the texts to select and to report on where there are such."""
+        settings = self.settings
+        others = (settings.validation_corpus, settings.held_out_corpus)
+        return [settings.corpus, *(path for path in others if path is not None)]
+
+    def _texts(self, path: str | None) -> Iterable[str]:
+        """The texts of one of the files."""
+        if path is None:
+            return docstring_sentences()
+        return iterate_texts(path, self.settings.column)
+
+    def _lines_of_words(self) -> Iterator[Words]:
+        """The words of all files, line by line; `_num_lines` gets the lines of each."""
+        for path in self._files():
+            source, number = self._source(path), 0
+            for number, text in enumerate(self._texts(path), start=1):
+                yield self._words(text, f"line {number} of {source}")
+            self._num_lines.append(number)
 
     def _words(self, line: str, where: str) -> Words:
-        return words_of(self.tokenizer, line.lower() if self.settings.lowercase else line, where)
+        return words_of(self.tokenizer, self._uniform(line), where)
+
+    def _uniform(self, text: str) -> str:
+        """A text with its Unicode and its case as the settings want them."""
+        form = self.settings.unicode_form
+        if form != "none" and not text.isascii():
+            text = unicodedata.normalize(form, text)  # type: ignore[arg-type]
+        return text.lower() if self.settings.lowercase else text
 
     def _allowed(self) -> tuple[int, int]:
         """The fewest and the most words of a line that is kept whole."""
@@ -149,28 +188,63 @@ class CorpusTask(RealDataTask):
             else (settings.min_length, self.max_length - 1)
         )
 
-    def _fate(self, words: Words) -> str:
-        """What becomes of a line."""
+    def _fates(self, lengths: np.ndarray) -> np.ndarray:
+        """What becomes of lines of these lengths (M,), as places in `FATES`."""
         least, most = self._allowed()
-        if not words:
-            return BLANK
-        if len(words) < least:
-            return SHORT
-        if len(words) <= most:
-            return KEPT
-        return CUT if self.settings.long_lines == "cut" else LONG
+        too_long = CUT if self.settings.long_lines == "cut" else LONG
+        conditions = [lengths == 0, lengths < least, lengths <= most]
+        fates = [FATES.index(fate) for fate in (BLANK, SHORT, KEPT, too_long)]
+        found: np.ndarray = np.select(conditions, fates[:3], fates[3]).astype(np.int8)
+        return found
 
-    def _split(self, lines: list[Words], fates: Counter[str]) -> list[list[Words]]:
-        """The lines to train on, to select on and to report on, in their order; what is the same is
-        on the same side.
+    def _parts(self, lines: NumberedLines, fates: np.ndarray) -> tuple[list[np.ndarray], int]:
+        """The lines to train on, to select on and to report on, by number in their order, and how
+        many were left out because they stand in another part's file.
+
+        What is the same is on the same side.
         """
-        settings = self.settings
-        if not lines:
-            raise ValueError(
-                f"{self._source()} has no line to use among {fates.total()} "
-                f"({reasons(dropped(fates))}){self._hint(fates)}"
-            )
-        return split(lines, settings, self._source(), "lines")
+        settings, names = self.settings, self._files()
+        kept = np.flatnonzero((fates == FATES.index(KEPT)) | (fates == FATES.index(CUT)))
+        file_of = np.repeat(np.arange(len(names)), self._num_lines)[kept]
+        for i, path in enumerate(names):
+            if not (file_of == i).any():
+                its = fates[np.repeat(np.arange(len(names)), self._num_lines) == i]
+                raise ValueError(self._no_line(path, _counted(its)))
+        keys = lines.keys(kept, self.max_length, settings.split_seed)
+        has_validation = settings.validation_corpus is not None
+        has_held_out = settings.held_out_corpus is not None
+        shares = (
+            0.0 if has_validation else settings.validation_share,
+            0.0 if has_held_out else settings.held_out_share,
+        )
+        of_corpus = file_of == 0
+        part = np.zeros(len(kept), dtype=np.int8)
+        part[of_corpus] = sides(keys[of_corpus], shares, self._source(), "lines")
+        if has_validation:
+            part[file_of == 1] = 1
+        if has_held_out:
+            part[file_of == len(names) - 1] = 2
+        num_shared = 0
+        if len(names) > 1:
+            part, num_shared = _apart(part, keys)
+        parts = [kept[part == number] for number in range(3)]
+        for number, found in enumerate(parts):
+            if not len(found):
+                raise ValueError(
+                    f"{self._source()} leaves no line {_PURPOSES[number]} once those are left out "
+                    "that stand in another file too"
+                )
+        most = settings.max_train_lines
+        if most is not None and most < len(parts[0]):
+            drawn = np.argsort(keys[part == 0], kind="stable")[:most]
+            parts[0] = parts[0][np.sort(drawn)]
+        return parts, num_shared
+
+    def _no_line(self, path: str | None, fates: Counter[str]) -> str:
+        return (
+            f"{self._source(path)} has no line to use among {fates.total()} "
+            f"({reasons(dropped(fates))}){self._hint(fates)}"
+        )
 
     def _hint(self, fates: Counter[str]) -> str:
         """What would keep some of the lines."""
@@ -183,75 +257,120 @@ class CorpusTask(RealDataTask):
             else ""
         )
 
-    def _number(self, lines: Sequence[Words], spec: TokenSpec) -> Tensor:
-        """Sequences (M, T) of lines of up to T words: tokens, the end where there is room for it,
-        padding.
+    def _counts(self, lines: NumberedLines, part: np.ndarray) -> dict[str, int]:
+        """How often each word that can have a token stands in some lines."""
+        counts = lines.counts(part, self.max_length).tolist()
+        return {
+            word: count
+            for word, count in zip(lines.words, counts, strict=True)
+            if count and not self._is_reserved(word)
+        }
+
+    def _number(self, words: Words, spec: TokenSpec) -> Tensor:
+        """The sequence (T,) of up to T words."""
+        line = NumberedLines([words])
+        return self._sequences(line, np.array([0]), spec)[0]
+
+    def _sequences(self, lines: NumberedLines, part: np.ndarray, spec: TokenSpec) -> Tensor:
+        """Sequences (K, T) of lines (K,): tokens, the end where there is room for it, padding.
+
+        int64; of very many a narrower integer type, in a file of the operating system's choice that
+        ends with the process.
         """
-        rows = np.full((len(lines), spec.seq_len), spec.pad_token, dtype=np.int64)
-        for row, line in zip(rows, lines, strict=True):
-            row[: len(line)] = [self._token_of.get(word, self.unknown_token) for word in line]
-            row[len(line) : len(line) + 1] = EOS
+        unknown = self.unknown_token
+        tokens = np.array([self._token_of.get(word, unknown) for word in lines.words or ("",)])
+        rows = allocated((len(part), spec.seq_len), spec.pad_token)
+        lines.matrix(part, tokens, EOS, spec.pad_token, rows)
         return torch.from_numpy(rows)
 
-    def _summarise(self, fates: Counter[str], distinct_words: int) -> CorpusSummary:
-        lengths = self.spec.lengths(
-            torch.cat([self.real_sequences, self.validation, self.held_out])
+    def _summarise(
+        self, lines: NumberedLines, fates: np.ndarray, distinct_words: int, num_shared: int
+    ) -> CorpusSummary:
+        parts = (self.real_sequences, self.validation, self.held_out)
+        histogram = sum(
+            torch.bincount(self.spec.lengths(block), minlength=self.spec.seq_len + 1)
+            for part in parts
+            for block in part.split(_LINES_AT_ONCE)
         )
         ends = 0 if self.spec.eos_token is None else (self.held_out == EOS).sum()
         unknown = (self.held_out == self.unknown_token).sum() / (
             self.spec.lengths(self.held_out).sum() - ends
         )
+        counted = _counted(fates)
         return CorpusSummary(
             source=self._source(),
-            lines=fates.total(),
-            kept=fates[KEPT] + fates[CUT],
-            cut=fates[CUT],
-            dropped=dropped(fates),
+            lines=counted.total(),
+            kept=counted[KEPT] + counted[CUT],
+            cut=counted[CUT],
+            dropped=dropped(counted),
             parts=(len(self.real_sequences), len(self.validation), len(self.held_out)),
             distinct_words=distinct_words,
             num_special=self.spec.vocab_size - len(self._token_of),
             vocab_size=self.spec.vocab_size,
             coverage=1 - float(unknown),
-            length_histogram=tuple(
-                torch.bincount(lengths, minlength=self.spec.seq_len + 1).tolist()
-            ),
+            length_histogram=tuple(torch.as_tensor(histogram).tolist()),
             length_was_chosen=self._length_was_chosen,
+            shared=num_shared,
+            by_words=not self._by_characters and self.settings.tokenizer is None,
         )
 
-    def _source(self) -> str:
-        return (
-            "built-in corpus" if self.settings.corpus is None else f"corpus {self.settings.corpus}"
-        )
+    def _source(self, path: str | None = None) -> str:
+        path = path or self.settings.corpus
+        return "built-in corpus" if path is None else f"corpus {path}"
+
+    def _hash(self, lines: NumberedLines) -> str:
+        """The same wherever the files lie and however policies are evaluated; of a tokenizer counts
+        what it makes of the lines.
+        """
+        settings, defaults = self.settings, CorpusSettings()
+        chosen = {
+            field.name: getattr(settings, field.name)
+            for field in fields(settings)
+            if field.name not in _NOT_HASHED
+            and (
+                field.name not in _HASHED_IF_CHANGED
+                or getattr(settings, field.name) != getattr(defaults, field.name)
+            )
+        }
+        hashed = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
+        for path in self._files():
+            for text in self._texts(path):
+                hashed.update(b"\0" + text.encode())
+        if settings.tokenizer is not None:
+            for words in lines:
+                hashed.update(b"\0" + json.dumps(words).encode())
+        return hashed.hexdigest()
 
 
-def chosen_length(lines: Sequence[Words], settings: CorpusSettings) -> int:
-    """T for some lines where none is given."""
-    lengths = np.sort([len(line) + 1 for line in lines if line])  # with the end
-    if settings.fixed_length or not len(lengths) or np.mean(lengths <= DEFAULT_LENGTH) >= _FITTING:
+def _counted(fates: np.ndarray) -> Counter[str]:
+    """How many lines have each fate."""
+    return Counter(dict(zip(FATES, np.bincount(fates, minlength=len(FATES)).tolist(), strict=True)))
+
+
+def _apart(part: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, int]:
+    """The parts of lines without those that stand in a part to judge on too, which get -1, and how
+    many these are.
+    """
+    part = part.copy()
+    reported = keys[part == 2]
+    part[(part == 1) & np.isin(keys, reported)] = -1
+    judged = keys[part >= 1]
+    part[(part == 0) & np.isin(keys, judged)] = -1
+    return part, int((part < 0).sum())
+
+
+def chosen_length(lengths: np.ndarray, settings: CorpusSettings) -> int:
+    """T for lines of these lengths (M,) where none is given."""
+    needed = np.sort(lengths[lengths > 0] + 1)  # with the end
+    if settings.fixed_length or not len(needed) or np.mean(needed <= DEFAULT_LENGTH) >= _FITTING:
         return max(DEFAULT_LENGTH, settings.min_length + 1)
-    needed = int(lengths[math.ceil(_COVERED * len(lengths)) - 1])
-    return max(min(needed, LONGEST_CHOSEN), settings.min_length + 1)
+    covering = int(needed[math.ceil(_COVERED * len(needed)) - 1])
+    return max(min(covering, LONGEST_CHOSEN), settings.min_length + 1)
 
 
-def _most_frequent(counts: Counter[str], vocab_size: int | None, num_special: int) -> Words:
+def _most_frequent(counts: Mapping[str, int], vocab_size: int | None, num_special: int) -> Words:
     """Words by falling frequency, equal ones by code points; as many as a vocabulary of
     `vocab_size` has room for.
     """
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
     return tuple(ranked if vocab_size is None else ranked[: vocab_size - num_special])
-
-
-def _fingerprint(settings: CorpusSettings, lines: list[str], words: list[Words]) -> str:
-    """The same wherever the file lies and however policies are evaluated; of a tokenizer counts
-    what it makes of the lines.
-    """
-    skipped = {"corpus", "num_eval", "tokenizer"} | (
-        set() if settings.fixed_length else {"fixed_length"}
-    )
-    chosen = {
-        field.name: getattr(settings, field.name)
-        for field in fields(settings)
-        if field.name not in skipped
-    }
-    tokenized = [] if settings.tokenizer is None else [json.dumps(line) for line in words]
-    return digest(json.dumps(chosen, sort_keys=True), *lines, *tokenized).hex()

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from seqgan_env.extras import load
 from seqgan_env.names import choose
+from seqgan_env.tasks.text.graphemes import graphemes
 
 LEVELS = ("word", "char")
 
@@ -39,10 +40,10 @@ class WhiteSpace:
 
 
 class Characters:
-    """Every character is a word."""
+    """Every character, with its combining marks, is a word."""
 
     def __call__(self, line: str) -> list[str]:
-        return list(line.strip())
+        return graphemes(line.strip())
 
     def join(self, words: Sequence[str]) -> str:
         return "".join(words)
