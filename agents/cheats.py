@@ -51,7 +51,9 @@ class Cheat:
     @property
     def policy(self) -> RolloutPolicy:
         """The cheat, or maximum likelihood before it has seen anything."""
-        return self.cheat() if len(self.sequences) else self.mle.policy
+        if len(self.sequences):
+            return self.cheat()
+        return self.mle.policy
 
     @abstractmethod
     def cheat(self) -> RolloutPolicy:
@@ -236,7 +238,9 @@ class ReplayPolicy:
             other = other + (other >= self.spec.eos_token)
         written = torch.where(replaced, other, written)
         kept = torch.arange(self.spec.seq_len, device=tokens.device) < lengths.unsqueeze(1)
-        return torch.where(kept, tokens, written) if bool(lengths.any()) else written
+        if bool(lengths.any()):
+            return torch.where(kept, tokens, written)
+        return written
 
     def log_prob(self, tokens: Tensor) -> Tensor:
         """log p(Y), (B,), in nats, of whole sequences; minus infinity for what it never writes."""
@@ -271,12 +275,16 @@ class ReplayPolicy:
     def _replaceable(self, sequences: Tensor) -> Tensor:
         """Which tokens are neither an end nor behind one, (M, T)."""
         found = sequences != self.spec.pad_token
-        return found if self.spec.eos_token is None else found & (sequences != self.spec.eos_token)
+        if self.spec.eos_token is None:
+            return found
+        return found & (sequences != self.spec.eos_token)
 
 
 def _log(value: float) -> float:
     """log, and minus infinity at 0."""
-    return math.log(value) if value > 0 else -math.inf
+    if value > 0:
+        return math.log(value)
+    return -math.inf
 
 
 def _times(num: Tensor, log_prob: float) -> Tensor:

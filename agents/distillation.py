@@ -138,4 +138,6 @@ def sample_mixture(models: Sequence[LanguageModel], num: int, rng: torch.Generat
 
 
 def _called(discriminator: object) -> str:
-    return "none" if discriminator is None else f"a {type(discriminator).__name__}"
+    if discriminator is None:
+        return "none"
+    return f"a {type(discriminator).__name__}"

@@ -124,7 +124,9 @@ def _fold(keys: Tensor, data: int | Tensor) -> Tensor:
 
 
 def _signed(value: int) -> int:
-    return value - 2**64 if value >= 2**63 else value
+    if value >= 2**63:
+        return value - 2**64
+    return value
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:

@@ -67,7 +67,9 @@ class TokenSpec:
         """What a language model reads before the first token: `eos_token`, never an input
         otherwise, or 0 (the paper's).
         """
-        return 0 if self.eos_token is None else self.eos_token
+        if self.eos_token is None:
+            return 0
+        return self.eos_token
 
     def lengths(self, tokens: Tensor) -> Tensor:
         """Number of tokens written (B,) in each row of `tokens` (B, T)."""
@@ -97,7 +99,9 @@ class TokenSpec:
             return tokens
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high > self.pad_token:
-            bad = low if low < 0 else high
+            bad = high
+            if low < 0:
+                bad = low
             raise ValueError(
                 f"{name} holds {bad}; allowed are 0..{self.vocab_size - 1}, and {self.pad_token} "
                 "behind the end"

@@ -80,7 +80,9 @@ class _LogProbsAndEntropy(torch.autograd.Function):
         for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)
             p = probs[rows]
-            g = torch.zeros_like(entropy[rows]) if grad_log_probs is None else grad_log_probs[rows]
+            g = torch.zeros_like(entropy[rows])
+            if grad_log_probs is not None:
+                g = grad_log_probs[rows]
             grad_logits = (p * -g.unsqueeze(1)).scatter_add_(
                 1, actions[rows].unsqueeze(1), g.unsqueeze(1)
             )  # g (one hot - p)

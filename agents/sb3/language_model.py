@@ -55,7 +55,9 @@ class SB3LanguageModel(LanguageModel):
         super().__init__(spec)
         choose(("one_hot", "tokens"), observation, "observation of policy sb3")
         self.space = make_observation(spec, observation, observation_window).space
-        self.window = (observation_window or spec.seq_len) if observation == "one_hot" else None
+        self.window = None
+        if observation == "one_hot":
+            self.window = observation_window or spec.seq_len
         make = _extractor_class(features_extractor_class)
         self.features_extractor = make(self.space, **dict(features_extractor_kwargs or {}))
         self.layers = MlpExtractor(
@@ -75,7 +77,9 @@ class SB3LanguageModel(LanguageModel):
         """What the environment shows of every prefix that is read, (B, T', ...) float32: behind the
         first input, which is the start token, nothing is written.
         """
-        return self._tokens(inputs) if self.window is None else self._one_hot(inputs, self.window)
+        if self.window is None:
+            return self._tokens(inputs)
+        return self._one_hot(inputs, self.window)
 
     def _tokens(self, inputs: Tensor) -> Tensor:
         """Padded prefixes (B, T', T)."""

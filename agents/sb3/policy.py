@@ -231,11 +231,9 @@ class _TokenActorCritic:
         self, hidden: Tensor, lengths: Tensor, deterministic: bool, action_masks: Any
     ) -> tuple[Tensor, Tensor]:
         """Next tokens (B,) and their log-probabilities (B,)."""
-        forbidden = (
-            self._forbidden(lengths, action_masks)
-            if deterministic or action_masks is not None
-            else None
-        )
+        forbidden = None
+        if deterministic or action_masks is not None:
+            forbidden = self._forbidden(lengths, action_masks)
         if deterministic or forbidden is not None:
             distribution = self._distribution(hidden, forbidden)
             actions = distribution.get_actions(deterministic)
@@ -262,7 +260,9 @@ class _TokenActorCritic:
         )
         if early is not None:
             return early | excluded
-        return excluded if bool(excluded.any()) else None
+        if bool(excluded.any()):
+            return excluded
+        return None
 
 
 def forbidden_tokens(spec: TokenSpec, lengths: Tensor) -> Tensor | None:

@@ -80,11 +80,9 @@ class LanguageModelQNetwork(BasePolicy):
         if forbidden is not None:
             scaled = scaled.masked_fill(forbidden, FORBIDDEN_LOGIT)
         values = self.value_net(hidden.detach())  # (B, 1) or (B, num_quantiles)
-        q_values: Tensor = (
-            scaled + values
-            if self.num_quantiles is None
-            else scaled.unsqueeze(1) + values.unsqueeze(2)
-        )
+        if self.num_quantiles is not None:
+            scaled, values = scaled.unsqueeze(1), values.unsqueeze(2)
+        q_values: Tensor = scaled + values
         return q_values
 
     @torch.no_grad()
@@ -98,9 +96,9 @@ class LanguageModelQNetwork(BasePolicy):
             ]
         logits: Tensor = self.language_model.output(hidden)
         forbidden = forbidden_tokens(self.spec, lengths)
-        return (
-            logits if forbidden is None else logits.masked_fill(forbidden, FORBIDDEN_LOGIT)
-        ).argmax(1)
+        if forbidden is not None:
+            logits = logits.masked_fill(forbidden, FORBIDDEN_LOGIT)
+        return logits.argmax(1)
 
 
 class _TokenValues:

@@ -93,9 +93,13 @@ def _moving(buffer: ReplayBuffer) -> dict[str, Any]:
 
 def _saved(value: Any) -> Any:
     """An array as a tensor of its own; anything else as it is."""
-    return torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    return value
 
 
 def _loaded(value: Any) -> Any:
     """What `_saved` was given."""
-    return value.numpy() if isinstance(value, torch.Tensor) else value
+    if isinstance(value, torch.Tensor):
+        return value.numpy()
+    return value

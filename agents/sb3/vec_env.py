@@ -49,12 +49,15 @@ class SequenceVecEnv(VecEnv):
         """First observations, (B, T) int32 unless the env shows others; the seeds of an earlier
         `seed(s)`, s + i for env i, are used up by it.
         """
-        seeds = None if all(seed is None for seed in self._seeds) else self._seeds
+        seeds: list[int | None] | None = self._seeds
+        if all(seed is None for seed in self._seeds):
+            seeds = None
         observations, infos = self.env.reset(seed=seeds)  # type: ignore[arg-type]
         masks = infos.get("action_mask")
-        self.reset_infos = [
-            {} if masks is None else {"action_mask": masks[i]} for i in range(self.num_envs)
-        ]
+        self.reset_infos = [{} for _ in range(self.num_envs)]
+        if masks is not None:
+            for info, mask in zip(self.reset_infos, masks, strict=True):
+                info["action_mask"] = mask
         self._reset_seeds()
         self._reset_options()
         return observations
@@ -124,7 +127,9 @@ class SequenceVecEnv(VecEnv):
         self.env.close()
 
     def _owner(self, name: str) -> Any:
-        return self if name == "action_masks" else self.env
+        if name == "action_masks":
+            return self
+        return self.env
 
 
 class CopyableMonitor(VecMonitor):

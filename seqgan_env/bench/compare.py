@@ -65,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(problem, file=sys.stderr)
         return 2
     print("\n".join(found) or f"{len(_contents(first))} results, and all are the same")
-    return 1 if found else 0
+    if found:
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ def fingerprint(path: Path) -> str:
     Raises:
         ValueError: it cannot be read.
     """
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
     try:
         state = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
         return _hash(path, state)
@@ -60,11 +62,9 @@ def code_of_module(name: str) -> str:
     folders = [Path(folder) for folder in getattr(package, "__path__", [])]
     if folders:
         return "".join(_hash_of(folder, sorted(folder.rglob("*.py"))) for folder in folders)
-    return (
-        _hash_of(Path(package.__file__).parent, [Path(package.__file__)])
-        if package.__file__
-        else ""
-    )
+    if package.__file__:
+        return _hash_of(Path(package.__file__).parent, [Path(package.__file__)])
+    return ""
 
 
 def _hash_of(root: Path, files: Iterable[Path]) -> str:

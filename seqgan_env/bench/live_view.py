@@ -24,11 +24,9 @@ class LiveView:
     def __init__(self, console: Console) -> None:
         self._console, self._started = console, time.monotonic()
         self._told: set[str] = set()  # keys of jobs
-        self._live = (
-            Live(console=console, refresh_per_second=4, transient=True)
-            if console.is_terminal
-            else None
-        )
+        self._live = None
+        if console.is_terminal:
+            self._live = Live(console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> LiveView:
         if self._live:
@@ -63,11 +61,17 @@ class LiveView:
 
     def _counts(self, progress: Progress) -> Text:
         left = progress.seconds_left()
+        failed = ""
+        if progress.failed:
+            failed = "bold red"
+        remaining = "time left unknown"
+        if left is not None:
+            remaining = f"about {_clock(left)} left"
         return Text.assemble(
             f"{len(progress.done)} done, {len(progress.running)} running, ",
-            (f"{len(progress.failed)} failed", "bold red" if progress.failed else ""),
+            (f"{len(progress.failed)} failed", failed),
             f", {len(progress.kept)} kept; {_clock(time.monotonic() - self._started)} gone, ",
-            "time left unknown" if left is None else f"about {_clock(left)} left",
+            remaining,
         )
 
     def _news(self, progress: Progress) -> list[str]:
@@ -81,7 +85,9 @@ class LiveView:
 
 def _shortened(lines: list[Text]) -> list[Text]:
     more = len(lines) - _MOST_SHOWN
-    return lines if more <= 0 else [*lines[:_MOST_SHOWN], Text(f"  and {more} more")]
+    if more <= 0:
+        return lines
+    return [*lines[:_MOST_SHOWN], Text(f"  and {more} more")]
 
 
 def _clock(seconds: float) -> str:

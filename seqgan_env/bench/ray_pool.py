@@ -45,7 +45,9 @@ class RayPool:
         """
         self._ray, self._folder, self._num_workers = _import_ray(), folder, num_workers
         modules = _modules_of(plug_ins)
-        environment = {"env_vars": ENVIRONMENT} | ({"py_modules": modules} if modules else {})
+        environment: dict[str, Any] = {"env_vars": ENVIRONMENT}
+        if modules:
+            environment["py_modules"] = modules
         settings: dict[str, Any] = {
             "runtime_env": environment,
             "log_to_driver": False,

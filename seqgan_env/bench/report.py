@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,7 +77,9 @@ def markdown(
     origins = "\n".join(
         f"- {name}: {value}" for name, value in origins_of(standings.results).items()
     )
-    repeat = f"```console\n$ {shlex.join(command)}\n```\n\n" if command else ""
+    repeat = ""
+    if command:
+        repeat = f"```console\n$ {shlex.join(command)}\n```\n\n"
     parts.append(f"## Origin\n\n{repeat}{origins}")
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -125,14 +128,14 @@ def cells_of(table: Table) -> list[tuple[str, list[tuple[str, float | str]]]]:
     """Rows as the page needs them: the mark, and of each cell the text and what to sort by."""
 
     def sort_by(cell: Any, text: str) -> float | str:
-        value = cell.value if isinstance(cell, Estimate) else cell
-        return (
-            value
-            if isinstance(value, (int, float)) and value == value
-            else text
-            if isinstance(value, str)
-            else ""
-        )
+        value = cell
+        if isinstance(cell, Estimate):
+            value = cell.value
+        if isinstance(value, str):
+            return text
+        if isinstance(value, (int, float)) and not math.isnan(value):
+            return value
+        return ""
 
     return [
         (mark, [(text, sort_by(cell, text)) for cell, text in zip(row, texts, strict=True)])
@@ -222,7 +225,9 @@ def _curves(standings: Standings, task: str) -> list[Figure]:
     health = {metric.name: metric.label for metric in HEALTH}
     for metric in (kind.score.name, kind.quality, *health):
         name = health.get(metric) or METRICS[metric].chart.partition(",")[0].partition(" (")[0]
-        heading = name if "_" in name else name[0].upper() + name[1:]
+        heading = name
+        if "_" not in name:
+            heading = name[0].upper() + name[1:]
         caption = "Mean over seeds with its 95 % bootstrap interval, from the end of pre-training."
         if metric in health:
             caption = f"Discriminator, {name}. {caption}"

@@ -52,7 +52,9 @@ def result_of_samples(
     if not isinstance(task, MeasuresSamples):
         raise ValueError(f"task {task_name} cannot measure samples whose policy it does not know")
     samples = read_samples(path, task)
-    known = {} if nll_gen is None else {"nll_gen": nll_gen}
+    known = {}
+    if nll_gen is not None:
+        known["nll_gen"] = nll_gen
     known |= judged(samples, task, tell)
     return Result(
         label=label,
@@ -70,7 +72,9 @@ def judged(samples: Tensor, task: MeasuresSamples, tell: Callable[[str], None]) 
     """The referee's metrics of the first samples; none where there are fewer than it needs, which
     `tell` is told.
     """
-    referee = task.referee if isinstance(task, HasReferee) else None
+    referee = None
+    if isinstance(task, HasReferee):
+        referee = task.referee
     if referee is None:
         tell("the task has no referee; without one samples have no score")
         return {}

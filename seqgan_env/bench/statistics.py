@@ -150,11 +150,9 @@ class Paired:
         """
         if self.num_pairs < 2:
             return math.nan, math.nan
-        half = (
-            float(stats.t.ppf(1 - level / 2, self.num_pairs - 1)) * self.error
-            if self.error
-            else 0.0
-        )
+        half = 0.0
+        if self.error:
+            half = float(stats.t.ppf(1 - level / 2, self.num_pairs - 1)) * self.error
         return self.mean - half, self.mean + half
 
     @property
@@ -190,7 +188,9 @@ def paired(x: np.ndarray, y: np.ndarray) -> Paired:
     if not difference.any():
         return Paired(0.0, 0.0, 1.0, len(x))
     error = float(difference.std(ddof=1)) / math.sqrt(len(x))
-    p_value = 2 * float(stats.t.sf(abs(middle) / error, len(x) - 1)) if error else 0.0
+    p_value = 0.0
+    if error:
+        p_value = 2 * float(stats.t.sf(abs(middle) / error, len(x) - 1))
     return Paired(middle, error, p_value, len(x))
 
 

@@ -108,7 +108,9 @@ class RunProgress:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._bars = _Bars(console) if console.is_terminal else None
+        self._bars = None
+        if console.is_terminal:
+            self._bars = _Bars(console)
         self._began: dict[str, float] = {}
         self._told_at = 0.0
         self._metrics: dict[str, float] = {}
@@ -144,7 +146,9 @@ class RunProgress:
 
     def _line(self, phase: str, done: int, total: int, seconds: float) -> str:
         """Phase, share, seconds, what is left of it, and the metrics."""
-        left = f", about {seconds / done * (total - done):.0f} s left" if 0 < done < total else ""
+        left = ""
+        if 0 < done < total:
+            left = f", about {seconds / done * (total - done):.0f} s left"
         metrics = _text(self._metrics)
         return f"{phase}: {done}/{total}, {seconds:.0f} s{left}{'  ' if metrics else ''}{metrics}"
 

@@ -98,7 +98,9 @@ class Discriminator(nn.Module, ABC):
     def score(self, tokens: Tensor) -> Tensor:
         """P(real) of sequences (B, T), or its logit: (B,)."""
         logits = self.logits(tokens)
-        return logits if self.score_as == "logit" else sigmoid(logits)
+        if self.score_as == "logit":
+            return logits
+        return sigmoid(logits)
 
     # How it is trained.
 

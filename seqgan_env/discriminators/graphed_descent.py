@@ -68,13 +68,17 @@ class GraphedDescent:
         Returns:
             The mean loss of the batch before the step, in nats; the next call may overwrite it.
         """
-        keys = [] if dropout is None else [dropout.keys]
+        keys = []
+        if dropout is not None:
+            keys.append(dropout.keys)
         return self._graphed(tokens, labels, *keys)
 
     def _step(self, tokens: Tensor, labels: Tensor, keys: Tensor | None = None) -> Tensor:
         parameters, descent = self.network.parameters, self.descent
         leaves = Network.of([parameter.detach().requires_grad_() for parameter in parameters])
-        dropout = None if keys is None else Dropout(keys, descent.dropout)
+        dropout = None
+        if keys is not None:
+            dropout = Dropout(keys, descent.dropout)
         loss = F.binary_cross_entropy_with_logits(
             dense_logits(self._filters, leaves, tokens, dropout), labels
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +36,9 @@ class DiscriminatorTrainer:
 
     def __post_init__(self) -> None:
         self.optimizer = self.discriminator.make_optimizer()
-        self.fast_steps = self.discriminator.fast_steps() if self.fast else None
+        self.fast_steps = None
+        if self.fast:
+            self.fast_steps = self.discriminator.fast_steps()
 
     @full_precision()
     def fit(
@@ -60,7 +63,9 @@ class DiscriminatorTrainer:
                     loss = loss + step(tokens[rows], labels[rows], rng).double() * len(rows)
                     increment_version(parameters)  # for autograd's checks; fused steps do not
         self.budget.sequences_trained += num_epochs * len(tokens)
-        return {"loss": float(loss) / len(tokens) if num_epochs else float("nan")}
+        if not num_epochs:
+            return {"loss": math.nan}
+        return {"loss": float(loss) / len(tokens)}
 
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state; not the discriminator."""
@@ -71,8 +76,12 @@ class DiscriminatorTrainer:
         self.optimizer.load_state_dict(state["optimizer"])
 
     def _choose_step(self) -> Step:
-        fast = None if self.fast_steps is None else self.fast_steps.step_with(self.optimizer)
-        return self.step_by_autograd if fast is None else fast
+        fast = None
+        if self.fast_steps is not None:
+            fast = self.fast_steps.step_with(self.optimizer)
+        if fast is None:
+            return self.step_by_autograd
+        return fast
 
     def step_by_autograd(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """A `Step` that any discriminator and any optimizer can make."""
@@ -80,7 +89,10 @@ class DiscriminatorTrainer:
         loss = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
         penalty = self.discriminator.penalty()
         self.optimizer.zero_grad(set_to_none=True)
-        (loss if penalty is None else loss + penalty).backward()
+        objective = loss
+        if penalty is not None:
+            objective = loss + penalty
+        objective.backward()
         self.optimizer.step()
         return loss.detach()
 

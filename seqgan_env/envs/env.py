@@ -152,11 +152,15 @@ class TokenEnv(Face, gym.Env[Shown, np.int64]):
 
     def _mask_info(self) -> dict[str, Any]:
         mask = self.core.action_mask()
-        return {} if mask is None else {"action_mask": mask[0]}
+        if mask is None:
+            return {}
+        return {"action_mask": mask[0]}
 
     def _info(self, step: Transition, terminated: bool) -> dict[str, Any]:
         value = float(step.values[0])
-        info: dict[str, Any] = {} if np.isnan(value) else {"action_value": value}
+        info: dict[str, Any] = {}
+        if not np.isnan(value):
+            info["action_value"] = value
         if step.replaced is not None:
             info["written"] = int(step.tokens[0, step.lengths[0] - 1])
         if terminated:

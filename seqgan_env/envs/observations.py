@@ -133,10 +133,14 @@ def make_observation(
     """
     choose(OBSERVATIONS, observation, "observation")
     if observation == "one_hot":
-        return OneHot(spec, spec.seq_len if window is None else window)
+        if window is None:
+            window = spec.seq_len
+        return OneHot(spec, window)
     if window is not None:
         raise ValueError(
             f"observation_window is {window}, but observation is {observation!r}; only 'one_hot' "
             "has a window"
         )
-    return Fields(spec) if observation == "dict" else Tokens(spec)
+    if observation == "dict":
+        return Fields(spec)
+    return Tokens(spec)

@@ -240,7 +240,9 @@ class Mixture:
 
 def parts_of(knob: Knob) -> tuple[tuple[Knob, float], ...]:
     """The parts of a knob with their weights; of one that is no mixture, itself."""
-    return knob.parts if isinstance(knob, Mixture) else ((knob, 1.0),)
+    if isinstance(knob, Mixture):
+        return knob.parts
+    return ((knob, 1.0),)
 
 
 class MixturePolicy:

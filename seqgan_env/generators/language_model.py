@@ -89,12 +89,16 @@ class LanguageModel(nn.Module, ABC):
         ended = self.spec.is_complete(tokens, lengths)
         draws = uniforms(rng, len(tokens), self.spec.seq_len)
         free = self.sampler(temperature, masked=False)
-        masked = self.sampler(temperature, masked=True) if self.spec.min_length else free
+        masked = free
+        if self.spec.min_length:
+            masked = self.sampler(temperature, masked=True)
         state = self.start(len(tokens))
         inputs = tokens.new_full((len(tokens),), self.spec.start_token)
         for t in range(self.spec.seq_len):
             hidden, state = self.advance(state, inputs)
-            sampler = masked if t < self.spec.min_length else free
+            sampler = free
+            if t < self.spec.min_length:
+                sampler = masked
             tokens[:, t] = _draw_where(
                 ~ended & (lengths <= t), sampler, hidden, draws[:, t], tokens[:, t]
             )
@@ -168,7 +172,9 @@ class LanguageModel(nn.Module, ABC):
         """Parts of the sequence that share an output bias: positions, which of them are written (B,
         P), their hidden states (R, H) and the bias (V,)."""
         self._check_output()
-        hidden = self.hidden_states(self.inputs(tokens) if inputs is None else inputs)
+        if inputs is None:
+            inputs = self.inputs(tokens)
+        hidden = self.hidden_states(inputs)
         cut = self.spec.min_length
         for positions, masked in ((slice(0, cut), True), (slice(cut, self.spec.seq_len), False)):
             if positions.stop > positions.start:
@@ -178,9 +184,10 @@ class LanguageModel(nn.Module, ABC):
     def _bias(self, masked: bool) -> Tensor:
         if not masked:
             return self.output.bias
-        is_eos = torch.arange(self.spec.vocab_size, device=self.device).eq(
-            -1 if self.spec.eos_token is None else self.spec.eos_token
-        )
+        words = torch.arange(self.spec.vocab_size, device=self.device)
+        is_eos = torch.zeros_like(words, dtype=torch.bool)
+        if self.spec.eos_token is not None:
+            is_eos = words == self.spec.eos_token
         return self.output.bias.masked_fill(is_eos, -torch.inf)
 
     def sampler(self, temperature: float = 1.0, masked: bool = False) -> SoftmaxSampler:
@@ -208,7 +215,9 @@ def _at(written: Tensor, values: Tensor) -> Tensor:
 
     A view where all are, whose gradient costs nothing.
     """
-    return values.flatten(0, 1) if bool(written.all()) else values[written]
+    if bool(written.all()):
+        return values.flatten(0, 1)
+    return values[written]
 
 
 def _draw_where(
@@ -312,9 +321,9 @@ class LSTMLanguageModel(LanguageModel):
 
     def _kernels(self, temperature: float) -> NativeLSTM:
         free = NativeSoftmax(self.output.weight / temperature, self.output.bias / temperature)
-        masked = (
-            free.with_bias(self._bias(masked=True) / temperature) if self.spec.min_length else free
-        )
+        masked = free
+        if self.spec.min_length:
+            masked = free.with_bias(self._bias(masked=True) / temperature)
         return NativeLSTM(
             self.spec, self._input_gates(), self._parameter("weight_hh_l0"), free, masked
         )

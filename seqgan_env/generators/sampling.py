@@ -41,7 +41,9 @@ class SoftmaxSampler:
         weight: (V, H) of the output layer.
         bias: (V,), minus infinity for a token that is never to be drawn.
         """
-        softmax = NativeSoftmax if native.usable(weight, bias) else _TorchSoftmax
+        softmax: type[NativeSoftmax] | type[_TorchSoftmax] = _TorchSoftmax
+        if native.usable(weight, bias):
+            softmax = NativeSoftmax
         self._softmax = softmax(weight.detach(), bias.detach())
 
     def __call__(self, hidden: Tensor, uniform: Tensor) -> Tensor:

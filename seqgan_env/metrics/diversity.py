@@ -36,7 +36,9 @@ class TypeCounts:
     def share(self) -> float:
         """Different things as a share of all; 0 where there are none."""
         total = int(self._per_row.sum())
-        return self.num_types / total if total else 0.0
+        if total:
+            return self.num_types / total
+        return 0.0
 
     @property
     def effective(self) -> float:

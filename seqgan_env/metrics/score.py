@@ -58,7 +58,9 @@ def best_knob(knobs: Mapping[str, Row], score: Score) -> str | None:
         if math.isfinite(row.get(chosen_by, math.nan))
         and math.isfinite(row.get(valued_by, math.nan))
     }
-    return min(finite, key=finite.__getitem__) if finite else None
+    if finite:
+        return min(finite, key=finite.__getitem__)
+    return None
 
 
 def scores(knobs: Mapping[str, Row], metrics: Row, prefix: str = "") -> dict[str, float]:

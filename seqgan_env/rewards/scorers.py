@@ -38,7 +38,9 @@ class OptimalScorer:
                 "has no log_prob(tokens)"
             )
         log_ratio = self.oracle.log_prob(tokens) - self.policy.log_prob(tokens)
-        return log_ratio if self.score_as == "logit" else sigmoid(log_ratio)
+        if self.score_as == "logit":
+            return log_ratio
+        return sigmoid(log_ratio)
 
     def token_scores(self, tokens: Tensor) -> Tensor:
         """log p_oracle - log p_policy of every token of prefixes (B, T), (B, T), in nats.
@@ -81,4 +83,6 @@ class RandomValue:
 
     def __call__(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
         noise = RowStreams.draw(rng, len(tokens)).fold_in(lengths).uniform(1).squeeze(1)
-        return 2 * noise - 1 if self.zero_mean else noise
+        if self.zero_mean:
+            return 2 * noise - 1
+        return noise

@@ -74,7 +74,9 @@ def read_source(source: Source) -> WeightedSum:
     """
     if isinstance(source, WeightedSum):
         return source
-    return _parse(source) if isinstance(source, str) else WeightedSum(((1.0, source),))
+    if isinstance(source, str):
+        return _parse(source)
+    return WeightedSum(((1.0, source),))
 
 
 def check_source(source: Source) -> None:
@@ -122,7 +124,9 @@ def _parse(text: str) -> WeightedSum:
                 "package.module:Name, or a sum such as 'discriminator + 0.5 * bleu'"
             )
         weight = float(found["weight"] or 1)
-        terms.append((-weight if found["sign"] == "-" else weight, found["name"]))
+        if found["sign"] == "-":
+            weight = -weight
+        terms.append((weight, found["name"]))
         position = found.end()
     return WeightedSum(tuple(terms))
 
@@ -183,7 +187,9 @@ def _asked_for(
 
 def _check_made(source: Source, made: Any) -> SequenceScorer | PrefixValue:
     if not callable(getattr(made, "score", None)) and not callable(made):
-        name = f" {source!r}" if isinstance(source, str) else ""
+        name = ""
+        if isinstance(source, str):
+            name = f" {source!r}"
         raise ValueError(
             f"source{name} is a {type(made).__name__} without score(tokens); a source needs "
             f"{registry.SOURCES.hint}"
@@ -241,7 +247,9 @@ class SummedValue:
         drawing = 0
         for weight, value in self.terms:
             # The first draws what it would alone; completions have streams of their own anyway.
-            own = streams.fold_in(drawing) if drawing else streams
+            own = streams
+            if drawing:
+                own = streams.fold_in(drawing)
             drawing += not isinstance(value, RolloutValue | EarnedValue)
             total += weight * checked(value, value(tokens, lengths, own), tokens)
         return total

@@ -170,7 +170,9 @@ def make_task(task: Any, **changes: Any) -> Task:
 
 
 def _name(task: Any) -> str:
-    return task if isinstance(task, str) else str(getattr(task, "__name__", task))
+    if isinstance(task, str):
+        return task
+    return str(getattr(task, "__name__", task))
 
 
 def _flag(name: str) -> str:

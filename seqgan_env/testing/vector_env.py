@@ -133,11 +133,9 @@ def _check_step(env: VectorEnv, result: Any) -> None:
 
 
 def _check_observations(env: VectorEnv, observations: Any, call: str) -> None:
-    shown = (
-        f"{observations.dtype} of shape {observations.shape}"
-        if isinstance(observations, np.ndarray)
-        else observations
-    )
+    shown = observations
+    if isinstance(observations, np.ndarray):
+        shown = f"{observations.dtype} of shape {observations.shape}"
     inside = observations in env.observation_space
     assert inside, (
         f"{call} returned observations, {shown}, that are not in observation_space "

@@ -247,7 +247,9 @@ class AdversarialTraining:
 
     def state_dict(self) -> dict[str, Any]:
         """Rounds, random stream, optimizer of the discriminator; not the agent and the rewards."""
-        trainer = None if self._d_step is None else self._d_step.trainer.state_dict()
+        trainer = None
+        if self._d_step is not None:
+            trainer = self._d_step.trainer.state_dict()
         return {
             "round": self.round,
             "rng": self.rng.get_state(),
@@ -343,7 +345,9 @@ def _d_step(
 
 
 def _last(results: list[dict[str, Any]], prefix: str) -> dict[str, float]:
-    return {f"{prefix}/{key}": value for key, value in results[-1].items()} if results else {}
+    if results:
+        return {f"{prefix}/{key}": value for key, value in results[-1].items()}
+    return {}
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:

@@ -63,6 +63,10 @@ def _is_finite(model: nn.Module) -> bool:
 
 
 def _diverged(phase: str, done: int, what: str) -> DivergenceError:
-    step = "round" if phase in ("adversarial", "constant-reward control") else "epoch"
-    hint = f"; try a smaller {_RATE[phase]}" if phase in _RATE else ""
+    step = "epoch"
+    if phase in ("adversarial", "constant-reward control"):
+        step = "round"
+    hint = ""
+    if phase in _RATE:
+        hint = f"; try a smaller {_RATE[phase]}"
     return DivergenceError(f"training diverged in phase {phase!r}, {step} {done}: {what}{hint}")

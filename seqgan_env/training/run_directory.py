@@ -103,7 +103,9 @@ def check_available(path: Path, force: bool = False) -> None:
         raise unwritable(path, problem) from problem
     if taken and not force:
         unfinished = (path / CONFIG).is_file() and not is_finished(path)
-        resume = f", go on with it by `seqgan train --resume {path}`" if unfinished else ""
+        resume = ""
+        if unfinished:
+            resume = f", go on with it by `seqgan train --resume {path}`"
         raise ValueError(
             f"run directory {path} exists; choose another with --out{resume}, or overwrite it with "
             "--force"

@@ -42,9 +42,9 @@ class MusicSummary:
     def __str__(self) -> str:
         train, select, report = self.parts
         left_over = self.steps - self.windows * self.steps_per_window
-        moved = (
-            f", by {self.moved_beats / self.off_grid:.3f} beats on average" if self.off_grid else ""
-        )
+        moved = ""
+        if self.off_grid:
+            moved = f", by {self.moved_beats / self.off_grid:.3f} beats on average"
         lines = [
             f"{self.source}: {self.pieces} pieces, {self.notes} notes; left out {self.hidden} of "
             f"lower voices, {self.off_keys} off the keys; moved {self.off_grid} to a step{moved}",
@@ -54,6 +54,6 @@ class MusicSummary:
             f"{train} windows to train on, {select} to select on, {report} to report on",
         ]
         skipped = [f"  {name}: {reason}" for name, reason in self.skipped.items()]
-        return "\n".join(
-            [*lines, *([f"skipped {len(skipped)} files", *skipped] if skipped else [])]
-        )
+        if skipped:
+            lines += [f"skipped {len(skipped)} files", *skipped]
+        return "\n".join(lines)

@@ -43,7 +43,9 @@ def token_of(word: str) -> int:
         ValueError: the word means none.
     """
     if word in (REST_WORD, HOLD_WORD):
-        return REST if word == REST_WORD else HOLD
+        if word == REST_WORD:
+            return REST
+        return HOLD
     found = _NOTE.fullmatch(word)
     token = -1
     if found:

@@ -61,7 +61,10 @@ class MusicTask(RealDataTask):
         """
         self.settings = settings
         spec = TokenSpec(VOCAB_SIZE, settings.max_length)
-        scores, skipped = _built_in() if settings.corpus is None else _read(Path(settings.corpus))
+        if settings.corpus is None:
+            scores, skipped = _built_in()
+        else:
+            scores, skipped = _read(Path(settings.corpus))
         melodies = self._melodies(scores, skipped)
         pieces = [_words(melody.tokens) for melody in melodies]
         windows = {piece: windows_of(_tokens(piece), settings.max_length) for piece in pieces}
@@ -124,11 +127,9 @@ class MusicTask(RealDataTask):
         found = []
         for name, score in scores.items():
             melody = melody_of(score, self.settings.steps_per_beat)
-            tokens = (
-                to_common_key(melody.tokens)
-                if self.settings.transpose and melody.num_notes
-                else melody.tokens
-            )
+            tokens: np.ndarray | None = melody.tokens
+            if self.settings.transpose and melody.num_notes:
+                tokens = to_common_key(melody.tokens)
             if melody.num_notes == 0:
                 skipped[name] = "no notes on the 88 keys"
             elif tokens is None:
@@ -139,14 +140,16 @@ class MusicTask(RealDataTask):
 
     def _nothing_to_use(self, num_pieces: int, skipped: dict[str, str]) -> str:
         named = [f"{name}: {reason}" for name, reason in skipped.items()]
-        more = f", and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
-        skips = f" ({', '.join(named[:_MOST_NAMED])}{more})" if named else ""
+        more = ""
+        if len(named) > _MOST_NAMED:
+            more = f", and {len(named) - _MOST_NAMED} more"
+        skips = ""
+        if named:
+            skips = f" ({', '.join(named[:_MOST_NAMED])}{more})"
         length = self.settings.max_length
-        hint = (
-            f"; no melody fills {length} steps: lower max_length or raise steps_per_beat"
-            if num_pieces
-            else ""
-        )
+        hint = ""
+        if num_pieces:
+            hint = f"; no melody fills {length} steps: lower max_length or raise steps_per_beat"
         return f"{self._source()} has no music to use{skips}{hint}"
 
     def _summarise(
@@ -170,11 +173,9 @@ class MusicTask(RealDataTask):
         )
 
     def _source(self) -> str:
-        return (
-            "built-in music"
-            if self.settings.corpus is None
-            else f"music folder {self.settings.corpus}"
-        )
+        if self.settings.corpus is None:
+            return "built-in music"
+        return f"music folder {self.settings.corpus}"
 
 
 def windows_of(tokens: np.ndarray, length: int) -> np.ndarray:

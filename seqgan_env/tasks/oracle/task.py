@@ -178,11 +178,10 @@ def build_oracle(settings: OracleSettings, spec: TokenSpec) -> LSTMLanguageModel
     every machine.
     """
     oracle = LSTMLanguageModel(spec, settings.embedding_dim, settings.hidden_dim)
-    arrays = (
-        _random_arrays(oracle, settings.oracle_seed)
-        if settings.weights is None
-        else load_oracle_arrays(Path(settings.weights))
-    )
+    if settings.weights is None:
+        arrays = _random_arrays(oracle, settings.oracle_seed)
+    else:
+        arrays = load_oracle_arrays(Path(settings.weights))
     _fill(oracle, arrays, settings.weights or "random parameters")
     return oracle.requires_grad_(False).eval()
 
