@@ -28,6 +28,7 @@ from seqgan_env import (
     LSTMLanguageModel,
     RewardSettings,
     TokenSpec,
+    native,
 )
 from seqgan_env.discriminators.cnn import PAPER_CNN, CNNConfig
 from seqgan_env.envs.registration import build_rewards
@@ -38,7 +39,7 @@ from seqgan_env.tasks.oracle.task import OracleTask
 SPEC = TokenSpec(5000, 20)
 NUM = 256
 NUM_BINS = 50
-ROUTES = {"fast": "1", "fallback": "0"}  # SEQGAN_ENV_NATIVE
+ROUTES = (*native.variants_here(), "torch")  # values of SEQGAN_ENV_NATIVE
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def check_all() -> list[Check]:
 def routes(advance: Callable[[], object] = lambda: None) -> dict[str, list[Check]]:
     """The checks by route, each route in a process of its own; `advance` is called after each."""
     checks = {}
-    for route, native in ROUTES.items():
-        checks[route] = in_own_process(check_all, environment={"SEQGAN_ENV_NATIVE": native})
+    for route in ROUTES:
+        checks[route] = in_own_process(check_all, environment={"SEQGAN_ENV_NATIVE": route})
         advance()
     return checks
 

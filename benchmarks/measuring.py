@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from seqgan_env import native
 from seqgan_env.training.run_directory import versions
 
 Result = TypeVar("Result")
@@ -169,8 +169,7 @@ def machine() -> dict[str, Any]:
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "compiled_kernels": find_spec("seqgan_env._native") is not None
-        and os.environ.get("SEQGAN_ENV_NATIVE") != "0",
+        "kernels": native.variant(),
         "platform": platform.platform(),
         "versions": versions(),
         "commit": commit(),

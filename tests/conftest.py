@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from seqgan_env import native
 from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.tasks.oracle.settings import OracleSettings
@@ -37,6 +39,16 @@ def needs_data(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{path} is not on this machine")
     return path
+
+
+@pytest.fixture(scope="module", params=native.VARIANTS)
+def each_variant(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The compiled kernels of one variant, in use; skips those that cannot run here."""
+    if request.param not in native.variants_here():
+        pytest.skip(f"the {request.param} kernels are not built, or not for this processor")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQGAN_ENV_NATIVE", request.param)
+        yield request.param
 
 
 def rng(seed: int = 0) -> torch.Generator:

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqgan_env import native
 from seqgan_env.discriminators.cnn import PAPER_CNN, CNNConfig, CNNDiscriminator
 from seqgan_env.discriminators.trainer import DiscriminatorTrainer, discriminator_accuracy
 from seqgan_env.envs.registration import build_rewards
@@ -136,13 +135,12 @@ def test_training_is_reproducible_and_counts_its_sequences() -> None:
 @contextmanager
 def kernels(wanted: bool) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEQGAN_ENV_NATIVE", str(int(wanted)))
+        if not wanted:
+            patch.setenv("SEQGAN_ENV_NATIVE", "0")
         yield
 
 
-needs_kernels = pytest.mark.skipif(
-    not native.usable(torch.zeros(1)), reason="the compiled kernels are not built"
-)
+needs_kernels = pytest.mark.usefixtures("each_variant")
 
 
 def gradients(model: CNNDiscriminator, tokens: Tensor, wanted: bool) -> list[Tensor]:

@@ -631,6 +631,20 @@ def test_tables_are_never_read_beside_their_rows(
 
 # Kernels read memory: what they are given is checked, under `python -O` too.
 
+
+def half_head(**others: Tensor | float | None) -> None:
+    """One row of two features, with some of its arguments replaced."""
+    arguments: dict[str, Tensor | float | None] = {
+        "z": torch.ones(1, 4, dtype=torch.bfloat16),
+        "x": torch.ones(1, 2),
+        "weight": torch.ones(2),
+        "bias": 0.0,
+        "out": torch.ones(1),
+        "num_features": 2,
+    }
+    native.run("half_head", 1, 1, **arguments | others)
+
+
 REFUSED = {
     "strides": (
         lambda: product(torch.ones(4, 6)[:, ::2], torch.ones(3, 2)),
@@ -645,20 +659,40 @@ REFUSED = {
     "doubles": (
         lambda: product(torch.ones(4, 3).double(), torch.ones(3, 2)),
         TypeError,
-        "float64 where it reads torch.float32",
+        "float64 for left; it reads float32",
     ),
     "shapes": (lambda: product(torch.ones(4, 3), torch.ones(2, 2)), ValueError, "have shapes"),
     "a tensor for a number": (
-        lambda: native.run("half_head", 1, 1, torch.ones(1, 4).bfloat16(), *[torch.ones(2)] * 4, 2),
+        lambda: half_head(bias=torch.ones(2)),
         TypeError,
-        "where it reads a number",
+        "float32 for bias; it reads float",
     ),
     "a missing tensor": (
-        lambda: native.run("adam", 1, 1, None, 1, *[0.1] * 5),
+        lambda: half_head(weight=None),
         TypeError,
-        "was given None",
+        "was given None for weight; it reads float32",
     ),
-    "too few": (lambda: native.run("adam", 1, 1), TypeError, "takes 7"),
+    "a name that is none": (
+        lambda: half_head(wieght=torch.ones(2)),
+        TypeError,
+        "half_head was given .*wieght.*; it takes",
+    ),
+    "an argument too few": (lambda: native.run("adam", 1, 1), TypeError, "it takes .*beta1"),
+    "too few numbers": (
+        lambda: half_head(x=torch.ones(1)),
+        ValueError,
+        "kernel half_head was given 1 numbers for x; it reads 2",
+    ),
+    "too many numbers": (
+        lambda: half_head(out=torch.ones(2)),
+        ValueError,
+        "kernel half_head was given 2 numbers for out; it reads 1",
+    ),
+    "a size below zero": (
+        lambda: half_head(num_features=-2),
+        ValueError,
+        "num_features is -2; it cannot be negative",
+    ),
     "tables of doubles": (
         lambda: pool_tables(
             FilterBank((1,), (2,)), torch.zeros(1, 2), torch.ones(32).double(), torch.ones(2), 2

@@ -112,7 +112,7 @@ def origin() -> dict[str, Any]:
         "machine": platform.machine(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "kernels": "compiled" if native.available() else "torch",
+        "kernels": native.variant(),
     }
     return run_directory.versions() | machine | {"commit": _commit()}
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seqgan_env import native
 from seqgan_env.discriminators.dense_network import pass_highway
 from seqgan_env.native.fast_routes import Snapshot
 from seqgan_env.native.network import Network, half_head_logits, head_logits
@@ -20,6 +21,7 @@ from seqgan_env.native.pooling import FilterBank, make_tables, pool_tables, weig
 from seqgan_env.rowwise import in_whole_blocks
 
 _TABLE_BYTES = 2**30  # lookup tables above this size are not built
+_CHANNELS = 16  # tables are measured in whole multiples, whichever processor is to use them
 
 
 class FilterTables:
@@ -36,7 +38,7 @@ class FilterTables:
         self._by_kernels: Tensor | None = None  # of all filters
         self._half_highway: tuple[Tensor, Tensor] | None = None  # weight and bias in bfloat16
         self._made_from = Snapshot()
-        self._made_for_kernels = False
+        self._made_for = ""  # the kernels, or "torch"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy makes tables of its own when it first scores: they are large and quickly made."""
@@ -46,7 +48,11 @@ class FilterTables:
         """Whether tables of `num_tokens`, padding among them, may be built: a matter of their size
         alone, never of what is scored.
         """
-        return sum(self.bank.row_sizes) * num_tokens * 4 <= _TABLE_BYTES
+        row_size = sum(
+            width * -(-channels // _CHANNELS) * _CHANNELS
+            for width, channels in zip(self.bank.widths, self.bank.channels, strict=True)
+        )
+        return row_size * num_tokens * 4 <= _TABLE_BYTES
 
     def logits(self, network: Network, for_kernels: bool, tokens: Tensor) -> Tensor:
         """Logits (B,) of tokens (B, T), by what the last `refresh` has made.
@@ -66,15 +72,18 @@ class FilterTables:
         half = self.bfloat16_highway and _multiplies_bfloat16()
         highway = [network.highway, network.highway_bias] if half else []
         tabulated = [network.embedding, *network.weights, *highway]
-        if for_kernels == self._made_for_kernels and self._made_from.matches(tabulated):
+        made_for = native.variant() if for_kernels else "torch"
+        if made_for == self._made_for and self._made_from.matches(tabulated):
             return
         self._half_highway = None
         if half:
             weight, bias = (part.to(torch.bfloat16) for part in highway)
             self._half_highway = weight, bias
+        if made_for != self._made_for:
+            self._by_kernels = None  # they stand otherwise for other kernels
         self._build(network, for_kernels)
         self._made_from.take(tabulated)
-        self._made_for_kernels = for_kernels
+        self._made_for = made_for
 
     def _build(self, network: Network, for_kernels: bool) -> None:
         if for_kernels:
@@ -107,9 +116,13 @@ class FilterTables:
     def _features(self, network: Network, tokens: Tensor) -> Tensor:
         """Features (B, F) of tokens (B, T)."""
         num_tokens = len(network.embedding)
-        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < num_tokens:
-            # it would be read as another one, at another tap
-            raise IndexError("a token is outside the vocabulary")
+        # one outside the vocabulary would be read as another one, at another tap
+        outside = tokens[(tokens < 0) | (tokens >= num_tokens)]
+        if len(outside):
+            raise IndexError(
+                f"token {int(outside[0])} is outside the vocabulary: 0 to {num_tokens - 1} are "
+                "allowed"
+            )
         features = []
         for width, table, bias in zip(
             self.bank.widths, self._by_torch, network.biases, strict=True

@@ -1,9 +1,10 @@
 """The compiled CPU kernels: whether they can be used here, what they are given, and how their work
 is spread over threads.
 
-They are built at installation where there is GCC, and used on processors with AVX-512. Elsewhere,
-and where the environment variable SEQGAN_ENV_NATIVE is 0, torch does the same work; that takes more
-time and nothing else. Their threads are torch's own, those of OpenMP: with a second pool, torch's
+They are built at installation where there is GCC, once for each kind of processor in `VARIANTS`,
+and the fastest that this processor can run are used. Elsewhere torch does the same work; that takes
+more time and nothing else. The environment variable SEQGAN_ENV_NATIVE may name a variant, or be 0
+or "torch" for none. Their threads are torch's own, those of OpenMP: with a second pool, torch's
 idle threads, which spin, would keep the kernels' from the cores.
 """
 
@@ -16,52 +17,37 @@ import logging
 import os
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-LANES = 16  # of a vector, as in vectors.h
-ROWS = 6  # of a register block, as in vectors.h
-TILE = 64  # columns of a packed weight that stand together, as in vectors.h
-BLOCK = 96  # rows that a kernel works on at once, as in softmax.h
+VARIANTS = ("avx512", "avx2")  # of the kernels, the fastest first
+_SETTING = "SEQGAN_ENV_NATIVE"
 
-# What every kernel takes behind its range: n a whole number, x any number, and contiguous tensors
-# on the CPU, which are
-# F float32, H bfloat16, I int64, W int32 and B bool; small letters may be None. Nothing in C would
-# notice another kind.
-_LAYER = "FFnnxx"
-_MODEL = "FF" + 7 * "n" + 2 * _LAYER
-_ARGUMENTS = {
-    "softmax_pack": "FnnFF",
-    "softmax_draw": _LAYER + "FFIf",
-    "softmax_log_probs": _LAYER + "nFIFFF",
-    "softmax_gradients": _LAYER + "FnnFFFFInnFFF",
-    "lstm_complete": _MODEL + "IIBF",
-    "lstm_log_probs": _MODEL + "IF",
-    "lstm_states": "FFFFFFFfnnn",
-    "lstm_states_gradient": "FFFFFFFnnn",
-    "pool_tables": "IFInFFwnnn",
-    "scatter_tables": "IFWInFnnn",
-    "pool_windows": "FFInFFWnnn",
-    "pack_windows": "IInFFnn",
-    "weight_gradient": "FFFWInFFnnnnn",
-    "window_gradient": "FFFWInFnnn",
-    "product": "nFnnFnfFnnnnnn",
-    "head": "FFiixFnn",
-    "head_gradient": "FFiixFFFFFFnn",
-    "half_head": "HFFxFn",
-    "adam_product": "FFFFFnnxxxxx",
-    "adam": "Inxxxxx",
-    "fingerprint": "InI",
-}
-_DTYPES = {
-    "f": torch.float32,
-    "h": torch.bfloat16,
-    "i": torch.int64,
-    "w": torch.int32,
-    "b": torch.bool,
-}
+
+class Sizes(NamedTuple):
+    """Sizes that the kernels in use share with those who call them.
+
+    Attributes:
+        lanes: numbers in a vector.
+        tile: columns of a packed weight that stand together.
+        rows: of a register block.
+        block: rows that a kernel works on at once.
+        slots: shares into which the gradient of tables is split.
+        adam_block: numbers that a step of Adam works on at once.
+        fingerprint_block: numbers that a fingerprint is of.
+    """
+
+    lanes: int
+    tile: int
+    rows: int
+    block: int
+    slots: int
+    adam_block: int
+    fingerprint_block: int
+
 
 _MISSING = (
     "the compiled kernels are not used (%s); torch does their work, which takes more time and "
@@ -69,16 +55,80 @@ _MISSING = (
 )
 
 
-@functools.cache
-def _module() -> ModuleType | None:
-    try:
-        module = importlib.import_module("seqgan_env._native")
-        if _sources() not in ("", module.BUILT_FROM):
-            raise ImportError("from these sources; install the package again")
-    except ImportError as problem:
-        logging.getLogger(__name__).warning(_MISSING, problem)
-        return None
+def variant() -> str:
+    """The kernels in use, one of `VARIANTS`, or "torch" where torch does their work.
+
+    Raises:
+        ValueError: SEQGAN_ENV_NATIVE is none of the names, or names kernels that cannot run here.
+    """
+    return _chosen(os.environ.get(_SETTING, "1"))[0]
+
+
+def _module() -> ModuleType:
+    module = _chosen(os.environ.get(_SETTING, "1"))[1]
+    if module is None:
+        raise RuntimeError("there are no compiled kernels in use")
     return module
+
+
+@functools.cache
+def _chosen(wanted: str) -> tuple[str, ModuleType | None]:
+    """Name and module of the kernels that the setting asks for."""
+    if wanted in ("0", "torch"):
+        return "torch", None
+    if wanted in VARIANTS:
+        try:
+            return wanted, _load(wanted)
+        except ImportError as problem:
+            raise ValueError(f"{_SETTING} is {wanted}: {problem}") from problem
+    if wanted != "1":
+        raise ValueError(f"{_SETTING} is {wanted!r}; allowed are 0, 1, torch and {VARIANTS}")
+    problems = []
+    for name in VARIANTS:
+        try:
+            return name, _load(name)
+        except ImportError as problem:
+            problems.append(f"{name}: {problem}")
+    logging.getLogger(__name__).warning(_MISSING, "; ".join(problems))
+    return "torch", None
+
+
+def _load(name: str) -> ModuleType:
+    """The module of a variant.
+
+    Raises:
+        ImportError: it was not built, not from these sources, or not for this processor.
+    """
+    module = importlib.import_module(f"seqgan_env._native_{name}")
+    if _sources() not in ("", module.BUILT_FROM):
+        raise ImportError("built from other sources; install the package again")
+    return module
+
+
+def variants_here() -> list[str]:
+    """The variants that were built and that this processor can run, the fastest first."""
+    found = []
+    for name in VARIANTS:
+        try:
+            _load(name)
+        except ImportError:
+            continue
+        found.append(name)
+    return found
+
+
+def sizes() -> Sizes:
+    """Of the kernels in use.
+
+    Raises:
+        RuntimeError: none are.
+    """
+    return _sizes_of(_module())
+
+
+@functools.cache
+def _sizes_of(module: ModuleType) -> Sizes:
+    return Sizes(*(getattr(module, name.upper()) for name in Sizes._fields))
 
 
 def _sources() -> str:
@@ -92,9 +142,8 @@ def _sources() -> str:
 
 
 def built_from() -> str:
-    """A hash of the C sources of the kernels in use; "" where torch does their work."""
-    module = _module() if available() else None
-    return module.BUILT_FROM if module else ""
+    """The variant in use and a hash of its C sources; "" where torch does their work."""
+    return f"{variant()} {_module().BUILT_FROM}" if available() else ""
 
 
 def usable(*tensors: Tensor) -> bool:
@@ -140,38 +189,38 @@ def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 def available() -> bool:
     """Whether the kernels are there and wanted."""
-    return os.environ.get("SEQGAN_ENV_NATIVE", "1") != "0" and _module() is not None
+    return variant() != "torch"
 
 
-def run(kernel: str, size: int, grain: int, *arguments: Tensor | float | None) -> None:
-    """Calls `kernel(begin, end, *arguments)` for ranges that together are 0..size, in at most
-    `torch.get_num_threads()` threads.
+def run(kernel: str, size: int, grain: int, **arguments: Tensor | float | None) -> None:
+    """Calls a kernel for ranges that together are 0..size, in at most `torch.get_num_threads()`
+    threads.
 
     Args:
-        kernel: name of a function of `seqgan_env._native`, whose result must not depend on the
+        kernel: name of a function of the extension module, whose result must not depend on the
             ranges.
         size: of the axis that is split: rows, or tiles of columns.
         grain: ranges are multiples of it, but for the last.
-        arguments: as `_ARGUMENTS` has them; tensors are passed as the address of their first
-            element, None as address 0.
+        arguments: by name, as native/kernels.h describes them.
 
     Raises:
         IndexError: a token is outside the vocabulary.
-        TypeError: an argument is not of the kind that the kernel reads.
-        ValueError: a tensor is not contiguous, or not on the CPU.
+        TypeError: an argument is missing, unknown, or not of the kind that the kernel reads.
+        ValueError: a tensor is not contiguous, not on the CPU, or has more or fewer numbers than
+            the kernel reads.
     """
     global _has_threads
     threads = max(1, min(torch.get_num_threads(), -(-size // grain)))
     _has_threads |= threads > 1
-    kinds = _ARGUMENTS[kernel]
-    if len(kinds) != len(arguments):
-        raise TypeError(
-            f"kernel {kernel} was given {len(arguments)} arguments; it takes {len(kinds)}"
-        )
-    given = [
-        _checked(kernel, kind, argument) for kind, argument in zip(kinds, arguments, strict=True)
-    ]
-    getattr(_module(), kernel)(size, grain, threads, *given)
+    module = _module()
+    described = module.KERNELS[kernel]
+    names = [name for name, _, _ in described]
+    if arguments.keys() != set(names):
+        raise TypeError(f"kernel {kernel} was given {sorted(arguments)}; it takes {sorted(names)}")
+    given: list[float] = []
+    for name, kind, optional in described:
+        given += _as_given(f"kernel {kernel}", name, kind, optional, arguments[name])
+    getattr(module, kernel)(size, grain, threads, *given)
 
 
 def address(tensor: Tensor) -> int:
@@ -182,35 +231,36 @@ def address(tensor: Tensor) -> int:
         TypeError: it is of another number type.
         ValueError: it is not contiguous, or not on the CPU.
     """
-    return int(_checked("table", "F", tensor))
+    return int(_as_given("a table of addresses", "a tensor", "float32", False, tensor)[0])
 
 
-def _checked(kernel: str, kind: str, argument: object) -> float:
-    """An argument as the extension module takes it: an address or a whole number as int, any other
-    number as float.
-    """
-    if kind == "n" and isinstance(argument, int):
-        return argument
-    if kind == "x" and isinstance(argument, (int, float)):
-        return float(argument)
-    if argument is None and kind.islower() and kind in _DTYPES:
-        return 0
-    if (
-        not isinstance(argument, Tensor)
-        or _DTYPES.get(kind.lower()) != argument.dtype
-        or kind in "nx"
-    ):
+def _as_given(
+    reader: str, name: str, kind: str, optional: bool, argument: object
+) -> tuple[float, ...]:
+    """An argument as the extension module takes it: address and count of a tensor, or a number."""
+    if kind == "int" and isinstance(argument, int):
+        return (argument,)
+    if kind == "float" and isinstance(argument, (int, float)):
+        return (float(argument),)
+    if optional and argument is None:
+        return 0, 0
+    if not isinstance(argument, Tensor) or argument.dtype != _DTYPES.get(kind):
         given = argument.dtype if isinstance(argument, Tensor) else repr(argument)
-        raise TypeError(
-            f"kernel {kernel} was given {given} where it reads "
-            f"{_DTYPES.get(kind.lower(), 'a number')}"
-        )
+        raise TypeError(f"{reader} was given {given} for {name}; it reads {kind}")
     if not argument.is_cpu or not argument.is_contiguous():
         raise ValueError(
-            f"kernel {kernel} was given a tensor that is not contiguous, or not on the CPU"
+            f"{reader} was given a tensor for {name} that is not contiguous, or not on the CPU"
         )
-    return argument.data_ptr()
+    return argument.data_ptr(), argument.numel()
 
+
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "int64": torch.int64,
+    "int32": torch.int32,
+    "bool": torch.bool,
+}
 
 _has_threads = False
 

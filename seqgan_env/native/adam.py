@@ -11,8 +11,6 @@ from torch.optim import optimizer as torch_optimizer
 
 from seqgan_env import native
 
-_BLOCK = 4096  # numbers that are worked on at once, as in adam.c
-
 
 class Factors(NamedTuple):
     """The gradient of a weight (R, C): `left` (R, B) times `right` (B, C)."""
@@ -152,33 +150,31 @@ def adam_step(
     ]
     state = _advance(optimizer, weight)
     (beta1, beta2), step = group["betas"], float(state["step"])
-    numbers = (
-        float(beta1),
-        float(beta2),
-        group["lr"] / (1 - beta1**step),
-        (1 - beta2**step) ** -0.5,
-        float(group["eps"]),
-    )
+    rates = {
+        "beta1": float(beta1),
+        "beta2": float(beta2),
+        "rate": group["lr"] / (1 - beta1**step),
+        "correction": (1 - beta2**step) ** -0.5,
+        "eps": float(group["eps"]),
+    }
     table = torch.tensor(
         [[*_addresses(p, s, g), p.numel()] for p, g, s in parameters], device="cpu"
     )
-    native.run(
-        "adam",
-        sum(-(-p.numel() // _BLOCK) for p, _, _ in parameters),
-        1,
-        table,
-        len(table),
-        *numbers,
-    )
-    given = (factors.left, factors.right, weight.detach(), state["exp_avg"], state["exp_avg_sq"])
+    sizes = native.sizes()
+    num_blocks = sum(-(-p.numel() // sizes.adam_block) for p, _, _ in parameters)
+    native.run("adam", num_blocks, 1, parameters=table, num_parameters=len(table), **rates)
     native.run(
         "adam_product",
         len(weight),
-        native.ROWS,
-        *given,
-        weight.shape[1],
-        factors.left.shape[1],
-        *numbers,
+        sizes.rows,
+        left=factors.left,
+        right=factors.right,
+        weight=weight.detach(),
+        mean=state["exp_avg"],
+        square=state["exp_avg_sq"],
+        columns=weight.shape[1],
+        depth=factors.left.shape[1],
+        **rates,
     )
 
 

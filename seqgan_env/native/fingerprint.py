@@ -11,8 +11,6 @@ from torch import Tensor
 
 from seqgan_env import native
 
-_NUMBERS = 8192  # of a block, as in fingerprint.c
-
 
 def fingerprint(tensors: Sequence[Tensor]) -> Tensor:
     """(blocks, 2) int64; the same for the same bits, and never if one number differs; if several
@@ -28,7 +26,8 @@ def fingerprint(tensors: Sequence[Tensor]) -> Tensor:
     parts = torch.tensor(
         [(native.address(tensor), tensor.numel()) for tensor in tensors], device="cpu"
     ).view(-1)
-    num_blocks = sum(-(-tensor.numel() // _NUMBERS) for tensor in tensors)
+    block = native.sizes().fingerprint_block
+    num_blocks = sum(-(-tensor.numel() // block) for tensor in tensors)
     out = native.empty(num_blocks, 2, dtype=torch.int64)
-    native.run("fingerprint", num_blocks, 16, parts, len(tensors), out)
+    native.run("fingerprint", num_blocks, 16, parts=parts, num_parts=len(tensors), out=out)
     return out

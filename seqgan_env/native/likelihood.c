@@ -1,27 +1,23 @@
 /* Log-probabilities under softmax(h W + b), and the gradients of their weighted sum, without storing the logits. */
-#include <string.h>
-
 #include "softmax.h"
 
-/* softmax_log_probs(begin, end, layer, vocab, hidden (R, depth), targets (R,), log_probs (R,), shift (R,), total (R,)): the rows
-   begin..end - 1 of the log-probabilities of the targets; exp(logit - shift) / total are the probabilities of all tokens. */
-INLINE int softmax_log_probs_body(int wide, const Argument *a) {
-    const Layer layer = read_layer(a + 2);
-    const long vocab = a[8].size;
-    const float *hidden = a[9].address;
-    const int64_t *targets = a[10].address;
-    float *log_probs = a[11].address, *shift = a[12].address, *total = a[13].address;
+int softmax_log_probs(const softmax_log_probs_arguments *a) {
+    const Layer layer = LAYER_OF(a, );
+    const long vocab = a->vocab;
+    const float *hidden = a->hidden;
+    const int64_t *targets = a->targets;
+    float *log_probs = a->log_probs, *shift = a->shift, *total = a->total;
     States states = {.sums = malloc(sizeof(float) * BLOCK * layer.tiles)};
     if (!states.sums) return NO_MEMORY;
     int status = FINE;
-    for (long first = a[0].size; first < a[1].size; first += BLOCK) {
-        states.count = at_most(BLOCK, a[1].size - first);
+    for (long first = a->range.begin; first < a->range.end; first += BLOCK) {
+        states.count = at_most(BLOCK, a->range.end - first);
         for (long i = 0; i < states.count; i++) states.hidden[i] = hidden + (first + i) * layer.depth;
-        sum_by_tile(wide, &layer, &states);
+        sum_by_tile(&layer, &states);
         for (long i = 0; i < states.count; i++) {
             const long row = first + i, target = targets[row];
             if (target < 0 || target >= vocab) {
-                status = BAD_INDEX;
+                status = bad_token(&a->range, target, vocab - 1);
                 continue;
             }
             const double mass = total_mass(&layer, &states, i);
@@ -33,8 +29,6 @@ INLINE int softmax_log_probs_body(int wide, const Argument *a) {
     free(states.sums);
     return status;
 }
-
-KERNEL(softmax_log_probs)
 
 enum { GRADIENT_ROWS = 48 }; /* rows whose probabilities of one tile stay in cache between the products that need them */
 
@@ -49,12 +43,12 @@ typedef struct {
 } Likelihood;
 
 /* weight * (probability - one hot) of one tile for the rows first..first + count - 1, (count, TILE). */
-INLINE void grad_logits(int wide, const Likelihood *l, long first, long count, long tile, float *out) {
+INLINE void grad_logits(const Likelihood *l, long first, long count, long tile, float *out) {
     for (long from = 0; from < count; from += ROWS) {
         const float *hidden[ROWS];
         UNROLL for (int i = 0; i < ROWS; i++) hidden[i] = l->hidden + (first + at_most(from + i, count - 1)) * l->layer->depth;
-        v16 logits[ROWS][4];
-        tile_logits(ROWS, wide, logits, hidden, l->layer, tile);
+        vec logits[ROWS][4];
+        tile_logits(ROWS, logits, hidden, l->layer, tile);
         UNROLL for (int i = 0; i < ROWS; i++) {
             const long place = at_most(from + i, count - 1), row = first + place;
             UNROLL for (int j = 0; j < 4; j++)
@@ -67,24 +61,24 @@ INLINE void grad_logits(int wide, const Likelihood *l, long first, long count, l
 
 INLINE void add_grad_bias(const float *grad, long count, float *bias) {
     UNROLL for (int j = 0; j < 4; j++) {
-        v16 sum = load(bias + LANES * j);
+        vec sum = load(bias + LANES * j);
         for (long i = 0; i < count; i++) sum += load(grad + i * TILE + LANES * j);
         store(bias + LANES * j, sum);
     }
 }
 
-INLINE void add_grad_weight(int wide, const Likelihood *l, const float *grad, long first, long count, float *out) {
+INLINE void add_grad_weight(const Likelihood *l, const float *grad, long first, long count, float *out) {
     enum { UNITS = 4 };
     const long depth = l->layer->depth;
     for (long unit = 0; unit < depth; unit += UNITS) {
         const float *hidden[UNITS];
-        v16 sum[UNITS][4];
+        vec sum[UNITS][4];
         UNROLL for (int i = 0; i < UNITS; i++) {
             const long here = at_most(unit + i, depth - 1);
             hidden[i] = l->hidden + first * depth + here;
             UNROLL for (int j = 0; j < 4; j++) sum[i][j] = load(out + here * TILE + LANES * j);
         }
-        multiply(UNITS, wide, 4, sum, hidden, depth, grad, TILE, count);
+        multiply(UNITS, 4, sum, hidden, depth, grad, TILE, count);
         UNROLL for (int i = 0; i < UNITS; i++)
             UNROLL for (int j = 0; j < 4; j++) store(out + at_most(unit + i, depth - 1) * TILE + LANES * j, sum[i][j]);
     }
@@ -92,18 +86,18 @@ INLINE void add_grad_weight(int wide, const Likelihood *l, const float *grad, lo
 
 /* The units from..from + 16 vectors - 1 of the gradient of up to ROWS states. */
 INLINE void add_grad_units(
-    int wide, int vectors, const Likelihood *l, const float *const *grad, float *const *out, long from, long tile) {
-    v16 sum[ROWS][4];
+    int vectors, const Likelihood *l, const float *const *grad, float *const *out, long from, long tile) {
+    vec sum[ROWS][4];
     UNROLL for (int i = 0; i < ROWS; i++)
         UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = load(out[i] + from + LANES * j);
     const float *weight = l->by_token + tile * TILE * l->width + from;
     const long tokens = at_most(TILE, l->vocab - tile * TILE);
-    multiply(ROWS, wide, vectors, sum, grad, 1, weight, l->width, tokens);
+    multiply(ROWS, vectors, sum, grad, 1, weight, l->width, tokens);
     UNROLL for (int i = 0; i < ROWS; i++)
         UNROLL for (int j = 0; j < vectors; j++) store(out[i] + from + LANES * j, sum[i][j]);
 }
 
-INLINE void add_grad_hidden(int wide, const Likelihood *l, const float *grad, long first, long count, long tile) {
+INLINE void add_grad_hidden(const Likelihood *l, const float *grad, long first, long count, long tile) {
     for (long row = 0; row < count; row += ROWS) {
         const float *here[ROWS];
         float *out[ROWS];
@@ -112,21 +106,21 @@ INLINE void add_grad_hidden(int wide, const Likelihood *l, const float *grad, lo
             out[i] = l->grad_hidden + (first + at_most(row + i, count - 1)) * l->width;
         }
         long from = 0;
-        for (; from + 4 * LANES <= l->width; from += 4 * LANES) add_grad_units(wide, 4, l, here, out, from, tile);
-        for (; from + 2 * LANES <= l->width; from += 2 * LANES) add_grad_units(wide, 2, l, here, out, from, tile);
-        for (; from < l->width; from += LANES) add_grad_units(wide, 1, l, here, out, from, tile);
+        for (; from + 4 * LANES <= l->width; from += 4 * LANES) add_grad_units(4, l, here, out, from, tile);
+        for (; from + 2 * LANES <= l->width; from += 2 * LANES) add_grad_units(2, l, here, out, from, tile);
+        for (; from < l->width; from += LANES) add_grad_units(1, l, here, out, from, tile);
     }
 }
 
-INLINE void add_part(int wide, const Likelihood *l, long num_rows, long begin, long end) {
+INLINE void add_part(const Likelihood *l, long num_rows, long begin, long end) {
     float grad[GRADIENT_ROWS * TILE] __attribute__((aligned(64)));
     for (long first = 0; first < num_rows; first += GRADIENT_ROWS) {
         const long count = at_most(GRADIENT_ROWS, num_rows - first);
         for (long tile = begin; tile < end; tile++) {
-            grad_logits(wide, l, first, count, tile, grad);
+            grad_logits(l, first, count, tile, grad);
             add_grad_bias(grad, count, l->grad_bias + (tile - begin) * TILE);
-            add_grad_weight(wide, l, grad, first, count, l->grad_weight + (tile - begin) * l->layer->depth * TILE);
-            add_grad_hidden(wide, l, grad, first, count, tile);
+            add_grad_weight(l, grad, first, count, l->grad_weight + (tile - begin) * l->layer->depth * TILE);
+            add_grad_hidden(l, grad, first, count, tile);
         }
     }
 }
@@ -141,27 +135,32 @@ INLINE void unpack(const Likelihood *l, long begin, long end, float *weight, flo
     }
 }
 
-/* softmax_gradients(begin, end, layer, by_token, vocab, width, hidden, shift, scale, weights, targets, num_rows, tiles_per_part,
-   grad_weight (vocab, depth), grad_bias (vocab,), grad_hidden (parts, num_rows, width)) adds the gradients that come from the tokens
-   of the parts begin..end - 1: a part is tiles_per_part tiles, and writes a grad_hidden of its own, so that sums have one order
-   however parts are spread. */
-INLINE int softmax_gradients_body(int wide, const Argument *a) {
-    const Layer layer = read_layer(a + 2);
-    const long num_rows = a[16].size, tiles_per_part = a[17].size, size = tiles_per_part * TILE * (layer.depth + 1);
+int softmax_gradients(const softmax_gradients_arguments *a) {
+    const Layer layer = LAYER_OF(a, );
+    const long num_rows = a->num_rows, tiles_per_part = a->tiles_per_part, size = tiles_per_part * TILE * (layer.depth + 1);
     float *room = malloc(sizeof(float) * size);
     if (!room) return NO_MEMORY;
-    Likelihood l = {&layer,        a[8].address,  a[9].size,     a[10].size, a[11].address, a[12].address, a[13].address,
-                    a[14].address, a[15].address, .grad_bias = room, .grad_weight = room + tiles_per_part * TILE};
-    for (long part = a[0].size; part < a[1].size; part++) {
+    Likelihood l = {
+        .layer = &layer,
+        .by_token = a->by_token,
+        .vocab = a->vocab,
+        .width = a->width,
+        .hidden = a->hidden,
+        .shift = a->shift,
+        .scale = a->scale,
+        .weights = a->weights,
+        .targets = a->targets,
+        .grad_bias = room,
+        .grad_weight = room + tiles_per_part * TILE,
+    };
+    for (long part = a->range.begin; part < a->range.end; part++) {
         const long begin = part * tiles_per_part, end = at_most(begin + tiles_per_part, layer.tiles);
-        l.grad_hidden = (float *)a[20].address + part * num_rows * l.width;
+        l.grad_hidden = a->grad_hidden + part * num_rows * l.width;
         memset(room, 0, sizeof(float) * size);
         memset(l.grad_hidden, 0, sizeof(float) * num_rows * l.width);
-        add_part(wide, &l, num_rows, begin, end);
-        unpack(&l, begin, end, a[18].address, a[19].address);
+        add_part(&l, num_rows, begin, end);
+        unpack(&l, begin, end, a->grad_weight, a->grad_bias);
     }
     free(room);
     return FINE;
 }
-
-KERNEL(softmax_gradients)

@@ -35,9 +35,25 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None, by_rows: bool = Tr
             f"a, b and bias have shapes {shapes}; expected (rows, depth), (depth, columns), (rows,)"
         )
     out = native.empty(rows, columns)
-    size, grain, most = (rows, native.ROWS, _DEEP) if by_rows else (columns, native.TILE, _SHALLOW)
+    sizes = native.sizes()
+    size, grain, most = (rows, sizes.rows, _DEEP) if by_rows else (columns, sizes.tile, _SHALLOW)
     stored = a if a.is_contiguous() else a.t()
-    strides = (depth, 1) if stored is a else (1, rows)
-    layout = (b, columns, bias, out, columns, rows, columns, depth, _CHUNK, most)
-    native.run("product", size, grain, by_rows, stored, *strides, *layout)
+    row, step = (depth, 1) if stored is a else (1, rows)
+    native.run(
+        "product",
+        size,
+        grain,
+        by_rows=by_rows,
+        left=stored,
+        left_row=row,
+        left_step=step,
+        right=b,
+        bias=bias,
+        out=out,
+        rows=rows,
+        columns=columns,
+        depth=depth,
+        chunk=_CHUNK,
+        most=most,
+    )
     return out

@@ -34,21 +34,20 @@ class NativeLSTM:
         """
         self.spec, self.free, self.masked = spec, free, masked
         self.depth = recurrent.shape[1]
-        self.num_chunks = -(-self.depth // native.LANES)
-        self.gates = (
-            self._by_chunks(gates).transpose(1, 2).contiguous()
-        )  # (V, chunks, 4, native.LANES)
-        self.recurrent = (
-            self._by_chunks(recurrent.t()).permute(2, 0, 1, 3).contiguous()
-        )  # (chunks, H, 4, native.LANES)
+        self._lanes = native.sizes().lanes
+        self.num_chunks = -(-self.depth // self._lanes)
+        # (V, chunks, 4, lanes)
+        self.gates = self._by_chunks(gates).transpose(1, 2).contiguous()
+        # (chunks, H, 4, lanes)
+        self.recurrent = self._by_chunks(recurrent.t()).permute(2, 0, 1, 3).contiguous()
 
     def _by_chunks(self, gates: Tensor) -> Tensor:
-        """(R, 4H) as (R, 4, chunks, native.LANES), the last chunk filled up with zeros."""
+        """(R, 4H) as (R, 4, chunks, lanes), the last chunk filled up with zeros."""
         padded = F.pad(
             gates.reshape(len(gates), 4, self.depth),
-            (0, self.num_chunks * native.LANES - self.depth),
+            (0, self.num_chunks * self._lanes - self.depth),
         )
-        return padded.view(len(gates), 4, self.num_chunks, native.LANES)
+        return padded.view(len(gates), 4, self.num_chunks, self._lanes)
 
     def complete(self, tokens: Tensor, lengths: Tensor, uniform: Tensor) -> Tensor:
         """Finished sequences (B, T) that begin with `tokens` (B, T), `lengths` (B,); `uniform` (B,
@@ -67,13 +66,16 @@ class NativeLSTM:
         finished = spec.is_complete(tokens, lengths)
         tokens = tokens.to(torch.int64, copy=True, memory_format=torch.contiguous_format)
         last = -1 if spec.eos_token is None else spec.eos_token
-        rows = (
-            tokens,
-            lengths.to(torch.int64).contiguous(),
-            finished.contiguous(),
-            uniform.to(torch.float32).contiguous(),
+        native.run(
+            "lstm_complete",
+            len(tokens),
+            native.sizes().block,
+            **self._model(last),
+            tokens=tokens,
+            lengths=lengths.to(torch.int64).contiguous(),
+            finished=finished.contiguous(),
+            uniform=uniform.to(torch.float32).contiguous(),
         )
-        native.run("lstm_complete", len(tokens), native.BLOCK, *self._model(last), *rows)
         return tokens
 
     def token_log_probs(self, tokens: Tensor) -> Tensor:
@@ -83,29 +85,30 @@ class NativeLSTM:
                 f"tokens has shape {tuple(tokens.shape)}; expected (B, {self.spec.seq_len})"
             )
         log_probs = native.zeros(*tokens.shape)
-        rows = (tokens.to(torch.int64).contiguous(), log_probs)
         native.run(
-            "lstm_log_probs", len(tokens), native.BLOCK, *self._model(self.spec.pad_token), *rows
+            "lstm_log_probs",
+            len(tokens),
+            native.sizes().block,
+            **self._model(self.spec.pad_token),
+            tokens=tokens.to(torch.int64).contiguous(),
+            log_probs=log_probs,
         )
         return log_probs
 
-    def _model(self, last: int) -> tuple[Tensor | float, ...]:
+    def _model(self, last: int) -> dict[str, Tensor | float]:
         """The arguments that stand for the model in a kernel's call; nothing is read or written
         behind a token `last`.
         """
-        sizes = (
-            self.spec.vocab_size,
-            self.depth,
-            self.num_chunks,
-            self.spec.seq_len,
-            self.spec.start_token,
-        )
-        return (
-            self.gates,
-            self.recurrent,
-            *sizes,
-            last,
-            self.spec.min_length,
-            *self.free.layer(),
-            *self.masked.layer(),
-        )
+        return {
+            "gates": self.gates,
+            "recurrent": self.recurrent,
+            "vocab": self.spec.vocab_size,
+            "depth": self.depth,
+            "chunks": self.num_chunks,
+            "steps": self.spec.seq_len,
+            "start": self.spec.start_token,
+            "last": last,
+            "min_length": self.spec.min_length,
+            **self.free.layer("open_"),
+            **self.masked.layer("masked_"),
+        }

@@ -156,8 +156,17 @@ def half_head_logits(
         lambda rows: F.linear(rows, highway, highway_bias), features.to(torch.bfloat16)
     )
     logits, weight = native.empty(len(features)), output.detach().contiguous()
-    given = (z, features.contiguous(), weight, float(output_bias))
-    native.run("half_head", len(features), _SEQUENCES, *given, logits, features.shape[1])
+    native.run(
+        "half_head",
+        len(features),
+        _SEQUENCES,
+        z=z,
+        x=features.contiguous(),
+        weight=weight,
+        bias=float(output_bias),
+        out=logits,
+        num_features=features.shape[1],
+    )
     return logits
 
 
@@ -170,22 +179,24 @@ def _pass_head(across: Tensor, network: Network, dropout: Dropout | None) -> tup
         "head",
         len(across),
         _FEATURES,
-        z,
-        across,
-        *_dropped(dropout, across.shape[1]),
-        out,
-        *across.shape,
+        z=z,
+        x=across,
+        **_dropped(dropout, across.shape[1]),
+        out=out,
+        batch=across.shape[1],
     )
     return z, product(network.output, out, network.output_bias).squeeze(0)
 
 
-def _dropped(dropout: Dropout | None, num: int) -> tuple[Tensor | None, Tensor | None, float]:
+def _dropped(dropout: Dropout | None, num: int) -> dict[str, Tensor | float | None]:
     """Keys, counters and share as the kernels take them."""
-    return (
-        (dropout.keys.contiguous(), _counters(round_up(num)), float(dropout.share))
-        if dropout
-        else (None, None, 0.0)
-    )
+    if dropout is None:
+        return {"keys": None, "counters": None, "share": 0.0}
+    return {
+        "keys": dropout.keys.contiguous(),
+        "counters": _counters(round_up(num)),
+        "share": float(dropout.share),
+    }
 
 
 @functools.lru_cache(maxsize=16)
@@ -232,15 +243,20 @@ def _gradients(network: Network, state: _State, grad: Tensor) -> tuple[Factors, 
     """
     of_z, of_x = torch.empty_like(state.z), torch.empty_like(state.across)
     of_bias, of_output = native.empty(len(state.z)), torch.empty_like(network.output)
-    given = (
-        state.z,
-        state.across,
-        *_dropped(state.dropout, len(grad)),
-        network.output.detach(),
-        grad.contiguous(),
-    )
     native.run(
-        "head_gradient", len(of_x), _FEATURES, *given, of_z, of_x, of_bias, of_output, *of_x.shape
+        "head_gradient",
+        len(of_x),
+        _FEATURES,
+        z=state.z,
+        x=state.across,
+        **_dropped(state.dropout, len(grad)),
+        weight=network.output.detach(),
+        grad=grad.contiguous(),
+        of_z=of_z,
+        of_x=of_x,
+        of_bias=of_bias,
+        of_weight=of_output,
+        batch=len(grad),
     )
     of_features = product(of_z.t(), network.highway, by_rows=False).add_(of_x.t())
     of_embedding, of_weights, of_biases = state.pooled.gradients(of_features, network.embedding)

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from seqgan_env import native
 
-_SLOTS = 64  # shares into which the gradient of tables is split, as in convolution.c
 _SEQUENCES = 16  # grain of the work on sequences
 # of a number in a table, made, read and trained, in products with an embedded token; measured
 _TABLE_COST = 6
@@ -76,9 +75,16 @@ def _layout(bank: FilterBank, sizes: tuple[int, ...]) -> Tensor:
     return torch.stack([widths, channels, firsts, begins], dim=1)
 
 
-def round_up(size: int, multiple: int = native.LANES) -> int:
-    """The smallest multiple that is not below `size`."""
-    return -(-size // multiple) * multiple
+def round_up(size: int) -> int:
+    """The smallest number in whole vectors that is not below `size`."""
+    lanes = native.sizes().lanes
+    return -(-size // lanes) * lanes
+
+
+def _filters(bank: FilterBank, sizes: tuple[int, ...]) -> dict[str, Tensor | float | None]:
+    """The arguments that stand for the filters in a kernel's call; see `_layout`."""
+    layout = _layout(bank, sizes)
+    return {"filters": layout, "num_filters": len(layout)}
 
 
 def _checked(bank: FilterBank, tokens: Tensor) -> Tensor:
@@ -125,20 +131,19 @@ def pool_tables(
     tokens = _checked(bank, tokens)
     batch, steps = tokens.shape
     features = native.empty(batch, bank.num_features)
-    layout = _layout(bank, tuple(rows * size for size in bank.row_sizes))
-    sizes = (steps, rows, bank.num_features)
     native.run(
         "pool_tables",
         batch,
         _SEQUENCES,
-        tokens,
-        tables,
-        layout,
-        len(layout),
-        bias,
-        features,
-        where,
-        *sizes,
+        **_filters(bank, tuple(rows * size for size in bank.row_sizes)),
+        tokens=tokens,
+        tables=tables,
+        bias=bias,
+        features=features,
+        where=where,
+        steps=steps,
+        rows=rows,
+        num_features=bank.num_features,
     )
     return features
 
@@ -178,10 +183,21 @@ class ByTables:
         """Of the embedding, the weights and the biases, for `grad` (B, F) of the features."""
         bank, grad = self._bank, (grad * (self.features > 0)).contiguous()
         sizes = [len(embedding) * size for size in bank.row_sizes]
-        layout, of_tables = _layout(bank, tuple(sizes)), native.zeros(sum(sizes))
-        given = (self._tokens, grad, self._where, layout, len(layout))
+        of_tables = native.zeros(sum(sizes))
+        batch, steps = self._tokens.shape
         native.run(
-            "scatter_tables", _SLOTS, 1, *given, of_tables, *self._tokens.shape, grad.shape[1]
+            "scatter_tables",
+            native.sizes().slots,
+            1,
+            **_filters(bank, tuple(sizes)),
+            tokens=self._tokens,
+            grad=grad,
+            where=self._where,
+            tables=of_tables,
+            batch=batch,
+            steps=steps,
+            rows=len(embedding),
+            num_features=grad.shape[1],
         )
         of_embedding, of_weights = torch.zeros_like(embedding), []
         for part, taps, width, channels in zip(
@@ -216,12 +232,20 @@ class ByWindows:
         self._rows, packed = _pack(bank, weights, depth)
         self.features = native.empty(batch, bank.num_features)
         self._where = native.empty(batch, bank.num_features, dtype=torch.int32)
-        layout = _layout(bank, tuple(size * depth for size in bank.row_sizes))
-        given, results = (
-            (self._embedded, packed, layout, len(layout), bias),
-            (self.features, self._where),
+        native.run(
+            "pool_windows",
+            batch,
+            1,
+            **_filters(bank, tuple(size * depth for size in bank.row_sizes)),
+            embedded=self._embedded,
+            weights=packed,
+            bias=bias,
+            features=self.features,
+            where=self._where,
+            steps=steps,
+            dim=depth,
+            num_features=bank.num_features,
         )
-        native.run("pool_windows", batch, 1, *given, *results, steps, depth, bank.num_features)
 
     def gradients(
         self, grad: Tensor, embedding: Tensor
@@ -229,30 +253,38 @@ class ByWindows:
         """Of the embedding, the weights and the biases, for `grad` (B, F) of the features."""
         bank, (batch, steps, depth) = self._bank, self._embedded.shape
         rows, dim = embedding.shape
-        given = (grad.contiguous(), self.features, self._where)
-        in_rows, in_weights = (
-            _layout(bank, bank.weight_sizes(numbers)) for numbers in (depth, dim)
-        )
-        of_weights, of_bias = (
-            native.empty(sum(bank.weight_sizes(dim))),
-            native.empty(bank.num_features),
+        of_features: dict[str, Tensor | float | None] = {
+            "grad": grad.contiguous(),
+            "features": self.features,
+            "where": self._where,
+            "steps": steps,
+            "padded_dim": depth,
+            "num_features": bank.num_features,
+        }
+        of_weights = native.empty(sum(bank.weight_sizes(dim)))
+        of_bias = native.empty(bank.num_features)
+        native.run(
+            "weight_gradient",
+            sum(bank.weight_sizes(1)),
+            1,
+            **_filters(bank, bank.weight_sizes(dim)),
+            **of_features,
+            embedded=self._embedded,
+            weights=of_weights,
+            bias=of_bias,
+            batch=batch,
+            dim=dim,
         )
         of_embedded = torch.zeros_like(self._embedded)
-        of_filters = (
-            self._embedded,
-            *given,
-            in_weights,
-            len(in_weights),
-            of_weights,
-            of_bias,
+        native.run(
+            "window_gradient",
             batch,
-            steps,
-            depth,
-            dim,
+            1,
+            **_filters(bank, bank.weight_sizes(depth)),
+            **of_features,
+            weights=self._rows,
+            embedded=of_embedded,
         )
-        native.run("weight_gradient", sum(bank.weight_sizes(1)), 1, *of_filters, bank.num_features)
-        of_windows = (self._rows, *given, in_rows, len(in_rows), of_embedded, steps, depth)
-        native.run("window_gradient", batch, 1, *of_windows, bank.num_features)
         of_embedding = native.zeros(rows, depth).index_add_(
             0, self._tokens.flatten(), of_embedded.flatten(0, 1)
         )
@@ -266,13 +298,13 @@ class ByWindows:
 
 def _pad_last(x: Tensor) -> Tensor:
     """The last axis in whole vectors."""
-    missing = -x.shape[-1] % native.LANES
+    missing = round_up(x.shape[-1]) - x.shape[-1]
     return F.pad(x, (0, missing)) if missing else x
 
 
 def _pack(bank: FilterBank, weights: Sequence[Tensor], depth: int) -> tuple[Tensor, Tensor]:
     """Weights (C, E, width), flat and filter after filter: as rows (C, width * depth), and as (P /
-    16, width * depth, 16).
+    lanes, width * depth, lanes).
     """
     weights = [w.contiguous() for w in weights]
     rows, packed = (
@@ -280,9 +312,15 @@ def _pack(bank: FilterBank, weights: Sequence[Tensor], depth: int) -> tuple[Tens
         native.empty(depth * sum(bank.row_sizes)),
     )
     addresses = torch.tensor([native.address(w) for w in weights], device="cpu")
-    layout = _layout(bank, bank.weight_sizes(depth))
-    sizes = (weights[0].shape[1], depth)
     native.run(
-        "pack_windows", sum(bank.row_sizes), 1, addresses, layout, len(layout), rows, packed, *sizes
+        "pack_windows",
+        sum(bank.row_sizes),
+        1,
+        **_filters(bank, bank.weight_sizes(depth)),
+        addresses=addresses,
+        rows=rows,
+        packed=packed,
+        dim=weights[0].shape[1],
+        padded_dim=depth,
     )
     return rows, packed

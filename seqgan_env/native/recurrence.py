@@ -54,15 +54,26 @@ class _States(torch.autograd.Function):
         bias: Tensor,
     ) -> Tensor:
         (batch, steps, num_inputs), num_units = inputs.shape, weight_hh.shape[1]
-        num_chunks = -(-num_units // native.LANES)
-        widths = (num_inputs + num_units, num_units, num_chunks * native.LANES)
+        padded = -(-num_units // native.sizes().lanes) * native.sizes().lanes
+        widths = (num_inputs + num_units, num_units, padded)
         read, hidden, cells = (native.empty(batch, steps, width) for width in widths)
-        gates = native.empty(batch, steps, num_chunks * native.TILE) if has_gradient else None
-        given, results = (
-            [x.contiguous() for x in (inputs, weight_ih, weight_hh, bias)],
-            (read, hidden, cells, gates),
+        gates = native.empty(batch, steps, 4 * padded) if has_gradient else None
+        native.run(
+            "lstm_states",
+            batch,
+            _SEQUENCES,
+            inputs=inputs.contiguous(),
+            weight_ih=weight_ih.contiguous(),
+            weight_hh=weight_hh.contiguous(),
+            bias=bias.contiguous(),
+            read=read,
+            hidden=hidden,
+            cells=cells,
+            gates=gates,
+            steps=steps,
+            num_inputs=num_inputs,
+            num_units=num_units,
         )
-        native.run("lstm_states", batch, _SEQUENCES, *given, *results, steps, num_inputs, num_units)
         ctx.save_for_backward(weight_ih, weight_hh, read, cells, gates)
         return hidden
 
@@ -75,17 +86,20 @@ class _States(torch.autograd.Function):
             native.empty(batch, steps, num_inputs),
             native.empty(batch, steps, 4 * num_units),
         )
-        given = [x.contiguous() for x in (weight_ih, weight_hh, cells, gates, grad)]
         native.run(
             "lstm_states_gradient",
             batch,
             _SEQUENCES,
-            *given,
-            of_inputs,
-            of_sums,
-            steps,
-            num_inputs,
-            num_units,
+            weight_ih=weight_ih.contiguous(),
+            weight_hh=weight_hh.contiguous(),
+            cells=cells,
+            gates=gates,
+            of_hidden=grad.contiguous(),
+            of_inputs=of_inputs,
+            of_sums=of_sums,
+            steps=steps,
+            num_inputs=num_inputs,
+            num_units=num_units,
         )
         of_sums = of_sums.flatten(0, 1)
         of_weight = product(of_sums.t(), read.flatten(0, 1))

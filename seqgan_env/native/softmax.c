@@ -1,36 +1,29 @@
 /* Kernels over one output layer softmax(h W + b). */
 #include "softmax.h"
 
-/* softmax_draw(begin, end, weight, bias, depth, tiles, norm, top, hidden (R, depth), uniform (R,), tokens (R,), log_probs (R,) or 0)
-   writes the tokens and log-probabilities of the rows begin..end - 1. */
-INLINE int softmax_draw_body(int wide, const Argument *a) {
-    const Layer layer = read_layer(a + 2);
-    const float *hidden = a[8].address, *uniform = a[9].address;
-    int64_t *tokens = a[10].address;
-    float *log_probs = a[11].address;
+int softmax_draw(const softmax_draw_arguments *a) {
+    const Layer layer = LAYER_OF(a, );
+    const float *hidden = a->hidden, *uniform = a->uniform;
+    int64_t *tokens = a->tokens;
+    float *log_probs = a->log_probs;
     States states = {.sums = malloc(sizeof(float) * BLOCK * layer.tiles)};
     if (!states.sums) return NO_MEMORY;
-    for (long first = a[0].size; first < a[1].size; first += BLOCK) {
-        states.count = at_most(BLOCK, a[1].size - first);
+    for (long first = a->range.begin; first < a->range.end; first += BLOCK) {
+        states.count = at_most(BLOCK, a->range.end - first);
         for (long i = 0; i < states.count; i++) states.hidden[i] = hidden + (first + i) * layer.depth;
-        sum_by_tile(wide, &layer, &states);
+        sum_by_tile(&layer, &states);
         for (long i = 0; i < states.count; i++)
-            tokens[first + i] = pick(wide, &layer, &states, i, uniform[first + i], log_probs ? log_probs + first + i : NULL);
+            tokens[first + i] = pick(&layer, &states, i, uniform[first + i], log_probs ? log_probs + first + i : NULL);
     }
     free(states.sums);
     return FINE;
 }
 
-KERNEL(softmax_draw)
-
-/* softmax_pack(begin, end, by_token (vocab, depth), vocab, depth, weight (tiles, depth, TILE), norms (tiles,)) lays out the weights of
-   the tiles begin..end - 1, with zeros where there is no token, and finds the largest squared norm in each. */
-INLINE int softmax_pack_body(int wide, const Argument *a) {
-    const float *by_token = a[2].address;
-    const long vocab = a[3].size, depth = a[4].size;
-    float *weight = a[5].address, *norms = a[6].address;
-    (void)wide;
-    for (long tile = a[0].size; tile < a[1].size; tile++) {
+int softmax_pack(const softmax_pack_arguments *a) {
+    const float *by_token = a->by_token;
+    const long vocab = a->vocab, depth = a->depth;
+    float *weight = a->weight, *norms = a->norms;
+    for (long tile = a->range.begin; tile < a->range.end; tile++) {
         float *out = weight + tile * depth * TILE;
         norms[tile] = 0;
         for (long column = 0; column < TILE; column++) {
@@ -47,5 +40,3 @@ INLINE int softmax_pack_body(int wide, const Argument *a) {
     }
     return FINE;
 }
-
-KERNEL(softmax_pack)

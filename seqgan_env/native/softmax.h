@@ -2,34 +2,28 @@
 #ifndef SEQGAN_ENV_SOFTMAX_H
 #define SEQGAN_ENV_SOFTMAX_H
 
-#include <math.h>
-
 #include "vectors.h"
 
-enum { BLOCK = 96 }; /* states that share a tile of the weight while it is in cache */
-
-/* softmax(h W + b): W packed (tiles, depth, TILE), b padded by minus infinity to tiles * TILE. */
+/* See LAYER. */
 typedef struct {
     const float *weight, *bias;
     long depth, tiles;
     float norm, top; /* the largest norm of a column of W, the largest bias */
 } Layer;
 
-/* A layer from its six arguments. */
-INLINE Layer read_layer(const Argument *a) {
-    return (Layer){a[0].address, a[1].address, a[2].size, a[3].size, (float)a[4].number, (float)a[5].number};
-}
+/* The layer among the arguments of a kernel. */
+#define LAYER_OF(a, of) ((Layer){(a)->of##weight, (a)->of##bias, (a)->of##depth, (a)->of##tiles, (a)->of##norm, (a)->of##top})
 
 /* h W + b of one tile for `rows` rows. */
-INLINE void tile_logits(int rows, int wide, v16 (*logits)[4], const float *const *hidden, const Layer *layer, long tile) {
+INLINE void tile_logits(int rows, vec (*logits)[4], const float *const *hidden, const Layer *layer, long tile) {
     UNROLL for (int j = 0; j < 4; j++) {
-        const v16 bias = load(layer->bias + tile * TILE + LANES * j);
+        const vec bias = load(layer->bias + tile * TILE + LANES * j);
         UNROLL for (int i = 0; i < rows; i++) logits[i][j] = bias;
     }
-    multiply(rows, wide, 4, logits, hidden, 1, layer->weight + tile * layer->depth * TILE, TILE, layer->depth);
+    multiply(rows, 4, logits, hidden, 1, layer->weight + tile * layer->depth * TILE, TILE, layer->depth);
 }
 
-INLINE float largest(const v16 *x) {
+INLINE float largest(const vec *x) {
     float top = -INFINITY;
     for (int j = 0; j < 4; j++)
         for (int i = 0; i < LANES; i++) top = x[j][i] > top ? x[j][i] : top;
@@ -38,13 +32,13 @@ INLINE float largest(const v16 *x) {
 
 /* What is taken off the logits of a row before they are exponentiated: nothing where |h| |w| + |b|, which no logit exceeds
    (Cauchy-Schwarz), says that exp of them, summed over a million tokens, is still a float, and far above where vexp gives 0; the largest logit elsewhere. */
-INLINE float safe_shift(int wide, const float *hidden, const Layer *layer) {
+INLINE float safe_shift(const float *hidden, const Layer *layer) {
     float square = 0, top = -INFINITY;
     for (long k = 0; k < layer->depth; k++) square += hidden[k] * hidden[k];
     if (sqrtf(square) * layer->norm + fabsf(layer->top) < 60.0f) return 0;
     for (long tile = 0; tile < layer->tiles; tile++) {
-        v16 logits[1][4];
-        tile_logits(1, wide, logits, &hidden, layer, tile);
+        vec logits[1][4];
+        tile_logits(1, logits, &hidden, layer, tile);
         const float here = largest(logits[0]);
         top = here > top ? here : top;
     }
@@ -59,20 +53,20 @@ typedef struct {
     float *sums; /* of exp(logit - shift) by tile, (BLOCK, tiles) */
 } States;
 
-APART void sum_by_tile(int wide, const Layer *layer, States *states) {
+APART void sum_by_tile(const Layer *layer, States *states) {
     const long last = states->count - 1;
-    for (long row = 0; row <= last; row++) states->shift[row] = safe_shift(wide, states->hidden[row], layer);
+    for (long row = 0; row <= last; row++) states->shift[row] = safe_shift(states->hidden[row], layer);
     for (long tile = 0; tile < layer->tiles; tile++)
         for (long row = 0; row <= last; row += ROWS) {
             const float *hidden[ROWS]; /* a register block that is not full repeats the last row: no row depends on the others */
             UNROLL for (int i = 0; i < ROWS; i++) hidden[i] = states->hidden[at_most(row + i, last)];
-            v16 logits[ROWS][4];
-            tile_logits(ROWS, wide, logits, hidden, layer, tile);
+            vec logits[ROWS][4];
+            tile_logits(ROWS, logits, hidden, layer, tile);
             UNROLL for (int i = 0; i < ROWS; i++) {
                 const long here = at_most(row + i, last);
-                v16 mass = {};
+                vec mass = {};
                 UNROLL for (int j = 0; j < 4; j++) mass += vexp(logits[i][j] - states->shift[here]);
-                states->sums[here * layer->tiles + tile] = sum16(mass);
+                states->sums[here * layer->tiles + tile] = sum_lanes(mass);
             }
         }
 }
@@ -93,15 +87,15 @@ INLINE float log_prob_of(const Layer *layer, const States *states, long row, lon
 
 /* The token of one state at which the running sum of the masses exceeds uniform * total: first by tiles, then inside one, whose
    masses are computed again. Rounding never picks a token without mass. Its log-probability too, if asked for. */
-INLINE long pick(int wide, const Layer *layer, const States *states, long row, float uniform, float *log_prob) {
+INLINE long pick(const Layer *layer, const States *states, long row, float uniform, float *log_prob) {
     const float *sums = states->sums + row * layer->tiles;
     const double total = total_mass(layer, states, row), target = uniform * total;
     double before = 0;
     long tile = 0, token = 0;
     for (; tile < layer->tiles - 1 && before + sums[tile] <= target; tile++) before += sums[tile];
-    v16 logits[1][4];
+    vec logits[1][4];
     float mass[TILE];
-    tile_logits(1, wide, logits, &states->hidden[row], layer, tile);
+    tile_logits(1, logits, &states->hidden[row], layer, tile);
     UNROLL for (int j = 0; j < 4; j++) store(mass + LANES * j, vexp(logits[0][j] - states->shift[row]));
     for (long i = 0; i < TILE && before <= target; i++) {
         before += mass[i];

@@ -26,12 +26,21 @@ class NativeSoftmax:
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self.vocab_size, self.depth = weight.shape
-        self.num_tiles = -(-self.vocab_size // native.TILE)
-        self._padding = self.num_tiles * native.TILE - self.vocab_size
+        tile = native.sizes().tile
+        self.num_tiles = -(-self.vocab_size // tile)
+        self._padding = self.num_tiles * tile - self.vocab_size
         self._by_token, norms = weight.detach().contiguous(), native.empty(self.num_tiles)
-        self.weight = native.empty(self.num_tiles, self.depth, native.TILE)
-        given = (self._by_token, self.vocab_size, self.depth)
-        native.run("softmax_pack", self.num_tiles, 1, *given, self.weight, norms)
+        self.weight = native.empty(self.num_tiles, self.depth, tile)
+        native.run(
+            "softmax_pack",
+            self.num_tiles,
+            1,
+            by_token=self._by_token,
+            vocab=self.vocab_size,
+            depth=self.depth,
+            weight=self.weight,
+            norms=norms,
+        )
         self.norm = float(norms.max()) ** 0.5
         self._set_bias(bias)
 
@@ -45,9 +54,17 @@ class NativeSoftmax:
         other._set_bias(bias)
         return other
 
-    def layer(self) -> tuple[Tensor | float, ...]:
-        """The arguments that stand for the layer in a kernel's call."""
-        return self.weight, self.bias, self.depth, self.num_tiles, self.norm, self.top
+    def layer(self, prefix: str = "") -> dict[str, Tensor | float]:
+        """The arguments that stand for the layer in a kernel's call; names begin with `prefix`."""
+        arguments = {
+            "weight": self.weight,
+            "bias": self.bias,
+            "depth": self.depth,
+            "tiles": self.num_tiles,
+            "norm": self.norm,
+            "top": self.top,
+        }
+        return {prefix + name: argument for name, argument in arguments.items()}
 
     def draw(self, hidden: Tensor, uniform: Tensor, with_log_probs: bool) -> tuple[Tensor, Tensor]:
         """Tokens (R,) of the states (R, H), drawn by inversion of `uniform` (R,); their
@@ -60,12 +77,12 @@ class NativeSoftmax:
         native.run(
             "softmax_draw",
             len(hidden),
-            native.BLOCK,
-            *self.layer(),
-            hidden,
-            uniform,
-            tokens,
-            wanted,
+            native.sizes().block,
+            **self.layer(),
+            hidden=hidden,
+            uniform=uniform,
+            tokens=tokens,
+            log_probs=wanted,
         )
         return tokens, log_probs
 
@@ -84,7 +101,8 @@ class NativeSoftmax:
         hidden, row_weights = self._states(hidden, len(targets)), row_weights.contiguous()
         targets = targets.to(torch.int64).contiguous()
         log_probs, shift, total = self._log_probs(hidden, targets)
-        width = -(-self.depth // native.LANES) * native.LANES
+        lanes = native.sizes().lanes
+        width = -(-self.depth // lanes) * lanes
         missing = width - self.depth
         by_token = (
             F.pad(self._by_token, (0, missing)).contiguous() if missing else self._by_token
@@ -98,19 +116,25 @@ class NativeSoftmax:
             for i in range(0, len(hidden), _ROWS_AT_ONCE)
         ):
             by_part = native.empty(num_parts, rows.stop - rows.start, width)
-            given = (
-                hidden[rows],
-                shift[rows],
-                (row_weights / total)[rows],
-                row_weights[rows],
-                targets[rows],
+            native.run(
+                "softmax_gradients",
+                num_parts,
+                1,
+                **self.layer(),
+                by_token=by_token,
+                vocab=self.vocab_size,
+                width=width,
+                hidden=hidden[rows],
+                shift=shift[rows],
+                scale=(row_weights / total)[rows],
+                weights=row_weights[rows],
+                targets=targets[rows],
+                num_rows=rows.stop - rows.start,
+                tiles_per_part=tiles_per_part,
+                grad_weight=grad_weight,
+                grad_bias=grad_bias,
+                grad_hidden=by_part,
             )
-            sizes, results = (
-                (rows.stop - rows.start, tiles_per_part),
-                (grad_weight, grad_bias, by_part),
-            )
-            weights = (*self.layer(), by_token, self.vocab_size, width)
-            native.run("softmax_gradients", num_parts, 1, *weights, *given, *sizes, *results)
             grad_hidden[rows] = by_part.sum(0)[:, : self.depth]
         return -(row_weights * log_probs).sum(), grad_hidden, grad_weight, grad_bias
 
@@ -119,9 +143,19 @@ class NativeSoftmax:
         shift) / total.
         """
         log_probs, shift, total = native.empty(3, len(hidden)).unbind()
-        given, results = (self.vocab_size, hidden, targets), (log_probs, shift, total)
-        native.run("softmax_log_probs", len(hidden), native.BLOCK, *self.layer(), *given, *results)
-        return results
+        native.run(
+            "softmax_log_probs",
+            len(hidden),
+            native.sizes().block,
+            **self.layer(),
+            vocab=self.vocab_size,
+            hidden=hidden,
+            targets=targets,
+            log_probs=log_probs,
+            shift=shift,
+            total=total,
+        )
+        return log_probs, shift, total
 
     def _states(self, hidden: Tensor, num_rows: int) -> Tensor:
         if hidden.shape != (num_rows, self.depth):
