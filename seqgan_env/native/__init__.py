@@ -15,9 +15,10 @@ import hashlib
 import importlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -212,15 +213,59 @@ def run(kernel: str, size: int, grain: int, **arguments: Tensor | float | None) 
     global _has_threads
     threads = max(1, min(torch.get_num_threads(), -(-size // grain)))
     _has_threads |= threads > 1
-    module = _module()
-    described = module.KERNELS[kernel]
-    names = [name for name, _, _ in described]
-    if arguments.keys() != set(names):
-        raise TypeError(f"kernel {kernel} was given {sorted(arguments)}; it takes {sorted(names)}")
-    given: list[float] = []
-    for name, kind, optional in described:
-        given += _as_given(f"kernel {kernel}", name, kind, optional, arguments[name])
-    getattr(module, kernel)(size, grain, threads, *given)
+    call, kinds = _described(_module(), kernel)
+    if arguments.keys() != kinds.keys():
+        raise TypeError(f"kernel {kernel} was given {sorted(arguments)}; it takes {sorted(kinds)}")
+    given: list[Any] = [size, grain, threads]
+    for name, kind in kinds.items():
+        argument = arguments[name]
+        if kind.dtype is None and isinstance(argument, kind.number_types):
+            given.append(argument)
+        elif argument is None and kind.optional:
+            given += [0, 0]
+        else:
+            tensor = _tensor(argument, kind, name, f"kernel {kernel}")
+            given.append(tensor.data_ptr())
+            given.append(tensor.numel())
+    call(*given)
+
+
+class _Kind(NamedTuple):
+    """What a kernel reads in one place.
+
+    Attributes:
+        name: of a number type of torch, or "int" or "float".
+        dtype: of a tensor; None for numbers.
+        optional: whether None is allowed.
+        number_types: of Python, that are allowed; none for tensors.
+    """
+
+    name: str
+    dtype: torch.dtype | None
+    optional: bool
+    number_types: tuple[type, ...]
+
+
+@functools.cache
+def _described(module: ModuleType, kernel: str) -> tuple[Callable[..., None], dict[str, _Kind]]:
+    """A kernel and the kinds of its arguments by name, in their order."""
+    kinds = {
+        name: _Kind(kind, _DTYPES.get(kind), optional, _NUMBER_TYPES.get(kind, ()))
+        for name, kind, optional in module.KERNELS[kernel]
+    }
+    return getattr(module, kernel), kinds
+
+
+def _tensor(argument: object, kind: _Kind, name: str, reader: str) -> Tensor:
+    """The argument, which must be a tensor that can be read as this kind."""
+    if kind.dtype is None or not isinstance(argument, Tensor) or argument.dtype != kind.dtype:
+        given = argument.dtype if isinstance(argument, Tensor) else repr(argument)
+        raise TypeError(f"{reader} was given {given} for {name}; it reads {kind.name}")
+    if not argument.is_cpu or not argument.is_contiguous():
+        raise ValueError(
+            f"{reader} was given a tensor for {name} that is not contiguous, or not on the CPU"
+        )
+    return argument
 
 
 def address(tensor: Tensor) -> int:
@@ -231,29 +276,11 @@ def address(tensor: Tensor) -> int:
         TypeError: it is of another number type.
         ValueError: it is not contiguous, or not on the CPU.
     """
-    return int(_as_given("a table of addresses", "a tensor", "float32", False, tensor)[0])
+    kind = _Kind("float32", torch.float32, False, ())
+    return _tensor(tensor, kind, "a row", "a table of addresses").data_ptr()
 
 
-def _as_given(
-    reader: str, name: str, kind: str, optional: bool, argument: object
-) -> tuple[float, ...]:
-    """An argument as the extension module takes it: address and count of a tensor, or a number."""
-    if kind == "int" and isinstance(argument, int):
-        return (argument,)
-    if kind == "float" and isinstance(argument, (int, float)):
-        return (float(argument),)
-    if optional and argument is None:
-        return 0, 0
-    if not isinstance(argument, Tensor) or argument.dtype != _DTYPES.get(kind):
-        given = argument.dtype if isinstance(argument, Tensor) else repr(argument)
-        raise TypeError(f"{reader} was given {given} for {name}; it reads {kind}")
-    if not argument.is_cpu or not argument.is_contiguous():
-        raise ValueError(
-            f"{reader} was given a tensor for {name} that is not contiguous, or not on the CPU"
-        )
-    return argument.data_ptr(), argument.numel()
-
-
+_NUMBER_TYPES = {"int": (int,), "float": (int, float)}
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,

@@ -47,7 +47,7 @@ INLINE void adam_rows(
             adam_step(adam, (row + i) * columns + column + LANES * j, sum[i][j], columns - column - LANES * j);
 }
 
-int adam_product(const adam_product_arguments *a) {
+KERNEL int adam_product(const adam_product_arguments *a) {
     const float *b = a->right;
     const long columns = a->columns, depth = a->depth, tiles = (columns + TILE - 1) / TILE;
     const Adam adam = {a->weight, a->mean, a->square, a->beta1, a->beta2, a->rate, a->correction, a->eps};
@@ -68,7 +68,7 @@ int adam_product(const adam_product_arguments *a) {
     return FINE;
 }
 
-int adam(const adam_arguments *a) {
+KERNEL int adam(const adam_arguments *a) {
     const Parameter *parameters = (const Parameter *)a->parameters;
     long first = 0; /* block of a parameter */
     for (const Parameter *p = parameters; p < parameters + a->num_parameters; p++) {

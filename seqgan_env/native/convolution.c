@@ -60,7 +60,7 @@ INLINE void pool_table(
 }
 
 /* Tables may be larger than the cache, which is why the sequences are the inner loop. */
-int pool_tables(const pool_tables_arguments *a) {
+KERNEL int pool_tables(const pool_tables_arguments *a) {
     const int64_t *tokens = a->tokens;
     const float *tables = a->tables;
     const Filter *filters = (const Filter *)a->filters;
@@ -80,7 +80,7 @@ int pool_tables(const pool_tables_arguments *a) {
     return FINE;
 }
 
-int scatter_tables(const scatter_tables_arguments *a) {
+KERNEL int scatter_tables(const scatter_tables_arguments *a) {
     const int64_t *tokens = a->tokens;
     const float *grad = a->grad;
     const int32_t *where = a->where;
@@ -148,7 +148,7 @@ INLINE void pool_window(
     }
 }
 
-int pool_windows(const pool_windows_arguments *a) {
+KERNEL int pool_windows(const pool_windows_arguments *a) {
     const Sequences s = {a->embedded, a->range.begin, a->range.end, a->steps, a->dim};
     const float *weights = a->weights;
     const Filter *filters = (const Filter *)a->filters;
@@ -180,7 +180,7 @@ INLINE void pack_channels(const float *weight, long count, long width, long dim,
         for (long c = 0; c < LANES; c++) packed[d * LANES + c] = c < count ? rows[c * length + d] : 0.0f;
 }
 
-int pack_windows(const pack_windows_arguments *a) {
+KERNEL int pack_windows(const pack_windows_arguments *a) {
     const int64_t *addresses = a->addresses;
     const Filter *filters = (const Filter *)a->filters;
     float *rows = a->rows, *packed = a->packed;
@@ -227,7 +227,7 @@ typedef struct {
 
 INLINE float given_gradient(const Given *given, long at) { return given->out[at] > 0 ? given->grad[at] : 0.0f; }
 
-int weight_gradient(const weight_gradient_arguments *a) {
+KERNEL int weight_gradient(const weight_gradient_arguments *a) {
     const float *embedded = a->embedded;
     const Given given = {a->grad, a->features, a->where, a->num_features};
     const Filter *filters = (const Filter *)a->filters;
@@ -261,7 +261,7 @@ int weight_gradient(const weight_gradient_arguments *a) {
 
 enum { CHUNK = 1 << 16 }; /* floats of weights that stay in the cache for all sequences */
 
-int window_gradient(const window_gradient_arguments *a) {
+KERNEL int window_gradient(const window_gradient_arguments *a) {
     const float *weights = a->weights;
     const Given given = {a->grad, a->features, a->where, a->num_features};
     const Filter *filters = (const Filter *)a->filters;

@@ -33,7 +33,7 @@ INLINE void hash_block(const float *numbers, long size, int64_t *out) {
     out[1] = join(sum);
 }
 
-int fingerprint(const fingerprint_arguments *a) {
+KERNEL int fingerprint(const fingerprint_arguments *a) {
     const Part *parts = (const Part *)a->parts;
     int64_t *out = a->out;
     long first = 0; /* block of a tensor */

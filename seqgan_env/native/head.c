@@ -34,7 +34,7 @@ INLINE vec kept(const Dropout *dropout, long feature, long b) {
     return choose(uniform >= fill(dropout->share), fill(1.0f / (1.0f - dropout->share)), fill(0.0f));
 }
 
-int head(const head_arguments *a) {
+KERNEL int head(const head_arguments *a) {
     const float *z = a->z, *x = a->x;
     const Dropout dropout = {(const uint64_t *)a->keys, (const uint64_t *)a->counters, a->share};
     const long features = a->range.size, batch = a->batch;
@@ -50,7 +50,7 @@ int head(const head_arguments *a) {
     return FINE;
 }
 
-int head_gradient(const head_gradient_arguments *a) {
+KERNEL int head_gradient(const head_gradient_arguments *a) {
     const float *z = a->z, *x = a->x, *weight = a->weight, *grad = a->grad;
     const Dropout dropout = {(const uint64_t *)a->keys, (const uint64_t *)a->counters, a->share};
     const long features = a->range.size, batch = a->batch, gates = features * batch;
@@ -89,7 +89,7 @@ INLINE vec load_half(const uint16_t *p) {
 }
 
 /* The last vector of a row is read from a copy: there may be any number of features. */
-int half_head(const half_head_arguments *a) {
+KERNEL int half_head(const half_head_arguments *a) {
     const uint16_t *z = a->z;
     const float *x = a->x, *weight = a->weight;
     const long features = a->num_features, whole = features / LANES * LANES, rest = features - whole;

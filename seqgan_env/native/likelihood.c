@@ -1,7 +1,7 @@
 /* Log-probabilities under softmax(h W + b), and the gradients of their weighted sum, without storing the logits. */
 #include "softmax.h"
 
-int softmax_log_probs(const softmax_log_probs_arguments *a) {
+KERNEL int softmax_log_probs(const softmax_log_probs_arguments *a) {
     const Layer layer = LAYER_OF(a, );
     const long vocab = a->vocab;
     const float *hidden = a->hidden;
@@ -135,7 +135,7 @@ INLINE void unpack(const Likelihood *l, long begin, long end, float *weight, flo
     }
 }
 
-int softmax_gradients(const softmax_gradients_arguments *a) {
+KERNEL int softmax_gradients(const softmax_gradients_arguments *a) {
     const Layer layer = LAYER_OF(a, );
     const long num_rows = a->num_rows, tiles_per_part = a->tiles_per_part, size = tiles_per_part * TILE * (layer.depth + 1);
     float *room = malloc(sizeof(float) * size);

@@ -68,7 +68,7 @@ INLINE void product_part(const Product *p, long begin, long end, long from, long
 }
 
 /* A range begins at a multiple of ROWS, or of TILE if it is of columns. */
-int product(const product_arguments *a) {
+KERNEL int product(const product_arguments *a) {
     const Product p = {
         .a = a->left,
         .b = a->right,

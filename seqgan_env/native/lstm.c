@@ -168,7 +168,7 @@ INLINE void *make_room(const Model *model, Rows *rows, States *states) {
     return room;
 }
 
-int lstm_complete(const lstm_complete_arguments *a) {
+KERNEL int lstm_complete(const lstm_complete_arguments *a) {
     const Model model = MODEL_OF(a);
     int64_t *tokens = a->tokens;
     const int64_t *lengths = a->lengths;
@@ -192,7 +192,7 @@ int lstm_complete(const lstm_complete_arguments *a) {
     return status;
 }
 
-int lstm_log_probs(const lstm_log_probs_arguments *a) {
+KERNEL int lstm_log_probs(const lstm_log_probs_arguments *a) {
     const Model model = MODEL_OF(a);
     int64_t *tokens = (int64_t *)a->tokens; /* only read here */
     float *log_probs = a->log_probs;

@@ -74,7 +74,7 @@ INLINE void lay_inputs(const Layer *layer, Sizes sizes, const float *inputs, lon
     if (sizes.steps) memset(read + sizes.inputs, 0, sizes.units * sizeof(float));
 }
 
-int lstm_states(const lstm_states_arguments *a) {
+KERNEL int lstm_states(const lstm_states_arguments *a) {
     const Sizes sizes = {a->steps, a->num_inputs, a->num_units};
     float *packed = malloc(sizeof(float) * chunks_of(sizes) * depth_of(sizes) * TILE);
     const Layer layer = {packed, a->bias, a->read, a->hidden, a->cells, a->gates};
@@ -164,7 +164,7 @@ INLINE void join_weights(const float *weight_ih, const float *weight_hh, Sizes s
     }
 }
 
-int lstm_states_gradient(const lstm_states_gradient_arguments *a) {
+KERNEL int lstm_states_gradient(const lstm_states_gradient_arguments *a) {
     const Sizes sizes = {a->steps, a->num_inputs, a->num_units};
     const long pitch = round_up(depth_of(sizes), LANES), room = pitch + LANES;
     const long size = TOGETHER * (room + chunks_of(sizes) * LANES);

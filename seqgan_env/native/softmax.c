@@ -1,7 +1,7 @@
 /* Kernels over one output layer softmax(h W + b). */
 #include "softmax.h"
 
-int softmax_draw(const softmax_draw_arguments *a) {
+KERNEL int softmax_draw(const softmax_draw_arguments *a) {
     const Layer layer = LAYER_OF(a, );
     const float *hidden = a->hidden, *uniform = a->uniform;
     int64_t *tokens = a->tokens;
@@ -19,7 +19,7 @@ int softmax_draw(const softmax_draw_arguments *a) {
     return FINE;
 }
 
-int softmax_pack(const softmax_pack_arguments *a) {
+KERNEL int softmax_pack(const softmax_pack_arguments *a) {
     const float *by_token = a->by_token;
     const long vocab = a->vocab, depth = a->depth;
     float *weight = a->weight, *norms = a->norms;

@@ -9,10 +9,8 @@
 
 #include "kernels.h"
 
-/* All that follows is compiled for the variant's processor; the module itself, which asks for it, for any. */
-#define PRAGMA(text) _Pragma(#text)
-#define COMPILE_FOR(target_name) PRAGMA(GCC target(target_name))
-COMPILE_FOR(TARGET)
+/* For kernels, which are compiled for the variant's processor; the module itself, which asks for it, is compiled for any. */
+#define KERNEL __attribute__((target(TARGET)))
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
@@ -90,6 +88,6 @@ INLINE void multiply(
 }
 
 /* Not inlined: the caller would spill its accumulators. */
-#define APART static __attribute__((noinline))
+#define APART KERNEL __attribute__((noinline)) static
 
 #endif
