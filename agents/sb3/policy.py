@@ -73,10 +73,9 @@ def build_optimizer(
     """
     if optimizer_class is torch.optim.Adam and _FUSED_ON_CPU:
         kwargs = {"fused": True} | kwargs  # a tenth of the time where the embeddings are large
-    trained = [
-        {"params": [p for p in parameters if p.requires_grad], RATE: factor}
-        for parameters, factor in groups
-    ]
+    trained = []
+    for parameters, factor in groups:
+        trained.append({"params": [p for p in parameters if p.requires_grad], RATE: factor})
     optimizer = optimizer_class(trained, **kwargs)
     keep_rates(optimizer)
     return optimizer

@@ -73,10 +73,10 @@ class SequenceVecEnv(VecEnv):
             dicts[i]["terminal_observation"] = infos["final_obs"][i]
             dicts[i]["score"] = float(infos["final_info"]["score"][i])
             if "online" in infos["final_info"]:
-                metrics = infos["final_info"]["online"]
-                dicts[i]["online"] = {
-                    name: float(metrics[name][i]) for name in metrics if not name.startswith("_")
-                }
+                dicts[i]["online"] = {}
+                for name, values in infos["final_info"]["online"].items():
+                    if not name.startswith("_"):  # Gymnasium's masks stand beside the values
+                        dicts[i]["online"][name] = float(values[i])
         for i in np.flatnonzero(infos.get("_written", ())):
             dicts[i]["written"] = int(infos["written"][i])
         return observations, rewards.astype(np.float32), terminated, dicts

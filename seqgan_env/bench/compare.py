@@ -44,14 +44,12 @@ def _contents(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _content(path: Path) -> dict[str, Any]:
     """A result as JSON has it, where a number is as long as it takes to be that number."""
-    content = {
-        name: value
-        for name, value in run_directory.read_json(path).items()
-        if name not in _OF_THE_MACHINE
-    }
-    return content | {
-        "curve": [{k: v for k, v in row.items() if k != "seconds"} for row in content["curve"]]
-    }
+    content: dict[str, Any] = run_directory.read_json(path)
+    for name in _OF_THE_MACHINE:
+        content.pop(name, None)
+    for row in content["curve"]:
+        row.pop("seconds", None)
+    return content
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -42,15 +42,12 @@ def _hash(root: Path, state: tuple[tuple[Path, int, int], ...]) -> str:
 def code_of_library() -> str:
     """A hash of this package's modules, those left out that can change no result."""
     root = Path(seqgan_env.__file__).parent
-    names = {file.relative_to(root).as_posix(): file for file in sorted(root.rglob("*.py"))}
-    return _hash_of(
-        root,
-        (
-            file
-            for name, file in names.items()
-            if name in _DECIDING or name.split("/")[0] not in _UNDECIDING
-        ),
-    )
+    deciding = []
+    for file in sorted(root.rglob("*.py")):
+        name = file.relative_to(root).as_posix()
+        if name in _DECIDING or name.split("/")[0] not in _UNDECIDING:
+            deciding.append(file)
+    return _hash_of(root, deciding)
 
 
 @cache

@@ -137,20 +137,21 @@ def cells_of(table: Table) -> list[tuple[str, list[tuple[str, float | str]]]]:
             return value
         return ""
 
-    return [
-        (mark, [(text, sort_by(cell, text)) for cell, text in zip(row, texts, strict=True)])
-        for mark, row, texts in zip(table.marks, table.rows, table.texts(), strict=True)
-    ]
+    rows = []
+    for mark, row, texts in zip(table.marks, table.rows, table.texts(), strict=True):
+        cells = [(text, sort_by(cell, text)) for cell, text in zip(row, texts, strict=True)]
+        rows.append((mark, cells))
+    return rows
 
 
 def figures_of(standings: Standings) -> list[tuple[str, list[Figure]]]:
     """The pictures by heading: those over all tasks of a kind, then those of every task."""
-    groups = [
-        (kind[0].upper() + kind[1:], _figures_of_kind(standings, kind)) for kind in standings.kinds
-    ]
-    groups += [
-        (task, [*_planes(standings, task), *_curves(standings, task)]) for task in standings.tasks
-    ]
+    groups = []
+    for kind in standings.kinds:
+        heading = kind[0].upper() + kind[1:]
+        groups.append((heading, _figures_of_kind(standings, kind)))
+    for task in standings.tasks:
+        groups.append((task, [*_planes(standings, task), *_curves(standings, task)]))
     return [(heading, figures) for heading, figures in groups if figures]
 
 

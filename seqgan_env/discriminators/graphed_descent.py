@@ -116,5 +116,9 @@ def can_be_recorded(network: Network, optimizer: torch.optim.Optimizer) -> bool:
 def _held(descent: Descent, network: Network, optimizer: torch.optim.Adam) -> Hashable:
     """The numbers and addresses that a recorded step holds."""
     numbers = tuple(value for name, value in optimizer.param_groups[0].items() if name != "params")
-    tensors = [x for p in network.parameters for x in (p, *optimizer.state.get(p, {}).values())]
-    return descent, numbers, tuple(tensor.data_ptr() for tensor in tensors)
+    addresses = []
+    for parameter in network.parameters:
+        addresses.append(parameter.data_ptr())
+        for moment in optimizer.state.get(parameter, {}).values():
+            addresses.append(moment.data_ptr())
+    return descent, numbers, tuple(addresses)

@@ -8,6 +8,7 @@ defines).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -447,12 +448,12 @@ _POWERS: tuple[Knob, ...] = tuple(map(Power, (1.1, 1.15, 1.2)))
 def _mixtures(
     low: Sequence[Knob], high: Sequence[Knob], weights: Sequence[float]
 ) -> tuple[Knob, ...]:
-    return tuple(
-        Mixture(((first, weight), (second, round(1 - weight, 9))))
-        for first in low
-        for second in high
-        for weight in weights
-    )
+    """Every mixture of one of `low` with one of `high`; the first has each of `weights`."""
+    found = []
+    for first, second, weight in itertools.product(low, high, weights):
+        # Rounded, for 1 - 0.9 would stand in names as 0.09999999999999998.
+        found.append(Mixture(((first, weight), (second, round(1 - weight, 9)))))
+    return tuple(found)
 
 
 def _temperatures(values: Sequence[float]) -> tuple[Knob, ...]:
@@ -477,9 +478,11 @@ def knobs_for(policy: object, vocab_size: int, knobs: Sequence[Knob]) -> list[Kn
     fitting = [knob for knob in knobs if knob.fits(policy)]
     if vocab_size <= _SORTABLE:
         return fitting
-    return [
-        knob for knob in fitting if all(isinstance(part, Temperature) for part, _ in parts_of(knob))
-    ]
+    found = []
+    for knob in fitting:
+        if all(isinstance(part, Temperature) for part, _ in parts_of(knob)):
+            found.append(knob)
+    return found
 
 
 # On real data every knob needs samples and classifiers of its own.

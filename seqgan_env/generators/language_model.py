@@ -143,15 +143,12 @@ class LanguageModel(nn.Module, ABC):
 
         `inputs` (B, T) is what the model reads in place of `inputs(tokens)`.
         """
-        parts = [
-            linear_weighted_nll(
-                hidden,
-                self.output.weight,
-                bias,
-                *(_at(written, x[:, positions]) for x in (tokens, weights)),
-            )
-            for positions, written, hidden, bias in self._predictions(tokens, inputs)
-        ]
+        parts = []
+        for positions, written, hidden, bias in self._predictions(tokens, inputs):
+            targets = _at(written, tokens[:, positions])
+            of_targets = _at(written, weights[:, positions])
+            weight = self.output.weight
+            parts.append(linear_weighted_nll(hidden, weight, bias, targets, of_targets))
         return torch.stack(parts).sum()
 
     def with_temperature(self, temperature: float) -> LanguageModel:

@@ -113,17 +113,15 @@ def intervals(
     """Every statistic with its percentile interval; all of them of the same resamples of their
     `num_sentences` sentences.
     """
-    parts = [
-        {name: statistic.resampled(counts) for name, statistic in statistics.items()}
-        for counts in _resamples(num_sentences, num_resamples, rng)
-    ]
-    return {
-        name: Estimate(
-            statistic.value,
-            *np.quantile(np.concatenate([part[name] for part in parts]), QUANTILES).tolist(),
-        )
-        for name, statistic in statistics.items()
-    }
+    resampled: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
+    for counts in _resamples(num_sentences, num_resamples, rng):
+        for name, statistic in statistics.items():
+            resampled[name].append(statistic.resampled(counts))
+    found = {}
+    for name, statistic in statistics.items():
+        low, high = np.quantile(np.concatenate(resampled[name]), QUANTILES).tolist()
+        found[name] = Estimate(statistic.value, low, high)
+    return found
 
 
 def _resamples(

@@ -288,20 +288,19 @@ class Memory:
         """
         self.spec = spec
         self._orders = [order for order in self._ORDERS if order < spec.seq_len]
-        self._known = [
-            np.unique(np.concatenate([keys for _, keys in ngrams(bank, spec, order)]))
-            for order in self._orders
-        ]
+        self._known = []
+        for order in self._orders:
+            keys = [keys for _, keys in ngrams(bank, spec, order)]
+            self._known.append(np.unique(np.concatenate(keys)))
         self._whole, self._counts = np.unique(_row_keys(bank), return_counts=True)
 
     def features(self, tokens: np.ndarray) -> np.ndarray:
         """(B, K) of sequences (B, T): shares of known n-grams by order, and log(1 + how often the
         whole stands there).
         """
-        shares = [
-            self._share(tokens, order, known)
-            for order, known in zip(self._orders, self._known, strict=True)
-        ]
+        shares = []
+        for order, known in zip(self._orders, self._known, strict=True):
+            shares.append(self._share(tokens, order, known))
         keys = _row_keys(tokens)
         place = np.searchsorted(self._whole, keys).clip(max=len(self._whole) - 1)
         count = np.where(self._whole[place] == keys, self._counts[place], 0)

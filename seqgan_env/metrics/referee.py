@@ -116,7 +116,9 @@ class Referee:
     ) -> Referee | None:
         """A referee of these parts of real data; None where one of them is too small for any."""
         enough = min(len(real_sequences), len(validation), len(held_out)) >= MIN_SEQUENCES
-        return cls(spec, real_sequences, validation, held_out) if enough else None
+        if enough:
+            return cls(spec, real_sequences, validation, held_out)
+        return None
 
     @property
     def num_samples(self) -> int:
@@ -235,18 +237,19 @@ def _verdict(sides: dict[str, tuple[Side, Side]]) -> Verdict:
     (real, generated).
     """
     logits = {name: _calibrated(name, sides) for name in sides["fit"][0]}
-    logits[CONSTANT] = {
-        part: tuple(np.zeros(len(side[JOINED])) for side in both) for part, both in sides.items()
-    }
-    bounds = {
-        name: {part: _bound(*of_part[part]) for part in sides} for name, of_part in logits.items()
-    }
+    logits[CONSTANT] = {}
+    for part, (real, generated) in sides.items():
+        logits[CONSTANT][part] = (np.zeros(len(real[JOINED])), np.zeros(len(generated[JOINED])))
+
+    bounds: dict[str, dict[str, float]] = {}
+    for name, of_part in logits.items():
+        bounds[name] = {part: _bound(*of_part[part]) for part in sides}
     best = max(bounds, key=lambda name: bounds[name]["choose"])
-    real, generated = logits[best]["judge"]
-    variance = sum(
-        losses.var() / len(losses)
-        for losses in (np.logaddexp(0, -real), np.logaddexp(0, generated))
-    )
+
+    of_real, of_generated = logits[best]["judge"]
+    losses_on_real, losses_on_generated = np.logaddexp(0, -of_real), np.logaddexp(0, of_generated)
+    variance = losses_on_real.var() / len(losses_on_real)
+    variance += losses_on_generated.var() / len(losses_on_generated)
     return Verdict(
         js=bounds[best]["judge"],
         error=math.sqrt(variance) / 2 / math.log(2),
@@ -270,7 +273,10 @@ def _calibrated(
         found: np.ndarray = (features - middle) / width @ weights[:-1] + weights[-1]
         return found
 
-    return {part: tuple(logits(side[name]) for side in both) for part, both in sides.items()}
+    found: dict[str, tuple[np.ndarray, ...]] = {}
+    for part, (real_side, generated_side) in sides.items():
+        found[part] = (logits(real_side[name]), logits(generated_side[name]))
+    return found
 
 
 def _bound(real: np.ndarray, generated: np.ndarray) -> float:

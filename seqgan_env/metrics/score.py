@@ -52,12 +52,11 @@ def best_knob(knobs: Mapping[str, Row], score: Score) -> str | None:
     biased low.
     """
     chosen_by, valued_by = SELECT + score.divergence, score.divergence
-    finite = {
-        name: row[chosen_by]
-        for name, row in knobs.items()
-        if math.isfinite(row.get(chosen_by, math.nan))
-        and math.isfinite(row.get(valued_by, math.nan))
-    }
+    finite = {}
+    for name, row in knobs.items():
+        both = (row.get(chosen_by, math.nan), row.get(valued_by, math.nan))
+        if all(map(math.isfinite, both)):
+            finite[name] = row[chosen_by]
     if finite:
         return min(finite, key=finite.__getitem__)
     return None

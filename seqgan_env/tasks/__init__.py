@@ -111,7 +111,9 @@ def infer_task(given: Mapping[str, Any]) -> str:
     Raises:
         ValueError: no task takes them all, or more than one does.
     """
-    known = {name for task in task_names() for name in _taken_by(task)}
+    known: set[str] = set()
+    for task in task_names():
+        known |= set(_taken_by(task))
     for name in given:
         choose(sorted(known), name, "setting")
     if given.get("corpus") is not None:

@@ -86,10 +86,11 @@ def map_paths(
     declared: dict[str, bool | None] = {}
     if is_dataclass(settings):
         declared = {each.name: each.metadata.get("path") for each in fields(settings)}
-    return {
-        name: _mapped(value, declared.get(name), change) if value is not None else None
-        for name, value in values.items()
-    }
+    found = dict(values)
+    for name, value in values.items():
+        if value is not None:
+            found[name] = _mapped(value, declared.get(name), change)
+    return found
 
 
 def _mapped(value: Any, is_path: bool | None, change: Callable[[Path], str]) -> Any:

@@ -122,7 +122,9 @@ class _ZstdBytes(io.RawIOBase):
                 self._plain = self._frame.decompress(self._read)
             except self._library.ZstdError as problem:
                 raise ValueError(f"{self._source} is damaged: {problem}") from problem
-            self._read = self._frame.unused_data if self._frame.eof else b""
+            self._read = b""
+            if self._frame.eof:
+                self._read = self._frame.unused_data
         num = min(len(buffer), len(self._plain))
         buffer[:num], self._plain = self._plain[:num], self._plain[num:]
         return num

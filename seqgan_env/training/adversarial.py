@@ -329,9 +329,9 @@ def evaluate(
         num_heldout,
         torch.Generator(device=rewards.device).manual_seed(seed + 2),
     )
-    return {f"task/{k}": v for k, v in of_task.items()} | {
-        f"discriminator/{k}": v for k, v in of_d.items()
-    }
+    metrics = {f"task/{name}": value for name, value in of_task.items()}
+    metrics |= {f"discriminator/{name}": value for name, value in of_d.items()}
+    return metrics
 
 
 def _d_step(

@@ -163,14 +163,12 @@ class Judges:
         prefixes[:, length] = chosen
         lengths = torch.full((len(chosen),), length + 1, device=tokens.device)
         opinions = self.of_prefixes(prefixes, lengths, rng.select(torch.zeros_like(chosen)))
-        return [
-            Candidate(
-                int(token),
-                float(log_probs[token].exp()),
-                {name: float(values[row]) for name, values in opinions.items()},
-            )
-            for row, token in enumerate(chosen)
-        ]
+        candidates = []
+        for row, token in enumerate(chosen):
+            of_token = {name: float(values[row]) for name, values in opinions.items()}
+            probability = float(log_probs[token].exp())
+            candidates.append(Candidate(int(token), probability, of_token))
+        return candidates
 
     def _likelihoods(self, tokens: Tensor) -> dict[str, Tensor]:
         """log p, log o and their difference (B, T), those that are known."""

@@ -70,19 +70,17 @@ class MusicTask(RealDataTask):
         windows = {piece: windows_of(_tokens(piece), settings.max_length) for piece in pieces}
         if not any(map(len, windows.values())):
             raise ValueError(self._nothing_to_use(len(pieces), skipped))
-        sides = split(
-            [piece for piece in pieces if len(windows[piece])], settings, self._source(), "melodies"
-        )
-        parts = [
-            torch.from_numpy(np.concatenate([windows[piece] for piece in side])) for side in sides
-        ]
+        usable = [piece for piece in pieces if len(windows[piece])]
+        parts = []
+        for side in split(usable, settings, self._source(), "melodies"):
+            of_side = np.concatenate([windows[piece] for piece in side])
+            parts.append(torch.from_numpy(of_side))
         super().__init__(name, spec, parts, settings.num_eval, MusicMetrics)
         self.summary = self._summarise(melodies, [len(windows[piece]) for piece in pieces], skipped)
-        chosen = {
-            key: value
-            for key, value in asdict(settings).items()
-            if key not in ("corpus", "num_eval")
-        }
+        # Where the files lie and how policies are evaluated changes no sequence.
+        chosen = asdict(settings)
+        for name_of_setting in ("corpus", "num_eval"):
+            del chosen[name_of_setting]
         self.fingerprint = digest(json.dumps(chosen, sort_keys=True), *map(" ".join, pieces)).hex()
 
     def encode(self, text: str) -> Tensor:

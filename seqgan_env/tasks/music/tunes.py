@@ -59,26 +59,29 @@ _CADENCES: tuple[_Phrase, ...] = (
 @functools.cache
 def built_in_scores() -> tuple[Score, ...]:
     """The tunes, always the same: `PIECES_PER_KEY` in each of 24 keys, no two of a key alike."""
-    arpeggios = tuple(
-        _arpeggio(figure, pair) for figure, pair in itertools.product(_FIGURES, _CHORD_PAIRS)
-    )
+    pairs = itertools.product(_FIGURES, _CHORD_PAIRS)
+    arpeggios = tuple(_arpeggio(figure, roots) for figure, roots in pairs)
     plans = list(itertools.product(_SCALES, arpeggios, _SCALES + arpeggios, _CADENCES))
     keys = itertools.product((_MAJOR, _HARMONIC_MINOR), range(55, 67))  # tonics from G3 to F#4
     # a prime that does not divide the number of plans: it comes to every one before any comes again
     stride = 1019
-    return tuple(
-        _score(plans[(key * PIECES_PER_KEY + piece) * stride % len(plans)], scale, tonic)
-        for key, (scale, tonic) in enumerate(keys)
-        for piece in range(PIECES_PER_KEY)
-    )
+    scores: list[Score] = []
+    for scale, tonic in keys:
+        for _ in range(PIECES_PER_KEY):
+            plan = plans[len(scores) * stride % len(plans)]
+            scores.append(_score(plan, scale, tonic))
+    return tuple(scores)
 
 
 def _arpeggio(figure: _Phrase, roots: tuple[int, int]) -> _Phrase:
-    return tuple(
-        (degree if degree is None else root + degree, eighths)
-        for root in roots
-        for degree, eighths in figure
-    )
+    """A figure on one root and then on the other; rests stay rests."""
+    phrase: list[tuple[int | None, int]] = []
+    for root in roots:
+        for degree, eighths in figure:
+            if degree is not None:
+                degree += root
+            phrase.append((degree, eighths))
+    return tuple(phrase)
 
 
 def _score(phrases: tuple[_Phrase, ...], scale: tuple[int, ...], tonic: int) -> Score:

@@ -127,16 +127,13 @@ class OracleTask:
             ValueError: these are not T numbers of tokens.
         """
         words = text.split()
-        bad = [
-            word
-            for word in words
-            if not (word.isascii() and word.isdecimal() and int(word) < self.spec.vocab_size)
-        ]
-        if bad:
-            raise ValueError(
-                f"text {text[:40]!r} holds {bad[0]!r}; allowed are tokens "
-                f"0..{self.spec.vocab_size - 1}"
-            )
+        for word in words:
+            is_number = word.isascii() and word.isdecimal()
+            if not is_number or int(word) >= self.spec.vocab_size:
+                raise ValueError(
+                    f"text {text[:40]!r} holds {word!r}; allowed are tokens "
+                    f"0..{self.spec.vocab_size - 1}"
+                )
         if len(words) != self.spec.seq_len:
             raise ValueError(
                 f"text {text[:40]!r} has {len(words)} tokens; a sequence of this task has "

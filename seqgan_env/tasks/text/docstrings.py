@@ -40,10 +40,10 @@ def docstring_sentences() -> tuple[str, ...]:
     """
     root = Path(sysconfig.get_path("stdlib"))
     with _no_garbage_collection():
-        docstrings = (text for path in _source_files(root) for text in _docstrings(path))
-        sentences = dict.fromkeys(
-            sentence for text in docstrings for sentence in sentences_of(text)
-        )
+        sentences: dict[str, None] = {}  # each once, in order
+        for path in _source_files(root):
+            for text in _docstrings(path):
+                sentences |= dict.fromkeys(sentences_of(text))
     if not sentences:
         raise ValueError(
             f"the built-in corpus needs the sources of the standard library; {root} has none: give "

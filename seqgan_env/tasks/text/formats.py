@@ -38,7 +38,9 @@ def format_of(path: str) -> str:
 
 def natural_level(path: str | None) -> str:
     """The level at which a file's texts have parts: "char" for molecules and proteins."""
-    return "char" if path is not None and format_of(path) in (*_FASTA, *_SMILES) else "word"
+    if path is not None and format_of(path) in (*_FASTA, *_SMILES):
+        return "char"
+    return "word"
 
 
 def iterate_texts(path: str, column: str | None = None, kind: str = "corpus") -> Iterator[str]:

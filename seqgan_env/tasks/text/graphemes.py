@@ -50,7 +50,10 @@ def graphemes(text: str) -> list[str]:
         else:
             found.append(character)
             joins_pictograph = kind == _PICTOGRAPH
-        num_flags = num_flags + 1 if kind == _FLAG else 0
+        if kind == _FLAG:
+            num_flags += 1
+        else:
+            num_flags = 0
         before = kind
     return found
 
@@ -80,5 +83,9 @@ def _kind(character: str) -> str:
         if low <= code <= high:
             return kind
     if 0xAC00 <= code <= 0xD7A3:
-        return _LVT if (code - 0xAC00) % 28 else _LV
-    return _PICTOGRAPH if category == "So" or 0x1F000 <= code <= 0x1FAFF else _OTHER
+        if (code - 0xAC00) % 28:
+            return _LVT
+        return _LV
+    if category == "So" or 0x1F000 <= code <= 0x1FAFF:
+        return _PICTOGRAPH
+    return _OTHER

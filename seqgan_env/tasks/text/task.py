@@ -79,7 +79,9 @@ class CorpusTask(RealDataTask):
             ValueError: the file cannot be read or is not UTF-8 text, no line is usable, there are
                 too few to split, or the tokenizer cannot be loaded or fails.
         """
-        level = "word" if settings.tokenizer is not None else natural_level(settings.corpus)
+        level = "word"
+        if settings.tokenizer is None:
+            level = natural_level(settings.corpus)
         settings = replace(settings, level=settings.level or level)
         self.settings = settings  # with the length that is chosen below
         self.tokenizer = make_tokenizer(settings.level or level, settings.tokenizer)
@@ -96,13 +98,17 @@ class CorpusTask(RealDataTask):
         fates = self._fates(lines.lengths)
         parts, num_shared = self._parts(lines, fates)
         counts = self._counts(lines, parts[0])
-        special = (UNKNOWN_WORD,) if settings.fixed_length else SPECIAL
+        special: tuple[str, ...] = SPECIAL
+        if settings.fixed_length:  # nothing ends before its time
+            special = (UNKNOWN_WORD,)
         self.unknown_token: int = special.index(UNKNOWN_WORD)
         self.vocabulary = special + _most_frequent(counts, settings.vocab_size, len(special))
         self._token_of = {
             word: token for token, word in enumerate(self.vocabulary) if not self._is_reserved(word)
         }
-        eos = None if settings.fixed_length else EOS
+        eos = None
+        if not settings.fixed_length:
+            eos = EOS
         spec = TokenSpec(len(self.vocabulary), self.max_length, eos, settings.min_length)
         super().__init__(
             name, spec, [self._sequences(lines, part, spec) for part in parts], settings.num_eval
@@ -177,21 +183,23 @@ class CorpusTask(RealDataTask):
         form = self.settings.unicode_form
         if form != "none" and not text.isascii():
             text = unicodedata.normalize(form, text)  # type: ignore[arg-type]
-        return text.lower() if self.settings.lowercase else text
+        if self.settings.lowercase:
+            return text.lower()
+        return text
 
     def _allowed(self) -> tuple[int, int]:
         """The fewest and the most words of a line that is kept whole."""
         settings = self.settings
-        return (
-            (self.max_length,) * 2
-            if settings.fixed_length
-            else (settings.min_length, self.max_length - 1)
-        )
+        if settings.fixed_length:
+            return (self.max_length,) * 2
+        return (settings.min_length, self.max_length - 1)
 
     def _fates(self, lengths: np.ndarray) -> np.ndarray:
         """What becomes of lines of these lengths (M,), as places in `FATES`."""
         least, most = self._allowed()
-        too_long = CUT if self.settings.long_lines == "cut" else LONG
+        too_long = LONG
+        if self.settings.long_lines == "cut":
+            too_long = CUT
         conditions = [lengths == 0, lengths < least, lengths <= most]
         fates = [FATES.index(fate) for fate in (BLANK, SHORT, KEPT, too_long)]
         found: np.ndarray = np.select(conditions, fates[:3], fates[3]).astype(np.int8)
@@ -251,20 +259,18 @@ class CorpusTask(RealDataTask):
         length = self.max_length
         if fates[LONG]:
             return f"; raise --max-length ({length}), or keep their beginnings by --long-lines cut"
-        return (
-            f"; lower --max-length ({length}) or leave --fixed-length out"
-            if self.settings.fixed_length and fates[SHORT]
-            else ""
-        )
+        if self.settings.fixed_length and fates[SHORT]:
+            return f"; lower --max-length ({length}) or leave --fixed-length out"
+        return ""
 
     def _counts(self, lines: NumberedLines, part: np.ndarray) -> dict[str, int]:
         """How often each word that can have a token stands in some lines."""
         counts = lines.counts(part, self.max_length).tolist()
-        return {
-            word: count
-            for word, count in zip(lines.words, counts, strict=True)
-            if count and not self._is_reserved(word)
-        }
+        found = {}
+        for word, count in zip(lines.words, counts, strict=True):
+            if count and not self._is_reserved(word):
+                found[word] = count
+        return found
 
     def _number(self, words: Words, spec: TokenSpec) -> Tensor:
         """The sequence (T,) of up to T words."""
@@ -287,15 +293,15 @@ class CorpusTask(RealDataTask):
         self, lines: NumberedLines, fates: np.ndarray, distinct_words: int, num_shared: int
     ) -> CorpusSummary:
         parts = (self.real_sequences, self.validation, self.held_out)
-        histogram = sum(
-            torch.bincount(self.spec.lengths(block), minlength=self.spec.seq_len + 1)
-            for part in parts
-            for block in part.split(_LINES_AT_ONCE)
-        )
-        ends = 0 if self.spec.eos_token is None else (self.held_out == EOS).sum()
-        unknown = (self.held_out == self.unknown_token).sum() / (
-            self.spec.lengths(self.held_out).sum() - ends
-        )
+        histogram = torch.zeros(self.spec.seq_len + 1, dtype=torch.int64)
+        for part in parts:
+            for block in part.split(_LINES_AT_ONCE):
+                lengths = self.spec.lengths(block)
+                histogram += torch.bincount(lengths, minlength=self.spec.seq_len + 1)
+        num_words = int(self.spec.lengths(self.held_out).sum())
+        if self.spec.eos_token is not None:
+            num_words -= int((self.held_out == EOS).sum())
+        unknown = (self.held_out == self.unknown_token).sum() / num_words
         counted = _counted(fates)
         return CorpusSummary(
             source=self._source(),
@@ -308,7 +314,7 @@ class CorpusTask(RealDataTask):
             num_special=self.spec.vocab_size - len(self._token_of),
             vocab_size=self.spec.vocab_size,
             coverage=1 - float(unknown),
-            length_histogram=tuple(torch.as_tensor(histogram).tolist()),
+            length_histogram=tuple(histogram.tolist()),
             length_was_chosen=self._length_was_chosen,
             shared=num_shared,
             by_words=not self._by_characters and self.settings.tokenizer is None,
@@ -316,22 +322,21 @@ class CorpusTask(RealDataTask):
 
     def _source(self, path: str | None = None) -> str:
         path = path or self.settings.corpus
-        return "built-in corpus" if path is None else f"corpus {path}"
+        if path is None:
+            return "built-in corpus"
+        return f"corpus {path}"
 
     def _hash(self, lines: NumberedLines) -> str:
         """The same wherever the files lie and however policies are evaluated; of a tokenizer counts
         what it makes of the lines.
         """
         settings, defaults = self.settings, CorpusSettings()
-        chosen = {
-            field.name: getattr(settings, field.name)
-            for field in fields(settings)
-            if field.name not in _NOT_HASHED
-            and (
-                field.name not in _HASHED_IF_CHANGED
-                or getattr(settings, field.name) != getattr(defaults, field.name)
-            )
-        }
+        chosen = {}
+        for name in (field.name for field in fields(settings)):
+            value = getattr(settings, name)
+            is_default = name in _HASHED_IF_CHANGED and value == getattr(defaults, name)
+            if name not in _NOT_HASHED and not is_default:
+                chosen[name] = value
         hashed = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
         for path in self._files():
             for text in self._texts(path):
