@@ -181,10 +181,10 @@ def test_off_a_terminal_there_is_a_line_a_phase_and_a_line_when_it_is_due(
     assert screen.getvalue().splitlines() == lines
     assert lines == [
         "read data: 0/1, 0 s",
-        "adversarial: 1/6, 0 s, about 0 s left  reward 0.100",
-        "adversarial: 3/6, 20 s, about 20 s left  reward 0.300",
-        "adversarial: 5/6, 40 s, about 8 s left  reward 0.500",
-        "adversarial: 6/6, 50 s  reward 0.600",
+        "adversarial: 1/6, 10 s, about 50 s left  reward 0.100",
+        "adversarial: 3/6, 30 s, about 30 s left  reward 0.300",
+        "adversarial: 5/6, 50 s, about 10 s left  reward 0.500",
+        "adversarial: 6/6, 60 s  reward 0.600",
     ]
 
 

@@ -112,6 +112,8 @@ class RunProgress:
         if console.is_terminal:
             self._bars = _Bars(console)
         self._began: dict[str, float] = {}
+        self._first: dict[str, tuple[float, int]] = {}  # when a phase first reported, and what
+        self._reported_at = time.monotonic()
         self._told_at = 0.0
         self._metrics: dict[str, float] = {}
         self._lines: list[str] = []
@@ -135,22 +137,32 @@ class RunProgress:
         now = time.monotonic()
         is_new = phase not in self._began
         if is_new:
-            self._began[phase] = now
+            # Where something is done already, the phase began at the report before.
+            self._began[phase] = self._reported_at if done else now
+            self._first[phase] = (now, done)
             self._metrics = {}
+        self._reported_at = now
         self._metrics |= {key.split("/")[-1]: metrics[key] for key in _SHOWN if key in metrics}
         if self._bars:
             self._bars.show(phase, done, total, self._metrics)
         if is_new or done == total or now - self._told_at >= _SECONDS_BETWEEN_LINES:
             self._told_at = now
-            self._say(self._line(phase, done, total, now - self._began[phase]))
+            self._say(self._line(phase, done, total, now))
 
-    def _line(self, phase: str, done: int, total: int, seconds: float) -> str:
+    def _line(self, phase: str, done: int, total: int, now: float) -> str:
         """Phase, share, seconds, what is left of it, and the metrics."""
-        left = ""
-        if 0 < done < total:
-            left = f", about {seconds / done * (total - done):.0f} s left"
-        metrics = _text(self._metrics)
+        metrics, seconds = _text(self._metrics), now - self._began[phase]
+        left = self._left(phase, done, total, now)
         return f"{phase}: {done}/{total}, {seconds:.0f} s{left}{'  ' if metrics else ''}{metrics}"
+
+    def _left(self, phase: str, done: int, total: int, now: float) -> str:
+        """How long the rest of a phase will take at its rate so far."""
+        since, from_done = self._first[phase]
+        if from_done == 1:  # it was not resumed: the first unit's time counts
+            since, from_done = self._began[phase], 0
+        if done >= total or done <= from_done:
+            return ""
+        return f", about {(now - since) / (done - from_done) * (total - done):.0f} s left"
 
     def _say(self, line: str) -> None:
         self._lines.append(line)

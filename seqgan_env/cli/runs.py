@@ -23,6 +23,7 @@ from seqgan_env.metrics.catalogue import METRICS, TABLE, Metric, described, load
 from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED
+from seqgan_env.tasks.reading import Report, reported
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import evaluate_task
 from seqgan_env.training.checkpoint import LAST, read_checkpoint, remove_checkpoints
@@ -49,6 +50,8 @@ ROWS = {
     "agent": "agent",
 }
 
+_LARGE_FILE = 5_000_000  # bytes
+
 
 def train(arguments: argparse.Namespace) -> int:
     """`seqgan train`: a new run, or the rest of one."""
@@ -63,7 +66,8 @@ def train(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(settings.threads)
     screen = console()
     with interruptible(), RunProgress(screen) as progress:
-        trainer = Trainer(settings, progress, checkpoints=path)
+        with reported(_of_large_files(progress)):
+            trainer = Trainer(settings, progress, checkpoints=path)
         with run_directory.created(path, arguments.force):
             progress.log_to(path / LOG)
             write_config(settings, path, trainer.task)
@@ -79,6 +83,16 @@ def train(arguments: argparse.Namespace) -> int:
                 screen.print(note, markup=False, highlight=False)
             run = _run_to_the_end(trainer, path)
     return _conclude(screen, run, path)
+
+
+def _of_large_files(progress: RunProgress) -> Report:
+    """Progress of reading files that take some seconds."""
+
+    def report(source: str, done: int, total: int) -> None:
+        if total >= _LARGE_FILE:
+            progress(f"read {source}, kB", done // 1_000, total // 1_000, {})
+
+    return report
 
 
 def _left_out() -> list[str]:
@@ -109,7 +123,8 @@ def _resume(arguments: argparse.Namespace) -> int:
         threads = settings.threads if state is None else state["threads"]
         if threads:
             torch.set_num_threads(threads)
-        trainer = Trainer(settings, progress, checkpoints=path)
+        with reported(_of_large_files(progress)):
+            trainer = Trainer(settings, progress, checkpoints=path)
         if state is not None:
             trainer.load_state_dict(state)
         run = _run_to_the_end(trainer, path)

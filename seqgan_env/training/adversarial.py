@@ -21,6 +21,8 @@ from seqgan_env.types import GeneratorAgent, HasLogProb, RolloutPolicy, Task
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
+EPOCH_TOKENS = 2_000_000  # about a minute on one core
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -39,6 +41,8 @@ class Schedule:
         num_negatives: fresh negatives of a d-step, and as many real sequences.
         eval_every: rounds between evaluations on the task.
         num_heldout: held-out real and generated sequences on which the discriminator is measured.
+        epoch_tokens: most tokens of an epoch of maximum likelihood, padding counted, and of what a
+            discriminator is pre-trained on; 0 takes all.
     """
 
     mle_epochs: int = 10
@@ -52,6 +56,7 @@ class Schedule:
     num_negatives: int = 2_000
     eval_every: int = 10
     num_heldout: int = 2_000
+    epoch_tokens: int = EPOCH_TOKENS
 
 
 def silent(phase: str, done: int, total: int, metrics: dict[str, float]) -> None:
@@ -81,11 +86,17 @@ class Pretraining:
     """
 
     def __init__(
-        self, agent: GeneratorAgent, task: Task, num_epochs: int, keep_best: bool = True
+        self,
+        agent: GeneratorAgent,
+        task: Task,
+        num_epochs: int,
+        keep_best: bool = True,
+        epoch_tokens: int = EPOCH_TOKENS,
     ) -> None:
-        """Args: as those of `pretrain_policy`."""
+        """Args: as those of `pretrain_policy`, and `epoch_tokens` as of `Schedule`."""
         self.agent, self.task = agent, task
         self.num_epochs, self.keep_best = num_epochs, keep_best
+        self.epoch_tokens = epoch_tokens
         self.rows: list[dict[str, float]] = []
         self._best = math.inf
         self._best_state: dict[str, Tensor] | None = None
@@ -104,7 +115,8 @@ class Pretraining:
 
     def _run_epoch(self) -> None:
         task = self.task
-        row = {"epoch": len(self.rows) + 1.0} | self.agent.pretrain(task.real_sequences, 1)
+        sequences = sequences_of_epoch(task.real_sequences, self.epoch_tokens, len(self.rows))
+        row = {"epoch": len(self.rows) + 1.0} | self.agent.pretrain(sequences, 1)
         policy = self.agent.policy  # some agents make it anew
         if isinstance(policy, HasLogProb):
             row["nll_validation"] = nll_per_token(policy, task.spec, task.validation)
@@ -123,6 +135,24 @@ class Pretraining:
         """Goes on from a state of `state_dict`."""
         self.rows = state["rows"]
         self._best, self._best_state = state["best"], state["best_state"]
+
+
+def sequences_of_epoch(sequences: Tensor, most_tokens: int, epoch: int) -> Tensor:
+    """The sequences (K, T), int64, that an epoch passes through.
+
+    Of more than a budget an epoch passes through a part, each sequence once before any comes again.
+
+    Args:
+        sequences: (M, T), of any integer type.
+        most_tokens: the budget, padding counted; 0 is none.
+        epoch: number of the epoch, from 0.
+    """
+    num_parts = -(-sequences.numel() // most_tokens) if most_tokens else 1
+    if num_parts == 1:
+        return sequences.long()
+    passed, part = divmod(epoch, num_parts)
+    order = torch.randperm(len(sequences), generator=torch.Generator().manual_seed(passed))
+    return sequences[order[part::num_parts].to(sequences.device)].long()
 
 
 class DiscriminatorStep:
@@ -274,9 +304,8 @@ class AdversarialTraining:
             self._learned = {}
             if rewards.discriminator is not None:
                 task = rewards.task
-                self._learned = rewards.discriminator.pretrain(
-                    task.real_sequences, task.validation, self.rng
-                )
+                real = sequences_of_epoch(task.real_sequences, schedule.epoch_tokens, 0)
+                self._learned = rewards.discriminator.pretrain(real, task.validation, self.rng)
             after_step()
         if self._d_step is not None:
             while self._pretrain_steps < schedule.d_pretrain_steps:

@@ -129,6 +129,12 @@ class TrainSettings:
     mle_epochs: int = _setting(
         40, "epochs of maximum likelihood before the adversarial phase", "EPOCHS"
     )
+    epoch_tokens: int = _setting(
+        2_000_000,
+        "most tokens of such an epoch, padding counted; a larger corpus takes several epochs to "
+        "pass through; 0 takes all",
+        "TOKENS",
+    )
     keep_best: bool = _setting(
         True, "keep the epoch with the best validation likelihood (no: the last one, as the paper)"
     )
@@ -179,6 +185,7 @@ class TrainSettings:
             "g_steps",
             "d_steps",
             "d_epochs",
+            "epoch_tokens",
             "threads",
         ):
             if getattr(self, name) < 0:

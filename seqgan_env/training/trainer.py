@@ -133,7 +133,11 @@ class Trainer:
         self.learns = learns_from_reward(settings.agent)
         self.phase = _PHASES[0]
         self.pretraining = Pretraining(
-            self.agent, self.task, settings.mle_epochs, settings.keep_best
+            self.agent,
+            self.task,
+            settings.mle_epochs,
+            settings.keep_best,
+            settings.epoch_tokens,
         )
         self.adversarial: AdversarialTraining | None = None
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqgan_env.tasks.reading import reported
 from seqgan_env.tasks.real_data import RealDataTask, Words, allocated, sides
 from seqgan_env.tasks.text.corpus_summary import (
     BLANK,
@@ -338,9 +339,10 @@ class CorpusTask(RealDataTask):
             if name not in _NOT_HASHED and not is_default:
                 chosen[name] = value
         hashed = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
-        for path in self._files():
-            for text in self._texts(path):
-                hashed.update(b"\0" + text.encode())
+        with reported(lambda source, done, total: None):  # they have been reported once
+            for path in self._files():
+                for text in self._texts(path):
+                    hashed.update(b"\0" + text.encode())
         if settings.tokenizer is not None:
             for words in lines:
                 hashed.update(b"\0" + json.dumps(words).encode())
