@@ -9,7 +9,6 @@ their batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,8 +19,7 @@ from agents.policy_gradient import PolicyGradient, PolicyGradientConfig
 from seqgan_env.discriminators.ratio import RatioDiscriminator
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel
-from seqgan_env.rowwise import full_precision
-from seqgan_env.streams import RowStreams, uniforms
+from seqgan_env.streams import RowStreams
 
 
 @dataclass(frozen=True)
@@ -86,55 +84,61 @@ class Distillation(PolicyGradient):
 
     def _collect(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sequences of q (B, T), rewards of 0, and where tokens are written."""
-        q = self._ratio()
         num = self.env.num_envs
-        models = [model for model in q.models if isinstance(model, LanguageModel)]
-        tokens = sample_mixture(models, num, RowStreams.draw(self.rng, num))
+        tokens = _ratio_of(self.env).mixture.sample(num, RowStreams.draw(self.rng, num))
         written = tokens != self.policy.spec.pad_token
         return tokens, torch.zeros(tokens.shape, device=tokens.device), written
 
     @torch.no_grad()
     def _importance(self, tokens: Tensor) -> Tensor:
         """Weights (B,) of samples of q, whose mean is 1."""
-        q = self._ratio()
+        q = _ratio_of(self.env)
         if q.power == 1:
             return torch.ones(len(tokens), device=tokens.device)
         return len(tokens) * ((q.power - 1) * q.log_density(tokens)).softmax(0)
 
-    def _ratio(self) -> RatioDiscriminator:
-        found = self.env.rewards.discriminator
-        if not isinstance(found, RatioDiscriminator):
-            raise ValueError(
-                f"distillation needs the discriminator ratio; this environment has {_called(found)}"
-            )
-        return found
 
+class Teacher:
+    """q itself, which needs no policy: who may score by q may write by it.
 
-@torch.no_grad()
-@full_precision()
-def sample_mixture(models: Sequence[LanguageModel], num: int, rng: torch.Generator) -> Tensor:
-    """`num` sequences (num, T) of the mixture, token by token, of some language models: every token
-    is drawn from one of them, each as likely to be asked.
+    It is as large as q, and no rival of one size; it is the most that a policy can be taught.
     """
-    if len(models) == 1:
-        return models[0].sample(num, rng)
-    spec = models[0].spec
-    uniform, choice = uniforms(rng, num, 2 * spec.seq_len).split(spec.seq_len, dim=1)
-    asked = (choice * len(models)).long()  # (B, T)
-    samplers = [(model.sampler(masked=False), model.sampler(masked=True)) for model in models]
-    states = [model.start(num) for model in models]
-    tokens = torch.full((num, spec.seq_len), spec.pad_token, device=uniform.device)
-    inputs = tokens.new_full((num,), spec.start_token)
-    ended = torch.zeros(num, dtype=torch.bool, device=uniform.device)
-    for t in range(spec.seq_len):
-        for index, model in enumerate(models):
-            hidden, states[index] = model.advance(states[index], inputs)
-            drawn = samplers[index][t < spec.min_length](hidden, uniform[:, t])
-            tokens[:, t] = torch.where(~ended & (asked[:, t] == index), drawn, tokens[:, t])
-        inputs = tokens[:, t].clamp(max=spec.vocab_size - 1)
-        if spec.eos_token is not None:
-            ended |= tokens[:, t] == spec.eos_token
-    return tokens
+
+    training_settings: ClassVar[dict[str, Any]] = Distillation.training_settings
+
+    def __init__(self, env: TokenVectorEnv, seed: int = 0) -> None:
+        """Args:
+        env: whose discriminator is a ratio.
+        seed: unused; q is seeded with the discriminator.
+
+        Raises:
+            ValueError: the environment pays by no ratio discriminator.
+        """
+        self.policy = _ratio_of(env.unwrapped).mixture
+
+    def pretrain(self, sequences: Tensor, num_epochs: int) -> dict[str, float]:
+        """Nothing: q is fitted before the first round."""
+        return {}
+
+    def update(self) -> dict[str, float]:
+        """Nothing."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing; q is saved with the discriminator."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing."""
+
+
+def _ratio_of(env: TokenVectorEnv) -> RatioDiscriminator:
+    found = env.rewards.discriminator
+    if not isinstance(found, RatioDiscriminator):
+        raise ValueError(
+            f"distillation needs the discriminator ratio; this environment has {_called(found)}"
+        )
+    return found
 
 
 def _called(discriminator: object) -> str:

@@ -79,6 +79,20 @@ def test_a_suite_is_every_row_on_every_task_with_every_seed_and_the_reference() 
     assert not any(job.settings.control for job in jobs)
 
 
+def test_every_seed_may_have_an_oracle_of_its_own() -> None:
+    fresh = replace(suite(seeds=2), first_seed=5, fresh_oracles=True)
+    found = [(job.settings.seed, job.settings.task_options["oracle_seed"]) for job in fresh.jobs()]
+    assert found == [(5, 5), (5, 5), (6, 6), (6, 6)]
+    with pytest.raises(ValueError, match="both oracle_seed and fresh_oracles"):
+        replace(suite(oracle_seed=3), fresh_oracles=True).jobs()
+    text = {"text": {"task": "text"}}  # has no oracle
+    with pytest.raises(ValueError, match="oracle_seed"):
+        Suite("s", 1, text, {}, {}, fresh_oracles=True).jobs()
+    for wrong in ({"first_seed": -1}, {"first_seed": "a"}, {"fresh_oracles": 1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            replace(suite(), **wrong)
+
+
 def test_a_key_follows_everything_that_determines_the_result(tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text("a b\nc d\n")
     job = suite().jobs()[1]

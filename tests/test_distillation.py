@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
-from agents.distillation import Distillation, DistillationConfig, sample_mixture
+from agents.distillation import Distillation, DistillationConfig, Teacher
 from seqgan_env.discriminators.ratio import RatioDiscriminator
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.rewards.model import RewardModel, RewardSettings
-from seqgan_env.testing import check_agent
+from seqgan_env.testing import check_agent, check_policy
 from seqgan_env.types import TokenSpec
 
 from .conftest import EOS, FIXED, SpecTask, all_sequences, random_model, reward_model, rng
@@ -55,7 +56,7 @@ def test_samples_are_as_likely_as_q_says(spec: TokenSpec, num_models: int) -> No
     q, num = ratio(spec, num_models), 40_000
     everything = all_sequences(spec)
     probs = q.log_density(everything).detach().double().exp()
-    samples = sample_mixture(list(q.models), num, rng(1))  # type: ignore[arg-type]
+    samples = q.mixture.sample(num, rng(1))
     spec.check_sequences(samples)
     for row in probs.topk(8).indices.tolist():
         share = float((samples == everything[row]).all(1).double().mean())
@@ -96,3 +97,21 @@ def test_without_a_ratio_there_is_nothing_to_distil() -> None:
 def test_bad_options_are_refused() -> None:
     with pytest.raises(ValueError, match="steps_per_update is 0; allowed is 1 or more"):
         distiller(FIXED, steps_per_update=0)
+
+
+def test_the_teacher_writes_as_q_and_knows_how_likely_it_is(spec: TokenSpec) -> None:
+    rewards = RewardModel(
+        SpecTask(spec), RewardSettings(score_as="logit"), random_model(spec), ratio(spec, 3)
+    )
+    teacher = Teacher(TokenVectorEnv(4, rewards))
+    check_agent(teacher, spec)
+    check_policy(teacher.policy, spec)
+    assert isinstance(rewards.discriminator, RatioDiscriminator)
+    everything = all_sequences(spec)
+    wanted = rewards.discriminator.log_density(everything).detach()
+    torch.testing.assert_close(teacher.policy.log_prob(everything), wanted)
+
+
+def test_the_teacher_needs_a_ratio() -> None:
+    with pytest.raises(ValueError, match="needs the discriminator ratio"):
+        Teacher(TokenVectorEnv(4, reward_model(FIXED)))

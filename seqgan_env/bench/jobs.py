@@ -45,7 +45,7 @@ from seqgan_env.training.settings import (
 
 REFERENCE = "mle"  # the row that every other one is compared with; its knobs are the measure
 
-_OF_A_SUITE = ("title", "seeds", "tasks", "rows", "settings")
+_OF_A_SUITE = ("title", "seeds", "first_seed", "fresh_oracles", "tasks", "rows", "settings")
 _CHOSEN = [
     "preset",
     *(field.name for field in fields(TrainSettings) if field.name not in DECIDED_BY_THE_HARNESS),
@@ -124,10 +124,13 @@ class Suite:
 
     Attributes:
         title: of the report.
-        seeds: 0..seeds-1.
+        seeds: how many; first_seed..first_seed+seeds-1.
         tasks: by name, the settings of each, among them `task`.
         rows: by label, the settings of each, among them `agent` and `source`.
         settings: of all; `preset` may be among them.
+        first_seed: the first of them.
+        fresh_oracles: whether every seed has an oracle of its own, so that the verdict is about
+            tasks of a kind and not about one of them.
     """
 
     title: str
@@ -135,11 +138,23 @@ class Suite:
     tasks: dict[str, dict[str, Any]]
     rows: dict[str, dict[str, Any]]
     settings: dict[str, Any]
+    first_seed: int = 0
+    fresh_oracles: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.seeds, bool) or not isinstance(self.seeds, int) or self.seeds < 1:
             raise ValueError(
                 f"seeds is {self.seeds!r} in suite {self.title!r}; allowed is a whole number from 1"
+            )
+        first = self.first_seed
+        if isinstance(first, bool) or not isinstance(first, int) or first < 0:
+            raise ValueError(
+                f"first_seed is {first!r} in suite {self.title!r}; allowed is a whole number from 0"
+            )
+        if not isinstance(self.fresh_oracles, bool):
+            raise ValueError(
+                f"fresh_oracles is {self.fresh_oracles!r} in suite {self.title!r}; allowed are "
+                "true and false"
             )
         groups = {"settings": self.settings} | {f"rows.{k}": v for k, v in self.rows.items()}
         groups |= {f"tasks.{k}": v for k, v in self.tasks.items()}
@@ -170,7 +185,7 @@ class Suite:
         rows = {REFERENCE: {"agent": REFERENCE}} | self.rows
         return [
             Job(label, task, self._settings(of_task, of_row, label, seed))
-            for seed in range(self.seeds)
+            for seed in range(self.first_seed, self.first_seed + self.seeds)
             for task, of_task in self.tasks.items()
             for label, of_row in rows.items()
         ]
@@ -202,15 +217,22 @@ class Suite:
             "control": False,
             "knobs": label == REFERENCE,
             "agent_options": options,
-            "task_options": {
-                name: value
-                for group in (self.settings, of_task, of_row)
-                for name, value in group.get("task_options", {}).items()
-            },
+            "task_options": self._task_options((self.settings, of_task, of_row), seed),
             "policy_options": policy_options,
             "discriminator_options": _options("discriminator", self.settings, of_task, of_row),
         }
         return settings_from(preset, changes)
+
+    def _task_options(self, groups: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
+        """The options of the task of one run; what stands later goes over what stands before."""
+        options: dict[str, Any] = {}
+        for group in groups:
+            options |= group.get("task_options", {})
+            if self.fresh_oracles and "oracle_seed" in {*group, *options}:
+                raise ValueError(
+                    f"suite {self.title!r} has both oracle_seed and fresh_oracles; allowed is one"
+                )
+        return options | ({"oracle_seed": seed} if self.fresh_oracles else {})
 
     def _check_shared_options(self) -> None:
         """Raises a ValueError for an agent option of [settings] or of a task that no agent of the
@@ -321,6 +343,8 @@ def read_suite(path: Path) -> Suite:
         tasks={name: {"task": name} | settings for name, settings in content["tasks"].items()},
         rows=content["rows"],
         settings=content.get("settings", {}),
+        first_seed=content.get("first_seed", 0),
+        fresh_oracles=content.get("fresh_oracles", False),
     )
 
 

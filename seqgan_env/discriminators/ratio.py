@@ -12,7 +12,6 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -20,8 +19,9 @@ from seqgan_env.building import undisturbed
 from seqgan_env.discriminators.base import SEQUENCES_PER_CHUNK, Discriminator, in_mode
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
+from seqgan_env.generators.token_mixture import TokenMixture, log_mean_exp
 from seqgan_env.names import choose
-from seqgan_env.rowwise import NUMBERS, full_precision
+from seqgan_env.rowwise import full_precision
 from seqgan_env.types import HasLogProb, RolloutPolicy, TokenSpec, token_log_probs
 
 LEARNS_BY = ("likelihood", "gan", "both")
@@ -110,6 +110,11 @@ class RatioDiscriminator(Discriminator):
             )
         self._live = _Handle()
 
+    @property
+    def mixture(self) -> TokenMixture:
+        """q as a policy, by handle."""
+        return TokenMixture(self._models())
+
     def bind(self, policy: RolloutPolicy) -> None:
         """Makes `policy` the p of the ratio, by handle.
 
@@ -158,7 +163,7 @@ class RatioDiscriminator(Discriminator):
         of_models = [
             _TokenLogProbs.apply(model, tokens, *_trained(model)) for model in self._models()
         ]
-        return _log_mean_exp(of_models)
+        return log_mean_exp(of_models)
 
     def pretrain(self, real: Tensor, validation: Tensor, rng: torch.Generator) -> dict[str, float]:
         """Maximum likelihood of the real sequences, unless q learns by the GAN's loss alone.
@@ -219,16 +224,6 @@ class _Handle:
 
 def _trained(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
-def _log_mean_exp(parts: list[Tensor]) -> Tensor:
-    """log of the mean of exp of parts (B, T) each, (B, T), of which no row depends on another."""
-    if len(parts) == 1:
-        return parts[0]
-    stacked = torch.stack(parts)
-    missing = -stacked.shape[1] % NUMBERS
-    padded = F.pad(stacked, (0, 0, 0, missing))
-    return padded.logsumexp(0)[: stacked.shape[1]] - math.log(len(parts))
 
 
 class _TokenLogProbs(torch.autograd.Function):
