@@ -111,8 +111,10 @@ class SequenceVecEnv(VecEnv):
         `render`, otherwise the same.
         """
         result = getattr(self._owner(method_name), method_name)(*method_args, **method_kwargs)
-        by_env = method_name in _BY_ENV and result is not None
-        return [result[i] if by_env else result for i in self._get_indices(indices)]
+        chosen = self._get_indices(indices)
+        if method_name in _BY_ENV and result is not None:
+            return [result[i] for i in chosen]
+        return [result for _ in chosen]
 
     def env_is_wrapped(
         self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None

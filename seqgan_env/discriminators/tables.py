@@ -70,9 +70,13 @@ class FilterTables:
         when they are used.
         """
         half = self.bfloat16_highway and _multiplies_bfloat16()
-        highway = [network.highway, network.highway_bias] if half else []
+        highway = []
+        if half:
+            highway = [network.highway, network.highway_bias]
         tabulated = [network.embedding, *network.weights, *highway]
-        made_for = native.variant() if for_kernels else "torch"
+        made_for = "torch"
+        if for_kernels:
+            made_for = native.variant()
         if made_for == self._made_for and self._made_from.matches(tabulated):
             return
         self._half_highway = None

@@ -27,7 +27,9 @@ def check_render_mode(render_mode: str | None) -> None:
 def render_row(task: Task, core: SequenceCore, last: Transition | None, row: int) -> str:
     """One env as text: the sequence, its length, and the value and reward of the last token."""
     at_start = core.lengths[row] == 0
-    source = last.tokens[row] if last is not None and at_start else core.tokens[row]
+    source = core.tokens[row]
+    if last is not None and at_start:  # the step has begun a new episode: show the one that ended
+        source = last.tokens[row]
     text = task.decode(torch.from_numpy(source.astype(np.int64)))
     length = int((source != task.spec.pad_token).sum())
     numbers = ""

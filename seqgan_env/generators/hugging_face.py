@@ -77,7 +77,10 @@ class HuggingFaceModel(LanguageModel):
             raise ValueError(f"model {model!r} and config {config!r} were both given; give one")
         if lora_rank < 0:
             raise ValueError(f"lora_rank is {lora_rank}; allowed is 0 or more")
-        loaded = _loaded(model) if model is not None else _new(config or SMALL_GPT2, spec)
+        if model is None:
+            loaded = _new(config or SMALL_GPT2, spec)
+        else:
+            loaded = _loaded(model)
         loaded.eval()
         _check(loaded, spec)
         self.token_ids = None if model is None else _token_ids(Path(model), loaded, spec, task)
@@ -175,7 +178,9 @@ def _new(config: str | Mapping[str, Any], spec: TokenSpec) -> Any:
                 config, local_files_only=True, trust_remote_code=False, **of_tokens
             )
         else:
-            wanted = {"model_type": config} if isinstance(config, str) else dict(config)
+            if isinstance(config, str):
+                config = {"model_type": config}
+            wanted = dict(config)
             kind = wanted.pop("model_type")
             made = transformers.AutoConfig.for_model(kind, **wanted | of_tokens)
         return transformers.AutoModelForCausalLM.from_config(
@@ -290,7 +295,9 @@ def _first(ids: int | list[int] | None, otherwise: int) -> int:
     """The number of a special token; configurations may list several."""
     if ids is None:
         return otherwise
-    return ids[0] if isinstance(ids, list) else ids
+    if isinstance(ids, list):
+        return ids[0]
+    return ids
 
 
 def _cache(network: Any) -> Any:

@@ -309,8 +309,9 @@ class Memory:
     def _share(self, tokens: np.ndarray, order: int, known: np.ndarray) -> np.ndarray:
         hits, total = np.zeros(len(tokens)), np.zeros(len(tokens))
         for rows, keys in ngrams(tokens, self.spec, order):
-            place = np.searchsorted(known, keys).clip(max=max(len(known) - 1, 0))
-            hits += np.bincount(rows, known[place] == keys, len(tokens)) if len(known) else 0.0
+            if len(known):
+                place = np.searchsorted(known, keys).clip(max=len(known) - 1)
+                hits += np.bincount(rows, known[place] == keys, len(tokens))
             total += np.bincount(rows, minlength=len(tokens))
         share: np.ndarray = hits / np.maximum(total, 1)
         return share

@@ -100,11 +100,9 @@ def _is_watched(optimizer: torch.optim.Optimizer) -> bool:
 
 def _objection_to_state(states: Sequence[dict[str, Any]], parameters: Sequence[Tensor]) -> str:
     if not any(states):
-        return (
-            ""
-            if all(parameter.is_contiguous() for parameter in parameters)
-            else "a parameter is not contiguous"
-        )
+        if all(parameter.is_contiguous() for parameter in parameters):
+            return ""
+        return "a parameter is not contiguous"
     if not all(states):
         return "only some parameters have been trained"
     if len({float(state["step"]) for state in states}) != 1:

@@ -36,9 +36,13 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None, by_rows: bool = Tr
         )
     out = native.empty(rows, columns)
     sizes = native.sizes()
-    size, grain, most = (rows, sizes.rows, _DEEP) if by_rows else (columns, sizes.tile, _SHALLOW)
-    stored = a if a.is_contiguous() else a.t()
-    row, step = (depth, 1) if stored is a else (1, rows)
+    if by_rows:
+        size, grain, most = rows, sizes.rows, _DEEP
+    else:
+        size, grain, most = columns, sizes.tile, _SHALLOW
+    stored, row, step = a, depth, 1
+    if not a.is_contiguous():  # it is stored transposed: rows lie beside each other
+        stored, row, step = a.t(), 1, rows
     native.run(
         "product",
         size,

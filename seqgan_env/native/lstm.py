@@ -65,7 +65,9 @@ class NativeLSTM:
             )
         finished = spec.is_complete(tokens, lengths)
         tokens = tokens.to(torch.int64, copy=True, memory_format=torch.contiguous_format)
-        last = -1 if spec.eos_token is None else spec.eos_token
+        last = -1  # no token ends a sequence
+        if spec.eos_token is not None:
+            last = spec.eos_token
         native.run(
             "lstm_complete",
             len(tokens),

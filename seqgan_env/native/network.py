@@ -220,7 +220,9 @@ def _pooling(
     bank: FilterBank, network: Network, tokens: Tensor
 ) -> type[ByTables] | type[ByWindows]:
     """The cheaper of the two ways, which differ by rounding."""
-    return ByTables if bank.tables_pay(len(network.embedding), *tokens.shape) else ByWindows
+    if bank.tables_pay(len(network.embedding), *tokens.shape):
+        return ByTables
+    return ByWindows
 
 
 def _forward(

@@ -111,10 +111,11 @@ def make_tables(
     """
     sizes = [len(embedding) * size for size in bank.row_sizes]
     with torch.inference_mode(False):  # so that they can be overwritten in any mode
-        tables = native.empty(sum(sizes)) if out is None else out
-    for table, rows in zip(tables.split(sizes), taps, strict=True):
+        if out is None:
+            out = native.empty(sum(sizes))
+    for table, rows in zip(out.split(sizes), taps, strict=True):
         torch.mm(embedding, rows.t(), out=table.view(len(embedding), -1))
-    return tables
+    return out
 
 
 def pool_tables(
@@ -299,7 +300,9 @@ class ByWindows:
 def _pad_last(x: Tensor) -> Tensor:
     """The last axis in whole vectors."""
     missing = round_up(x.shape[-1]) - x.shape[-1]
-    return F.pad(x, (0, missing)) if missing else x
+    if missing:
+        return F.pad(x, (0, missing))
+    return x
 
 
 def _pack(bank: FilterBank, weights: Sequence[Tensor], depth: int) -> tuple[Tensor, Tensor]:

@@ -57,7 +57,9 @@ class _States(torch.autograd.Function):
         padded = -(-num_units // native.sizes().lanes) * native.sizes().lanes
         widths = (num_inputs + num_units, num_units, padded)
         read, hidden, cells = (native.empty(batch, steps, width) for width in widths)
-        gates = native.empty(batch, steps, 4 * padded) if has_gradient else None
+        gates = None
+        if has_gradient:
+            gates = native.empty(batch, steps, 4 * padded)
         native.run(
             "lstm_states",
             batch,

@@ -73,7 +73,9 @@ class NativeSoftmax:
         hidden, uniform = self._states(hidden, len(uniform)), uniform.to(torch.float32).contiguous()
         tokens = native.empty(len(hidden), dtype=torch.int64)
         log_probs = native.empty(len(hidden) if with_log_probs else 0)
-        wanted = log_probs if with_log_probs else None
+        wanted = None
+        if with_log_probs:
+            wanted = log_probs
         native.run(
             "softmax_draw",
             len(hidden),
@@ -104,9 +106,9 @@ class NativeSoftmax:
         lanes = native.sizes().lanes
         width = -(-self.depth // lanes) * lanes
         missing = width - self.depth
-        by_token = (
-            F.pad(self._by_token, (0, missing)).contiguous() if missing else self._by_token
-        )  # (V, width)
+        by_token = self._by_token  # (V, width)
+        if missing:
+            by_token = F.pad(by_token, (0, missing)).contiguous()
         grad_weight, grad_bias = torch.zeros_like(self._by_token), native.zeros(self.vocab_size)
         grad_hidden = torch.empty_like(hidden)
         tiles_per_part = -(-self.num_tiles // _PARTS)

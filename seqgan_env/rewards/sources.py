@@ -275,8 +275,9 @@ def value_of(
         else:
             values.append((weight, source))
     if scorers:
-        alone = len(scorers) == 1 and scorers[0][0] == 1
-        scorer = scorers[0][1] if alone else SummedScorer(scorers)
+        weight, scorer = scorers[0]
+        if len(scorers) > 1 or weight != 1:
+            scorer = SummedScorer(scorers)
         values.insert(0, (1.0, of_scorer(scorer)))
     weight, value = values[0]
     if len(values) == 1 and weight == 1 and isinstance(value, _CHECKED):

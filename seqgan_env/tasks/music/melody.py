@@ -105,7 +105,10 @@ def to_common_key(tokens: np.ndarray) -> np.ndarray | None:
     where none does.
     """
     tonic, minor = estimate_key(tokens)
-    up = ((_A if minor else 0) - tonic) % 12
+    target = 0  # C
+    if minor:
+        target = _A
+    up = (target - tonic) % 12
     struck = is_onset(tokens)
     keys = tokens[struck]
     for shift in sorted((up, up - 12), key=lambda shift: (abs(shift), shift)):

@@ -98,4 +98,10 @@ def _bars(histogram: Sequence[int]) -> str:
     """A histogram as one line of at most 80 characters; a space where there is nothing."""
     width = -(-len(histogram) // 80)
     sums = [sum(histogram[start : start + width]) for start in range(0, len(histogram), width)]
-    return "".join("▁▂▃▄▅▆▇█"[8 * count // (max(sums) + 1)] if count else " " for count in sums)
+    line = ""
+    for count in sums:
+        if count:
+            line += "▁▂▃▄▅▆▇█"[8 * count // (max(sums) + 1)]
+        else:
+            line += " "
+    return line
