@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from seqgan_env.tasks.music.melody import estimate_key, melody_of, to_common_key
+from seqgan_env.tasks.music.melody import estimate_key, finer_grid, melody_of, to_common_key
 from seqgan_env.tasks.music.midi import Note, Score, UnusableMidiError, read_score, write_melody
 from seqgan_env.tasks.music.music_tokens import (
     HOLD,
@@ -27,6 +27,7 @@ from seqgan_env.tasks.music.music_tokens import (
     token_of,
     word_of,
 )
+from seqgan_env.tasks.music.piano_roll import shown_range
 
 C_MAJOR = (0, 2, 4, 5, 7, 9, 11, 12)
 MELODIES = st.lists(
@@ -126,7 +127,7 @@ def test_a_melody_survives_its_file(
     write_melody(path, notes, len(tokens), steps_per_beat)
     melody = melody_of(read_score(path), steps_per_beat)
     assert notes_of(melody.tokens) == notes
-    assert (melody.num_notes, melody.num_hidden, melody.num_off_grid, melody.num_off_keys) == (
+    assert (melody.num_notes, melody.num_lower, melody.num_off_grid, melody.num_off_keys) == (
         len(notes),
         0,
         0,
@@ -250,7 +251,7 @@ def test_notes_beside_the_keyboard_and_hidden_ones_are_counted() -> None:
     score = Score(1, (Note(0, 2, 60), Note(0, 2, 72), Note(1, 2, 20), Note(2, 3, 109)))
     melody = melody_of(score, 1)
     assert notes_of(melody.tokens) == [(0, 2, 72)]
-    assert (melody.num_notes, melody.num_off_keys, melody.num_hidden) == (2, 2, 1)
+    assert (melody.num_notes, melody.num_off_keys, melody.num_lower) == (2, 2, 1)
 
 
 def test_a_piece_without_notes_on_the_keys_is_an_empty_melody() -> None:
@@ -300,3 +301,70 @@ def test_a_melody_as_wide_as_the_keyboard_stays_only_in_the_common_key() -> None
     moved = to_common_key(in_a_minor)
     assert moved is not None
     assert moved.tolist() == in_a_minor.tolist()
+
+
+def test_a_wrong_key_signature_or_velocity_is_repaired_and_told(tmp_path: Path) -> None:
+    tune = [
+        mido.MetaMessage("key_signature", key="D"),
+        message("note_on", 60, velocity=99),
+        message("note_off", 60, 480),
+    ]
+    whole = save(tmp_path / "whole.mid", tune)
+    assert not read_score(whole).repaired
+    content = whole.read_bytes()
+    for old, new in ((b"\x59\x02\x02\x00", b"\x59\x02\x09\x05"), (b"\x3c\x63", b"\x3c\xc8")):
+        assert content.count(old) == 1
+        path = tmp_path / "wrong.mid"
+        path.write_bytes(content.replace(old, new))
+        score = read_score(path)
+        assert score.repaired
+        assert score.notes == read_score(whole).notes
+    path.write_bytes(content[:-3])
+    with pytest.raises(UnusableMidiError, match="damaged"):
+        read_score(path)
+
+
+def test_notes_between_steps_are_told_apart_from_lower_voices() -> None:
+    beat = 480
+    chord = [Note(0, beat, 60), Note(0, beat, 64)]  # one of them below for as long as it lasts
+    fast = [Note(beat + i * 120, beat + (i + 1) * 120, 70 + i) for i in range(4)]  # sixteenths
+    score = Score(beat, (*chord, *fast))
+    coarse, fine = melody_of(score, 1), melody_of(score, 4)
+    assert (coarse.num_lower, fine.num_lower, fine.num_between) == (1, 1, 0)
+    assert coarse.num_between == coarse.num_notes - 1 - len(notes_of(coarse.tokens)) > 0
+    assert finer_grid([score], 1, coarse.num_between) == 4
+    assert finer_grid([score], 48, 3) is None
+
+
+@settings(max_examples=50, deadline=None)
+@given(NOTES, st.integers(1, 8))
+def test_every_note_is_written_or_counted_as_lower_or_between(
+    spans: list[tuple[int, int, int]], steps_per_beat: int
+) -> None:
+    notes = tuple(Note(10 * start, 10 * (start + long), pitch) for start, long, pitch in spans)
+    melody = melody_of(Score(30, notes), steps_per_beat)
+    heard = highest_notes(
+        [
+            (
+                (2 * n.start * steps_per_beat + 30) // 60,
+                max(
+                    (2 * n.end * steps_per_beat + 30) // 60,
+                    (2 * n.start * steps_per_beat + 30) // 60 + 1,
+                ),
+                n.pitch,
+            )
+            for n in notes
+        ],
+        10_000,
+    )
+    num_heard = len(set(heard.tolist()) - {-1})
+    assert melody.num_lower + melody.num_between == len(notes) - num_heard
+
+
+def test_one_far_note_does_not_set_the_axis_of_a_piano_roll() -> None:
+    tune = [60, 62, 64, 65, 67] * 10
+    assert shown_range(tune) == (59, 68)
+    assert shown_range([*tune, 108, 21]) == (59, 68)
+    assert shown_range([40, 60, 80]) == (39, 81)
+    low, high = shown_range(list(range(21, 109)))
+    assert high - low <= 50

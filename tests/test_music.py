@@ -357,7 +357,7 @@ def test_settings_that_cannot_be_are_refused(settings: dict[str, object], messag
 
 def test_a_folder_without_music_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("C4 D4")
-    with pytest.raises(ValueError, match=r"has no file \*\.mid or \*\.midi"):
+    with pytest.raises(ValueError, match=r"has no file \*\.mid, \*\.midi or \*\.kar"):
         task_of(tmp_path)
     for path in (tmp_path / "missing", tmp_path / "notes.txt"):
         with pytest.raises(ValueError, match="is no folder; give one with files"):

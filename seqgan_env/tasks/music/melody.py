@@ -8,6 +8,7 @@ Schmuckler; profiles of Krumhansl & Kessler 1982).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ from seqgan_env.tasks.music.music_tokens import (
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 _A = 9  # pitch class
+_GRIDS = (3, 4, 6, 8, 12, 16, 24, 48)
+_LOST = 0.1
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,9 @@ class Melody:
         tokens: (steps,) int64, to the end of the last note.
         num_notes: notes of the piece on the 88 keys.
         num_off_keys: notes elsewhere, left out.
-        num_hidden: notes on the keys that are the highest at no step.
+        num_lower: notes on the keys below others for as long as they last.
+        num_between: notes on the keys that are the highest for a while, but at no step: the grid is
+            too coarse for them.
         num_off_grid: notes on the keys that begin between steps and were moved to the nearest.
         moved_beats: by how much these were moved, in beats, together.
     """
@@ -44,7 +49,8 @@ class Melody:
     tokens: np.ndarray
     num_notes: int
     num_off_keys: int
-    num_hidden: int
+    num_lower: int
+    num_between: int
     num_off_grid: int
     moved_beats: float
 
@@ -60,16 +66,44 @@ def melody_of(score: Score, steps_per_beat: int) -> Melody:
     last = np.maximum(last, first + 1)
     steps = list(zip(first.tolist(), last.tolist(), pitches.tolist(), strict=True))
     num_steps = int(last.max(initial=0))
-    heard = set(highest_notes(steps, num_steps).tolist()) - {-1}
+    lost = set(range(len(notes))) - set(highest_notes(steps, num_steps).tolist())
+    between = lost & _ever_highest(starts, ends, pitches)
     moved = np.abs(first * ticks - starts * steps_per_beat)
     return Melody(
         tokens=from_notes(steps, num_steps),
         num_notes=len(notes),
         num_off_keys=len(score.notes) - len(notes),
-        num_hidden=len(notes) - len(heard),
+        num_lower=len(lost) - len(between),
+        num_between=len(between),
         num_off_grid=int((moved > 0).sum()),
         moved_beats=float(moved.sum() / (ticks * steps_per_beat)),
     )
+
+
+def _ever_highest(starts: np.ndarray, ends: np.ndarray, pitches: np.ndarray) -> set[int]:
+    """Which of the notes (K,), (K,), (K,) are the highest at some time, whatever the grid."""
+    times = np.unique(np.concatenate([starts, ends]))
+    first, last = np.searchsorted(times, starts), np.searchsorted(times, ends)
+    spans = list(zip(first.tolist(), last.tolist(), pitches.tolist(), strict=True))
+    return set(highest_notes(spans, len(times)).tolist()) - {-1}
+
+
+def finer_grid(scores: Sequence[Score], steps_per_beat: int, num_between: int) -> int | None:
+    """The coarsest usual grid that keeps nine of ten of the notes that this one has no step for;
+    None where none does.
+
+    Args:
+        scores: of all pieces.
+        steps_per_beat: of this grid.
+        num_between: notes that are lost on it.
+    """
+    for finer in _GRIDS:
+        if finer <= steps_per_beat:
+            continue
+        lost = sum(melody_of(score, finer).num_between for score in scores)
+        if lost <= _LOST * num_between:
+            return finer
+    return None
 
 
 def _nearest(numerator: np.ndarray, denominator: int) -> np.ndarray:

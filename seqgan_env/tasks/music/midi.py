@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from seqgan_env.training.run_directory import write_atomically
 
 MOST_BEATS = 10_000  # over an hour; damage easily makes a piece of years
 
+_KEY_SIGNATURE, _MOST_SHARPS = re.compile(rb"\xff\x59\x02..", re.DOTALL), 7
 _DRUM_CHANNEL = 9  # of 0..15, in General MIDI
 _PROGRAM, _VELOCITY = 0, 80  # a piano, neither soft nor loud
 _BEATS_PER_MINUTE = 120
@@ -38,11 +41,14 @@ class Score:
         ticks_per_beat: of the time of the notes; a beat is a quarter note.
         notes: of all parts but the drums; they may overlap.
         num_drums: notes of drums that were left out.
+        repaired: whether values out of their range, such as a velocity above 127, were brought into
+            it.
     """
 
     ticks_per_beat: int
     notes: tuple[Note, ...]
     num_drums: int = 0
+    repaired: bool = False
 
 
 def read_score(path: Path) -> Score:
@@ -52,7 +58,7 @@ def read_score(path: Path) -> Score:
         UnusableMidiError: it cannot be read, is damaged, has no notes, or is of a kind that knows
             no common beat.
     """
-    file = _load(path)
+    file, repaired = _load(path)
     if file.type == 2:
         raise UnusableMidiError("tracks without a common time")
     if file.ticks_per_beat <= 0:
@@ -63,7 +69,7 @@ def read_score(path: Path) -> Score:
         raise UnusableMidiError("drums only" if parts else "no notes")
     if max(note.end for note in notes) > MOST_BEATS * file.ticks_per_beat:
         raise UnusableMidiError(f"over {MOST_BEATS} beats")
-    return Score(file.ticks_per_beat, notes, len(parts) - len(notes))
+    return Score(file.ticks_per_beat, notes, len(parts) - len(notes), repaired)
 
 
 def _mido() -> Any:
@@ -71,23 +77,38 @@ def _mido() -> Any:
     return load("mido", "MIDI")
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path) -> tuple[Any, bool]:
+    """A file as the library reads it, and whether values had to be brought into their range."""
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        raise UnusableMidiError("cannot be read") from problem
+    if not content.startswith(b"MThd"):
+        raise UnusableMidiError("not a MIDI file")
     mido = _mido()
     try:
-        with path.open("rb") as file:
-            if file.read(4) != b"MThd":
-                raise UnusableMidiError("not a MIDI file")
-            file.seek(0)
-            return mido.MidiFile(file=file)
-    except UnusableMidiError:
-        raise
-    except OSError as problem:
-        raise UnusableMidiError(
-            "cannot be read" if problem.errno else "damaged"
-        ) from problem  # the library's own have no number
-    # of damage the library raises EOFError, KeyError, IndexError, struct.error and more
-    except Exception as problem:
+        return mido.MidiFile(file=io.BytesIO(content)), False
+    # of damage the library raises OSError, EOFError, KeyError, IndexError, struct.error and more
+    except Exception:
+        return _repaired(mido, content), True
+
+
+def _repaired(mido: Any, content: bytes) -> Any:
+    """The same with values brought into their range: velocities, and key signatures that are none,
+    of which nothing here depends.
+    """
+    content = _KEY_SIGNATURE.sub(_valid_key, content)
+    try:
+        return mido.MidiFile(file=io.BytesIO(content), clip=True)
+    except Exception as problem:  # as above
         raise UnusableMidiError("damaged") from problem
+
+
+def _valid_key(found: re.Match[bytes]) -> bytes:
+    """A key signature as it is, or C major in place of one that is none."""
+    sharps, minor = found[0][3], found[0][4]
+    is_valid = minor <= 1 and (sharps <= _MOST_SHARPS or sharps >= 256 - _MOST_SHARPS)
+    return found[0] if is_valid else found[0][:3] + bytes(2)
 
 
 def _notes(track: Any) -> Iterator[tuple[int, Note]]:

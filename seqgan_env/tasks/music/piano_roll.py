@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from seqgan_env.extras import load
 from seqgan_env.tasks.music.music_tokens import pitch_name
@@ -12,6 +13,7 @@ from seqgan_env.training.run_directory import write_atomically
 MOST_SHOWN = 20
 
 _COLUMNS = 2
+_MOST_SEMITONES = 48  # four octaves on one axis
 _GAP = 0.12  # steps, between a note and the next one of the same pitch
 _COLOUR = "#4c72b0"
 
@@ -35,12 +37,14 @@ def plot_piano_rolls(
     rows = max(1, -(-len(shown) // _COLUMNS))
     figure = figures.Figure(figsize=(11, 0.6 + 1.5 * rows), layout="constrained")
     axes = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
-    pitches = [pitch for notes in shown for _, _, pitch in notes] or [60]
-    low, high = min(pitches) - 1, max(pitches) + 1
+    low, high = shown_range([pitch for notes in shown for _, _, pitch in notes] or [60])
     for i, (axis, notes) in enumerate(zip(axes.flat, shown, strict=False)):
         for start, end, pitch in notes:
             span = (start / steps_per_beat, (end - start - _GAP) / steps_per_beat)
-            axis.broken_barh([span], (pitch - 0.5, 1), color=_COLOUR, linewidth=0)
+            if low <= pitch <= high:
+                axis.broken_barh([span], (pitch - 0.5, 1), color=_COLOUR, linewidth=0)
+            else:
+                _mark_outside(axis, span[0], pitch, low, high)
         axis.set_title(f"{i:03}", loc="left", fontsize=8, pad=2)
     for axis in axes.flat:
         axis.set(xlim=(0, num_steps / steps_per_beat), ylim=(low - 0.5, high + 0.5))
@@ -58,3 +62,25 @@ def plot_piano_rolls(
     if len(melodies) > len(shown):
         figure.suptitle(f"the first {len(shown)} of {len(melodies)} melodies", fontsize=10)
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
+
+
+def shown_range(pitches: Sequence[int]) -> tuple[int, int]:
+    """The lowest and the highest pitch of the axis of some notes (K,), K 1 or more.
+
+    All of them where that is few octaves; else a few around the middle one, so that a note far away
+    does not press the others together.
+    """
+    low, high = min(pitches), max(pitches)
+    if high - low > _MOST_SEMITONES:
+        ordered = sorted(pitches)
+        middle = ordered[len(ordered) // 2]
+        near = [pitch for pitch in pitches if abs(pitch - middle) <= _MOST_SEMITONES // 2]
+        low, high = min(near), max(near)
+    return low - 1, high + 1
+
+
+def _mark_outside(axis: Any, beat: float, pitch: int, low: int, high: int) -> None:
+    """A mark at the edge of the axis, with the name of the note that lies beyond."""
+    edge, marker, side = (high, "^", "top") if pitch > high else (low, "v", "bottom")
+    axis.plot([beat], [edge], marker, color=_COLOUR, markersize=3)
+    axis.text(beat, edge, f"  {pitch_name(pitch)}", fontsize=6, verticalalignment=side)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from seqgan_env.tasks.options import Defaults, check_split_settings, option
 
-SUFFIXES = (".mid", ".midi")
+SUFFIXES = (".mid", ".midi", ".kar")
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class MusicSettings:
     everything about the task.
 
     Attributes:
-        corpus: path of a folder; its files *.mid and *.midi are read, those in folders below it
-            too. None is the built-in music of `seqgan_env.tasks.music.tunes`.
+        corpus: path of a folder; its files *.mid, *.midi and *.kar are read, those in folders below
+            it too. None is the built-in music of `seqgan_env.tasks.music.tunes`.
         max_length: T, the steps of a sequence.
         steps_per_beat: time steps in a beat, which is a quarter note; every time goes to the
             nearest step. The finer they are, the more of the tokens are holds, which any policy

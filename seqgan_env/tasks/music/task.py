@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seqgan_env.metrics.music import MusicMetrics
-from seqgan_env.tasks.music.melody import Melody, melody_of, to_common_key
+from seqgan_env.tasks.music.melody import Melody, finer_grid, melody_of, to_common_key
 from seqgan_env.tasks.music.midi import Score, UnusableMidiError, read_score, write_melody
 from seqgan_env.tasks.music.music_summary import MusicSummary
 from seqgan_env.tasks.music.music_tokens import (
@@ -32,6 +32,7 @@ from seqgan_env.tasks.music.tunes import built_in_scores
 from seqgan_env.tasks.real_data import RealDataTask, Words, digest, split
 from seqgan_env.types import TokenSpec
 
+_MANY_BETWEEN = 0.01  # of the notes
 _MOST_NAMED = 5  # skipped files in an error
 
 
@@ -76,7 +77,9 @@ class MusicTask(RealDataTask):
             of_side = np.concatenate([windows[piece] for piece in side])
             parts.append(torch.from_numpy(of_side))
         super().__init__(name, spec, parts, settings.num_eval, MusicMetrics)
-        self.summary = self._summarise(melodies, [len(windows[piece]) for piece in pieces], skipped)
+        self.summary = self._summarise(
+            scores, melodies, [len(windows[piece]) for piece in pieces], skipped
+        )
         # Where the files lie and how policies are evaluated changes no sequence.
         chosen = asdict(settings)
         for name_of_setting in ("corpus", "num_eval"):
@@ -151,23 +154,35 @@ class MusicTask(RealDataTask):
         return f"{self._source()} has no music to use{skips}{hint}"
 
     def _summarise(
-        self, melodies: list[Melody], num_windows: list[int], skipped: dict[str, str]
+        self,
+        scores: dict[str, Score],
+        melodies: list[Melody],
+        num_windows: list[int],
+        skipped: dict[str, str],
     ) -> MusicSummary:
+        notes = sum(melody.num_notes for melody in melodies)
+        between = sum(melody.num_between for melody in melodies)
+        finer = None
+        if between > _MANY_BETWEEN * notes:
+            finer = finer_grid(list(scores.values()), self.settings.steps_per_beat, between)
         return MusicSummary(
             source=self._source(),
             steps_per_beat=self.settings.steps_per_beat,
             steps_per_window=self.spec.seq_len,
             pieces=len(melodies),
             skipped=skipped,
-            notes=sum(melody.num_notes for melody in melodies),
+            notes=notes,
             off_keys=sum(melody.num_off_keys for melody in melodies),
-            hidden=sum(melody.num_hidden for melody in melodies),
+            lower=sum(melody.num_lower for melody in melodies),
+            between=between,
             off_grid=sum(melody.num_off_grid for melody in melodies),
             moved_beats=sum(melody.moved_beats for melody in melodies),
             too_short=num_windows.count(0),
             windows=sum(num_windows),
             steps=sum(len(melody.tokens) for melody in melodies),
             parts=(len(self.real_sequences), len(self.validation), len(self.held_out)),
+            repaired=sum(score.repaired for score in scores.values()),
+            finer=finer,
         )
 
     def _source(self) -> str:
@@ -199,12 +214,14 @@ def _built_in() -> tuple[dict[str, Score], dict[str, str]]:
 def _read(folder: Path) -> tuple[dict[str, Score], dict[str, str]]:
     """The pieces of a folder by file name, and by file name why others cannot be used."""
     if not folder.is_dir():
-        raise ValueError(f"music folder {folder} is no folder; give one with files *.mid or *.midi")
+        raise ValueError(
+            f"music folder {folder} is no folder; give one with files *.mid, *.midi or *.kar"
+        )
     paths = sorted(
         path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
     )
     if not paths:
-        raise ValueError(f"music folder {folder} has no file *.mid or *.midi")
+        raise ValueError(f"music folder {folder} has no file *.mid, *.midi or *.kar")
     scores: dict[str, Score] = {}
     skipped: dict[str, str] = {}
     for path in paths:
