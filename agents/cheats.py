@@ -218,9 +218,8 @@ class ReplayPolicy:
         noise: probability of a replacement, 0 to 1.
         """
         self.spec, self.sequences, self.noise = spec, sequences, noise
-        self.num_tokens = spec.vocab_size - (
-            spec.eos_token is not None
-        )  # that a replacement may be
+        # A replacement may be any token but the end.
+        self.num_tokens = spec.vocab_size - (spec.eos_token is not None)
 
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
         """Whole sequences; a prefix is kept, and the rest is that of a sequence drawn without

@@ -49,9 +49,8 @@ class Reinforce(PolicyGradient):
         value_head: the value of a prefix, linear in the policy's hidden state; 0 at first.
     """
 
-    control_options: ClassVar = {
-        "baseline": "none"
-    }  # under a constant reward any other baseline leaves nothing to follow
+    # Under a constant reward any other baseline leaves nothing to follow.
+    control_options: ClassVar = {"baseline": "none"}
     config: ReinforceConfig
 
     def __init__(

@@ -73,9 +73,14 @@ class SequenceLevel(PolicyGradient):
 
     def learn(self, tokens: Tensor, rewards: Tensor, written: Tensor) -> dict[str, float]:
         """Follows the gradient once; `advantage_std` is that of the weights."""
+        # Weights of sequences, the same for every token of one.
         weights = self._weights_of(rewards, written)
+
+        # Loss.
         policy_loss = self.policy.weighted_nll(tokens, weights.unsqueeze(1) * written)
         policy_loss = policy_loss / written.sum()
+
+        # Optimise.
         grad_norm = self._step(policy_loss + self._regularisers(tokens, written))
         return step_metrics(policy_loss, rewards.sum() / written.sum(), weights, grad_norm)
 

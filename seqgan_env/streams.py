@@ -55,13 +55,9 @@ class RowStreams(torch.Generator):
         return RowStreams(_fold(self.keys, data))
 
     def repeat(self, times: int) -> RowStreams:
-        """`times` independent streams for every row: row i becomes rows i * times ..
-
-        i * times + times - 1.
-        """
-        copy = -1 - torch.arange(times, device=self.keys.device).repeat(
-            len(self)
-        )  # fold_in is called with positive numbers
+        """`times` independent streams for every row: row i becomes the rows from i * times on."""
+        # Copies are numbered downwards from -1, since callers of `fold_in` number upwards from 0.
+        copy = -1 - torch.arange(times, device=self.keys.device).repeat(len(self))
         return RowStreams(_fold(self.keys.repeat_interleave(times), copy))
 
     def select(self, rows: Tensor) -> RowStreams:

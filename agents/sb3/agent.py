@@ -186,10 +186,10 @@ class SB3Agent(ABC):
             `reward` (mean per token) and what SB3 logs of training, under its names without
             `train/`, but `policy_loss`, and `entropy` in nats per token.
         """
-        if (
-            self.env.core.lengths.any()
-        ):  # with an end token the last collection ended inside episodes, of a reward now past
-            self.model._last_obs = None  # so that SB3 resets
+        # With an end token the last collection ended inside episodes, of a reward now past. SB3
+        # resets where it has no last observation.
+        if self.env.core.lengths.any():
+            self.model._last_obs = None
         rewards = _MeanReward()
         with self._streams:
             self.model.learn(

@@ -37,9 +37,8 @@ def longest_prefixes(tokens: np.ndarray, pad_token: int) -> tuple[np.ndarray, np
     In lexicographic order, and with a pad token above all others, a prefix stands directly behind a
     row that extends it.
     """
-    big_endian = np.ascontiguousarray(
-        tokens, dtype=">u4"
-    )  # bytes of big-endian numbers compare as the numbers do
+    # Bytes of big-endian numbers compare as the numbers do.
+    big_endian = np.ascontiguousarray(tokens, dtype=">u4")
     order = big_endian.view(f"S{4 * tokens.shape[1]}").ravel().argsort(kind="stable")
     rows = tokens[order]
     starts = np.ones(len(rows), dtype=bool)

@@ -85,9 +85,8 @@ class SB3LanguageModel(LanguageModel):
         """Padded prefixes (B, T', T)."""
         num_positions, length = inputs.shape[1], self.spec.seq_len
         written = nn.functional.pad(inputs[:, 1:], (0, length - num_positions + 1))  # (B, T)
-        unwritten = torch.ones(
-            num_positions, length, dtype=torch.bool, device=inputs.device
-        ).triu()  # at position t the first t tokens are written
+        # At position t the first t tokens are written.
+        unwritten = torch.ones(num_positions, length, dtype=torch.bool, device=inputs.device).triu()
         prefixes = written.unsqueeze(1).expand(-1, num_positions, -1)
         return prefixes.masked_fill(unwritten, self.spec.pad_token).to(torch.float32)
 

@@ -26,11 +26,12 @@ _HEALTH = [metric.name for metric in HEALTH]
 VERSION = "6.4"  # of Vega-Lite
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+# Text follows the page, light or dark.
 _INK, _GRID, _GREY = (
     "currentColor",
     "rgba(128, 128, 128, 0.25)",
     "#8c8c8c",
-)  # text follows the page, light or dark
+)
 _HUES = (
     *(
         "#4c78a8",

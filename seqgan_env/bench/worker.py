@@ -161,9 +161,8 @@ def _end_with_parent() -> None:
 
 def main() -> None:
     """Runs the job on stdin."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the parent ends its workers
+    # Ctrl-C reaches the whole group; the parent ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.path.append(str(Path.cwd()))  # so that an agent can be a module of the user's own
     job, path = Job.from_json(sys.stdin.readline()), Path(sys.argv[1])
     _end_with_parent()

@@ -109,9 +109,8 @@ class CNNDiscriminator(Discriminator):
             )
         num_features = sum(channels for _, channels in sizes)
         number, dim = torch.float32, config.embedding_dim
-        self.embedding = nn.Embedding(
-            spec.vocab_size + 1, dim, dtype=number
-        )  # padding is a token like any other
+        # Padding is a token like any other.
+        self.embedding = nn.Embedding(spec.vocab_size + 1, dim, dtype=number)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(dim, channels, width, dtype=number) for width, channels in sizes
         )

@@ -39,9 +39,8 @@ class FilterProduct:
         """
         self.width, self.num_columns = max(bank.widths), embedding_dim * max(bank.widths)
         self.num_features = bank.num_features
-        self._places = self._places_of(bank, embedding_dim).to(
-            device
-        )  # of every weight in the matrix
+        # Where every weight of the filters stands in the dense matrix.
+        self._places = self._places_of(bank, embedding_dim).to(device)
         widths = torch.tensor(bank.widths).repeat_interleave(torch.tensor(bank.channels))  # (F,)
         sticks_out = torch.arange(seq_len).unsqueeze(1) > seq_len - widths  # (T, F)
         self._penalty = torch.zeros(sticks_out.shape).masked_fill(sticks_out, -torch.inf).to(device)

@@ -89,9 +89,8 @@ class GraphedDescent:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         self._step_of_optimizer()
-        self._held = _held(
-            descent, self.network, self.optimizer
-        )  # with the moments, which a first step makes
+        # Taken behind the first step, which makes the optimizer's moments.
+        self._held = _held(descent, self.network, self.optimizer)
         return loss.detach()
 
     def _step_of_optimizer(self) -> None:

@@ -50,6 +50,7 @@ class DiscriminatorTrainer:
             `loss`, the mean logistic loss of the last epoch without the penalty, in nats per
             sequence.
         """
+        # Real sequences first, labelled 1, and generated ones, labelled 0.
         tokens = torch.cat([real, generated])
         labels = (torch.arange(len(tokens), device=tokens.device) < len(real)).to(torch.float32)
         loss = zero = torch.zeros((), dtype=torch.float64, device=tokens.device)
@@ -85,13 +86,16 @@ class DiscriminatorTrainer:
 
     def step_by_autograd(self, tokens: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """A `Step` that any discriminator and any optimizer can make."""
+        # Loss and penalty.
         logits = self.discriminator(tokens, rng)
         loss = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
         penalty = self.discriminator.penalty()
-        self.optimizer.zero_grad(set_to_none=True)
         objective = loss
         if penalty is not None:
             objective = loss + penalty
+
+        # Optimise.
+        self.optimizer.zero_grad(set_to_none=True)
         objective.backward()
         self.optimizer.step()
         return loss.detach()

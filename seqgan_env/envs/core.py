@@ -101,9 +101,8 @@ class SequenceCore:
         self.episodes = np.zeros(num_envs, dtype=np.int64)  # episodes begun since seeding
         self.tokens = np.full((num_envs, spec.seq_len), spec.pad_token, dtype=np.int32)
         self.lengths = np.zeros(num_envs, dtype=np.int64)
-        self.finished = np.ones(
-            num_envs, dtype=bool
-        )  # nothing may be written before the first reset
+        # Nothing may be written before the first reset.
+        self.finished = np.ones(num_envs, dtype=bool)
         self._rows = np.arange(num_envs)
         self._all = np.ones(num_envs, dtype=bool)  # not written to
         self._values = np.zeros(num_envs)

@@ -280,9 +280,8 @@ class OnlineRewardModel(RewardModel):
     def _parts_of_state(self) -> set[str]:
         return super()._parts_of_state() | {"online"}
 
-    @torch.inference_mode(
-        mode=False
-    )  # a loop may step inside torch.no_grad() or inference_mode(); learning needs gradients
+    # A loop may step inside torch.no_grad() or inference_mode(); learning needs gradients.
+    @torch.inference_mode(mode=False)
     @torch.enable_grad()
     def _update(self) -> dict[str, float]:
         episodes = torch.from_numpy(np.concatenate(self._waiting)).to(self.device, torch.int64)

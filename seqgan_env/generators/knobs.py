@@ -389,9 +389,8 @@ class TruncatedPolicy:
                 logits[:, spec.eos_token] = -torch.inf
             cumulative = self._truncated(logits).exp().cumsum(1)
             total = cumulative[:, -1:]
-            threshold = torch.minimum(
-                draws[:, t : t + 1] * total, total * _BELOW_ONE
-            )  # a product may round up
+            # A product may round up.
+            threshold = torch.minimum(draws[:, t : t + 1] * total, total * _BELOW_ONE)
             drawn = (threshold >= cumulative).sum(1)
             tokens[:, t] = torch.where(~ended & (lengths <= t), drawn, tokens[:, t])
             inputs = tokens[:, t].clamp(max=spec.vocab_size - 1)

@@ -67,9 +67,8 @@ class LanguageModel(nn.Module, ABC):
         """
         start = tokens.new_full((len(tokens), 1), self.spec.start_token)
         shifted = torch.cat([start, tokens[:, :-1]], dim=1)
-        return shifted.clamp(
-            max=self.spec.vocab_size - 1
-        )  # padding is read, but nothing predicted from it counts
+        # Padding is read, but nothing predicted from it counts.
+        return shifted.clamp(max=self.spec.vocab_size - 1)
 
     @torch.no_grad()
     def sample(self, num: int, rng: torch.Generator, temperature: float = 1.0) -> Tensor:
@@ -88,20 +87,27 @@ class LanguageModel(nn.Module, ABC):
         tokens = tokens.clone()
         ended = self.spec.is_complete(tokens, lengths)
         draws = uniforms(rng, len(tokens), self.spec.seq_len)
+
+        # One sampler for positions where a sequence may end, one for those where it may not.
         free = self.sampler(temperature, masked=False)
         masked = free
         if self.spec.min_length:
             masked = self.sampler(temperature, masked=True)
+
         state = self.start(len(tokens))
         inputs = tokens.new_full((len(tokens),), self.spec.start_token)
         for t in range(self.spec.seq_len):
+            # Read the token before.
             hidden, state = self.advance(state, inputs)
+
+            # Write the next one, where the prefix is over and the sequence is not.
             sampler = free
             if t < self.spec.min_length:
                 sampler = masked
-            tokens[:, t] = _draw_where(
-                ~ended & (lengths <= t), sampler, hidden, draws[:, t], tokens[:, t]
-            )
+            active = ~ended & (lengths <= t)
+            tokens[:, t] = _draw_where(active, sampler, hidden, draws[:, t], tokens[:, t])
+
+            # Padding is read, too, but nothing that follows from it is written.
             inputs = tokens[:, t].clamp(max=self.spec.vocab_size - 1)
             if self.spec.eos_token is not None:
                 ended |= tokens[:, t] == self.spec.eos_token
@@ -224,9 +230,8 @@ def _draw_where(
     if active.device.type == "cpu":
         rows = active.nonzero().squeeze(1)
         return tokens.index_copy(0, rows, sampler(hidden[rows], uniform[rows]))
-    return torch.where(
-        active, sampler(hidden, uniform), tokens
-    )  # which rows are active is never asked of the device
+    # Which rows are active is never asked of the device.
+    return torch.where(active, sampler(hidden, uniform), tokens)
 
 
 _ONE_LAYER: dict[str, object] = {
@@ -248,9 +253,8 @@ class LSTMLanguageModel(LanguageModel):
         self.embedding = nn.Embedding(spec.vocab_size, embedding_dim, dtype=torch.float32)
         self.lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True, dtype=torch.float32)
         self.output = nn.Linear(hidden_dim, spec.vocab_size, dtype=torch.float32)
-        self._parameter("bias_hh_l0").requires_grad_(
-            False
-        ).zero_()  # PyTorch has two LSTM biases where the paper has one
+        # PyTorch has two LSTM biases where the paper has one.
+        self._parameter("bias_hh_l0").requires_grad_(False).zero_()
 
     @classmethod
     @undisturbed()

@@ -113,9 +113,8 @@ class KneserNey:
         return rows, np.stack(behind, axis=1).astype(np.int64)
 
     def _contexts(self, windows: np.ndarray) -> list[np.ndarray]:
-        """The number (P,) of each window's context of 0, 1..
-
-        words, `ABSENT` for one that was never seen.
+        """The number (P,) of each window's context of 0, 1, ... words; `ABSENT` for one that was
+        never seen.
         """
         numbers = [np.zeros(len(windows), dtype=np.int64)]
         for length, keys in enumerate(self._context_keys, start=1):
@@ -134,9 +133,9 @@ class KneserNey:
         """
         keys = [self._keys(context, windows) for context in self._contexts(windows)]
         orders: list[_Order] = []
-        counted = np.arange(
-            len(windows)
-        )  # positions that count one each: all of them at the highest order,
+        # Positions that count one each: at the highest order all of them, below it one for every
+        # different longer n-gram.
+        counted = np.arange(len(windows))
         for key in reversed(keys):
             different, first, counts = np.unique(
                 key[counted], return_index=True, return_counts=True
@@ -145,14 +144,13 @@ class KneserNey:
             orders.append(
                 _Order(different, counts, np.bincount(context, counts), np.bincount(context))
             )
-            counted = counted[first]  # below it one for every different longer n-gram
+            counted = counted[first]
         return orders[::-1]
 
 
 def _context_keys(windows: np.ndarray, base: int) -> list[np.ndarray]:
-    """The sorted keys of the different contexts of 1, 2..
-
-    words: of a context without its first word, and of that word.
+    """The sorted keys of the different contexts of 1, 2, ... words: the number of a context without
+    its first word, joined with that word.
     """
     tables: list[np.ndarray] = []
     number = np.zeros(len(windows), dtype=np.int64)

@@ -80,9 +80,8 @@ def interval_histograms(tokens: np.ndarray) -> np.ndarray:
     struck = is_onset(tokens)
     steps = np.where(struck, np.arange(tokens.shape[1]), -1)
     latest = np.maximum.accumulate(steps, axis=1)
-    before = np.concatenate(
-        [np.full((len(tokens), 1), -1), latest[:, :-1]], axis=1
-    )  # the note struck before each step
+    # The note struck before each step.
+    before = np.concatenate([np.full((len(tokens), 1), -1), latest[:, :-1]], axis=1)
     intervals = tokens - np.take_along_axis(tokens, before.clip(min=0), axis=1)
     return _histograms(
         np.where(struck & (before >= 0), intervals, _NO_INTERVAL) + NUM_KEYS - 1, 2 * NUM_KEYS - 1

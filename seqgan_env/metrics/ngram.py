@@ -251,9 +251,8 @@ def _num_matches(ids: np.ndarray, limits: Callable[[np.ndarray], np.ndarray]) ->
 
 
 def _occurrences(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each row of `ids` (B, K) sorted, and how often each entry stood before in its row: 0, 1, 2..
-
-    along a run.
+    """Each row of `ids` (B, K) sorted, and how often each entry stood before it in its row: 0, 1,
+    2, ... along a run.
     """
     ordered = np.sort(ids, axis=1)
     position = np.arange(ids.shape[1])

@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import numpy as np
 
-ABSENT = (
-    -1
-)  # in place of a word: nothing is written here; of an n-gram's number: the table does not hold it
+# In place of a word: nothing is written here; of an n-gram's number: the table does not hold it.
+ABSENT = -1
 
 
 def extend(numbers: np.ndarray, words: np.ndarray, base: int) -> np.ndarray:

@@ -36,10 +36,11 @@ from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.real_data import thinned
 from seqgan_env.types import RolloutPolicy, TokenSpec
 
+# The classifier that says nothing, and that of all families together.
 CONSTANT, JOINED = (
     "constant",
     "joined",
-)  # the classifier that says nothing, and that of all families together
+)
 MIN_SEQUENCES = (
     8  # of each part of the data; with fewer there is nothing to train, choose or judge by
 )
@@ -157,9 +158,8 @@ class Referee:
                 f"the referee was given {len(samples)} samples; it needs {self.num_samples}"
             )
         array = _array(self.spec.check_sequences(samples, "samples"))
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # constructors of modules draw from the global generator
+        # Constructors of modules draw from the global generator.
+        with torch.random.fork_rng(devices=[]):
             return self._judge(array)
 
     def _judge(self, array: np.ndarray) -> Verdict:

@@ -298,6 +298,5 @@ def _stay_alone() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        after_in_child=_stay_alone
-    )  # a forked process has none of OpenMP's threads, and would wait for them
+    # A forked process has none of OpenMP's threads, and would wait for them.
+    os.register_at_fork(after_in_child=_stay_alone)

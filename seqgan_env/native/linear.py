@@ -9,10 +9,11 @@ from torch import Tensor
 
 from seqgan_env import native
 
+# Depth of the blocks of b: deep where few blocks are copied, shallow where many are.
 _DEEP, _SHALLOW = (
     2048,
     512,
-)  # depth of the blocks of b: deep where few blocks are copied, shallow where many are
+)
 _CHUNK = 960  # rows between two visits of a block
 
 

@@ -130,14 +130,19 @@ def train_step(
     Returns:
         The mean logistic loss before the step, in nats.
     """
+    # Forward.
     logits, state = _forward(bank, network, tokens, dropout, _pooling(bank, network, tokens))
-    factors, gradients = _gradients(network, state, (torch.sigmoid(logits) - labels) / len(labels))
+
+    # Backward: the gradient of the mean logistic loss, then that of the penalty.
+    of_logits = (torch.sigmoid(logits) - labels) / len(labels)
+    factors, gradients = _gradients(network, state, of_logits)
     _, _, of_output, of_output_bias, *_ = gradients
     of_output.add_(network.output, alpha=l2)
     of_output_bias.add_(network.output_bias, alpha=l2)
-    adam_step(
-        optimizer, zip(network.parameters[1:], gradients, strict=True), network.highway, factors
-    )
+
+    # Optimise. The gradient of the highway weight is never stored, only its two factors.
+    others = zip(network.parameters[1:], gradients, strict=True)
+    adam_step(optimizer, others, network.highway, factors)
     return F.binary_cross_entropy_with_logits(logits, labels)
 
 
@@ -232,8 +237,12 @@ def _forward(
     dropout: Dropout | None,
     pooling: type[ByTables] | type[ByWindows],
 ) -> tuple[Tensor, _State]:
-    """Logits (B,)."""
-    pooled = pooling(bank, tokens, network.embedding, network.weights, torch.cat(network.biases))
+    """Logits (B,), and what the gradient needs."""
+    # Convolutions and maxima over time: features (B, F).
+    biases = torch.cat(network.biases)
+    pooled = pooling(bank, tokens, network.embedding, network.weights, biases)
+
+    # Highway layer and output layer, on features that stand feature by feature.
     across = pooled.features.t().contiguous()
     z, logits = _pass_head(across, network, dropout)
     return logits, _State(pooled, across, z, dropout)
@@ -243,6 +252,8 @@ def _gradients(network: Network, state: _State, grad: Tensor) -> tuple[Factors, 
     """Of the highway weight, and of the other parameters in their order, for `grad` (B,) of the
     logits.
     """
+    # Output layer and what the highway layer adds up: gradients of z (2 F, B) and of the features
+    # that pass by.
     of_z, of_x = torch.empty_like(state.z), torch.empty_like(state.across)
     of_bias, of_output = native.empty(len(state.z)), torch.empty_like(network.output)
     native.run(
@@ -260,7 +271,11 @@ def _gradients(network: Network, state: _State, grad: Tensor) -> tuple[Factors, 
         of_weight=of_output,
         batch=len(grad),
     )
+
+    # Through the highway layer's weights to the features (B, F).
     of_features = product(of_z.t(), network.highway, by_rows=False).add_(of_x.t())
+
+    # Through the maxima to filters and embedding.
     of_embedding, of_weights, of_biases = state.pooled.gradients(of_features, network.embedding)
     of_head = (of_bias, of_output, grad.sum(0, keepdim=True))
     return Factors(of_z, state.pooled.features), (of_embedding, *of_head, *of_weights, *of_biases)

@@ -126,9 +126,8 @@ def estimate_key(tokens: np.ndarray) -> tuple[int, bool]:
         [np.roll(profile, tonic) for profile in (_MAJOR, _MINOR) for tonic in range(12)]
     )
     rotated -= rotated.mean(1, keepdims=True)
-    fit = (
-        rotated / np.linalg.norm(rotated, axis=1, keepdims=True)
-    ) @ durations  # the rest of the correlation is the same for all
+    # The rest of the correlation is the same for all.
+    fit = (rotated / np.linalg.norm(rotated, axis=1, keepdims=True)) @ durations
     alike = np.flatnonzero(fit.round(9) == fit.round(9).max()).tolist()
     best = min(alike, key=lambda key: (key >= 12, (key - classes[0]) % 12))
     return best % 12, best >= 12

@@ -63,9 +63,8 @@ def token_of(word: str) -> int:
 def sounding_pitches(tokens: np.ndarray) -> np.ndarray:
     """The MIDI pitch that sounds at each step, (B, T) as `tokens`; `SILENCE` where none does."""
     steps = np.arange(tokens.shape[-1])
-    latest = np.maximum.accumulate(
-        np.where(tokens == HOLD, 0, steps), axis=-1
-    )  # the step that a hold goes back to
+    # The step that a hold goes back to.
+    latest = np.maximum.accumulate(np.where(tokens == HOLD, 0, steps), axis=-1)
     held = np.take_along_axis(tokens, latest, axis=-1)
     return np.where(is_onset(held), held + LOWEST_PITCH, SILENCE)
 
@@ -103,7 +102,6 @@ def from_notes(notes: Sequence[tuple[int, int, int]], num_steps: int) -> np.ndar
     """
     highest = highest_notes(notes, num_steps)
     struck = np.diff(highest, prepend=-1) != 0
-    keys = np.array([pitch - LOWEST_PITCH for _, _, pitch in notes] + [REST])[
-        highest
-    ]  # at -1 the rest
+    # Where no note sounds, `highest` is -1 and takes the last one, the rest.
+    keys = np.array([pitch - LOWEST_PITCH for _, _, pitch in notes] + [REST])[highest]
     return np.where(struck | (highest < 0), keys, HOLD).astype(np.int64)
