@@ -17,6 +17,7 @@ from seqgan_env.metrics.ngram import BleuReferences
 from seqgan_env.tasks import make_task
 from seqgan_env.tasks.reading import read_lines
 from seqgan_env.tasks.text import docstrings
+from seqgan_env.tasks.text.corpus_summary import CorpusSummary
 from seqgan_env.tasks.text.settings import CorpusSettings
 from seqgan_env.tasks.text.task import SPECIAL, CorpusTask
 from seqgan_env.types import Task
@@ -635,3 +636,12 @@ def test_real_captions_make_a_task() -> None:
     task = CorpusTask(CorpusSettings(str(path)))
     assert task.summary.lines == task.summary.kept + sum(task.summary.dropped.values()) == 10_000
     assert task.summary.coverage > 0.9
+
+
+@pytest.mark.parametrize("longest", [3, 20, 128, 9_999])
+def test_the_histogram_of_lengths_fits_into_a_line_of_a_terminal(longest: int) -> None:
+    counts = tuple(range(longest + 1))
+    summary = CorpusSummary("a", 1, 1, 0, {}, (1, 1, 1), 1, 2, 3, 1.0, counts)
+    line = next(line for line in str(summary).splitlines() if line.startswith("tokens in"))
+    assert len(line) <= 79
+    assert line.count("|") == 2

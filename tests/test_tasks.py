@@ -279,3 +279,13 @@ def test_the_checkers_say_what_to_mend(coins: str, tmp_path: Path) -> None:
     vague.name = "vague"  # type: ignore[attr-defined]
     with pytest.raises(AssertionError, match="expected a number"):
         check_metric(vague, cls())
+
+
+@pytest.mark.parametrize(
+    ("rounds", "eval_every", "expected"), [(3, 20, 1), (12, 20, 3), (160, 20, 20), (20, 20, 20)]
+)
+def test_a_run_of_few_rounds_is_evaluated_within(
+    rounds: int, eval_every: int, expected: int
+) -> None:
+    settings = settings_from("tiny", {"rounds": rounds, "eval_every": eval_every})
+    assert settings.schedule().eval_every == expected

@@ -72,7 +72,7 @@ def train(arguments: argparse.Namespace) -> int:
             progress.log_to(path / LOG)
             write_config(settings, path, trainer.task)
             data = getattr(trainer.task, "summary", f"task {settings.task}: {trainer.task.spec}")
-            screen.print(str(data), highlight=False)
+            screen.print(str(data), highlight=False, markup=False, soft_wrap=True)
             if not trainer.is_resumable:
                 screen.print(
                     f"agent {settings.agent} has no state that can be saved; this run cannot be "

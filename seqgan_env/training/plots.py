@@ -18,7 +18,14 @@ Rows = Sequence[Row]
 Named = Mapping[str, Row]  # metrics by policy or by knob
 
 _COLOURS = {"mle": "#4c72b0", "best_knob": "#8c8c8c", "agent": "#c44e52", "constant": "#dd8452"}
-_MARKERS = {"agent": "*"}  # everybody else is a dot
+# Those drawn first are larger and open, so that all are seen where policies hardly differ.
+_FINAL = {
+    "mle": {"marker": "o", "markersize": 13, "fillstyle": "none"},
+    "best_knob": {"marker": "s", "markersize": 8, "fillstyle": "none"},
+    "constant": {"marker": "D", "markersize": 9, "fillstyle": "none"},
+    "agent": {"marker": "*", "markersize": 7},
+}
+_FEW = 30  # points of a curve that are marked
 _LABELS = {
     "mle": "MLE (best validation)",
     "best_knob": "best knob of MLE",
@@ -72,9 +79,9 @@ def _pretraining(axes: Any, epochs: Rows) -> None:
     """The loss of maximum likelihood on training and on validation data."""
     if any("nll_validation" in row for row in epochs):
         x = _column(epochs, "epoch")
-        axes.plot(x, _column(epochs, "mle_loss"), label="training", color="#8c8c8c")
+        _curve(axes, x, _column(epochs, "mle_loss"), label="training", color="#8c8c8c")
         validation = _column(epochs, "nll_validation")
-        axes.plot(x, validation, label="validation", color=_COLOURS["mle"])
+        _curve(axes, x, validation, label="validation", color=_COLOURS["mle"])
         axes.legend(frameon=False)
     _decorate(axes, "Pre-training by maximum likelihood", "epoch", "-log p (nats per token)")
 
@@ -117,10 +124,11 @@ def _plane(axes: Any, rounds: Rows, knobs: Named, metrics: Named, plane: Plane) 
     if path:
         line = {"color": _COLOURS["agent"], "linewidth": 0.8, "label": "agent by round"}
         axes.plot(_column(path, f"task/{x}"), _column(path, f"task/{y}"), ".-", **line)
-    for who, values in metrics.items():
+    for who, style in _FINAL.items():
+        values = metrics.get(who, {})
         if plane.holds(values):
-            style = {"color": _COLOURS[who], "markersize": 9, "label": _LABELS[who]}
-            axes.plot(values[x], values[y], _MARKERS.get(who, "o"), **style)
+            named = {"color": _COLOURS[who], "label": _LABELS[who], "linestyle": "none"}
+            axes.plot(values[x], values[y], **style, **named)
     _zoom(axes, [(row[x], row[y]) for row in places.values()], metrics, plane)
     _legend(axes)
     _decorate(axes, plane.title, METRICS[x].axis, METRICS[y].axis)
@@ -181,7 +189,15 @@ def _line(axes: Any, rounds: Rows, key: str, label: str, colour: str) -> None:
     """A number by round, of those rounds that have it."""
     rows = [row for row in rounds if key in row]
     if rows:
-        axes.plot(_column(rows, "round"), _column(rows, key), label=label, color=colour)
+        _curve(axes, _column(rows, "round"), _column(rows, key), label=label, color=colour)
+
+
+def _curve(axes: Any, x: Sequence[float], y: Sequence[float], **style: Any) -> None:
+    """A line; where it has few points, these are marked, and the axis counts in whole numbers."""
+    marker = "." if len(x) <= _FEW else ""
+    axes.plot(x, y, marker=marker, **style)
+    if len(x) <= _FEW:
+        axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _column(rows: Rows, name: str) -> list[float]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # What a benchmark sets for every job by itself.
 DECIDED_BY_THE_HARNESS = ("task", "seed", "threads", "knobs", "control")
 
+_FEWEST_EVALUATIONS = 4  # of a run of few rounds
+
 # Options of agents that are about the LSTM which they make where no policy is given.
 OF_THE_LSTM = ("embedding_dim", "hidden_dim")
 
@@ -147,7 +149,9 @@ class TrainSettings:
     num_negatives: int = _setting(
         2_000, "fresh negatives of a d-step, and as many real sequences", "SEQUENCES"
     )
-    eval_every: int = _setting(20, "rounds between evaluations", "ROUNDS")
+    eval_every: int = _setting(
+        20, "rounds between evaluations; a quarter of them where there are fewer", "ROUNDS"
+    )
     threads: int = _setting(
         1, "torch threads; one gives the same numbers on any machine; 0 leaves torch's choice", "N"
     )
@@ -218,9 +222,10 @@ class TrainSettings:
         """The counts of Algorithm 1."""
         from seqgan_env.training.adversarial import Schedule
 
-        return Schedule(
-            **{f.name: getattr(self, f.name) for f in fields(Schedule) if hasattr(self, f.name)}
-        )
+        chosen = {f.name: getattr(self, f.name) for f in fields(Schedule) if hasattr(self, f.name)}
+        if self.eval_every > self.rounds:  # a curve has more points than its ends
+            chosen["eval_every"] = max(1, self.rounds // _FEWEST_EVALUATIONS)
+        return Schedule(**chosen)
 
 
 def _check_device(name: str) -> None:

@@ -10,6 +10,7 @@ KEPT, CUT = "kept", "cut"  # what becomes of a line
 BLANK, SHORT, LONG = "blank", "too short", "too long"
 FATES = (KEPT, CUT, BLANK, SHORT, LONG)
 
+_MOST_BARS = 40
 _FEW_KNOWN = 0.5  # share of the held-out words
 
 
@@ -95,8 +96,10 @@ def reasons(dropped: dict[str, int]) -> str:
 
 
 def _bars(histogram: Sequence[int]) -> str:
-    """A histogram as one line of at most 80 characters; a space where there is nothing."""
-    width = -(-len(histogram) // 80)
+    """A histogram as at most 40 characters, which fit into a line of a terminal behind their
+    heading; a space where there is nothing.
+    """
+    width = -(-len(histogram) // _MOST_BARS)
     sums = [sum(histogram[start : start + width]) for start in range(0, len(histogram), width)]
     line = ""
     for count in sums:
