@@ -73,13 +73,13 @@ def test_the_texts_of_a_file_are_found_whatever_its_format(tmp_path: Path, name:
 
 
 REFUSED: dict[str, tuple[str, bytes, str | None, str]] = {
-    "a column is needed": ("a.csv", CSV, None, "say by --column .*: id, text"),
-    "a key is needed": (
-        "a.jsonl",
-        JSONL,
+    "a column is needed": (
+        "a.csv",
+        CSV,
         None,
-        "line 1, has columns; say by --column .*: id, text",
+        ": say by --column which entry is the text; there are id, text",
     ),
+    "a key is needed": ("a.jsonl", JSONL, None, "line 1: say by --column .*; there are id, text"),
     "typo": ("a.csv", CSV, "texts", "unknown column 'texts'; allowed are id, text. Did you mean"),
     "no columns": ("a.txt", PLAIN, "text", "column 'text' was given .* only .csv, .tsv, .jsonl"),
     "short row": ("a.csv", b"id,text\n1\n", "text", "line 2, has 1 entries; .* is number 2"),

@@ -143,7 +143,7 @@ def _chosen(names: list[str], column: str | None, where: str) -> str:
     """The column that is meant, which must be named."""
     if column is None:
         raise ValueError(
-            f"{where}, has columns; say by --column which of them is the text: {', '.join(names)}"
+            f"{where}: say by --column which entry is the text; there are {', '.join(names)}"
         )
     try:
         return choose(names, column, "column")
