@@ -232,6 +232,19 @@ class ToldOfPolicy(Protocol):
         ...
 
 
+@runtime_checkable
+class Remembers(Protocol):
+    """A score source whose scores depend on what it has scored before."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        ...
+
+
 Numbers = TypeVar("Numbers", "np.ndarray", "Tensor")
 
 
@@ -393,4 +406,17 @@ class WritesFiles(Protocol):
 
     def write_samples(self, samples: Tensor, folder: Path) -> None:
         """Sequences (B, T) as files in `folder`, which is made if need be."""
+        ...
+
+
+@runtime_checkable
+class DrawsPictures(Protocol):
+    """A task whose sequences a person would rather see than read."""
+
+    def pictures(self, samples: Tensor) -> Mapping[str, bytes]:
+        """Pictures of sequences (B, T), by the name of the file that each is to have."""
+        ...
+
+    def drawing(self, lines: Sequence[str]) -> str:
+        """An SVG of sequences as `decode` writes them."""
         ...

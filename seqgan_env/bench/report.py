@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import math
@@ -118,6 +119,7 @@ def page(
             "<", "\\u003c"
         ),  # so that no sample ends the script element
         samples=samples_of(standings),
+        drawings=drawings_of(standings),
         origins=origins_of(standings.results),
         bundle=bundle,
     )
@@ -163,6 +165,17 @@ def samples_of(standings: Standings) -> list[tuple[str, list[tuple[str, list[str
         if samples:
             found.setdefault(task, []).append((label, samples[:NUM_SAMPLES]))
     return sorted(found.items())
+
+
+def drawings_of(standings: Standings) -> dict[tuple[str, str], str]:
+    """By task and row the drawing of the first seed that has one, as an address for an image."""
+    found = {}
+    for (label, task), runs in standings.runs.items():
+        svg = next((run.result.drawing for run in runs if run.result.drawing), "")
+        if svg:
+            data = base64.b64encode(svg.encode()).decode()
+            found[task, label] = f"data:image/svg+xml;base64,{data}"
+    return found
 
 
 def origins_of(results: Sequence[Result]) -> dict[str, str]:

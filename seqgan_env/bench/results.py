@@ -38,6 +38,7 @@ class Result:
         budget: `env_steps`, `rollout_tokens`, `sequences_scored`, `sequences_trained`.
         costs: `wall_seconds`, `cpu_seconds`, `peak_bytes`.
         samples: sequences as a person reads them.
+        drawing: the same as one SVG, of a task that draws them; "" of others.
         settings: of the run; empty of one from elsewhere.
         origin: versions, machine, commit and command.
     """
@@ -53,6 +54,7 @@ class Result:
     budget: dict[str, float] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=dict)
     samples: list[str] = field(default_factory=list)
+    drawing: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
 
@@ -106,6 +108,7 @@ _KINDS: Mapping[str, type] = {
     "knobs": dict,
     "curve": list,
     "samples": list,
+    "drawing": str,
     "budget": dict,
     "costs": dict,
     "real": dict,

@@ -27,6 +27,7 @@ from seqgan_env.metrics.likelihood import unigram_metrics
 from seqgan_env.metrics.score import SCORES
 from seqgan_env.training import run_directory
 from seqgan_env.training.trainer import Trainer
+from seqgan_env.types import DrawsPictures
 
 NUM_SAMPLES = 10
 
@@ -78,6 +79,9 @@ def run_job(job: Job, key: str) -> Result:
         name.removeprefix("budget/"): value
         for name, value in trainer.rewards.budget.metrics().items()
     }
+    samples, drawing = run.samples["agent"][:NUM_SAMPLES], ""
+    if isinstance(trainer.task, DrawsPictures):
+        drawing = trainer.task.drawing(samples)
     return Result(
         label=job.label,
         task=job.task,
@@ -95,7 +99,8 @@ def run_job(job: Job, key: str) -> Result:
             "cpu_seconds": time.process_time() - started_cpu,
             "peak_bytes": float(_peak_bytes()),
         },
-        samples=run.samples["agent"][:NUM_SAMPLES],
+        samples=samples,
+        drawing=drawing,
         settings=_settings(job),
         origin=origin(),
     )

@@ -19,7 +19,8 @@ def register_envs() -> None:
     """Registers every id with Gymnasium, those of tasks from installed packages too. Called on
     import, without importing these.
     """
-    ids = {"Oracle": "oracle-tiny", "Text": "text", "Music": "music"}
+    ids = {"Oracle": "oracle-tiny"}
+    ids |= {name.capitalize(): name for name in ("text", "music", "molecule", "peptide")}
     # Any other task by `gym.make("SeqGAN/Task-v0", task="package.module:Class")`.
     ids |= {"Task": DEFAULT_TASK} | {
         _camel_case(name): name

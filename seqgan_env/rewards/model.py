@@ -32,6 +32,7 @@ from seqgan_env.rewards.values import (
 from seqgan_env.streams import streams_from_keys
 from seqgan_env.types import (
     PrefixValue,
+    Remembers,
     RewardFn,
     RolloutPolicy,
     SequenceScorer,
@@ -181,12 +182,17 @@ class RewardModel:
             self.rollout_policy.sync()
 
     def state_dict(self) -> dict[str, Any]:
-        """What moves with training besides the live policy: D, the lagged policy, the budget."""
+        """What moves with training besides the live policy: D, the lagged policy, the budget, and
+        what sources remember.
+        """
         state: dict[str, Any] = {"budget": asdict(self.budget)}
         if self.discriminator is not None:
             state["discriminator"] = self.discriminator.state_dict()
         if isinstance(self.rollout_policy, LaggedPolicy):
             state["lagged"] = self.rollout_policy.copy.state_dict()
+        remembering = self._remembering_sources()
+        if remembering:
+            state["sources"] = [source.state_dict() for source in remembering]
         return copy.deepcopy(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -207,6 +213,17 @@ class RewardModel:
             self.discriminator.load_state_dict(state["discriminator"])
         if isinstance(self.rollout_policy, LaggedPolicy):
             self.rollout_policy.copy.load_state_dict(state["lagged"])
+        remembering = self._remembering_sources()
+        for source, remembered in zip(remembering, state.get("sources", []), strict=True):
+            source.load_state_dict(remembered)
+
+    def _remembering_sources(self) -> list[Remembers]:
+        """The sources, other than the discriminator, whose scores depend on earlier ones."""
+        return [
+            source
+            for _, source in self.sources
+            if isinstance(source, Remembers) and not isinstance(source, Discriminator)
+        ]
 
     def _parts_of_state(self) -> set[str]:
         """The names in `state_dict`."""
@@ -215,6 +232,8 @@ class RewardModel:
             parts.add("discriminator")
         if isinstance(self.rollout_policy, LaggedPolicy):
             parts.add("lagged")
+        if self._remembering_sources():
+            parts.add("sources")
         return parts
 
     def step_values(self, tokens: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> np.ndarray:

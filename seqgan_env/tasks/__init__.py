@@ -16,9 +16,14 @@ from typing import Any
 from seqgan_env import registry
 from seqgan_env.names import choose
 from seqgan_env.registry import DEFAULT_TASK
+from seqgan_env.tasks.molecule import settings as molecule
 from seqgan_env.tasks.music.settings import SUFFIXES
 from seqgan_env.tasks.options import Defaults
+from seqgan_env.tasks.peptide import settings as peptide
 from seqgan_env.types import Task
+
+# Files whose names say what they hold.
+_FILES = {"molecule": molecule.SUFFIXES, "peptide": peptide.SUFFIXES}
 
 
 def task_names() -> list[str]:
@@ -105,8 +110,9 @@ def _taken_by(task: str) -> set[str]:
 def infer_task(given: Mapping[str, Any]) -> str:
     """The task that is meant where none is named, from the settings of a task that are given.
 
-    A text is for the task text, a folder with MIDI files for music; otherwise it is the default
-    task if that takes them, or the only one that does.
+    A *.smi file is for molecule, a FASTA file for peptide, any other file for the task text, a
+    folder with MIDI files for music; otherwise it is the default task if that takes them, or the
+    only one that does.
 
     Raises:
         ValueError: no task takes them all, or more than one does.
@@ -138,6 +144,9 @@ def _task_of_corpus(path: Path) -> str:
     if not path.exists():
         raise ValueError(f"corpus {path} cannot be read: No such file or directory")
     if not path.is_dir():
+        for task, suffixes in _FILES.items():
+            if any(suffix.lower() in suffixes for suffix in path.suffixes):
+                return task
         if path.suffix.lower() in SUFFIXES:
             raise ValueError(
                 f"corpus {path} is one MIDI file; task music reads a folder of them, task text a "

@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Self
 
@@ -38,14 +38,14 @@ class RealDataTask:
         spec: TokenSpec,
         parts: Sequence[Tensor],
         num_eval: int,
-        metrics: type[RealDataMetrics] = RealDataMetrics,
+        metrics: Callable[[TokenSpec, Tensor, Tensor], RealDataMetrics] = RealDataMetrics,
     ) -> None:
         """Args:
         name: of the task.
         spec: of its sequences.
         parts: sequences (M, T) to train on, (M', T) to select on and (M'', T) to report on.
         num_eval: sequences drawn from a policy to evaluate it.
-        metrics: what measures them.
+        metrics: makes what measures them, of the spec, the first and the last of the parts.
         """
         self.name, self.spec = name, spec
         self.real_sequences, self.validation, self.held_out = parts

@@ -42,13 +42,21 @@ from seqgan_env.training.checkpoint import write_checkpoint
 from seqgan_env.training.health import check_health
 from seqgan_env.training.plots import plot_curves
 from seqgan_env.training.settings import TrainSettings
-from seqgan_env.types import GeneratorAgent, HasReferee, Resumable, RolloutPolicy, Task
+from seqgan_env.types import (
+    DrawsPictures,
+    GeneratorAgent,
+    HasReferee,
+    Resumable,
+    RolloutPolicy,
+    Task,
+)
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter  # loaded by whoever writes with it
 
 CURVES = "curves.png"
 NUM_SAMPLES = 20
+NUM_DRAWN = 500  # sequences in the pictures of a task that has some
 DISCRIMINATOR_WEIGHTS = "discriminator.safetensors"
 NUM_MEASURED = 2_000  # sequences that a metric of the user's own gets
 
@@ -74,6 +82,7 @@ class Run:
         seconds: by phase.
         samples: by policy, sequences as a person reads them.
         weights: by file name.
+        pictures: of what the agent writes, by file name; none of most tasks.
         interrupted: whether it was ended early.
     """
 
@@ -86,6 +95,7 @@ class Run:
     samples: dict[str, list[str]] = field(default_factory=dict)
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     score_error: float | None = None
+    pictures: dict[str, bytes] = field(default_factory=dict)
     interrupted: bool = False
 
     @contextmanager
@@ -336,6 +346,8 @@ class Trainer:
             metrics |= scores(self.run.knobs, metrics)
         if "agent" in self.run.metrics and self.rival is not None:
             self.run.score_error = self._score_error(self.rival)
+        if isinstance(self.task, DrawsPictures) and is_installed("matplotlib"):
+            self.run.pictures = dict(self.task.pictures(self._draw(self.agent.policy, NUM_DRAWN)))
 
     def _score_error(self, rival: RolloutPolicy) -> float | None:
         """The standard error of the agent's score, from draws that it and its rival share where the
@@ -392,9 +404,13 @@ class Trainer:
 
     def _write(self, name: str, policy: RolloutPolicy) -> None:
         """Samples of a policy as a person reads them."""
-        rng = torch.Generator(device=self.settings.device).manual_seed(self.settings.seed)
-        samples = sample_sequences(policy, self.task.spec, NUM_SAMPLES, rng)
+        samples = self._draw(policy, NUM_SAMPLES)
         self.run.samples[name] = [self.task.decode(row) for row in samples]
+
+    def _draw(self, policy: RolloutPolicy, num: int) -> Tensor:
+        """The first `num` sequences (num, T) that a policy writes under the run's seed."""
+        rng = torch.Generator(device=self.settings.device).manual_seed(self.settings.seed)
+        return sample_sequences(policy, self.task.spec, num, rng)
 
     def _evaluate(self, policy: RolloutPolicy) -> Mapping[str, float]:
         return evaluate_task(policy, self.task, self.settings.seed, self.settings.device)
@@ -479,6 +495,8 @@ def write_run(run: Run, path: Path) -> None:
             path / "knobs.csv", [{"knob": name} | row for name, row in run.knobs.items()]
         )
     run_directory.write_text(path / "samples.txt", _samples_text(run.samples))
+    for name, picture in run.pictures.items():
+        run_directory.write_bytes(path / name, picture)
     if is_installed("matplotlib"):
         plot_curves(run.history, run.knobs, run.metrics, path / CURVES)
     result: dict[str, Any] = dict(run.metrics) | {

@@ -1,0 +1,280 @@
+"""Metrics of molecules besides those of all real data, by the definitions of MOSES (Polykovskiy et
+al. 2020) and GuacaMol (Brown et al. 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from seqgan_env.metrics.bootstrap import Mean, Statistic
+from seqgan_env.metrics.real_data import RealDataMetrics
+from seqgan_env.tasks.molecule.chemistry import CONTINUOUS, WHOLE
+from seqgan_env.tasks.molecule.table import PropertyTable
+from seqgan_env.types import TokenSpec
+
+NUM_DESCRIPTORS = len(CONTINUOUS) + len(WHOLE)
+NUM_MEASURED = 1_000  # sequences of which chemistry is asked, of samples and of held-out ones
+
+_GROUPS = 20  # left out in turn, for the errors
+_PROPERTIES = {"qed": "qed", "logp": "log_p", "sa": "accessibility", "weight": "weight"}
+_TINY = 1e-10  # added to densities by GuacaMol
+_GRID, _BINS = 1_000, 10  # points and bins where GuacaMol compares densities
+
+
+class MoleculeMetrics(RealDataMetrics):
+    """Measures sequences against the real molecules of a task: all of `RealDataMetrics`, and, of
+    the first `NUM_MEASURED` sequences,
+
+    - `validity`: share of them that RDKit reads.
+    - `uniqueness`: different molecules as a share of the valid ones; falls with their number.
+    - `novelty`: share of the different molecules that are not in the training part.
+    - `internal_diversity`: 1 less the mean Tanimoto similarity of two valid ones, each with itself
+      counted, as in MOSES (IntDiv1; Morgan fingerprints of radius 2, 1,024 bits).
+    - `scaffolds`: how many different Bemis-Murcko scaffolds the valid ones have.
+    - `qed_mean`, `sa_mean`, `logp_mean`: means over the valid ones.
+    - `wasserstein_qed`, `_logp`, `_sa`, `_weight`: the Wasserstein-1 distance of their distribution
+      to that of held-out molecules, in units of the property.
+    - `kl_score`: GuacaMol's mean of exp(-KL) over nine descriptors and the similarity to the
+      nearest other molecule, of the different molecules; 1 is the same distribution. GuacaMol
+      compares with training molecules, this with held-out ones.
+
+    Without a valid molecule all but `validity` are 0, and the means and distances are not numbers.
+    The Frechet ChemNet distance of both benchmarks is absent: it needs the weights of ChemNet.
+    """
+
+    def __init__(
+        self,
+        spec: TokenSpec,
+        real_sequences: Tensor,
+        held_out: Tensor,
+        smiles_of: Callable[[np.ndarray], list[str]],
+        table: PropertyTable,
+    ) -> None:
+        """Args:
+        spec: of the sequences.
+        real_sequences: (M, T) that a policy may be trained on.
+        held_out: (M'', T) that it never sees.
+        smiles_of: the SMILES of sequences (B, T).
+        table: of properties.
+        """
+        super().__init__(spec, real_sequences, held_out)
+        self._smiles_of, self.table = smiles_of, table
+
+    def _sample_statistics(self, samples: np.ndarray) -> dict[str, Statistic]:
+        found = super()._sample_statistics(samples)
+        measured = self._measured(samples[:NUM_MEASURED])
+        found["validity"] = Mean(measured.valid.astype(float))
+        groups = np.arange(len(measured.valid)) % min(_GROUPS, len(measured.valid))
+        whole = self._chemistry(measured)
+
+        @cache
+        def without() -> list[dict[str, float]]:
+            return [self._chemistry(measured.of(groups != g)) for g in range(groups.max() + 1)]
+
+        for name, value in whole.items():
+            found[name] = DeleteGroup(value, name, without, groups)
+        return found
+
+    def _measured(self, samples: np.ndarray) -> Measured:
+        smiles, table = self._smiles_of(samples), self.table
+        names = table.values("canonical", smiles)
+        valid = np.array([name is not None for name in names])
+        molecules = [name for name in names if name is not None]
+        return Measured(
+            valid,
+            np.array(molecules, dtype=object),
+            np.array(table.values("scaffold", molecules), dtype=object),
+            _bits(table.values("bits", molecules)),
+            np.array(table.values("descriptors", molecules)).reshape(
+                len(molecules), NUM_DESCRIPTORS
+            ),
+            {name: table.numbers(key, molecules) for name, key in _PROPERTIES.items()},
+        )
+
+    def _chemistry(self, these: Measured) -> dict[str, float]:
+        """Everything but the validity."""
+        distinct = dict.fromkeys(these.molecules)
+        novel = sum(name not in self._training for name in distinct)
+        found = {
+            "uniqueness": len(distinct) / max(1, len(these.molecules)),
+            "novelty": novel / max(1, len(distinct)),
+            "internal_diversity": internal_diversity(these.bits),
+            "scaffolds": float(len(set(these.scaffolds))),
+            "kl_score": kl_score(these.distinct(), self._real_molecules.distinct()),
+        }
+        for name in ("qed", "sa", "logp"):
+            values = these.properties[name]
+            found[f"{name}_mean"] = float(values.mean()) if len(values) else np.nan
+        for name, values in these.properties.items():
+            real = self._real_molecules.properties[name]
+            found[f"wasserstein_{name}"] = wasserstein(values, real)
+        return found
+
+    @cached_property
+    def _training(self) -> frozenset[str]:
+        training = self._smiles_of(self._real_sequences.cpu().numpy())
+        return frozenset(self.table.values("canonical", training))
+
+    @cached_property
+    def _real_molecules(self) -> Measured:
+        return self._measured(self._held_out[:NUM_MEASURED])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What chemistry says of B sequences, of which N are molecules.
+
+    Attributes:
+        valid: (B,) bool.
+        molecules: canonical SMILES (N,).
+        scaffolds: SMILES (N,).
+        bits: fingerprints (N, 1024), 0 or 1.
+        descriptors: (N, 9) of GuacaMol.
+        properties: (N,) each, by name.
+    """
+
+    valid: np.ndarray
+    molecules: np.ndarray
+    scaffolds: np.ndarray
+    bits: np.ndarray
+    descriptors: np.ndarray
+    properties: Mapping[str, np.ndarray]
+
+    def of(self, kept: np.ndarray) -> Measured:
+        """Those of the sequences where `kept` (B,) is true."""
+        return self._chosen(self.valid[kept], kept[self.valid])
+
+    def distinct(self) -> Measured:
+        """Every molecule once."""
+        first = np.zeros(len(self.molecules), dtype=bool)
+        first[list({name: i for i, name in enumerate(self.molecules)}.values())] = True
+        return self._chosen(first[first], first)
+
+    def _chosen(self, valid: np.ndarray, rows: np.ndarray) -> Measured:
+        return Measured(
+            valid,
+            self.molecules[rows],
+            self.scaffolds[rows],
+            self.bits[rows],
+            self.descriptors[rows],
+            {name: values[rows] for name, values in self.properties.items()},
+        )
+
+
+@dataclass(frozen=True)
+class DeleteGroup:
+    """A statistic through what it becomes without each of G groups of its sentences in turn.
+
+    The grouped jackknife (Shao & Tu 1995): what a group adds is taken as linear in how often it is
+    drawn. It costs G evaluations and is as coarse as an error of G numbers is.
+
+    Attributes:
+        value: of all sentences.
+        name: of the statistic in what `without` returns.
+        without: the statistics without each group.
+        groups: (n,) the group of each of the first n sentences; later ones do not count.
+    """
+
+    value: float
+    name: str
+    without: Callable[[], Sequence[Mapping[str, float]]]
+    groups: np.ndarray
+
+    def resampled(self, counts: np.ndarray) -> np.ndarray:
+        """Values (R,) where sentence b counts `counts[r, b]` times."""
+        left = np.array([each[self.name] for each in self.without()])  # (G,)
+        influence = (len(left) - 1) * (left.mean() - left)
+        members = self.groups[:, None] == np.arange(len(left))  # (n, G)
+        excess = (counts[:, : len(self.groups)] - 1) @ members  # (R, G)
+        drawn = excess / np.sqrt(members.sum(0))  # of variance 1, as a group drawn as a whole has
+        values: np.ndarray = self.value + drawn @ influence / len(left)
+        return values
+
+
+def internal_diversity(bits: np.ndarray) -> float:
+    """1 less the mean similarity of two of N fingerprints (N, K); 0 where there are none."""
+    if not len(bits):
+        return 0.0
+    return float(1 - similarities(bits).mean())
+
+
+def similarities(bits: np.ndarray) -> np.ndarray:
+    """Tanimoto's (N, N) of fingerprints (N, K); 1 of two without any bit."""
+    common = bits @ bits.T
+    counts = np.diag(common)
+    either = counts[:, None] + counts[None] - common
+    found: np.ndarray = np.where(either > 0, common / np.maximum(either, 1), 1.0)
+    return found
+
+
+def wasserstein(values: np.ndarray, real: np.ndarray) -> float:
+    """The Wasserstein-1 distance of two samples of numbers; not a number where one is empty."""
+    if not len(values) or not len(real):
+        return float("nan")
+    from scipy import stats
+
+    return float(stats.wasserstein_distance(values, real))
+
+
+def kl_score(these: Measured, real: Measured) -> float:
+    """GuacaMol's: the mean of exp(-KL(real || these)) over the descriptors and the similarity to
+    the nearest other molecule. 0 where there are fewer than 3 molecules.
+    """
+    if min(len(these.molecules), len(real.molecules)) < 3:
+        return 0.0
+    num = len(CONTINUOUS)
+    divergences = [
+        _continuous_kl(real.descriptors[:, i], these.descriptors[:, i]) for i in range(num)
+    ]
+    divergences += [
+        _whole_kl(real.descriptors[:, i], these.descriptors[:, i])
+        for i in range(num, real.descriptors.shape[1])
+    ]
+    divergences.append(_continuous_kl(_nearest(real.bits), _nearest(these.bits)))
+    return float(np.exp(-np.array(divergences)).mean())
+
+
+def _nearest(bits: np.ndarray) -> np.ndarray:
+    """The similarity of each of N molecules to the nearest other one (N,)."""
+    found = similarities(bits)
+    np.fill_diagonal(found, 0)
+    nearest: np.ndarray = found.max(1)
+    return nearest
+
+
+def _continuous_kl(real: np.ndarray, these: np.ndarray) -> float:
+    """KL of kernel densities on a grid; infinite where one has a single value."""
+    from scipy import stats
+
+    if np.ptp(real) == 0 or np.ptp(these) == 0:
+        return 0.0 if np.array_equal(np.unique(real), np.unique(these)) else np.inf
+    both = np.concatenate([real, these])
+    grid = np.linspace(both.min(), both.max(), _GRID)
+    p, q = (stats.gaussian_kde(values)(grid) + _TINY for values in (real, these))
+    return float(stats.entropy(p, q))
+
+
+def _whole_kl(real: np.ndarray, these: np.ndarray) -> float:
+    """KL of histograms over the range of the real values."""
+    from scipy import stats
+
+    p, edges = np.histogram(real, bins=_BINS, density=True)
+    inside = (these >= edges[0]) & (these <= edges[-1])
+    if not inside.any():
+        return np.inf
+    q, _ = np.histogram(these, bins=edges, density=True)
+    return float(stats.entropy(p + _TINY, q + _TINY))
+
+
+def _bits(fingerprints: Sequence[Any]) -> np.ndarray:
+    """Texts of 0 and 1 as (N, K) float32."""
+    if not fingerprints:
+        return np.zeros((0, 1), dtype=np.float32)
+    rows = [np.frombuffer(text.encode(), dtype=np.uint8) - ord("0") for text in fingerprints]
+    return np.stack(rows).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Molecules as text, SMILES or SELFIES, and what chemistry says of them."""

@@ -1,0 +1,82 @@
+"""Molecules as pictures, and how their properties are distributed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from seqgan_env.extras import load
+from seqgan_env.tasks.molecule.chemistry import molecule, qed, rdkit
+from seqgan_env.tasks.molecule.table import PropertyTable
+
+MOST_SHOWN = 20
+
+_COLUMNS = 5
+_CELL = (230, 190)  # pixels
+_BINS = 30
+_REAL, _WRITTEN = "#7f7f7f", "#4c72b0"
+# By property: what stands below its histogram.
+PROPERTIES_SHOWN = {
+    "qed": "QED, 0 to 1",
+    "log_p": "log P",
+    "accessibility": "synthetic accessibility, 1 (easy) to 10",
+    "weight": "molecular weight, g/mol",
+}
+
+
+def draw_grid(smiles: Sequence[str], as_svg: bool = False) -> bytes:
+    """The first `MOST_SHOWN` of some texts as drawn molecules with their QED, a PNG or an SVG.
+
+    A text that is no molecule is an empty place that says so.
+    """
+    shown = list(smiles[:MOST_SHOWN])
+    drawn = [molecule(text) or rdkit().Mol() for text in shown]
+    legends = [
+        "no molecule" if molecule(text) is None else f"QED {qed(text):.2f}" for text in shown
+    ]
+    picture = rdkit("Chem.Draw").MolsToGridImage(
+        drawn,
+        molsPerRow=_COLUMNS,
+        subImgSize=_CELL,
+        legends=legends,
+        useSVG=as_svg,
+        returnPNG=not as_svg,
+    )
+    data: bytes = picture.encode() if as_svg else picture
+    return data
+
+
+def plot_properties(table: PropertyTable, smiles: Sequence[str], real: Sequence[str]) -> bytes:
+    """Histograms of the molecules among some texts and among real ones, a PNG.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
+    figures = load("matplotlib.figure", "the histograms of properties")
+    figure = figures.Figure(figsize=(11, 6.5), layout="constrained")
+    for axis, (name, label) in zip(
+        figure.subplots(2, 2).flat, PROPERTIES_SHOWN.items(), strict=True
+    ):
+        written, data = (_finite(table.numbers(name, texts)) for texts in (smiles, real))
+        both = np.concatenate([written, data])
+        if len(both):
+            edges = np.histogram_bin_edges(both, bins=_BINS)
+            style = {"bins": edges, "density": True}
+            axis.hist(data, **style, color=_REAL, alpha=0.45, label=f"{len(data)} held-out")
+            if len(written):
+                told = f"{len(written)} written ({len(written) / len(smiles):.0%} are molecules)"
+                axis.hist(written, **style, histtype="step", lw=2, color=_WRITTEN, label=told)
+        axis.set(xlabel=label, ylabel="density")
+        axis.grid(alpha=0.3)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=120)
+    return file.getvalue()
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    found: np.ndarray = values[np.isfinite(values)]
+    return found

@@ -1,0 +1,289 @@
+"""The molecule task: writing molecules like those of a file, as SMILES or SELFIES."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqgan_env.metrics.molecules import MoleculeMetrics
+from seqgan_env.names import choose
+from seqgan_env.tasks.molecule.chemistry import molecule
+from seqgan_env.tasks.molecule.drawing import draw_grid, plot_properties
+from seqgan_env.tasks.molecule.fragments import built_in_molecules
+from seqgan_env.tasks.molecule.notation import from_selfies, to_selfies, tokens_of
+from seqgan_env.tasks.molecule.settings import MOLECULE, MoleculeSettings
+from seqgan_env.tasks.molecule.table import PropertyTable
+from seqgan_env.tasks.reading import read_lines
+from seqgan_env.tasks.real_data import RealDataTask, Words, digest, split
+from seqgan_env.training import run_directory
+from seqgan_env.types import TokenSpec
+
+EOS_WORD, EOS = "<eos>", 0
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_DEFAULT_COLUMN = "smiles"
+_COVERED = 0.99  # share of the molecules that fits into a length that is chosen
+_DAMAGED, _TWICE, _LONG = "no molecule", "there already", "too long"
+_PICTURE, _HISTOGRAMS, _TEXT = "molecules.png", "properties.png", "molecules.smi"
+
+
+@dataclass(frozen=True)
+class MoleculeSummary:
+    """What became of the lines of a file.
+
+    Attributes:
+        source: of the molecules.
+        lines: of the file.
+        dropped: by reason, how many were left out.
+        parts: molecules to train on, to select on and to report on.
+        vocab_size: V.
+        seq_len: T.
+    """
+
+    source: str
+    lines: int
+    dropped: Mapping[str, int]
+    parts: tuple[int, ...]
+    vocab_size: int
+    seq_len: int
+
+    def __str__(self) -> str:
+        left_out = ", ".join(f"{num} {reason}" for reason, num in self.dropped.items() if num)
+        train, select, report = self.parts
+        return (
+            f"{self.source}: {self.lines} lines, {sum(self.parts)} molecules"
+            f"{f'; left out {left_out}' if left_out else ''}\n"
+            f"{self.vocab_size} tokens, up to {self.seq_len} in a sequence, the end counted\n"
+            f"{train} molecules to train on, {select} to select on, {report} to report on"
+        )
+
+
+class MoleculeTask(RealDataTask):
+    """Writing what could be a molecule of the file.
+
+    Token 0 ends a sequence; the others are those of `seqgan_env.tasks.molecule.notation` that occur
+    in the file. A molecule that stands there twice, under whatever SMILES, counts once, so that the
+    three parts share none. Its text stays as it is: RDKit reads it, and rewrites nothing.
+
+    Attributes:
+        vocabulary: the text of every token, frequent ones first.
+        table: properties of molecules, for sources and metrics.
+        summary: what became of the lines.
+        fingerprint: hash of the molecules and the settings.
+        defaults: settings where none is given.
+        presets: what presets of a run change.
+    """
+
+    defaults: ClassVar[MoleculeSettings] = MOLECULE.settings
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MOLECULE.presets
+
+    def __init__(
+        self, settings: MoleculeSettings = MoleculeSettings(), name: str = "molecule"
+    ) -> None:
+        """Reads, checks and splits the molecules.
+
+        Raises:
+            ValueError: RDKit is not installed, the file cannot be read or has too few molecules, or
+                the target is none.
+        """
+        if molecule(settings.target) is None:
+            raise ValueError(f"target {settings.target!r} is no molecule that RDKit can read")
+        self.table = PropertyTable()
+        lines = read_molecules(settings)
+        kept, dropped = self._usable(lines, settings)
+        if settings.max_length is None:
+            needed = np.sort([len(words) + 1 for words in kept]) if kept else np.array([2])
+            chosen = int(needed[math.ceil(_COVERED * len(needed)) - 1])
+            settings = replace(settings, max_length=max(2, chosen))
+        self.settings = settings
+        assert settings.max_length is not None
+        fitting = [words for words in kept if len(words) < settings.max_length]
+        dropped[_LONG] = len(kept) - len(fitting)
+        if not fitting:
+            told = ", ".join(f"{num} {reason}" for reason, num in dropped.items() if num)
+            raise ValueError(f"{self._source()} has no molecule to use ({told or 'no lines'})")
+        sides = split(fitting, settings, self._source(), "molecules")
+        counts = Counter(word for words in fitting for word in words)
+        ranked = sorted(counts, key=lambda word: (-counts[word], word))
+        self.vocabulary = (EOS_WORD, *ranked)
+        self._token_of = {word: token for token, word in enumerate(self.vocabulary) if token != EOS}
+        spec = TokenSpec(len(self.vocabulary), settings.max_length, EOS, min_length=1)
+        parts = [self._number(side, spec) for side in sides]
+        metrics = partial(MoleculeMetrics, smiles_of=self._smiles_of_array, table=self.table)
+        super().__init__(name, spec, parts, settings.num_eval, metrics)
+        self.summary = MoleculeSummary(
+            self._source(),
+            len(lines),
+            dropped,
+            tuple(map(len, parts)),
+            spec.vocab_size,
+            spec.seq_len,
+        )
+        skipped = ("corpus", "column", "num_eval", "target", "diversity_filter")
+        kept_settings = {k: v for k, v in asdict(settings).items() if k not in skipped}
+        texts = ("".join(words) for words in fitting)
+        self.fingerprint = digest(json.dumps(kept_settings, sort_keys=True), *texts).hex()
+
+    def encode(self, text: str) -> Tensor:
+        """A molecule's text as a sequence (T,); one of T tokens has no end.
+
+        Raises:
+            ValueError: it is not of the notation, has a token that the file has not, is empty, or
+                too long.
+        """
+        words = tokens_of(text, self.settings.notation)
+        unknown = [word for word in words if word not in self._token_of]
+        if unknown:
+            raise ValueError(
+                f"text {text[:40]!r} has the token {unknown[0]!r}; this task's "
+                f"{self.spec.vocab_size - 1} tokens are {' '.join(self.vocabulary[1:])}"
+            )
+        if not 1 <= len(words) <= self.spec.seq_len:
+            raise ValueError(
+                f"text {text[:40]!r} has {len(words)} tokens; this task allows "
+                f"1..{self.spec.seq_len}"
+            )
+        return self._number([words], self.spec)[0]
+
+    def decode(self, tokens: Tensor) -> str:
+        """The text of a sequence (T,) in its notation, up to its end."""
+        return self._text_of(tokens.tolist())
+
+    def smiles(self, tokens: Tensor) -> list[str]:
+        """The SMILES of sequences (B, T), which need not be molecules."""
+        return self._smiles_of_array(tokens.cpu().numpy())
+
+    def pictures(self, samples: Tensor) -> dict[str, bytes]:
+        """The first sequences drawn, and properties of all beside held-out ones, PNG by file name.
+
+        Raises:
+            ValueError: matplotlib is not installed.
+        """
+        smiles, real = self.smiles(samples), self.smiles(self.held_out[: len(samples)])
+        return {
+            _PICTURE: draw_grid(smiles),
+            _HISTOGRAMS: plot_properties(self.table, smiles, real),
+        }
+
+    def drawing(self, lines: Sequence[str]) -> str:
+        """Sequences as `decode` writes them, as one SVG."""
+        if self.settings.notation == "selfies":
+            lines = [from_selfies(line) for line in lines]
+        return draw_grid(lines, as_svg=True).decode()
+
+    def write_samples(self, samples: Tensor, folder: Path) -> None:
+        """Sequences (B, T) as `molecules.smi`, `molecules.png` and `properties.png` in `folder`,
+        which is made if need be.
+
+        Raises:
+            ValueError: the folder cannot be written.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            run_directory.write_text(folder / _TEXT, "\n".join(self.smiles(samples)) + "\n")
+            for name, picture in self.pictures(samples).items():
+                run_directory.write_bytes(folder / name, picture)
+        except OSError as problem:
+            raise ValueError(
+                f"samples cannot be written to {folder}: {problem.strerror or problem}"
+            ) from problem
+
+    def _usable(
+        self, lines: Sequence[str], settings: MoleculeSettings
+    ) -> tuple[list[Words], dict[str, int]]:
+        """The tokens of every molecule that can be read, each once, and how many lines cannot be
+        used.
+        """
+        canonical = self.table.values("canonical", lines)
+        first = {key: line for key, line in zip(canonical[::-1], lines[::-1], strict=True) if key}
+        known = Counter(canonical)
+        dropped = {_DAMAGED: known.pop(None, 0), _TWICE: known.total() - len(known)}
+        kept = []
+        for smiles in reversed(list(first.values())):
+            text = to_selfies(smiles) if settings.notation == "selfies" else smiles
+            if text is None:
+                dropped[_DAMAGED] += 1
+            else:
+                kept.append(tokens_of(text, settings.notation))
+        return kept, dropped
+
+    def _number(self, lines: Sequence[Words], spec: TokenSpec) -> Tensor:
+        """Sequences (M, T) of up to T tokens, the end where there is room for it, padding."""
+        rows = np.full((len(lines), spec.seq_len), spec.pad_token, dtype=np.int64)
+        for row, line in zip(rows, lines, strict=True):
+            row[: len(line)] = [self._token_of[word] for word in line]
+            row[len(line) : len(line) + 1] = EOS
+        return torch.from_numpy(rows)
+
+    def _smiles_of_array(self, tokens: np.ndarray) -> list[str]:
+        texts = [self._text_of(row) for row in tokens.tolist()]
+        return list(map(from_selfies, texts)) if self.settings.notation == "selfies" else texts
+
+    def _text_of(self, tokens: Sequence[int]) -> str:
+        words = []
+        for token in tokens:
+            if token in (EOS, self.spec.pad_token):
+                break
+            words.append(self.vocabulary[token])
+        return "".join(words)
+
+    def _source(self) -> str:
+        return (
+            "built-in fragments"
+            if self.settings.corpus is None
+            else f"molecules {self.settings.corpus}"
+        )
+
+
+def read_molecules(settings: MoleculeSettings) -> list[str]:
+    """The SMILES of a file, `max_molecules` of them at most, in its order.
+
+    Raises:
+        ValueError: the file cannot be read, or the table has no such column.
+    """
+    if settings.corpus is None:
+        found = list(built_in_molecules())
+    else:
+        path = Path(settings.corpus)
+        lines = read_lines(settings.corpus, "molecules")
+        separator = SEPARATORS.get(path.suffix.lower())
+        if separator is None and settings.column is not None:
+            raise ValueError(
+                f"column {settings.column!r} was given for {path}; only "
+                f"*{', *'.join(SEPARATORS)} have columns with headings"
+            )
+        if separator is None:
+            found = [line.split()[0] for line in lines if line.strip()]
+        else:
+            found = _column(lines, separator, settings.column, path)
+    if settings.max_molecules is None or len(found) <= settings.max_molecules:
+        return found
+    chosen = sorted(set(found), key=lambda text: digest(str(settings.split_seed), text))
+    wanted = set(chosen[: settings.max_molecules])
+    return [text for text in found if text in wanted]
+
+
+def _column(lines: Sequence[str], separator: str, column: str | None, path: Path) -> list[str]:
+    """One column of a table."""
+    rows = list(csv.reader(lines, delimiter=separator))
+    heading = rows[0] if rows else []
+    names = [name.strip() for name in heading]
+    if column is None:
+        column = next((name for name in names if name.lower() == _DEFAULT_COLUMN), None)
+        if column is None:
+            raise ValueError(
+                f"molecules {path} has the columns {', '.join(names) or 'none'}; say which holds "
+                "the SMILES by --column"
+            )
+    at = names.index(choose(names, column, f"column of {path}"))
+    return [row[at].strip() for row in rows[1:] if len(row) > at and row[at].strip()]

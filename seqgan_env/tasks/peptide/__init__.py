@@ -1,0 +1,1 @@
+"""Peptides, a token an amino acid, and what simple formulae say of them."""
