@@ -401,6 +401,21 @@ class HasVocabulary(Protocol):
 
 
 @runtime_checkable
+class HasWords(Protocol):
+    """A task whose lines do not always tell which words they are made of, such as those of a
+    tokenizer that joins them.
+    """
+
+    def words(self, tokens: Tensor) -> list[str]:
+        """The words that a sequence (T,) writes, up to its end."""
+        ...
+
+    def encode_words(self, words: Sequence[str]) -> Tensor:
+        """The sequence (T,) of words; a ValueError says what is wrong with them."""
+        ...
+
+
+@runtime_checkable
 class WritesFiles(Protocol):
     """A task whose sequences are more than text."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +65,8 @@ def task(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return TASKS[request.param](tmp_path_factory.mktemp("corpus"))
 
 
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**32))
-def test_samples_come_back_from_a_file_as_they_were(
-    task: Any, tmp_path_factory: pytest.TempPathFactory, seed: int
-) -> None:
-    """Whatever a policy may write: any tokens, with an end or up to T without one."""
+def anything(task: Any, seed: int) -> torch.Tensor:
+    """Whatever a policy may write, (5, T): any tokens, with an end or up to T without one."""
     spec, rng = task.spec, random.Random(seed)
     samples = torch.full((5, spec.seq_len), spec.pad_token)
     for row in samples:
@@ -78,9 +76,59 @@ def test_samples_come_back_from_a_file_as_they_were(
                 row[t] = spec.vocab_size - 1
             if row[t] == spec.eos_token:
                 break
+    return samples
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_samples_come_back_from_a_file_as_they_were(
+    task: Any, tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    samples = anything(task, seed)
     path = tmp_path_factory.mktemp("samples") / "s.txt"
     path.write_text("".join(f"{task.decode(row)}\n" for row in samples), "utf-8", newline="")
     assert torch.equal(read_samples(path, task), samples)
+
+
+class Pairs:
+    """Two characters a word; joined, they cannot be told apart."""
+
+    def __call__(self, line: str) -> list[str]:
+        return [line[i : i + 2] for i in range(0, len(line), 2)]
+
+    def join(self, words: Sequence[str]) -> str:
+        return "".join(words)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32))
+@pytest.mark.parametrize("tokenizer", [None, Pairs()])
+def test_lists_of_words_come_back_whatever_the_tokenizer(
+    tmp_path_factory: pytest.TempPathFactory, tokenizer: Pairs | None, seed: int
+) -> None:
+    task = text(tmp_path_factory.mktemp("corpus"), tokenizer=tokenizer, max_length=9)
+    samples = anything(task, seed)
+    path = tmp_path_factory.mktemp("samples") / "s.jsonl"
+    path.write_text("".join(f"{json.dumps(task.words(row))}\n" for row in samples), "utf-8")
+    assert torch.equal(read_samples(path, task), samples)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a b", "line 2: it is no JSON"),
+        ('"a"', "line 2: it is no list of strings"),
+        ("[1]", "line 2: it is no list of strings"),
+        (json.dumps(["a"] * 99), r"line 2: the list \['a'.* has 99 words"),
+    ],
+)
+def test_a_line_that_is_no_list_of_words_is_refused(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    path = tmp_path / "s.jsonl"
+    path.write_text(f'["a"]\n{line}\n')
+    with pytest.raises(ValueError, match=message):
+        read_samples(path, text(tmp_path))
 
 
 def test_the_samples_of_a_run_are_refused_since_they_are_of_several_policies(

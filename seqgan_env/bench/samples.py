@@ -17,7 +17,9 @@ from seqgan_env.bench.worker import NUM_SAMPLES, origin
 from seqgan_env.metrics.likelihood import unigram_metrics
 from seqgan_env.tasks import make_task
 from seqgan_env.tasks.reading import read_lines
-from seqgan_env.types import HasReferee, MeasuresSamples
+from seqgan_env.types import HasReferee, HasWords, MeasuresSamples
+
+JSON_LINES = ".jsonl"  # of lists of words
 
 _HEADER = re.compile(r"## (mle|best_knob|agent|constant)")  # of a run's samples.txt
 
@@ -86,7 +88,8 @@ def judged(samples: Tensor, task: MeasuresSamples, tell: Callable[[str], None]) 
 
 
 def read_samples(path: Path, task: MeasuresSamples) -> Tensor:
-    """Sequences (B, T) from the lines of a file, B 2 or more.
+    """Sequences (B, T) from the lines of a file, B 2 or more; of a file *.jsonl each line is a list
+    of words.
 
     Raises:
         ValueError: it cannot be read, is no UTF-8, has too few lines, or a line is no sequence of
@@ -102,13 +105,34 @@ def read_samples(path: Path, task: MeasuresSamples) -> Tensor:
         raise ValueError(
             f"samples {path} has {len(lines)} lines; 2 or more are needed, a sequence each"
         )
+    encode: Callable[[Any, str], Tensor] = type(task).encode
+    if path.suffix == JSON_LINES:
+        encode = _encode_json
     return torch.stack(
-        [_encoded(line, f"samples {path}, line {i}", task) for i, line in enumerate(lines, start=1)]
+        [
+            _encoded(encode, line, f"samples {path}, line {i}", task)
+            for i, line in enumerate(lines, start=1)
+        ]
     )
 
 
-def _encoded(line: str, where: str, task: MeasuresSamples) -> Tensor:
+def _encode_json(task: MeasuresSamples, line: str) -> Tensor:
+    """The sequence (T,) of a list of words in JSON."""
+    if not isinstance(task, HasWords):
+        raise ValueError("this task reads lines as they are; name the file otherwise than *.jsonl")
     try:
-        return task.encode(line)
+        words = json.loads(line)
+    except (ValueError, RecursionError) as problem:
+        raise ValueError(f"it is no JSON: {problem}") from problem
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError("it is no list of strings; `seqgan sample RUN --words` writes such")
+    return task.encode_words(words)
+
+
+def _encoded(
+    encode: Callable[[Any, str], Tensor], line: str, where: str, task: MeasuresSamples
+) -> Tensor:
+    try:
+        return encode(task, line)
     except ValueError as problem:
         raise ValueError(f"{where}: {problem}") from problem

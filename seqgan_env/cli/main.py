@@ -122,6 +122,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="of a music run's files (default: RUN/samples)",
     )
+    sample.add_argument(
+        "--words",
+        action="store_true",
+        help="print every sequence as a list of its words in JSON, which `seqgan evaluate "
+        "--samples FILE.jsonl` reads exactly, whatever the tokenizer",
+    )
     sample.set_defaults(run=_of_a_run("seqgan_env.cli.runs:sample"))
     _add_evaluate(commands)
     listing = commands.add_parser(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from seqgan_env.bench import commands as bench_commands
 from seqgan_env.bench.flags import chose_samples
@@ -41,7 +43,7 @@ from seqgan_env.training.trainer import (
     write_config,
     write_run,
 )
-from seqgan_env.types import HasEstimates, WritesFiles
+from seqgan_env.types import HasEstimates, HasWords, Task, WritesFiles
 
 ROWS = {
     "mle": "MLE",
@@ -247,9 +249,18 @@ def sample(arguments: argparse.Namespace) -> int:
             f"--out {arguments.out} was given; task {task.name} writes lines, not files"
         )
     for tokens in samples:
-        print(task.decode(tokens))
+        print(_written(task, tokens, arguments.words))
     sys.stdout.flush()
     return 0
+
+
+def _written(task: Task, tokens: Tensor, as_words: bool) -> str:
+    """A sequence (T,) as a line."""
+    if not as_words:
+        return task.decode(tokens)
+    if not isinstance(task, HasWords):
+        raise ValueError(f"--words was given; the lines of task {task.name} are exact without it")
+    return json.dumps(task.words(tokens), ensure_ascii=False)
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

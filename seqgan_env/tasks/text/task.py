@@ -9,7 +9,7 @@ import json
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar
 
@@ -121,7 +121,7 @@ class CorpusTask(RealDataTask):
         """One line of text as a sequence (T,); T words are one that has no end.
 
         What `decode` wrote comes back as it was, but for a tokenizer whose words cannot be told
-        apart once they are joined.
+        apart once they are joined: for those there are `words` and `encode_words`.
 
         Raises:
             ValueError: these are too few words, or more than T that are not to be cut.
@@ -132,22 +132,39 @@ class CorpusTask(RealDataTask):
             if self._by_characters
             else self._words(text, "the text")
         )
+        return self._finished(words, f"text {text[:40]!r}")
+
+    def encode_words(self, words: Sequence[str]) -> Tensor:
+        """The sequence (T,) of words as `words` gives them, whatever the tokenizer.
+
+        Raises:
+            ValueError: these are too few, or more than T that are not to be cut.
+        """
+        return self._finished(tuple(words), f"the list {words[:5]!r}")
+
+    def _finished(self, words: Words, told: str) -> Tensor:
+        """The sequence (T,) of a policy's words; T words are one that has no end."""
         least, most = self._allowed()[0], self.max_length
         if len(words) < least or (len(words) > most and self.settings.long_lines != "cut"):
             raise ValueError(
-                f"text {text[:40]!r} has {len(words)} words or characters; this task allows "
-                f"{least}..{most}"
+                f"{told} has {len(words)} words or characters; this task allows {least}..{most}"
             )
-        return self._number(tuple(words[:most]), self.spec)
+        return self._number(words[:most], self.spec)
 
-    def decode(self, tokens: Tensor) -> str:
-        """The line that a sequence (T,) writes, up to its end."""
+    def words(self, tokens: Tensor) -> list[str]:
+        """The words that a sequence (T,) writes, up to its end."""
         words: list[str] = []
         for token in tokens.tolist():
             if token in (self.spec.eos_token, self.spec.pad_token):
                 break
-            unknown = self._by_characters and token == self.unknown_token
-            words.append(UNKNOWN_CHARACTER if unknown else self.vocabulary[token])
+            words.append(self.vocabulary[token])
+        return words
+
+    def decode(self, tokens: Tensor) -> str:
+        """The line that a sequence (T,) writes, up to its end."""
+        words = self.words(tokens)
+        if self._by_characters:
+            words = [UNKNOWN_CHARACTER if word == UNKNOWN_WORD else word for word in words]
         return self.tokenizer.join(words)
 
     def _is_reserved(self, word: str) -> bool:
