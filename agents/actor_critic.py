@@ -26,7 +26,7 @@ _LEAST_SPREAD = 1e-3  # of returns below which they are all the same
 
 @dataclass(frozen=True)
 class ActorCriticConfig(PolicyGradientConfig):
-    """Of agents with a critic, beside what every policy gradient is told.
+    """The options of agents with a critic, beside those of every policy gradient.
 
     Attributes:
         gae_lambda: 1 for what was paid less the value, 0 for one step and the next value.

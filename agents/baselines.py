@@ -101,7 +101,7 @@ DEFAULT_STEEPNESS = {"inverse_sigmoid": 10.0, "linear": 1.0}
 
 @dataclass(frozen=True)
 class ScheduledSamplingConfig(PolicyConfig):
-    """Of `ScheduledSampling`, beside the policy and how it is fitted.
+    """The options of `ScheduledSampling`, beside the policy and how it is fitted.
 
     Attributes:
         schedule: "inverse_sigmoid" or "linear".

@@ -107,7 +107,7 @@ class TwoTemperatures(Cheat):
 
 
 class GreedyMixture(TwoTemperatures):
-    """With one probability the likeliest sequence, else maximum likelihood."""
+    """Writes the likeliest sequence with one probability, else as maximum likelihood does."""
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ from seqgan_env.streams import RowStreams
 
 @dataclass(frozen=True)
 class DistillationConfig(PolicyGradientConfig):
-    """Of `Distillation`, beside what every agent that follows a gradient is told.
+    """The options of `Distillation`, beside those of every agent that follows a gradient.
 
     Attributes:
         steps_per_update: steps of maximum likelihood in an update, each on a fresh batch of as many

@@ -20,7 +20,7 @@ from seqgan_env.generators.language_model import LanguageModel
 
 @dataclass(frozen=True)
 class GRPOConfig(SequenceLevelConfig):
-    """Of `GRPO`, beside what every agent that weighs whole sequences is told.
+    """The options of `GRPO`, beside those of every agent that weighs whole sequences.
 
     Attributes:
         kl_weight: of the penalty KL(policy || pre-trained policy), per token.

@@ -26,7 +26,7 @@ BASELINES = ("none", "batch_mean", "value")
 
 @dataclass(frozen=True)
 class ReinforceConfig(PolicyGradientConfig):
-    """Of `Reinforce`, beside what every policy gradient is told.
+    """The options of `Reinforce`, beside those of every policy gradient.
 
     Attributes:
         baseline: subtracted from the return: "none" (the paper's), "batch_mean" (of the same

@@ -21,7 +21,7 @@ from seqgan_env.generators.language_model import LanguageModel
 
 @dataclass(frozen=True)
 class SequenceLevelConfig(PolicyGradientConfig):
-    """Of agents that weigh whole sequences, beside what every policy gradient is told.
+    """The options of agents that weigh whole sequences, beside those of every policy gradient.
 
     Attributes:
         group_size: k, sequences that are compared with each other, a divisor of `num_envs`; by

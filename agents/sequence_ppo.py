@@ -24,7 +24,7 @@ _GAIN, _LARGEST_ERROR = 0.1, 0.2
 
 @dataclass(frozen=True)
 class SequencePPOConfig(ActorCriticConfig):
-    """Of `SequencePPO`, beside what every agent with a critic is told.
+    """The options of `SequencePPO`, beside those of every agent with a critic.
 
     Attributes:
         learning_rate: of Adam, for `num_epochs` steps on each batch.
@@ -139,6 +139,6 @@ class SequencePPO(ActorCritic):
 
 
 def _whitened(advantages: Tensor, written: Tensor) -> Tensor:
-    """With mean 0 and deviation 1 over the written tokens; 0 behind the end."""
+    """The values with mean 0 and deviation 1 over the written tokens; 0 behind the end."""
     values = advantages[written]
     return ((advantages - values.mean()) / (values.std() + 1e-6)).masked_fill(~written, 0.0)

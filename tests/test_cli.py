@@ -271,7 +271,7 @@ def test_every_setting_is_in_the_help_with_its_default(capsys: pytest.CaptureFix
         ("tasks", "oracle-paper"),
         ("agents", "reinforce"),
         ("rewards", "difference"),
-        ("rewards", "seqgan_env.rewards.model:FORMS discount 1"),
+        ("rewards", "seqgan_env.rewards.forms:FORMS discount 1"),
         ("sources", "bleu seqgan_env.metrics.ngram:bleu_source"),
         ("discriminators", "ratio seqgan_env.discriminators.ratio:RatioDiscriminator"),
         ("policies", "gru seqgan_env.generators.gru:GRULanguageModel"),

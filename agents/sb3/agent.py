@@ -283,7 +283,7 @@ class SB3Agent(ABC):
 
 
 def _signature(cls: type[SB3Agent]) -> inspect.Signature:
-    """That of the constructor, with hyperparameters by name in place of `**hyperparameters`."""
+    """The constructor's signature, with hyperparameters by name for `**hyperparameters`."""
     own = list(inspect.signature(SB3Agent.__init__).parameters.values())[1:-1]
     by_name = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=...)

@@ -277,21 +277,21 @@ def forbidden_tokens(spec: TokenSpec, lengths: Tensor) -> Tensor | None:
 
 
 class LanguageModelPolicy(_TokenActorCritic, ActorCriticPolicy):
-    """For PPO, A2C and whatever else takes an `ActorCriticPolicy`."""
+    """The policy of PPO, A2C and whatever else takes an `ActorCriticPolicy`."""
 
 
 class MaskableLanguageModelPolicy(_TokenActorCritic, MaskableActorCriticPolicy):  # type: ignore[misc]
-    """For MaskablePPO.
+    """The policy of MaskablePPO.
 
     The end token's mask is the language model's own; masks of the environment are heeded beside it.
     """
 
 
 class TrustRegionLanguageModelPolicy(LanguageModelPolicy):
-    """For TRPO, which differentiates its KL divergence twice, by every parameter it is told of."""
+    """The policy of TRPO, which differentiates its KL divergence twice by every parameter."""
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """Those that are trained: sb3-contrib's TRPO fails at a frozen one."""
+        """The parameters that are trained: sb3-contrib's TRPO fails at a frozen one."""
         return (
             (name, p) for name, p in super().named_parameters(*args, **kwargs) if p.requires_grad
         )
@@ -311,13 +311,12 @@ class _NoState:
 
 
 class RecurrentLanguageModelPolicy(LanguageModelPolicy, RecurrentActorCriticPolicy):
-    """For RecurrentPPO. The observation holds the whole prefix, so nothing needs to be remembered
-    in SB3's `lstm_states`:
+    """The policy of RecurrentPPO, which remembers nothing in SB3's `lstm_states`.
 
-    they pass through untouched, while collecting carries the LSTM's state as the other policies do.
-    Training reads whole episodes from their beginning and never starts from a state that older
-    weights have left. What remains of the algorithm is its minibatches of consecutive steps in
-    place of shuffled ones.
+    The observation holds the whole prefix. So the states pass through untouched, while collecting
+    carries the LSTM's state as the other policies do. Training reads whole episodes from their
+    beginning and never starts from a state that older weights have left. What remains of the
+    algorithm is its minibatches of consecutive steps in place of shuffled ones.
     """
 
     lstm_actor: Any

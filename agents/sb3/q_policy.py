@@ -169,7 +169,7 @@ class _TokenValues:
 
 
 class LanguageModelDQNPolicy(_TokenValues, DQNPolicy):
-    """For DQN."""
+    """The policy of DQN."""
 
     q_net: LanguageModelQNetwork  # type: ignore[assignment]
     q_net_target: LanguageModelQNetwork  # type: ignore[assignment]
@@ -183,7 +183,7 @@ class LanguageModelDQNPolicy(_TokenValues, DQNPolicy):
 
 
 class LanguageModelQRDQNPolicy(_TokenValues, QRDQNPolicy):
-    """For QR-DQN: the quantiles of a state's tokens differ by their place, not by their shape."""
+    """The policy of QR-DQN: quantiles of a state's tokens differ by place, not by shape."""
 
     quantile_net: LanguageModelQNetwork  # type: ignore[assignment]
     quantile_net_target: LanguageModelQNetwork  # type: ignore[assignment]

@@ -84,7 +84,7 @@ CONFIG: Spec = {
 
 
 def colours(standings: Standings) -> dict[str, str]:
-    """Of every row, the same in all pictures; grey are maximum likelihood and its best knob."""
+    """The colour of every row in all pictures; maximum likelihood and its best knob are grey."""
     hues = cycle(_HUES)
     return {label: _GREYS.get(label) or next(hues) for label in standings.labels}
 
@@ -147,7 +147,7 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
 
 
 def _without_outliers(values: Values) -> tuple[Values, Values]:
-    """Those whose scores are near the others', and those that lie far below."""
+    """The rows whose scores are near the others', and the rows that lie far below."""
     lowest = -_FAR * float(np.median([abs(value["x"]) for value in values]))
     if lowest == 0:  # half of the scores are zero, and say nothing of what is far
         return values, []
@@ -166,8 +166,8 @@ def divergences(standings: Standings, task: str) -> Spec:
 
 
 def divergences_near(standings: Standings, task: str) -> Spec:
-    """The same about the best knob of each seed: runs and knobs less that one, so that a score of 0
-    lies on the line.
+    """The divergences near the best knob of each seed: runs and knobs less that one, so that a
+    score of 0 lies on the line.
     """
     x, y = _of_best_knob(_points(standings, task, *_DIVERGENCES))
     points = _points(standings, task, *_DIVERGENCES, less_best=True)
@@ -473,7 +473,7 @@ def _colour(standings: Standings) -> Spec:
 
 
 def _ends(low: float, high: float) -> dict[str, float]:
-    """Of an interval, where there is one."""
+    """The ends of an interval, where there is one."""
     if not math.isfinite(low):
         return {}
     return {"low": _short(low), "high": _short(high)}
@@ -485,7 +485,7 @@ def _short(value: float) -> float:
 
 
 def _chart(content: Spec) -> Spec:
-    """With the rows that the page's legend has switched off left out, of the data of all layers and
+    """A chart whose rows the page's legend can switch off, in the data of all layers and
     of one.
     """
     shown = {"transform": [{"filter": "indexof(hidden, datum.row) < 0"}]}

@@ -34,7 +34,7 @@ def fingerprint(path: Path) -> str:
 
 @cache
 def _hash(root: Path, state: tuple[tuple[Path, int, int], ...]) -> str:
-    """Of files below `root` with their sizes and times, by which a changed file is read again."""
+    """A hash of files below `root`; sizes and times tell when a file must be read again."""
     return _hash_of(root, (file for file, _, _ in state))
 
 

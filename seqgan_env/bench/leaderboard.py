@@ -132,7 +132,7 @@ class Entry:
 
     @property
     def all_runs(self) -> list[Run]:
-        """Of all tasks."""
+        """The runs of all tasks."""
         return _flat(self.runs)
 
     @property
@@ -159,7 +159,7 @@ class Entry:
         return self.role
 
     def mean(self, metric: str, task: str) -> float:
-        """Of a task over the runs that have this metric; not a number where none has."""
+        """The mean of a metric on a task, over the runs that have it; not a number if none has."""
         values = _values_of(self.runs.get(task, []), metric)
         if not values:
             return math.nan
@@ -200,8 +200,8 @@ class Standings:
 
     @cached_property
     def runs(self) -> dict[tuple[str, str], list[Run]]:
-        """By label and task, by seed in order; the best knob among them, as the task's own kind has
-        it.
+        """The runs by label and task, in the order of seeds; among them those of the best knob, as
+        the task's own kind has it.
         """
         everything = list(self.results)
         for task in self.tasks:
@@ -217,7 +217,7 @@ class Standings:
         return self.labels.index(result.label), result.task, result.seed
 
     def knobs(self, task: str, less_best: bool = False) -> dict[str, Row]:
-        """By name what the knobs of the reference reach on a task, the mean over seeds; on demand
+        """What the knobs of the reference reach on a task, by name, the mean over seeds; on demand
         less the best of each seed.
         """
         by_name: dict[str, list[Row]] = {}
@@ -361,7 +361,7 @@ class Standings:
         return found
 
     def _knobs_of(self, task: str) -> dict[int, dict[str, Row]]:
-        """By seed the knobs of the reference."""
+        """The knobs of the reference by seed."""
         score = KINDS[self.kind_of[task]].score
         found = {}
         for result in self.results:
@@ -398,7 +398,7 @@ class Standings:
 
 
 def _ranked(entries: Sequence[Entry], kind: Kind, tasks: Sequence[str]) -> list[Entry]:
-    """With outcome and verdict, in order."""
+    """The rows with their outcomes and verdicts, the best first."""
     decided = []
     for entry in entries:
         entry = replace(entry, outcome=_outcome(entry, kind))
@@ -441,7 +441,7 @@ def _mark(result: Result) -> str:
 
 
 def _finite(result: Result) -> Result:
-    """Without values that are not finite, as the likelihood of what a policy never writes."""
+    """The result without values that are not finite, such as infinite divergences."""
     return replace(
         result,
         metrics=_finite_row(result.metrics),

@@ -19,7 +19,7 @@ _MOST_SHOWN = 8  # running or failed jobs; the others are counted
 
 
 class LiveView:
-    """To be called with the progress whenever it changes, inside `with`."""
+    """A view of the jobs on the screen; called with the progress, inside `with`."""
 
     def __init__(self, console: Console) -> None:
         self._console, self._started = console, time.monotonic()

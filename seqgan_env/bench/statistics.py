@@ -108,7 +108,7 @@ def probability_of_improvement(
 def performance_profile(
     scores: np.ndarray, thresholds: np.ndarray, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> list[Estimate]:
-    """At each of `thresholds` (J,) the share of scores (R, K) above it, with its 95 % interval."""
+    """The share of scores (R, K) above each of `thresholds` (J,), with its 95 % interval."""
     scores, thresholds = _checked(scores), np.asarray(thresholds, dtype=float)
     drawn = _resampled(scores, num_resamples, _rng(seed)).reshape(num_resamples, -1)
     return [

@@ -136,7 +136,7 @@ def _caution(standings: Standings) -> str:
 
 
 def _names(entries: Sequence[Entry]) -> str:
-    """In a sentence, the first three of many; what has a comma or a space of its own is quoted."""
+    """The names as part of a sentence, of many the first three; one with a space is quoted."""
     names = []
     for entry in entries:
         name = entry.label

@@ -107,7 +107,7 @@ def run_job(job: Job, key: str) -> Result:
 
 
 def _settings(job: Job) -> dict[str, Any]:
-    """Without the paths of this machine."""
+    """The text without the paths of this machine."""
     return asdict(job.settings) | options_with(job.settings, lambda path: path.name)
 
 
@@ -134,7 +134,7 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """Of the checkout that this package lies in, if it does."""
+    """The commit of the checkout that this package lies in, if it does."""
     folder = str(Path(__file__).parent)
     for command in (["ls-files", "--error-unmatch", __file__], ["describe", "--always", "--dirty"]):
         try:

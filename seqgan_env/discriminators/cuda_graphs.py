@@ -38,7 +38,7 @@ class GraphedStep:
         self._recordings: dict[Shapes, _Recording] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without recordings, which are of this process and of the memory of this step alone."""
+        """A copy has no recordings, which belong to this process and to this step's memory."""
         return {"_step": self._step, "_num_calls": {}, "_recordings": {}}
 
     def __call__(self, *inputs: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class Observation(Protocol):
 
     @property
     def space(self) -> spaces.Space[Any]:
-        """Of one env."""
+        """The space of one env's view."""
         ...
 
     def batch(self, tokens: np.ndarray, core: SequenceCore) -> Shown:

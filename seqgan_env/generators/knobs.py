@@ -52,7 +52,7 @@ class Knob(Protocol):
 
     @property
     def name(self) -> str:
-        """As it stands in tables."""
+        """The name of the knob, as it stands in tables."""
         ...
 
     def fits(self, policy: object) -> bool:

@@ -27,7 +27,7 @@ class Statistic(Protocol):
 
     @property
     def value(self) -> float:
-        """Of the sentences as they are."""
+        """The statistic of the sentences as they are."""
         ...
 
     def resampled(self, counts: np.ndarray) -> np.ndarray:

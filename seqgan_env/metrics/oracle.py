@@ -151,7 +151,7 @@ class _Parts:
         self._at_real: dict[Knob, Tensor] = {}
 
     def log_ratios(self, knob: Knob) -> LogRatios:
-        """Of a knob and the oracle; a stratum for each of its parts."""
+        """The divergences of a knob and the oracle; each part of the knob is a stratum."""
         parts = parts_of(knob)
         weights = [weight for _, weight in parts]
         at_samples = [self._log_ratio_at(knob, by) for by, _ in parts]

@@ -221,7 +221,7 @@ class _Families:
         self._logits, self._memories = logits, memories
 
     def __call__(self, tokens: np.ndarray) -> dict[str, np.ndarray]:
-        """By family features (B, K) of sequences (B, T); all of them together under `JOINED`."""
+        """The features (B, K) of sequences (B, T) by family; `JOINED` has all of them."""
         found = {name: logits(tokens)[:, None] for name, logits in self._logits.items()}
         found["memory"] = np.concatenate(
             [memory.features(tokens) for memory in self._memories], axis=1

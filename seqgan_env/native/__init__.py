@@ -119,7 +119,7 @@ def variants_here() -> list[str]:
 
 
 def sizes() -> Sizes:
-    """Of the kernels in use.
+    """The sizes of the kernels in use.
 
     Raises:
         RuntimeError: none are.

@@ -51,7 +51,7 @@ class Network(NamedTuple):
 
     @classmethod
     def of(cls, parameters: Sequence[Tensor]) -> Network:
-        """From `parameters` of another."""
+        """The network whose `parameters` these are."""
         highway, embedding, highway_bias, output, output_bias, *others = parameters
         weights, biases = others[: len(others) // 2], others[len(others) // 2 :]
         return cls(
@@ -249,8 +249,8 @@ def _forward(
 
 
 def _gradients(network: Network, state: _State, grad: Tensor) -> tuple[Factors, tuple[Tensor, ...]]:
-    """Of the highway weight, and of the other parameters in their order, for `grad` (B,) of the
-    logits.
+    """The gradients of the highway weight, as two factors, and of the other parameters in their
+    order, for `grad` (B,) of the logits.
     """
     # Output layer and what the highway layer adds up: gradients of z (2 F, B) and of the features
     # that pass by.

@@ -181,7 +181,7 @@ class ByTables:
     def gradients(
         self, grad: Tensor, embedding: Tensor
     ) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
-        """Of the embedding, the weights and the biases, for `grad` (B, F) of the features."""
+        """The gradients of embedding, weights and biases, for `grad` (B, F) of the features."""
         bank, grad = self._bank, (grad * (self.features > 0)).contiguous()
         sizes = [len(embedding) * size for size in bank.row_sizes]
         of_tables = native.zeros(sum(sizes))
@@ -251,7 +251,7 @@ class ByWindows:
     def gradients(
         self, grad: Tensor, embedding: Tensor
     ) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
-        """Of the embedding, the weights and the biases, for `grad` (B, F) of the features."""
+        """The gradients of embedding, weights and biases, for `grad` (B, F) of the features."""
         bank, (batch, steps, depth) = self._bank, self._embedded.shape
         rows, dim = embedding.shape
         of_features: dict[str, Tensor | float | None] = {
