@@ -253,7 +253,9 @@ def _continuous_kl(real: np.ndarray, these: np.ndarray) -> float:
     from scipy import stats
 
     if np.ptp(real) == 0 or np.ptp(these) == 0:
-        return 0.0 if np.array_equal(np.unique(real), np.unique(these)) else np.inf
+        if np.array_equal(np.unique(real), np.unique(these)):
+            return 0.0
+        return np.inf
     both = np.concatenate([real, these])
     grid = np.linspace(both.min(), both.max(), _GRID)
     p, q = (stats.gaussian_kde(values)(grid) + _TINY for values in (real, these))

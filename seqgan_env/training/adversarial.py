@@ -147,7 +147,9 @@ def sequences_of_epoch(sequences: Tensor, most_tokens: int, epoch: int) -> Tenso
         most_tokens: the budget, padding counted; 0 is none.
         epoch: number of the epoch, from 0.
     """
-    num_parts = -(-sequences.numel() // most_tokens) if most_tokens else 1
+    num_parts = 1
+    if most_tokens:
+        num_parts = -(-sequences.numel() // most_tokens)
     if num_parts == 1:
         return sequences.long()
     passed, part = divmod(epoch, num_parts)

@@ -194,7 +194,9 @@ def _line(axes: Any, rounds: Rows, key: str, label: str, colour: str) -> None:
 
 def _curve(axes: Any, x: Sequence[float], y: Sequence[float], **style: Any) -> None:
     """A line; where it has few points, these are marked, and the axis counts in whole numbers."""
-    marker = "." if len(x) <= _FEW else ""
+    marker = ""
+    if len(x) <= _FEW:
+        marker = "."
     axes.plot(x, y, marker=marker, **style)
     if len(x) <= _FEW:
         axes.xaxis.get_major_locator().set_params(integer=True)

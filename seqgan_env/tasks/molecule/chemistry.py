@@ -37,14 +37,20 @@ def rdkit(module: str = "Chem") -> Any:
 @functools.lru_cache(maxsize=10_000)
 def molecule(smiles: str) -> Any:
     """RDKit's molecule; None where the text is none, or has no atom."""
-    found = rdkit().MolFromSmiles(smiles) if smiles else None
-    return found if found is not None and found.GetNumAtoms() else None
+    found = None
+    if smiles:
+        found = rdkit().MolFromSmiles(smiles)
+    if found is not None and found.GetNumAtoms():
+        return found
+    return None
 
 
 def canonical(smiles: str) -> str | None:
     """The one SMILES of a molecule, stereochemistry included."""
     found = molecule(smiles)
-    return None if found is None else str(rdkit().MolToSmiles(found))
+    if found is None:
+        return None
+    return str(rdkit().MolToSmiles(found))
 
 
 def scaffold(smiles: str) -> str | None:
@@ -58,13 +64,17 @@ def scaffold(smiles: str) -> str | None:
 def qed(smiles: str) -> float | None:
     """Quantitative estimate of drug-likeness, 0 to 1 (Bickerton et al. 2012)."""
     found = molecule(smiles)
-    return None if found is None else float(rdkit("Chem.QED").qed(found))
+    if found is None:
+        return None
+    return float(rdkit("Chem.QED").qed(found))
 
 
 def log_p(smiles: str) -> float | None:
     """Octanol-water partition, as a logarithm (Wildman & Crippen 1999)."""
     found = molecule(smiles)
-    return None if found is None else float(rdkit("Chem.Crippen").MolLogP(found))
+    if found is None:
+        return None
+    return float(rdkit("Chem.Crippen").MolLogP(found))
 
 
 def accessibility(smiles: str) -> float | None:
@@ -78,7 +88,9 @@ def accessibility(smiles: str) -> float | None:
 def weight(smiles: str) -> float | None:
     """Mean molecular weight, in g/mol."""
     found = molecule(smiles)
-    return None if found is None else float(rdkit("Chem.Descriptors").MolWt(found))
+    if found is None:
+        return None
+    return float(rdkit("Chem.Descriptors").MolWt(found))
 
 
 def penalised_log_p(smiles: str) -> float | None:
@@ -109,7 +121,9 @@ def tanimoto(smiles: str, target: str) -> float | None:
 def bits(smiles: str) -> str | None:
     """The same substructures folded into 1,024 bits, as MOSES compares molecules; "0" and "1"."""
     found = molecule(smiles)
-    return None if found is None else str(_generator().GetFingerprint(found).ToBitString())
+    if found is None:
+        return None
+    return str(_generator().GetFingerprint(found).ToBitString())
 
 
 def descriptors(smiles: str) -> list[float] | None:

@@ -19,7 +19,9 @@ def tokens_of(text: str, notation: str) -> tuple[str, ...]:
     Raises:
         ValueError: a part of it is no token; says which.
     """
-    pattern = _SMILES if notation == "smiles" else _SELFIES
+    pattern = _SELFIES
+    if notation == "smiles":
+        pattern = _SMILES
     found = tuple(pattern.findall(text))
     if "".join(found) != text:
         at = _first_unread(text, pattern)

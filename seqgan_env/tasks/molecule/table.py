@@ -42,7 +42,8 @@ class PropertyTable:
             key: the name of a property, or a tuple of it and further arguments.
             smiles: texts.
         """
-        key = (key,) if isinstance(key, str) else key
+        if isinstance(key, str):
+            key = (key,)
         known = self._known.setdefault(key, {})
         missing = [text for text in dict.fromkeys(smiles) if text not in known]
         known.update(zip(missing, self._computed(key, missing), strict=True))

@@ -210,7 +210,9 @@ class MoleculeTask(RealDataTask):
         dropped = {_DAMAGED: known.pop(None, 0), _TWICE: known.total() - len(known)}
         kept = []
         for smiles in reversed(list(first.values())):
-            text = to_selfies(smiles) if settings.notation == "selfies" else smiles
+            text: str | None = smiles
+            if settings.notation == "selfies":
+                text = to_selfies(smiles)
             if text is None:
                 dropped[_DAMAGED] += 1
             else:
@@ -227,7 +229,9 @@ class MoleculeTask(RealDataTask):
 
     def _smiles_of_array(self, tokens: np.ndarray) -> list[str]:
         texts = [self._text_of(row) for row in tokens.tolist()]
-        return list(map(from_selfies, texts)) if self.settings.notation == "selfies" else texts
+        if self.settings.notation == "selfies":
+            return list(map(from_selfies, texts))
+        return texts
 
     def _text_of(self, tokens: Sequence[int]) -> str:
         words = []
@@ -238,11 +242,9 @@ class MoleculeTask(RealDataTask):
         return "".join(words)
 
     def _source(self) -> str:
-        return (
-            "built-in fragments"
-            if self.settings.corpus is None
-            else f"molecules {self.settings.corpus}"
-        )
+        if self.settings.corpus is None:
+            return "built-in fragments"
+        return f"molecules {self.settings.corpus}"
 
 
 def read_molecules(settings: MoleculeSettings) -> list[str]:
@@ -276,7 +278,9 @@ def read_molecules(settings: MoleculeSettings) -> list[str]:
 def _column(lines: Sequence[str], separator: str, column: str | None, path: Path) -> list[str]:
     """One column of a table."""
     rows = list(csv.reader(lines, delimiter=separator))
-    heading = rows[0] if rows else []
+    heading = []
+    if rows:
+        heading = rows[0]
     names = [name.strip() for name in heading]
     if column is None:
         column = next((name for name in names if name.lower() == _DEFAULT_COLUMN), None)

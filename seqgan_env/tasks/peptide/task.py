@@ -177,7 +177,9 @@ class PeptideTask(RealDataTask):
             ValueError: the file cannot be read, is no FASTA, or has too few peptides.
         """
         self.settings = settings
-        source = "built-in helices" if settings.corpus is None else f"peptides {settings.corpus}"
+        source = "built-in helices"
+        if settings.corpus is not None:
+            source = f"peptides {settings.corpus}"
         entries = built_in_peptides() if settings.corpus is None else read_fasta(settings.corpus)
         known = [text for text in entries if text and set(text) <= set(ACIDS)]
         fitting = [text for text in known if len(text) < settings.max_length]
