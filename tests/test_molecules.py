@@ -26,7 +26,7 @@ from .conftest import needs_data, random_model, rng
 pytest.importorskip("rdkit", reason="rdkit is not installed (extra molecules)")
 pytest.importorskip("selfies", reason="selfies is not installed (extra molecules)")
 
-from seqgan_env.metrics.molecules import internal_diversity, similarities
+from seqgan_env.metrics.molecules import internal_diversity, similarities, spread
 from seqgan_env.tasks.molecule.chemistry import PROPERTIES, canonical
 from seqgan_env.tasks.molecule.fragments import built_in_molecules
 from seqgan_env.tasks.molecule.notation import from_selfies, to_selfies, tokens_of
@@ -280,6 +280,12 @@ def test_metrics_of_a_known_set_are_those_counted_by_hand(tmp_path: Path) -> Non
     assert found["scaffolds"] == 2
     assert task.measure(task.held_out)["kl_score"] == pytest.approx(1)
     assert task.measure(task.held_out)["wasserstein_qed"] == 0
+
+
+def test_what_is_measured_of_a_sorted_file_is_spread_over_it() -> None:
+    rows = np.arange(10)[:, None]
+    assert spread(rows, 4)[:, 0].tolist() == [0, 3, 6, 9]
+    assert spread(rows, 20).tolist() == rows.tolist()
 
 
 def test_without_a_molecule_the_metrics_say_so(tmp_path: Path) -> None:

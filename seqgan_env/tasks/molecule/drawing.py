@@ -29,10 +29,10 @@ PROPERTIES_SHOWN = {
 def draw_grid(smiles: Sequence[str], as_svg: bool = False) -> bytes:
     """The first `MOST_SHOWN` of some texts as drawn molecules with their QED, a PNG or an SVG.
 
-    A text that is no molecule is an empty place that says so.
+    A text that is no molecule is a place with a star that says so.
     """
     shown = list(smiles[:MOST_SHOWN])
-    drawn = [molecule(text) or rdkit().Mol() for text in shown]
+    drawn = [molecule(text) or molecule("*") for text in shown]  # nothing is written under nothing
     legends = [
         "no molecule" if molecule(text) is None else f"QED {qed(text):.2f}" for text in shown
     ]

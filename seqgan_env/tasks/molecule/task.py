@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqgan_env.metrics.molecules import MoleculeMetrics
+from seqgan_env.metrics.molecules import NUM_MEASURED, MoleculeMetrics, spread
 from seqgan_env.names import choose
 from seqgan_env.tasks.molecule.chemistry import molecule
 from seqgan_env.tasks.molecule.drawing import draw_grid, plot_properties
@@ -169,7 +169,8 @@ class MoleculeTask(RealDataTask):
         Raises:
             ValueError: matplotlib is not installed.
         """
-        smiles, real = self.smiles(samples), self.smiles(self.held_out[: len(samples)])
+        smiles = self.smiles(samples)
+        real = self._smiles_of_array(spread(self.held_out.cpu().numpy(), NUM_MEASURED))
         return {
             _PICTURE: draw_grid(smiles),
             _HISTOGRAMS: plot_properties(self.table, smiles, real),
