@@ -10,9 +10,13 @@ package does not know them.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
-from collections.abc import Mapping, Sequence
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from seqgan_env.extras import remedy
@@ -20,6 +24,8 @@ from seqgan_env.names import choose, nearest
 
 BY_MODULE = "package.module:Name"  # how a thing is named that nobody has declared
 DEFAULT_TASK = "oracle-tiny"
+
+_MODULE = re.compile(r"(\w[\w.-]*):")  # of package.module:Name, anywhere in a text
 
 
 class Registry:
@@ -122,22 +128,7 @@ class Registry:
         return cls()
 
     def _import(self, name: str) -> Any:
-        module_name, _, path = self.origin(name).partition(":")
-        try:
-            found: Any = importlib.import_module(module_name)
-        except Exception as problem:  # a module of the user's may fail in any way
-            raise ValueError(
-                f"{self.kind} {name!r} cannot be imported: {_told(problem)}"
-            ) from problem
-        for part in path.split("."):
-            if not hasattr(found, part):
-                public = [other for other in vars(found) if not other.startswith("_")]
-                raise ValueError(
-                    f"{self.kind} {name!r}: module {module_name} has no "
-                    f"{path!r}.{nearest(public, part)}"
-                )
-            found = getattr(found, part)
-        return found
+        return import_object(self.origin(name), f"{self.kind} {name!r}")
 
     def _called(self, thing: Any) -> str:
         if isinstance(thing, str):
@@ -152,6 +143,49 @@ class Registry:
             f"{declared}: {other} and {point.value}; give the entry point in {self.group} another "
             "name"
         )
+
+
+def import_object(origin: str, called: str) -> Any:
+    """What `package.module:Name` means. No other place makes code of a name.
+
+    It runs the module: names out of files pass `seqgan_env.trust.check_names` before.
+
+    Args:
+        origin: `package.module:Name`.
+        called: what it is called in messages, as in "agent 'mine:Agent'".
+
+    Raises:
+        ValueError: the module cannot be imported, or has nothing of that name.
+    """
+    module_name, _, path = origin.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as problem:  # a module of the user's may fail in any way
+        raise ValueError(f"{called} cannot be imported: {_told(problem)}") from problem
+    for part in path.split("."):
+        if not hasattr(found, part):
+            public = [other for other in vars(found) if not other.startswith("_")]
+            raise ValueError(
+                f"{called}: module {module_name} has no {path!r}.{nearest(public, part)}"
+            )
+        found = getattr(found, part)
+    return found
+
+
+def find_in_working_folder(texts: Iterable[str]) -> None:
+    """Lets modules be found in the working folder if a text names one, `package.module:Name`, that
+    is found nowhere else.
+
+    Otherwise the folder stays out of sight: standing in one that someone sent must not make its
+    modules stand for libraries that are missing, nor its metadata declare plug-ins.
+    """
+    modules = {name for text in texts for name in _MODULE.findall(text)}
+    if not all(_is_found(module.partition(".")[0]) for module in modules):
+        sys.path.append(str(Path.cwd()))
+
+
+def _is_found(package: str) -> bool:
+    return package in sys.modules or importlib.util.find_spec(package) is not None
 
 
 def _told(problem: Exception) -> str:

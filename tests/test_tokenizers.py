@@ -230,7 +230,7 @@ def test_a_missing_or_damaged_file_is_named(
             "package.module:name. Did you mean 'english'",
         ),
         ("no_such_module:words", "cannot be imported: No module named 'no_such_module'"),
-        ("json:no_such_name", "cannot be imported: module 'json' has no attribute 'no_such_name'"),
+        ("json:no_such_name", "module json has no 'no_such_name'"),
         ("sys:maxsize", "is a int; expected a function from a line to its words"),
         (":", "cannot be imported"),
         (3, "tokenizer 3 is a int"),

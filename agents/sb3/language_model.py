@@ -7,7 +7,6 @@ and is trained by SB3's algorithms and by every other agent that takes a policy.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from seqgan_env.envs.observations import make_observation
 from seqgan_env.generators.language_model import LanguageModel
 from seqgan_env.names import choose
+from seqgan_env.registry import import_object
 from seqgan_env.types import TokenSpec
 
 
@@ -111,11 +111,7 @@ def _extractor_class(given: str | type[BaseFeaturesExtractor]) -> type[BaseFeatu
     """The class behind `package.module:Class`, or the class itself."""
     if not isinstance(given, str):
         return given
-    module, _, name = given.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as problem:
-        raise ValueError(f"features extractor {given!r} cannot be imported: {problem}") from problem
+    found = import_object(given, f"features extractor {given!r}")
     if not (isinstance(found, type) and issubclass(found, BaseFeaturesExtractor)):
         raise ValueError(f"features extractor {given!r} is no subclass of BaseFeaturesExtractor")
     return found

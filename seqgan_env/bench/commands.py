@@ -29,6 +29,7 @@ from seqgan_env.bench.runner import SUPERSEDED, Pool, Progress, opened, run_jobs
 from seqgan_env.bench.samples import result_of_samples
 from seqgan_env.cli.arguments import (
     given_settings,
+    trust_of,
 )
 from seqgan_env.tasks import check_settings, infer_task
 from seqgan_env.training import run_directory
@@ -98,7 +99,7 @@ def _suite(arguments: argparse.Namespace) -> Suite:
             f"{' and '.join(given)} cannot be given with a suite, {arguments.suite}, which says "
             "that itself"
         )
-    suite = read_suite(arguments.suite)
+    suite = read_suite(arguments.suite, trust_of(arguments))
     merged = suite.settings | settings
     for name in ("agent_options", "discriminator_options", "policy_options"):
         options = suite.settings.get(name, {}) | settings.get(name, {})

@@ -13,6 +13,7 @@ from seqgan_env.cli.arguments import (
     add_settings,
     add_task_settings,
     given_settings,
+    add_trust,
     later,
     positive,
 )
@@ -120,6 +121,7 @@ def _add_bench(commands: Any) -> None:
         ],
     )
     add_task_settings(bench)
+    add_trust(bench)
     bench.set_defaults(run=later("seqgan_env.bench.commands:bench"))
 
 

@@ -42,6 +42,7 @@ from seqgan_env.training.settings import (
     settings_from,
     settings_of_task,
 )
+from seqgan_env.trust import Trust, check_names
 
 REFERENCE = "mle"  # the row that every other one is compared with; its knobs are the measure
 
@@ -318,11 +319,17 @@ def packages_of(settings: TrainSettings) -> list[str]:
     return sorted(packages - {"seqgan_env"})  # whose code is hashed in any case
 
 
-def read_suite(path: Path) -> Suite:
+def read_suite(path: Path, trust: Trust = False) -> Suite:
     """A suite from a TOML file; docs/benchmarks.md says what it holds.
 
+    Args:
+        path: of the file.
+        trust: whether plug-ins that are not installed may be imported, or the names of those that
+            may.
+
     Raises:
-        ValueError: it cannot be read, is no TOML, or holds what a suite does not have.
+        ValueError: it cannot be read, is no TOML, holds what a suite does not have, or names code
+            that is not trusted.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -337,6 +344,11 @@ def read_suite(path: Path) -> Suite:
             isinstance(entry, dict) for entry in content[name].values()
         ):
             raise ValueError(f"suite {path} has no tables [{name}.NAME]; it needs one or more")
+    check_names(
+        [content.get("settings"), *content["tasks"].values(), *content["rows"].values()],
+        f"suite {path}",
+        trust,
+    )
     return Suite(
         title=str(content.get("title", path.stem)),
         seeds=content.get("seeds", 5),

@@ -25,6 +25,7 @@ from seqgan_env.bench.jobs import Job, options_with
 from seqgan_env.bench.results import Result
 from seqgan_env.metrics.likelihood import unigram_metrics
 from seqgan_env.metrics.score import SCORES
+from seqgan_env.registry import find_in_working_folder
 from seqgan_env.training import run_directory
 from seqgan_env.training.trainer import Trainer
 from seqgan_env.types import DrawsPictures
@@ -168,8 +169,9 @@ def main() -> None:
     """Runs the job on stdin."""
     # Ctrl-C reaches the whole group; the parent ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.path.append(str(Path.cwd()))  # so that an agent can be a module of the user's own
-    job, path = Job.from_json(sys.stdin.readline()), Path(sys.argv[1])
+    line, path = sys.stdin.readline(), Path(sys.argv[1])
+    find_in_working_folder([line])  # an agent can be a module of the user's own
+    job = Job.from_json(line)
     _end_with_parent()
     run_job(job, path.stem).write(path)
 

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from seqgan_env import registry
 from seqgan_env.tasks import default_settings, presets_of
 from seqgan_env.training.settings import TrainSettings
+from seqgan_env.trust import Trust, names_of_code
 
 
 class Parser(argparse.ArgumentParser):
@@ -97,6 +98,31 @@ def add_task_settings(parser: argparse.ArgumentParser) -> None:
         setting = next(each for each in fields(first) if each.name == name)
         hint = typing.get_type_hints(type(first))[name]
         _add_flag(group, name, hint, setting.metadata["metavar"], _help(name, takers))
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """The flags that let a file name code."""
+    group = parser.add_argument_group(
+        "trust",
+        "A run or a suite may name plug-ins that are not installed, package.module:Name; loading "
+        "one runs its code.",
+    )
+    group.add_argument(
+        "--trust", action="store_true", help="load every plug-in that the file names"
+    )
+    group.add_argument(
+        "--trust-name",
+        action="append",
+        default=[],
+        metavar="package.module:Name",
+        help="load this plug-in if the file names it; may be given several times",
+    )
+
+
+def trust_of(arguments: argparse.Namespace) -> Trust:
+    """What these flags allow, and whatever is named elsewhere on the command line."""
+    named = {name for word in arguments.words for name in names_of_code(word)}
+    return arguments.trust or named
 
 
 def _add_flag(

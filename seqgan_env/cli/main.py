@@ -21,6 +21,7 @@ from seqgan_env.cli.arguments import (
     Parser,
     add_settings,
     add_task_settings,
+    add_trust,
     given_settings,
     later,
     positive,
@@ -69,9 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code: 0, 2 for what the user can mend, 130 after
     Ctrl-C.
     """
-    sys.path.append(str(Path.cwd()))  # so that --agent finds a module of the user's own
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = build_parser().parse_args(words, argparse.Namespace(words=words))
+    arguments = build_parser().parse_args(words, argparse.Namespace(words=words, trust=False))
+    if arguments.trust:
+        sys.path.append(str(Path.cwd()))
+    else:
+        registry.find_in_working_folder(words)  # --agent may name a module of the user's own
     try:
         code: int = arguments.run(arguments)
     except (ValueError, TypeError, GymnasiumError) as problem:
@@ -128,6 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="print every sequence as a list of its words in JSON, which `seqgan evaluate "
         "--samples FILE.jsonl` reads exactly, whatever the tokenizer",
     )
+    add_trust(sample)
     sample.set_defaults(run=_of_a_run("seqgan_env.cli.runs:sample"))
     _add_evaluate(commands)
     listing = commands.add_parser(
@@ -162,6 +167,7 @@ def _add_evaluate(commands: Any) -> None:
         help="of the draws, or of the row's run (default: 0)",
     )
     bench_flags.add_samples_arguments(evaluate)
+    add_trust(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
 
@@ -197,6 +203,7 @@ def _add_train(commands: Any) -> None:
     )
     add_settings(train, [field.name for field in fields(TrainSettings)])
     add_task_settings(train)
+    add_trust(train)
     train.set_defaults(run=_train)
 
 
@@ -226,6 +233,7 @@ def _add_show(commands: Any) -> None:
     show.add_argument(
         "--out", type=Path, metavar="FILE", help="the page (default: RUN/samples.html)"
     )
+    add_trust(show)
     show.set_defaults(run=_of_a_run("seqgan_env.cli.show:show"))
 
 
@@ -257,6 +265,7 @@ def _add_play(commands: Any) -> None:
     play.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the environment (default: 0)"
     )
+    add_trust(play)
     play.set_defaults(run=_of_a_run("seqgan_env.cli.play:play"))
 
 

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
+from seqgan_env.cli.arguments import trust_of
 from seqgan_env.cli.show import visible
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.names import choose, nearest
@@ -43,7 +44,9 @@ Read = Callable[[], str | None]  # a line without its end; None where there are 
 def play(arguments: argparse.Namespace) -> int:
     """`seqgan play`."""
     path: Path = arguments.run_path
-    settings, task, agent, rewards = load_run_with_rewards(path, arguments.num_rollouts)
+    settings, task, agent, rewards = load_run_with_rewards(
+        path, arguments.num_rollouts, trust_of(arguments)
+    )
     if rewards is None:
         raise ValueError(
             f"run {path} has nothing that pays: agent {settings.agent} trained no discriminator; "

@@ -18,6 +18,7 @@ from seqgan_env.bench import commands as bench_commands
 from seqgan_env.bench.flags import chose_samples
 from seqgan_env.cli.arguments import (
     given_settings,
+    trust_of,
 )
 from seqgan_env.cli.output import LOG, RunProgress, console
 from seqgan_env.extras import is_installed, remedy
@@ -115,7 +116,7 @@ def _resume(arguments: argparse.Namespace) -> int:
             f"{', '.join(given)} cannot be given with --resume: a run goes on with the settings "
             f"that stand in {path / run_directory.CONFIG}"
         )
-    settings = read_config(path)
+    settings = read_config(path, trust_of(arguments))
     screen = console()
     with interruptible(), RunProgress(screen) as progress, run_directory.locked(path, "run"):
         if run_directory.is_finished(path):
@@ -236,7 +237,7 @@ def _meaning(value: float, error: float | None) -> str:
 
 def sample(arguments: argparse.Namespace) -> int:
     """`seqgan sample`."""
-    settings, task, agent = load_run(arguments.run_path)
+    settings, task, agent = load_run(arguments.run_path, trust_of(arguments))
     policy = at_temperature(agent.policy, arguments.temperature)
     rng = torch.Generator(device=settings.device).manual_seed(arguments.seed)
     samples = sample_sequences(policy, task.spec, arguments.num, rng)
@@ -267,7 +268,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """`seqgan evaluate`: of a run, or of samples."""
     if chose_samples(arguments):
         return bench_commands.evaluate_samples(arguments)
-    settings, task, agent = load_run(arguments.run_path)
+    settings, task, agent = load_run(arguments.run_path, trust_of(arguments))
     table = Table("metric", "value", "95 % interval", title=str(arguments.run_path))
     if isinstance(task, HasEstimates):
         rng = torch.Generator(device=settings.device).manual_seed(arguments.seed + 1)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqgan_env.cli.arguments import trust_of
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.training import run_directory
 from seqgan_env.training.opinions import QUANTITIES, Judges, Quantity, token_name
@@ -68,7 +69,9 @@ class Scale:
 def show(arguments: argparse.Namespace) -> int:
     """`seqgan show`."""
     path: Path = arguments.run_path
-    settings, task, agent, rewards = load_run_with_rewards(path, arguments.num_rollouts)
+    settings, task, agent, rewards = load_run_with_rewards(
+        path, arguments.num_rollouts, trust_of(arguments)
+    )
     judges = Judges(task, agent.policy, rewards)
     rng = torch.Generator(device=settings.device).manual_seed(arguments.seed)
     drawn = {"The agent": sample_sequences(agent.policy, task.spec, arguments.num, rng)}

@@ -42,6 +42,7 @@ from seqgan_env.training.checkpoint import write_checkpoint
 from seqgan_env.training.health import check_health
 from seqgan_env.training.plots import plot_curves
 from seqgan_env.training.settings import TrainSettings
+from seqgan_env.trust import Trust, check_names
 from seqgan_env.types import (
     DrawsPictures,
     GeneratorAgent,
@@ -521,39 +522,50 @@ def write_config(settings: TrainSettings, path: Path, task: Task) -> None:
     run_directory.write_json(path / run_directory.CONFIG, config)
 
 
-def read_config(path: Path) -> TrainSettings:
+def read_config(path: Path, trust: Trust = False) -> TrainSettings:
     """The settings of a run directory.
 
+    Args:
+        path: of the run directory.
+        trust: whether plug-ins that are not installed may be imported, or the names of those that
+            may.
+
     Raises:
-        ValueError: its configuration is missing or damaged.
+        ValueError: its configuration is missing or damaged, or names code that is not trusted.
     """
-    return _settings_in(run_directory.read_json(path / run_directory.CONFIG), path)
+    return _settings_in(run_directory.read_json(path / run_directory.CONFIG), path, trust)
 
 
-def _settings_in(config: Mapping[str, Any], path: Path) -> TrainSettings:
+def _settings_in(config: Mapping[str, Any], path: Path, trust: Trust) -> TrainSettings:
     """The settings in the configuration of the run `path`."""
+    file = path / run_directory.CONFIG
     try:
-        return TrainSettings(**config["settings"])
+        settings = config["settings"]
+        check_names(settings, file, trust)
+        return TrainSettings(**settings)
     except (KeyError, TypeError) as problem:
-        raise ValueError(
-            f"{path / run_directory.CONFIG} is not the configuration of a run: {problem}"
-        ) from problem
+        raise ValueError(f"{file} is not the configuration of a run: {problem}") from problem
 
 
-def load_run(path: Path) -> tuple[TrainSettings, Task, GeneratorAgent]:
+def load_run(path: Path, trust: Trust = False) -> tuple[TrainSettings, Task, GeneratorAgent]:
     """The settings, task and trained agent of a run directory.
 
+    Args:
+        path: of the run directory.
+        trust: as of `read_config`.
+
     Raises:
-        ValueError: a file is missing or damaged, or the corpus has changed since.
+        ValueError: a file is missing or damaged, names code that is not trusted, or the corpus has
+            changed since.
     """
-    settings, task = _read_run(path)
+    settings, task = _read_run(path, trust)
     agent, _ = build_agent(settings, task, "constant")
     _load_file(agent.policy, path / "policy.safetensors", "the run's policy")
     return settings, task, agent
 
 
 def load_run_with_rewards(
-    path: Path, num_rollouts: int
+    path: Path, num_rollouts: int, trust: Trust = False
 ) -> tuple[TrainSettings, Task, GeneratorAgent, RewardModel | None]:
     """The same and what paid the agent in the end, with its discriminator; None in its place where
     there is a discriminator that was never trained.
@@ -561,11 +573,12 @@ def load_run_with_rewards(
     Args:
         path: of the run directory.
         num_rollouts: N of the values, in place of the run's.
+        trust: as of `read_config`.
 
     Raises:
         ValueError: as `load_run`.
     """
-    settings, task = _read_run(path)
+    settings, task = _read_run(path, trust)
     settings = replace(settings, num_rollouts=num_rollouts)
     file = path / DISCRIMINATOR_WEIGHTS
     is_paid = DISCRIMINATOR not in names_in(settings.source) or file.exists()
@@ -577,14 +590,14 @@ def load_run_with_rewards(
     return settings, task, agent, rewards if is_paid else None
 
 
-def _read_run(path: Path) -> tuple[TrainSettings, Task]:
+def _read_run(path: Path, trust: Trust) -> tuple[TrainSettings, Task]:
     """The settings and the task of a run directory.
 
     Raises:
-        ValueError: its configuration is missing or damaged, or the corpus has changed since.
+        ValueError: as `load_run`.
     """
     config = run_directory.read_json(path / run_directory.CONFIG)
-    settings = _settings_in(config, path)
+    settings = _settings_in(config, path, trust)
     task = build_task(settings)
     if getattr(task, "fingerprint", None) != config.get("corpus_fingerprint"):
         raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from seqgan_env.extras import load
 from seqgan_env.names import choose
 from seqgan_env.tasks.text.graphemes import graphemes
+from seqgan_env.registry import import_object
 
 LEVELS = ("word", "char")
 
@@ -159,12 +159,13 @@ def _named(name: str) -> Any:
 
 def _imported(name: str) -> Any:
     """The object `package.module:name`; of a class, an instance."""
-    module_name, _, attribute = name.partition(":")
+    found = import_object(name, f"tokenizer {name!r}")
+    if not inspect.isclass(found):
+        return found
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
-        return found() if inspect.isclass(found) else found
-    except (ImportError, AttributeError, TypeError, ValueError) as problem:
-        raise ValueError(f"tokenizer {name!r} cannot be imported: {problem}") from problem
+        return found()
+    except (TypeError, ValueError) as problem:
+        raise ValueError(f"tokenizer {name!r} cannot be made: {problem}") from problem
 
 
 def words_of(tokenizer: Tokenizer, line: str, where: str) -> tuple[str, ...]:

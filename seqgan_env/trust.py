@@ -1,0 +1,67 @@
+"""Which names in a file may become code: those that its reader has named himself, or all of them.
+
+Names of what is built in or installed are always allowed. `package.module:Name` imports a module,
+which runs it: in a file that someone sent, that is the sender's choice and not the reader's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+# True: every name. A collection: these names, written `package.module:Name`.
+Trust = bool | Collection[str]
+
+PATHS = ("corpus", "weights")  # settings that are files or folders, never code
+
+_BETWEEN_TERMS = re.compile(r"[\s+*=]+")  # of a sum of sources, or of KEY=VALUE
+
+
+def check_names(settings: Any, file: object, trust: Trust = False) -> None:
+    """Checks the settings in a file before anything is made of them.
+
+    Every text with a colon, however deep, counts as a name of code: plug-ins have options that are
+    names, too.
+
+    Args:
+        settings: as they stand in the file.
+        file: for the message.
+        trust: what the reader allows.
+
+    Raises:
+        ValueError: they name code that the reader does not trust.
+    """
+    if trust is True:
+        return
+    allowed = trust or ()
+    foreign = sorted({name for name in _names_in(settings) if name not in allowed})
+    if foreign:
+        names = ", ".join(name[:80] for name in foreign)
+        raise ValueError(
+            f"{file} names code that is neither built in nor installed: {names}. Loading it would "
+            "run that code; if you know it, add --trust, or --trust-name for each name (in Python, "
+            "trust=True or trust=[NAME])"
+        )
+
+
+def names_of_code(text: str) -> list[str]:
+    """The names `package.module:Name` in a text, which may be a sum of sources."""
+    return [part.lstrip("-") for part in _BETWEEN_TERMS.split(text) if ":" in part]
+
+
+def _names_in(value: Any) -> Iterator[str]:
+    """The names of code in nested settings; by a list of what is left, since files nest deeply."""
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, str):
+            yield from names_of_code(each)
+        elif isinstance(each, Mapping):
+            left += [item for key, item in each.items() if not _is_path(key, item)]
+        elif isinstance(each, (list, tuple)):
+            left += each
+
+
+def _is_path(key: object, value: object) -> bool:
+    return key in PATHS and isinstance(value, str)
