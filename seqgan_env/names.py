@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from seqgan_env.kinds import check_kinds
+
 
 def choose(valid: Iterable[str], name: str, what: str) -> str:
     """`name` if it is one of `valid`.
@@ -61,6 +63,9 @@ def arguments_of(make: Callable[..., Any], options: Mapping[str, Any]) -> dict[s
 
     Options that are fields of a config go into it, the others stay as they are:
     `{"baseline": "none"}` becomes `{"config": ReinforceConfig(baseline="none")}`.
+
+    Raises:
+        ValueError: an option of a config is not of the kind of its field.
     """
     arguments = dict(options)
     for parameter in inspect.signature(make).parameters.values():
@@ -69,6 +74,7 @@ def arguments_of(make: Callable[..., Any], options: Mapping[str, Any]) -> dict[s
         names = [each.name for each in fields(parameter.default)]
         of_config = {name: arguments.pop(name) for name in names if name in arguments}
         if of_config:
+            check_kinds(type(parameter.default), of_config)
             arguments[parameter.name] = replace(parameter.default, **of_config)
     return arguments
 

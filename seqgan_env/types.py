@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+from seqgan_env.kinds import MOST_SEQ_LEN, MOST_VOCAB_SIZE, check_range
+
 if TYPE_CHECKING:  # the command line knows what it can do before torch is loaded
     import numpy as np
     import torch
@@ -43,6 +45,8 @@ class TokenSpec:
             )
         if self.seq_len < 1:
             raise ValueError(f"seq_len is {self.seq_len}; a sequence needs at least 1 token")
+        check_range("vocab_size", self.vocab_size, 2, MOST_VOCAB_SIZE)
+        check_range("seq_len", self.seq_len, 1, MOST_SEQ_LEN)
         if self.eos_token is not None and not 0 <= self.eos_token < self.vocab_size:
             raise ValueError(
                 f"eos_token is {self.eos_token}; the vocabulary is 0..{self.vocab_size - 1}"

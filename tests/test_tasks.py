@@ -144,11 +144,13 @@ def test_a_task_of_ones_own_is_trained_sampled_and_evaluated(
     assert config["task_options"] == {"seq_len": 5, "bias": 0.9}
     assert (config["rounds"], config["mle_epochs"]) == (1, 1)
     capsys.readouterr()
-    assert main(["sample", "run", "--num", "4"]) == 0
+    assert main(["sample", "run", "--num", "4"]) == 2
+    assert f"{coins}. Loading it would run that code" in capsys.readouterr().err
+    assert main(["sample", "run", "--num", "4", "--trust-name", coins]) == 0
     drawn = capsys.readouterr().out
     assert {len(line) for line in drawn.split()} == {5}
     (tmp_path / "s.txt").write_text(drawn)
-    assert main(["evaluate", "run"]) == 0
+    assert main(["evaluate", "run", "--trust"]) == 0
     words = ["evaluate", "--samples", "s.txt", "--task", coins, "--set-task", "seq_len=5"]
     assert main(words) == 0
     assert main(["train", "--task", coins, "--level", "char"]) == 2
@@ -220,7 +222,7 @@ def test_metrics_of_ones_own_stand_in_the_table_the_result_and_the_report(
     assert "2000.000" in shown
     found = json.loads((tmp_path / "run" / "result.json").read_text())["agent"]
     assert 0 < found["more/heads"] < 1
-    assert main(["evaluate", "run"]) == 0
+    assert main(["evaluate", "run", "--trust"]) == 0
     assert "more/heads" in capsys.readouterr().out
 
 

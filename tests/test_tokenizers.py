@@ -204,7 +204,7 @@ def test_without_the_library_the_command_that_installs_it_is_named(
         (None, "cannot be read: No such file"),
         (b"{", "is no tokenizer"),
         (b'{"version": "1.0"}', "is no tokenizer"),
-        (b"\xff\xfe", "cannot be read"),
+        (b"\xff\xfe", "is damaged: 'utf-8' codec"),
     ],
 )
 def test_a_missing_or_damaged_file_is_named(

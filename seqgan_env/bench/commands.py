@@ -59,7 +59,8 @@ def bench(arguments: argparse.Namespace) -> int:
     )
     with opened(folder):
         run_directory.write_json(
-            folder / BENCHMARK, {"title": suite.title, "command": ["seqgan", *arguments.words]}
+            folder / BENCHMARK,
+            {"title": suite.title, "command": ["seqgan", *arguments.command_line]},
         )
         try:
             with LiveView(console) as view:

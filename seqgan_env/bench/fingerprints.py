@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import seqgan_env
+from seqgan_env.files import check_regular
 
 # code that decides how a benchmark is run and shown, and no number in it
 _UNDECIDING = ("cli", "bench")
@@ -25,6 +26,8 @@ def fingerprint(path: Path) -> str:
     files = [path]
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
+    else:
+        check_regular(path, str(path))
     try:
         state = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
         return _hash(path, state)

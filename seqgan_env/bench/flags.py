@@ -12,8 +12,8 @@ from seqgan_env.cli.arguments import (
     Parser,
     add_settings,
     add_task_settings,
-    given_settings,
     add_trust,
+    given_settings,
     later,
     positive,
 )

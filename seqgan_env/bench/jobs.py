@@ -15,6 +15,9 @@ from typing import Any
 
 from seqgan_env import native, registry
 from seqgan_env.bench.fingerprints import code_of_library, code_of_module, fingerprint
+from seqgan_env.bench.results import check_label
+from seqgan_env.files import MIB, naming, read_text
+from seqgan_env.kinds import check_kinds
 from seqgan_env.names import choose
 from seqgan_env.plugins import (
     accepts,
@@ -46,6 +49,8 @@ from seqgan_env.trust import Trust, check_names
 
 REFERENCE = "mle"  # the row that every other one is compared with; its knobs are the measure
 
+_MOST_BYTES_OF_A_SUITE = MIB
+_MOST_SEEDS = 10_000
 _OF_A_SUITE = ("title", "seeds", "first_seed", "fresh_oracles", "tasks", "rows", "settings")
 _CHOSEN = [
     "preset",
@@ -130,6 +135,7 @@ class Suite:
         rows: by label, the settings of each, among them `agent` and `source`.
         settings: of all; `preset` may be among them.
         first_seed: the first of them.
+        file: that it was read from, for messages.
         fresh_oracles: whether every seed has an oracle of its own, so that the verdict is about
             tasks of a kind and not about one of them.
     """
@@ -141,11 +147,17 @@ class Suite:
     settings: dict[str, Any]
     first_seed: int = 0
     fresh_oracles: bool = False
+    file: Path | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.seeds, bool) or not isinstance(self.seeds, int) or self.seeds < 1:
+        if (
+            isinstance(self.seeds, bool)
+            or not isinstance(self.seeds, int)
+            or not 1 <= self.seeds <= _MOST_SEEDS
+        ):
             raise ValueError(
-                f"seeds is {self.seeds!r} in suite {self.title!r}; allowed is a whole number from 1"
+                f"seeds is {self.seeds!r} in suite {self.title!r}; allowed is a whole number "
+                f"from 1 to {_MOST_SEEDS}"
             )
         first = self.first_seed
         if isinstance(first, bool) or not isinstance(first, int) or first < 0:
@@ -159,6 +171,14 @@ class Suite:
             )
         groups = {"settings": self.settings} | {f"rows.{k}": v for k, v in self.rows.items()}
         groups |= {f"tasks.{k}": v for k, v in self.tasks.items()}
+        for name in (*self.tasks, *self.rows):
+            check_label(name, f"a name in suite {self.title!r}")
+        for where, settings in groups.items():
+            if not isinstance(settings, dict):
+                raise ValueError(
+                    f"{where} of suite {self.title!r} is {settings!r}; expected a table"
+                )
+            check_kinds(TrainSettings, settings)
         of_tasks = self._settings_of_tasks()
         for where, settings in groups.items():
             here = ["task"] if where.startswith("tasks.") else []
@@ -182,14 +202,15 @@ class Suite:
         Raises:
             ValueError: settings that cannot be.
         """
-        self._check_shared_options()
-        rows = {REFERENCE: {"agent": REFERENCE}} | self.rows
-        return [
-            Job(label, task, self._settings(of_task, of_row, label, seed))
-            for seed in range(self.first_seed, self.first_seed + self.seeds)
-            for task, of_task in self.tasks.items()
-            for label, of_row in rows.items()
-        ]
+        with naming(self.file and f"suite {self.file}"):
+            self._check_shared_options()
+            rows = {REFERENCE: {"agent": REFERENCE}} | self.rows
+            return [
+                Job(label, task, self._settings(of_task, of_row, label, seed))
+                for seed in range(self.first_seed, self.first_seed + self.seeds)
+                for task, of_task in self.tasks.items()
+                for label, of_row in rows.items()
+            ]
 
     def _settings(
         self, of_task: Mapping[str, Any], of_row: Mapping[str, Any], label: str, seed: int
@@ -331,12 +352,13 @@ def read_suite(path: Path, trust: Trust = False) -> Suite:
         ValueError: it cannot be read, is no TOML, holds what a suite does not have, or names code
             that is not trusted.
     """
+    text = read_text(path, f"suite {path}", _MOST_BYTES_OF_A_SUITE)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise ValueError(f"suite {path} cannot be read: {problem.strerror}") from problem
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        content = tomllib.loads(text)
+    except ValueError as problem:
         raise ValueError(f"suite {path} is no TOML: {problem}") from problem
+    except RecursionError as problem:
+        raise ValueError(f"suite {path} is no TOML: it is nested too deeply") from problem
     for name in content:
         choose(_OF_A_SUITE, name, f"entry of suite {path}")
     for name in ("tasks", "rows"):
@@ -349,15 +371,17 @@ def read_suite(path: Path, trust: Trust = False) -> Suite:
         f"suite {path}",
         trust,
     )
-    return Suite(
-        title=str(content.get("title", path.stem)),
-        seeds=content.get("seeds", 5),
-        tasks={name: {"task": name} | settings for name, settings in content["tasks"].items()},
-        rows=content["rows"],
-        settings=content.get("settings", {}),
-        first_seed=content.get("first_seed", 0),
-        fresh_oracles=content.get("fresh_oracles", False),
-    )
+    with naming(f"suite {path}"):
+        return Suite(
+            title=str(content.get("title", path.stem)),
+            seeds=content.get("seeds", 5),
+            tasks={name: {"task": name} | settings for name, settings in content["tasks"].items()},
+            rows=content["rows"],
+            settings=content.get("settings", {}),
+            first_seed=content.get("first_seed", 0),
+            fresh_oracles=content.get("fresh_oracles", False),
+            file=path,
+        )
 
 
 def grid(

@@ -16,8 +16,9 @@ from seqgan_env.bench import charts
 from seqgan_env.bench.leaderboard import KINDS, ORACLE, Standings
 from seqgan_env.bench.results import Result, read_all
 from seqgan_env.bench.story import story
-from seqgan_env.bench.tables import Table, all_tables, runs_rows
+from seqgan_env.bench.tables import Table, all_tables, plain_markdown, runs_rows
 from seqgan_env.extras import load
+from seqgan_env.files import naming
 from seqgan_env.metrics.catalogue import HEALTH, METRICS
 from seqgan_env.training import run_directory
 from seqgan_env.types import Estimate
@@ -51,8 +52,10 @@ def write_report(
         ValueError: there are no results, one is damaged, they cannot be compared, or `out` cannot
             be written.
     """
-    standings = Standings(read_all(folders))
-    boards, others = all_tables(standings)
+    results = read_all(folders)
+    with naming(", ".join(map(str, folders))):
+        standings = Standings(results)
+        boards, others = all_tables(standings)
     try:
         (out / CSV_FOLDER).mkdir(parents=True, exist_ok=True)
         run_directory.write_text(
@@ -73,14 +76,19 @@ def markdown(
     standings: Standings, tables: Sequence[Table], title: str, command: Sequence[str]
 ) -> str:
     """The story, the tables and where they come from."""
-    parts = [f"# {title}", *story(standings)]
-    parts += [f"## {table.title}\n\n{table.note}\n\n{table.markdown()}" for table in tables]
+    parts = [f"# {plain_markdown(title)}", *map(plain_markdown, story(standings))]
+    parts += [
+        f"## {plain_markdown(table.title)}\n\n{plain_markdown(table.note)}\n\n{table.markdown()}"
+        for table in tables
+    ]
     origins = "\n".join(
-        f"- {name}: {value}" for name, value in origins_of(standings.results).items()
+        plain_markdown(f"- {name}: {value}")
+        for name, value in origins_of(standings.results).items()
     )
     repeat = ""
     if command:
-        repeat = f"```console\n$ {shlex.join(command)}\n```\n\n"
+        in_a_line = " ".join(shlex.join(command).split())
+        repeat = f"```console\n$ {in_a_line}\n```\n\n"
     parts.append(f"## Origin\n\n{repeat}{origins}")
     return "\n\n".join(part.strip() for part in parts) + "\n"
 

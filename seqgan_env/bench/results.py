@@ -6,7 +6,8 @@ docs/benchmarks.md has the schema, for results from elsewhere too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -83,11 +84,13 @@ class Result:
                 f"{missing or 'nothing'}"
             )
         for name, kind in _KINDS.items():
-            if name in content and not isinstance(content[name], kind):
+            wrong = kind is int and isinstance(content.get(name), bool)
+            if name in content and (wrong or not isinstance(content[name], kind)):
                 raise ValueError(
                     f"{path} is no result: {name} is {type(content[name]).__name__}; expected "
                     f"{kind.__name__}"
                 )
+        _check_texts(content, path)
         for name in ("metrics", "budget", "costs", "real"):
             content[name] = _numbers(content.get(name, {}), f"{path} has {name}")
         content["curve"] = [
@@ -104,6 +107,9 @@ _KINDS: Mapping[str, type] = {
     "label": str,
     "task": str,
     "seed": int,
+    "key": str,
+    "settings": dict,
+    "origin": dict,
     "metrics": dict,
     "knobs": dict,
     "curve": list,
@@ -126,7 +132,42 @@ def _numbers(row: Any, what: str) -> Row:
     ]
     if bad:
         raise ValueError(f"{what} that are no numbers: {', '.join(bad)}")
-    return {name: math.nan if value is None else value for name, value in row.items()}
+    try:
+        return {name: math.nan if value is None else float(value) for name, value in row.items()}
+    except OverflowError as problem:
+        raise ValueError(f"{what} beyond all floating-point numbers") from problem
+
+
+def _check_texts(content: Mapping[str, Any], path: Path) -> None:
+    """Raises a ValueError for texts that no page or table can hold."""
+    if not all(isinstance(sample, str) for sample in content.get("samples", [])):
+        raise ValueError(f"{path} is no result: samples are not all texts")
+    for name in ("label", "task"):
+        check_label(content[name], f"{path} has a {name} that")
+    for text in _texts_in(content):
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError(f"{path} is no result: {text[:40]!r} is half of a character")
+
+
+def check_label(text: str, what: str) -> None:
+    """Raises a ValueError for a label with a line break or another control character: tables and
+    the formulas of pictures end there.
+    """
+    for character in text:
+        if unicodedata.category(character) in ("Cc", "Zl", "Zp"):
+            raise ValueError(f"{what} holds {character!r}; allowed are characters of one line")
+
+
+def _texts_in(content: Any) -> Iterator[str]:
+    left = [content]
+    while left:
+        each = left.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, Mapping):
+            left += [*each.keys(), *each.values()]
+        elif isinstance(each, list):
+            left += each
 
 
 def path_of(folder: Path, key: str) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqgan_env.bench.results import Result
+from seqgan_env.bench.results import Result, check_label
 from seqgan_env.bench.worker import NUM_SAMPLES, origin
 from seqgan_env.metrics.likelihood import unigram_metrics
 from seqgan_env.tasks import make_task
@@ -50,6 +50,8 @@ def result_of_samples(
     Raises:
         ValueError: a setting, or the file; the message says in which line.
     """
+    check_label(label, "the label")
+    check_label(column or task_name, "the column")
     task, column = make_task(task_name, **task_settings), column or task_name
     if not isinstance(task, MeasuresSamples):
         raise ValueError(f"task {task_name} cannot measure samples whose policy it does not know")

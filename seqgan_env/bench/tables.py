@@ -37,6 +37,7 @@ _COSTS = {
     "peak_mebibytes": "peak memory, MiB",
 }
 _NOTHING = "–"
+_IN_MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "[": "\\[", "]": "\\]"}
 _NOTES = {
     JUDGED: (
         "Rows that the referee judged by samples alone, among them those without likelihoods, "
@@ -394,7 +395,14 @@ def _has(value: float) -> bool:
 
 def _escaped(cells: Sequence[str]) -> list[str]:
     """Cells whose bars do not end them."""
-    return [cell.replace("|", "\\|") for cell in cells]
+    return [plain_markdown(cell).replace("|", "\\|") for cell in cells]
+
+
+def plain_markdown(text: str) -> str:
+    """A text in one line that is no HTML, no link and no picture where Markdown is shown."""
+    for character, shown in _IN_MARKDOWN.items():
+        text = text.replace(character, shown)
+    return " ".join(text.split())
 
 
 def _plain(title: str, cell: Cell) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 def trust_of(arguments: argparse.Namespace) -> Trust:
     """What these flags allow, and whatever is named elsewhere on the command line."""
-    named = {name for word in arguments.words for name in names_of_code(word)}
+    named = {name for word in arguments.command_line for name in names_of_code(word)}
     return arguments.trust or named
 
 

@@ -71,7 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = build_parser().parse_args(words, argparse.Namespace(words=words, trust=False))
+    arguments = build_parser().parse_args(
+        words, argparse.Namespace(command_line=words, trust=False)
+    )
     if arguments.trust:
         sys.path.append(str(Path.cwd()))
     else:

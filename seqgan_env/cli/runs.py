@@ -22,6 +22,7 @@ from seqgan_env.cli.arguments import (
 )
 from seqgan_env.cli.output import LOG, RunProgress, console
 from seqgan_env.extras import is_installed, remedy
+from seqgan_env.files import naming
 from seqgan_env.metrics.catalogue import METRICS, TABLE, Metric, described, load_metrics
 from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.likelihood import sample_sequences
@@ -129,7 +130,8 @@ def _resume(arguments: argparse.Namespace) -> int:
         with reported(_of_large_files(progress)):
             trainer = Trainer(settings, progress, checkpoints=path)
         if state is not None:
-            trainer.load_state_dict(state)
+            with naming(f"the checkpoint of {path}"):
+                trainer.load_state_dict(state)
         run = _run_to_the_end(trainer, path)
     return _conclude(screen, run, path)
 

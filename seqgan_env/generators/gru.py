@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_env.generators.language_model import LanguageModel
+from seqgan_env.kinds import check_layers
 from seqgan_env.types import TokenSpec
 
 
@@ -24,6 +25,7 @@ class GRULanguageModel(LanguageModel):
         hidden_dim: of the state, H.
         """
         super().__init__(spec)
+        check_layers(spec.vocab_size, embedding_dim, hidden_dim)
         self.embedding = nn.Embedding(spec.vocab_size, embedding_dim, dtype=torch.float32)
         self.gru = nn.GRU(embedding_dim, hidden_dim, batch_first=True, dtype=torch.float32)
         self.output = nn.Linear(hidden_dim, spec.vocab_size, dtype=torch.float32)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from seqgan_env import native
 from seqgan_env.building import undisturbed
 from seqgan_env.generators.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
+from seqgan_env.kinds import check_layers
 from seqgan_env.native.fast_routes import has_own_hooks, is_as_made, keeps_methods
 from seqgan_env.native.lstm import NativeLSTM
 from seqgan_env.native.recurrence import lstm_states
@@ -250,6 +251,7 @@ class LSTMLanguageModel(LanguageModel):
 
     def __init__(self, spec: TokenSpec, embedding_dim: int = 32, hidden_dim: int = 32) -> None:
         super().__init__(spec)
+        check_layers(spec.vocab_size, embedding_dim, hidden_dim)
         self.embedding = nn.Embedding(spec.vocab_size, embedding_dim, dtype=torch.float32)
         self.lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True, dtype=torch.float32)
         self.output = nn.Linear(hidden_dim, spec.vocab_size, dtype=torch.float32)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_env import registry
+from seqgan_env.kinds import check_kinds
 from seqgan_env.names import choose
 from seqgan_env.registry import DEFAULT_TASK
 from seqgan_env.tasks.molecule import settings as molecule
@@ -91,7 +92,9 @@ def check_settings(task: Any, changes: Mapping[str, Any]) -> Any:
                 f"{', '.join(others)}"
             )
         choose(valid, name, f"setting of task {_name(task)}")
-    return replace(default_settings(task), **changes)
+    defaults = default_settings(task)
+    check_kinds(type(defaults), changes)
+    return replace(defaults, **changes)
 
 
 def takers(names: Iterable[str]) -> list[str]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from seqgan_env.kinds import check_range
+
 
 @dataclass(frozen=True)
 class Defaults:
@@ -65,10 +67,7 @@ def check_split_settings(settings: SplitSettings) -> None:
             raise ValueError(
                 f"{name} is {getattr(settings, name)}; allowed is above 0 and below 0.5"
             )
-    if settings.num_eval < 2:
-        raise ValueError(
-            f"num_eval is {settings.num_eval}; allowed is 2 or more (Self-BLEU compares samples)"
-        )
+    check_range("num_eval", settings.num_eval, 2, 2**24)  # Self-BLEU compares samples
 
 
 def map_paths(

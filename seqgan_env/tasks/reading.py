@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from seqgan_env.extras import load
+from seqgan_env.files import check_regular
 from seqgan_env.tasks.text.docstrings import docstring_sentences
 
 MOST_BYTES = 2**24  # of a line; a file without line ends would otherwise fill the memory
+
+_MOST_GROWTH = 200  # of a compressed text
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _PEEK = 2**16  # bytes that decide how a file is read
@@ -63,6 +66,7 @@ def iterate_lines(path: str, kind: str = "corpus") -> Iterator[str]:
             which line and at which byte.
     """
     source = f"{kind} {path}"
+    check_regular(Path(path), source)
     try:
         with Path(path).open("rb") as file:
             yield from _lines(file, source)
@@ -77,7 +81,14 @@ def iterate_lines(path: str, kind: str = "corpus") -> Iterator[str]:
 def _lines(file: BinaryIO, source: str) -> Iterator[str]:
     """The decoded lines of an open file, with reports of how far it is."""
     report, size = _REPORT.get(), Path(file.name).stat().st_size
+    most, num_characters = _MOST_GROWTH * size + MOST_BYTES, 0
     for number, line in enumerate(_decoded(_decompressed(file, source), source), start=1):
+        num_characters += len(line) + 1
+        if num_characters > most:
+            raise ValueError(
+                f"{source} becomes over {_MOST_GROWTH} times as large when it is decompressed; no "
+                "text does"
+            )
         yield line
         if report is not None and number % _LINES_BETWEEN_REPORTS == 0:
             report(source, min(file.tell(), size - 1), size)

@@ -7,13 +7,13 @@ one runs nothing that stands in the file.
 from __future__ import annotations
 
 import io
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from seqgan_env.files import check_regular
 from seqgan_env.training.run_directory import write_bytes
 
 LAST, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
@@ -46,20 +46,17 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
         if not path.exists():
             continue
         try:
+            check_regular(path, f"checkpoint {path}")
             content = torch.load(path, weights_only=True)
-            state: dict[str, Any] = content["state"]
-            if content["schema"] == _SCHEMA:
+            schema, state = content["schema"], content["state"]
+            if schema != _SCHEMA:
+                problems.append(f"{path} has schema {schema!r}; this version reads {_SCHEMA}")
+            elif not isinstance(state, dict):
+                problems.append(f"{path} is damaged: its state is a {type(state).__name__}")
+            else:
                 return state
-            problems.append(f"{path} has schema {content['schema']}; this version reads {_SCHEMA}")
-        except (
-            OSError,
-            RuntimeError,
-            EOFError,
-            KeyError,
-            TypeError,
-            pickle.PickleError,
-        ) as problem:
-            problems.append(f"{path} is damaged: {problem}")
+        except Exception as problem:  # damage makes torch raise almost anything
+            problems.append(f"{path} is damaged: {problem or type(problem).__name__}")
     if problems:
         raise ValueError("; ".join(problems))
     return None

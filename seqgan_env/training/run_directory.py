@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqgan_env.files import MIB, check_regular, read_text
+
 if TYPE_CHECKING:  # a run that is missing is told before torch is loaded
     from torch import Tensor
 
@@ -21,6 +23,8 @@ try:
     import fcntl
 except ImportError:  # Windows: two runs in one folder are not told apart
     fcntl = None  # type: ignore[assignment]
+
+MOST_BYTES_OF_JSON = 64 * MIB
 
 CONFIG, RESULT, METRICS, LOCK = "config.json", "result.json", "metrics.csv", ".lock"
 
@@ -165,12 +169,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON object; a ValueError names the file if it is missing or damaged."""
+    text = read_text(path, str(path), MOST_BYTES_OF_JSON)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise ValueError(f"{path} cannot be read: {problem.strerror}") from problem
+        content = json.loads(text)
     except ValueError as problem:
         raise ValueError(f"{path} is damaged: {problem}") from problem
+    except RecursionError as problem:
+        raise ValueError(f"{path} is damaged: it is nested too deeply") from problem
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged: it holds a {type(content).__name__}, not an object")
     return content
@@ -199,9 +204,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
+        check_regular(path, f"weights file {path}")
         return load_file(path)
-    except (OSError, SafetensorError) as problem:
-        raise ValueError(f"weights file {path} is missing or damaged: {problem}") from problem
+    except (OSError, SafetensorError, MemoryError, RuntimeError, KeyError) as problem:
+        raise ValueError(
+            f"weights file {path} is missing or damaged: {problem or 'out of memory'}"
+        ) from problem
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from seqgan_env.kinds import check_kinds, check_range
 from seqgan_env.metrics.catalogue import load_metrics
 from seqgan_env.names import choose
 from seqgan_env.plugins import (
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 DECIDED_BY_THE_HARNESS = ("task", "seed", "threads", "knobs", "control")
 
 _FEWEST_EVALUATIONS = 4  # of a run of few rounds
+
+# What a batch may be; more would be a slip, and would take the memory of any machine.
+_MOST = {"batch_size": 2**20, "num_rollouts": 2**20, "num_negatives": 2**24}
+
 
 # Options of agents that are about the LSTM which they make where no policy is given.
 OF_THE_LSTM = ("embedding_dim", "hidden_dim")
@@ -166,6 +171,11 @@ class TrainSettings:
     )
 
     def __post_init__(self) -> None:
+        check_kinds(TrainSettings, vars(self))
+        check_range("seed", self.seed, -(2**63), 2**63 - 1)
+        check_range("threads", self.threads, 0, 1_024)
+        for name, most in _MOST.items():
+            check_range(name, getattr(self, name), 1, most)
         check_settings(self.task, self.task_options)
         choose(FORMS, self.reward, "reward form")
         from seqgan_env.discriminators.loading import load_discriminator
@@ -177,7 +187,7 @@ class TrainSettings:
         load_metrics(self.more_metrics)
         self._check_policy()
         _check_device(self.device)
-        for name in ("batch_size", "num_rollouts", "eval_every", "num_negatives", "mle_epochs"):
+        for name in ("eval_every", "mle_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed is 1 or more")
         if self.d_batch_size is not None and self.d_batch_size < 1:
@@ -190,7 +200,6 @@ class TrainSettings:
             "d_steps",
             "d_epochs",
             "epoch_tokens",
-            "threads",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed is 0 or more")

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.extras import is_installed
+from seqgan_env.files import naming
 from seqgan_env.generators.knobs import FEW_KNOBS, UNTURNED, Knob, MeasuresKnobs, Temperature
 from seqgan_env.generators.policies import make_policy
 from seqgan_env.metrics.catalogue import load_metrics, measure_more
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED, SELECT, best_knob, scores
+from seqgan_env.names import choose
 from seqgan_env.plugins import control_options, learns_from_reward, load_knobs, make_agent
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.rewards.sources import DISCRIMINATOR, names_in
@@ -539,12 +541,14 @@ def read_config(path: Path, trust: Trust = False) -> TrainSettings:
 def _settings_in(config: Mapping[str, Any], path: Path, trust: Trust) -> TrainSettings:
     """The settings in the configuration of the run `path`."""
     file = path / run_directory.CONFIG
-    try:
-        settings = config["settings"]
-        check_names(settings, file, trust)
+    settings = config.get("settings")
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"{file} is not the configuration of a run: it has no settings")
+    check_names(settings, file, trust)
+    for name in settings:
+        choose([each.name for each in fields(TrainSettings)], name, f"setting in {file}")
+    with naming(file):
         return TrainSettings(**settings)
-    except (KeyError, TypeError) as problem:
-        raise ValueError(f"{file} is not the configuration of a run: {problem}") from problem
 
 
 def load_run(path: Path, trust: Trust = False) -> tuple[TrainSettings, Task, GeneratorAgent]:
@@ -559,7 +563,8 @@ def load_run(path: Path, trust: Trust = False) -> tuple[TrainSettings, Task, Gen
             changed since.
     """
     settings, task = _read_run(path, trust)
-    agent, _ = build_agent(settings, task, "constant")
+    with naming(path / run_directory.CONFIG):
+        agent, _ = build_agent(settings, task, "constant")
     _load_file(agent.policy, path / "policy.safetensors", "the run's policy")
     return settings, task, agent
 
@@ -582,7 +587,8 @@ def load_run_with_rewards(
     settings = replace(settings, num_rollouts=num_rollouts)
     file = path / DISCRIMINATOR_WEIGHTS
     is_paid = DISCRIMINATOR not in names_in(settings.source) or file.exists()
-    agent, rewards = build_agent(settings, task, settings.source if is_paid else "constant")
+    with naming(path / run_directory.CONFIG):
+        agent, rewards = build_agent(settings, task, settings.source if is_paid else "constant")
     _load_file(agent.policy, path / "policy.safetensors", "the run's policy")
     if rewards.discriminator is not None:
         _load_file(rewards.discriminator, file, "the run's discriminator")
@@ -598,7 +604,8 @@ def _read_run(path: Path, trust: Trust) -> tuple[TrainSettings, Task]:
     """
     config = run_directory.read_json(path / run_directory.CONFIG)
     settings = _settings_in(config, path, trust)
-    task = build_task(settings)
+    with naming(path / run_directory.CONFIG):
+        task = build_task(settings)
     if getattr(task, "fingerprint", None) != config.get("corpus_fingerprint"):
         raise ValueError(
             f"the corpus of {path} has changed since it was trained; its tokens no longer mean the "
@@ -614,7 +621,7 @@ def _load_file(model: object, file: Path, what: str) -> None:
     state = run_directory.read_weights(file)
     try:
         _load(model, state)
-    except RuntimeError as problem:
+    except (RuntimeError, TypeError) as problem:
         raise ValueError(f"{file} does not fit {what}: {problem}") from problem
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqgan_env.extras import load
+from seqgan_env.files import MIB, read_bytes
 from seqgan_env.training.run_directory import write_atomically
 
+MOST_BYTES = 4 * MIB  # a symphony has a tenth of it
 MOST_BEATS = 10_000  # over an hour; damage easily makes a piece of years
 
 _KEY_SIGNATURE, _MOST_SHARPS = re.compile(rb"\xff\x59\x02..", re.DOTALL), 7
@@ -80,9 +82,10 @@ def _mido() -> Any:
 def _load(path: Path) -> tuple[Any, bool]:
     """A file as the library reads it, and whether values had to be brought into their range."""
     try:
-        content = path.read_bytes()
-    except OSError as problem:
-        raise UnusableMidiError("cannot be read") from problem
+        content = read_bytes(path, "it", MOST_BYTES)
+    except ValueError as problem:
+        too_large = path.is_file() and path.stat().st_size > MOST_BYTES
+        raise UnusableMidiError("too large" if too_large else "cannot be read") from problem
     if not content.startswith(b"MThd"):
         raise UnusableMidiError("not a MIDI file")
     mido = _mido()

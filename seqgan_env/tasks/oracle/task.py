@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-import importlib
+import io
 import pickle
+import pickletools
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,22 +15,36 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from seqgan_env.building import undisturbed
+from seqgan_env.files import MIB, read_bytes
 from seqgan_env.generators.knobs import KNOBS, Knob, knobs_for
 from seqgan_env.generators.language_model import LSTMLanguageModel
+from seqgan_env.kinds import MOST_TOKENS, check_range
 from seqgan_env.metrics.oracle import Metrics, OracleMetrics
 from seqgan_env.streams import RowStreams, seed_key
 from seqgan_env.tasks.oracle.settings import PAPER, SMALL, TINY, OracleSettings
 from seqgan_env.tasks.real_data import draw_without_repeats
+from seqgan_env.training.run_directory import read_weights
 from seqgan_env.types import Judge, RolloutPolicy, TokenSpec
 
 # streams of an oracle's seed: each set of data has its own, so that changing one size changes no
 # other set
 _REAL, _VALIDATION, _HELD_OUT = 1, 2, 3
+_MOST_BYTES = 256 * MIB  # of a pickle of weights; the authors' has 3.2 million
+# What protocols 0 to 5 write a list of arrays with.
+_OPCODES = frozenset(
+    {
+        *("PROTO", "FRAME", "STOP", "MARK", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD"),
+        *("NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1"),
+        *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+        *("EMPTY_LIST", "LIST", "APPEND", "APPENDS"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+        *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
+        *("GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"),
+    }
+)
 _SELECTION = 1_000_003  # added to a seed: draws that choose a knob and measure nothing
 
 
@@ -46,8 +61,9 @@ class OracleTask:
     @undisturbed()
     def __init__(self, settings: OracleSettings = OracleSettings(), name: str = "oracle") -> None:
         for field in ("num_real", "num_validation", "num_held_out", "num_eval"):
-            if getattr(settings, field) < 1:
-                raise ValueError(f"{field} is {getattr(settings, field)}; allowed is 1 or more")
+            most = MOST_TOKENS // max(1, settings.seq_len)
+            check_range(field, getattr(settings, field), 1, most)
+        check_range("oracle_seed", settings.oracle_seed, 0, 2**63 - 1)
         self.name, self.settings = name, settings
         self.spec = TokenSpec(settings.vocab_size, settings.seq_len)
         self.oracle = build_oracle(settings, self.spec)
@@ -190,26 +206,32 @@ def load_oracle_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: the file is missing, damaged, or holds anything but arrays of numbers.
     """
+    if path.suffix == ".safetensors":
+        return {name: _array(tensor) for name, tensor in read_weights(path).items()}
+    content = read_bytes(path, f"weights file {path}", _MOST_BYTES)
     try:
-        if path.suffix == ".safetensors":
-            return {name: tensor.numpy() for name, tensor in load_file(path).items()}
-        with path.open("rb") as file:
-            return _from_released(_ArrayUnpickler(file).load(), path)
-    except OSError as problem:
-        raise ValueError(f"weights file {path}: {problem.strerror or problem}") from problem
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        EOFError,
-        AttributeError,
-        IndexError,
-        KeyError,
-        TypeError,
-        ImportError,
-    ) as problem:
+        _check_opcodes(content)
+        return _from_released(_ArrayUnpickler(io.BytesIO(content)).load(), path)
+    except Exception as problem:  # damage makes pickle and NumPy raise almost anything
         raise ValueError(
-            f"weights file {path} is damaged or not an oracle's weights: {problem}"
+            f"weights file {path} is damaged or not an oracle's weights: "
+            f"{problem or type(problem).__name__}"
         ) from problem
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.to(torch.float32).numpy()  # NumPy knows no bfloat16
+
+
+def _check_opcodes(content: bytes) -> None:
+    """Raises a ValueError for what a pickle of arrays has not: memory that the file does not fill,
+    and dictionaries, whose keys may take for ever to hash.
+    """
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name not in _OPCODES:
+            raise ValueError(f"it holds {opcode.name}, which no list of arrays has")
+        if "PUT" in opcode.name and isinstance(argument, int) and argument > len(content):
+            raise ValueError(f"it stores object {argument}, more than it has")
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -219,11 +241,21 @@ class _ArrayUnpickler(pickle.Unpickler):
         super().__init__(file, encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
-            return getattr(importlib.import_module("numpy._core.multiarray"), name)
+        if name == "_reconstruct" and module in (
+            "numpy.core.multiarray",  # as NumPy 1 writes it
+            "numpy._core.multiarray",
+        ):
+            return _empty_array
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
             return getattr(np, name)
         raise pickle.UnpicklingError(f"it asks for {module}.{name}; only NumPy arrays are allowed")
+
+
+def _empty_array(cls: object, shape: object, kind: object) -> np.ndarray:
+    """What a pickle makes an array of before it fills it: of no size, whatever it asks for."""
+    if cls is not np.ndarray or shape != (0,):
+        raise pickle.UnpicklingError(f"it asks for an array of shape {shape!r:.40}; expected (0,)")
+    return np.empty(0, np.int8)
 
 
 def _from_released(arrays: object, path: Path) -> dict[str, np.ndarray]:
@@ -265,7 +297,10 @@ def _fill(oracle: LSTMLanguageModel, arrays: dict[str, np.ndarray], source: str)
         raise ValueError(f"{source} holds {sorted(arrays)}; expected {sorted(parameters)}")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            array = np.asarray(arrays[name], dtype=np.float32)
+            try:
+                array = np.asarray(arrays[name], dtype=np.float32)
+            except (TypeError, ValueError) as problem:
+                raise ValueError(f"{source}: {name} holds no numbers: {problem}") from problem
             if array.shape != tuple(parameter.shape):
                 raise ValueError(
                     f"{source}: {name} has shape {array.shape}; this task needs "

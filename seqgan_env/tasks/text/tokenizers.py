@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from seqgan_env.extras import load
+from seqgan_env.files import MIB, read_text
 from seqgan_env.names import choose
-from seqgan_env.tasks.text.graphemes import graphemes
 from seqgan_env.registry import import_object
+from seqgan_env.tasks.text.graphemes import graphemes
+
+_MOST_BYTES = 64 * MIB
+_MOST_GROWTH = 64
 
 LEVELS = ("word", "char")
 
@@ -80,13 +85,9 @@ class HuggingFace:
         tokenizers = load("tokenizers", f"tokenizer {path}")
         if Path(path).is_dir():
             path = str(Path(path) / "tokenizer.json")
+        text = read_text(Path(path), f"tokenizer {path}", _MOST_BYTES)
         try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as problem:
-            raise ValueError(
-                f"tokenizer {path} cannot be read: {getattr(problem, 'strerror', None) or problem}"
-            ) from problem
-        try:
+            _check_growth(json.loads(text))
             self._tokenizer = tokenizers.Tokenizer.from_str(text)
         except Exception as problem:  # the library raises nothing narrower
             raise ValueError(
@@ -103,6 +104,20 @@ class HuggingFace:
         decoder = self._tokenizer.decoder
         text: str = " ".join(words) if decoder is None else decoder.decode(list(words))
         return text.strip()
+
+
+def _check_growth(content: Any) -> None:
+    """Raises a ValueError for a tokenizer that makes much of little: replacements multiply."""
+    growth, left = 1, [content.get(part) for part in ("normalizer", "pre_tokenizer", "decoder")]
+    while left:
+        each = left.pop()
+        if isinstance(each, Mapping):
+            growth *= max(1, len(str(each.get("content", ""))), len(str(each.get("prepend", ""))))
+            left += each.values()
+        elif isinstance(each, list):
+            left += each
+    if growth > _MOST_GROWTH:
+        raise ValueError(f"it may make {growth:.3g} characters of one; allowed are {_MOST_GROWTH}")
 
 
 class _JoinedBySpaces:
