@@ -44,7 +44,7 @@ class MoleculeMetrics(RealDataMetrics):
       nearest other molecule, of the different molecules; 1 is the same distribution. GuacaMol
       compares with training molecules, this with held-out ones.
 
-    Without a valid molecule all but `validity` are 0, and the means and distances are not numbers.
+    Without a valid molecule all but `validity` are 0, and there are no means and distances.
     The Frechet ChemNet distance of both benchmarks is absent: it needs the weights of ChemNet.
     """
 
@@ -78,6 +78,8 @@ class MoleculeMetrics(RealDataMetrics):
             return [self._chemistry(measured.of(groups != g)) for g in range(groups.max() + 1)]
 
         for name, value in whole.items():
+            if np.isnan(value):  # of no molecules
+                continue
             found[name] = DeleteGroup(value, name, without, groups)
         return found
 
@@ -197,6 +199,7 @@ class DeleteGroup:
     def resampled(self, counts: np.ndarray) -> np.ndarray:
         """Values (R,) where sentence b counts `counts[r, b]` times."""
         left = np.array([each[self.name] for each in self.without()])  # (G,)
+        left = np.where(np.isnan(left), self.value, left)  # without the last of the molecules
         influence = (len(left) - 1) * (left.mean() - left)
         members = self.groups[:, None] == np.arange(len(left))  # (n, G)
         excess = (counts[:, : len(self.groups)] - 1) @ members  # (R, G)

@@ -13,7 +13,7 @@ from seqgan_env.tasks.molecule.table import PropertyTable
 
 MOST_SHOWN = 20
 
-_COLUMNS = 5
+_COLUMNS, _COLUMNS_OF_PAGE = 5, 3  # of a picture, and of an SVG, which a page shows small
 _CELL = (230, 190)  # pixels
 _BINS = 30
 _REAL, _WRITTEN = "#7f7f7f", "#4c72b0"
@@ -38,7 +38,7 @@ def draw_grid(smiles: Sequence[str], as_svg: bool = False) -> bytes:
     ]
     picture = rdkit("Chem.Draw").MolsToGridImage(
         drawn,
-        molsPerRow=_COLUMNS,
+        molsPerRow=_COLUMNS_OF_PAGE if as_svg else _COLUMNS,
         subImgSize=_CELL,
         legends=legends,
         useSVG=as_svg,
