@@ -30,7 +30,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -436,7 +436,15 @@ def _outcome(target: Target, folder: Path) -> tuple[str, str]:
 class Reader:
     """A process that reads mutants; a new one where the last has died or was too slow."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Path, names: Sequence[str]) -> None:
+        """Args:
+        whole: folder of undamaged files.
+        names: kinds of file.
+
+        Raises:
+            RuntimeError: an undamaged one is not read; errors would say nothing.
+        """
+        self._whole, self._names = whole, names
         self._start()
 
     def _start(self) -> None:
@@ -445,12 +453,17 @@ class Reader:
         self._process = context.Process(target=_serve, args=(other,), daemon=True)
         self._process.start()
         other.close()
+        for name in self._names:  # loads the libraries that each needs, out of the mutants' time
+            self._pipe.send((name, self._whole))
+            outcome, said = self._pipe.recv()
+            if outcome != "valid":
+                raise RuntimeError(f"the undamaged {name} is not read: {outcome}: {said}")
 
     def read(self, name: str, folder: Path) -> tuple[str, str]:
         """How a folder ended: a class and what was said."""
         self._pipe.send((name, folder))
         try:
-            if self._pipe.poll(SECONDS + 20 * self._is_new()):
+            if self._pipe.poll(SECONDS):
                 outcome: tuple[str, str] = self._pipe.recv()
                 return outcome
             outcome = ("hang", f"over {SECONDS} s")
@@ -459,11 +472,6 @@ class Reader:
         self.close()
         self._start()
         return outcome
-
-    def _is_new(self) -> bool:
-        """Whether the process may still have to load its libraries."""
-        new, self._seen = getattr(self, "_seen", None) != self._process.pid, self._process.pid
-        return new
 
     def close(self) -> None:
         """Ends the process."""
@@ -493,12 +501,8 @@ def fuzz(
     """
     names = names or list(TARGETS)
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
-    reader = Reader()
     with _planted() as whole:
-        for name in names:  # or nothing would be learned from errors
-            outcome, said = reader.read(name, whole)
-            if outcome != "valid":
-                raise RuntimeError(f"the undamaged {name} is not read: {outcome}: {said}")
+        reader = Reader(whole, names)
         for i in range(mutants):
             name = names[i % len(names)]
             target, which = TARGETS[name], i // len(names)
@@ -518,7 +522,7 @@ def fuzz(
                 if keep is not None and which >= len(SPECIAL):
                     keep.mkdir(parents=True, exist_ok=True)
                     shutil.copy(path, keep / f"{name.replace(' ', '-')}-{which}-{path.name}")
-    reader.close()
+        reader.close()
     return counts
 
 
