@@ -26,12 +26,19 @@ from seqgan_env.streams import RowStreams
 class DistillationConfig(PolicyGradientConfig):
     """The options of `Distillation`, beside those of every agent that follows a gradient.
 
+    A weak rival proves nothing. At one step an update of 2e-3 the mean of both KLs on oracle-tiny
+    was .406 after 160 updates, of these numbers .391; maximum likelihood had .414 (seed 0).
+
     Attributes:
+        learning_rate: of Adam, at first.
+        learning_rate_decay: what that rate is multiplied by after every update.
         steps_per_update: steps of maximum likelihood in an update, each on a fresh batch of as many
             sequences as there are environments.
     """
 
-    steps_per_update: int = 1
+    learning_rate: float = 5e-3
+    learning_rate_decay: float = 0.97
+    steps_per_update: int = 20
 
     def __post_init__(self) -> None:
         super().__post_init__()

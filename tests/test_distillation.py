@@ -34,7 +34,8 @@ def distiller(
     settings = RewardSettings(score_as="logit", num_rollouts=2)
     rewards = RewardModel(SpecTask(spec), settings, policy, ratio(spec, power=power))
     envs = TokenVectorEnv(num_envs, rewards)
-    return Distillation(envs, policy, config=DistillationConfig(**options))
+    chosen = {"steps_per_update": 1, "learning_rate_decay": 1.0} | options
+    return Distillation(envs, policy, config=DistillationConfig(**chosen))
 
 
 def divergence_from_q(agent: Distillation) -> float:
