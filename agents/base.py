@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqgan_env.checks import check_least
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihoodConfig
@@ -25,6 +26,10 @@ class PolicyConfig(MaximumLikelihoodConfig):
 
     embedding_dim: int = 32
     hidden_dim: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_least(self, 1, "embedding_dim", "hidden_dim")
 
 
 class LanguageModelAgent:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from agents.base import LanguageModelAgent, PolicyConfig
 from agents.reinforce import Reinforce
 from seqgan_env.building import undisturbed
+from seqgan_env.checks import check_least
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.names import choose
@@ -118,6 +119,7 @@ class ScheduledSamplingConfig(PolicyConfig):
     least_real: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         choose(SCHEDULES, self.schedule, "schedule")
         if self.steepness is not None:
             least = 1 if self.schedule == "inverse_sigmoid" else 0
@@ -126,8 +128,7 @@ class ScheduledSamplingConfig(PolicyConfig):
                     f"steepness is {self.steepness}; allowed is above 1 for inverse_sigmoid, above "
                     "0 for linear"
                 )
-        if self.schedule_epochs < 1:
-            raise ValueError(f"schedule_epochs is {self.schedule_epochs}; allowed is 1 or more")
+        check_least(self, 1, "schedule_epochs")
         if not 0 <= self.least_real <= 1:
             raise ValueError(f"least_real is {self.least_real}; allowed is 0..1")
 

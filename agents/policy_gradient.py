@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.base import LanguageModelAgent, PolicyConfig
+from seqgan_env.checks import check_above, check_least
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel
 from seqgan_env.streams import RowStreams
@@ -47,16 +48,14 @@ class PolicyGradientConfig(PolicyConfig):
     max_grad_norm: float = 5.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.learning_rate_decay <= 1:
+        super().__post_init__()
+        check_least(self, 0, "learning_rate", "kl_weight", "mle_weight")
+        check_least(self, 0, "warm_up_updates", "teacher_forcing_every")
+        check_least(self, 1, "teacher_forcing_epochs")
+        check_above(self, 0, "max_grad_norm", "learning_rate_decay")
+        if self.learning_rate_decay > 1:
             raise ValueError(
                 f"learning_rate_decay is {self.learning_rate_decay}; allowed is above 0, up to 1"
-            )
-        for name in ("warm_up_updates", "teacher_forcing_every", "mle_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed is 0 or more")
-        if self.teacher_forcing_epochs < 1:
-            raise ValueError(
-                f"teacher_forcing_epochs is {self.teacher_forcing_epochs}; allowed is 1 or more"
             )
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from agents.policy_gradient import PolicyGradient, PolicyGradientConfig, step_metrics
+from seqgan_env.checks import check_least
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel
 
@@ -29,6 +30,10 @@ class SequenceLevelConfig(PolicyGradientConfig):
     """
 
     group_size: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_least(self, 2, "group_size")
 
 
 class SequenceLevel(PolicyGradient):

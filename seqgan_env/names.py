@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from seqgan_env.checks import check_type, hints_of
 from seqgan_env.kinds import check_kinds
 
 
@@ -85,18 +86,47 @@ def _is_config(parameter: inspect.Parameter) -> bool:
 
 
 def check_options(
-    make: Callable[..., Any], options: Iterable[str], what: str, given: Collection[str] = ()
+    make: Callable[..., Any],
+    options: Mapping[str, Any],
+    what: str,
+    given: Collection[str] = (),
 ) -> None:
-    """Raises a ValueError for an option that `make` does not take, with the nearest that it does.
+    """Raises a ValueError for an option that `make` does not take, with the nearest that it does,
+    and for a value that certainly cannot be: by the annotation, by what a config says of its
+    fields, and by a classmethod `check_options(options)` of `make`, if it has one.
+
+    Nothing is made but configs, so that options can be checked long before they are needed.
 
     Args:
         make: class or function.
-        options: names.
+        options: by name.
         what: of which they are options, as in "agent reinforce".
         given: as of `option_names`.
     """
     valid = option_names(make, given)
-    if valid is None:
-        return
-    for option in options:
-        choose(valid, option, f"option of {what}")
+    hints = _hints_of_options(make)
+    for option, value in options.items():
+        if valid is not None:
+            choose(valid, option, f"option of {what}")
+        check_type(f"option {option} of {what}", value, hints.get(option, Any))
+    try:
+        arguments_of(make, options)
+        of_its_own = getattr(make, "check_options", None)
+        if of_its_own is not None:
+            of_its_own(options)
+    except ValueError as problem:
+        raise ValueError(f"{what}: {problem}") from problem
+
+
+def _hints_of_options(make: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of options, by name, as far as they are known."""
+    written = hints_of(make.__init__ if inspect.isclass(make) else make)
+    found: dict[str, Any] = {}
+    for parameter in inspect.signature(make).parameters.values():
+        if _is_config(parameter):
+            found |= hints_of(type(parameter.default))
+        elif parameter.name in written:
+            found[parameter.name] = written[parameter.name]
+        elif not isinstance(parameter.annotation, str):
+            found[parameter.name] = parameter.annotation
+    return {name: hint for name, hint in found.items() if hint is not inspect.Parameter.empty}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from seqgan_env import registry
+from seqgan_env.checks import check_seed
 from seqgan_env.names import arguments_of, check_options, option_names
 from seqgan_env.types import GeneratorAgent
 
@@ -128,6 +129,13 @@ def takes_policy(name: str) -> bool:
     return accepts(name, "policy")
 
 
+def check_agent_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raises a ValueError for an option that an agent does not take, or a value that cannot be."""
+    if options:
+        cls = load_agent_class(name)
+        check_options(cls, options, f"agent {name}", given=("env", "seed", "policy"))
+
+
 def make_agent(
     name: str,
     env: TokenVectorEnv,
@@ -142,7 +150,8 @@ def make_agent(
         ValueError: the agent does not take an option or a policy, or lacks a part of the protocol.
     """
     cls = load_agent_class(name)
-    check_options(cls, options, f"agent {name}", given=("env", "seed", "policy"))
+    check_seed(seed)
+    check_agent_options(name, options)
     if policy is not None and not takes_policy(name):
         raise ValueError(
             f"agent {name!r} takes no policy; its class needs an argument `policy`, the language "

@@ -38,6 +38,7 @@ from agents.sb3.policy import (
 from agents.sb3.q_policy import LanguageModelDQNPolicy, LanguageModelQRDQNPolicy
 from agents.sb3.state import load_model_state, load_streams_state, model_state, streams_state
 from agents.sb3.vec_env import CopyableMonitor, SequenceVecEnv
+from seqgan_env.checks import hints_of
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.names import choose
@@ -61,6 +62,30 @@ _NOT_FOR_USERS = (
     "_init_setup_model",
     "use_sde",
     "sde_sample_freq",
+)
+# What SB3 takes and then fails at, or diverges by.
+_FROM_0 = ("learning_rate", "vf_coef", "value_rate", "learning_starts")
+_FROM_1 = (
+    "batch_size",
+    "buffer_size",
+    "cg_max_steps",
+    "line_search_max_iter",
+    "n_critic_updates",
+    "n_epochs",
+    "n_quantiles",
+    "stats_window_size",
+    "sub_sampling_factor",
+    "target_update_interval",
+)
+_ABOVE_0 = ("clip_range", "clip_range_vf", "max_grad_norm", "target_kl", "temperature")
+_SHARES = (
+    "exploration_final_eps",
+    "exploration_fraction",
+    "exploration_initial_eps",
+    "gae_lambda",
+    "gamma",
+    "line_search_shrinking_factor",
+    "tau",
 )
 _SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
 _METRIC_NAMES = {
@@ -133,8 +158,11 @@ class SB3Agent(ABC):
             ValueError: a hyperparameter is unknown, or its value does not fit.
         """
         self.env: TokenVectorEnv = env.unwrapped
-        for name, value in hyperparameters.items():
-            self._check_hyperparameter(name, value)
+        for name in hyperparameters:
+            choose(
+                self.hyperparameter_names(), name, f"hyperparameter of {self.algorithm.__name__}"
+            )
+        self.check_options(hyperparameters)
         settings = self.defaults() | hyperparameters
         if policy is not None:
             if "language_model_class" in settings:
@@ -151,6 +179,12 @@ class SB3Agent(ABC):
                     LSTMLanguageModel.initialised(self.env.task.spec, cpu_rng, *dims).state_dict()
                 )
         self._likelihood = config.fitter(self.policy, cpu_rng)
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """Raises a ValueError for a value that cannot be, whatever the environment."""
+        for name, value in options.items():
+            cls._check_option(name, value)
 
     @classmethod
     def hyperparameter_names(cls) -> list[str]:
@@ -249,8 +283,8 @@ class SB3Agent(ABC):
         model.set_logger(_logger(model))
         return model
 
-    def _check_hyperparameter(self, name: str, value: Any) -> None:
-        choose(self.hyperparameter_names(), name, f"hyperparameter of {self.algorithm.__name__}")
+    @classmethod
+    def _check_option(cls, name: str, value: Any) -> None:
         if name == "language_model_class" and not callable(value):
             raise ValueError(
                 f"language_model_class is {value!r}; expected a class, in code. On the command "
@@ -261,6 +295,8 @@ class SB3Agent(ABC):
                 f"{name} is a schedule, but an agent does not know how many updates will come; "
                 "give a number"
             )
+        for number in value if isinstance(value, (list, tuple)) else (value,):
+            _check_range(name, number)
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         steps, seq_len = settings[self.collected], self.env.task.spec.seq_len
@@ -282,11 +318,30 @@ class SB3Agent(ABC):
         return CallbackList([rewards, *(given if isinstance(given, list) else [given])])
 
 
+def _check_range(name: str, value: Any) -> None:
+    """Raises a ValueError for a number out of its range; anything else is let through."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    if name in _FROM_0 and not value >= 0:
+        raise ValueError(f"{name} is {value}; allowed is 0 or more")
+    if name in (*_FROM_1, "value_dims") and not value >= 1:
+        raise ValueError(f"{name} is {value}; allowed is 1 or more")
+    if name in _ABOVE_0 and not value > 0:
+        raise ValueError(f"{name} is {value}; allowed is any number above 0")
+    if name in _SHARES and not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value}; allowed is 0..1")
+
+
 def _signature(cls: type[SB3Agent]) -> inspect.Signature:
     """The constructor's signature, with hyperparameters by name for `**hyperparameters`."""
     own = list(inspect.signature(SB3Agent.__init__).parameters.values())[1:-1]
+    hints: dict[str, Any] = {}
+    for described in (*reversed(cls.policy_class.__mro__), cls.algorithm):
+        hints |= hints_of(described.__init__)  # type: ignore[misc]
     by_name = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=...)
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=..., annotation=hints.get(name, Any)
+        )
         for name in cls.hyperparameter_names()
     ]
     return inspect.Signature([*own, *by_name])

@@ -6,8 +6,7 @@ D(Y) = sigmoid(w . highway(max over time of relu(convolutions of the embedded se
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 
 from seqgan_env import native
 from seqgan_env.building import undisturbed
+from seqgan_env.checks import check_fields, check_least, check_share
 from seqgan_env.discriminators.base import SEQUENCES_PER_CHUNK, Discriminator, FastSteps, Step
 from seqgan_env.discriminators.dense_network import pass_highway
 from seqgan_env.discriminators.graphed_descent import Descent, GraphedDescent, can_be_recorded
 from seqgan_env.discriminators.tables import FilterTables
-from seqgan_env.names import choose
 from seqgan_env.native import adam
 from seqgan_env.native.fast_routes import has_hooks, is_as_made, keeps_methods
 from seqgan_env.native.network import Dropout, Network, network_logits, network_scores, train_step
@@ -55,6 +54,11 @@ class CNNConfig:
     bfloat16_highway: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("widths", "channels"):  # files and flags have lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+            if any(count < 1 for count in getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed is 1 or more for each")
         if len(self.widths) != len(self.channels) or not self.widths:
             raise ValueError(
                 f"{len(self.widths)} filter widths and {len(self.channels)} channel counts; "
@@ -64,6 +68,9 @@ class CNNConfig:
             raise ValueError(
                 f"the discriminator's batch_size is {self.batch_size}; allowed is 1 or more"
             )
+        check_least(self, 1, "embedding_dim")
+        check_least(self, 0, "learning_rate", "l2")
+        check_share("dropout", self.dropout)
 
 
 SMALL_CNN = CNNConfig()
@@ -358,22 +365,11 @@ class CNNSteps:
         return graphed(tokens, labels, self.model.draw_dropout(rng))
 
 
-def small(spec: TokenSpec, rng: torch.Generator, **options: Any) -> CNNDiscriminator:
-    """A CNN of 256 filters; `options` are fields of `CNNConfig`."""
-    return CNNDiscriminator.initialised(spec, rng, _changed(SMALL_CNN, options, "small"))
+def small(spec: TokenSpec, rng: torch.Generator, config: CNNConfig = SMALL_CNN) -> CNNDiscriminator:
+    """A CNN of 256 filters; its options are the fields of `config`."""
+    return CNNDiscriminator.initialised(spec, rng, config)
 
 
-def paper(spec: TokenSpec, rng: torch.Generator, **options: Any) -> CNNDiscriminator:
-    """The CNN of the paper, of 1,720 filters; `options` are fields of `CNNConfig`."""
-    return CNNDiscriminator.initialised(spec, rng, _changed(PAPER_CNN, options, "paper"))
-
-
-def _changed(config: CNNConfig, options: dict[str, Any], name: str) -> CNNConfig:
-    """`config` with some fields changed; lists, as files and flags have them, become tuples."""
-    valid = [field.name for field in fields(CNNConfig)]
-    for option in options:
-        choose(valid, option, f"option of discriminator {name}")
-    given: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
-    }
-    return replace(config, **given)
+def paper(spec: TokenSpec, rng: torch.Generator, config: CNNConfig = PAPER_CNN) -> CNNDiscriminator:
+    """The CNN of the paper, of 1,720 filters; its options are the fields of `config`."""
+    return CNNDiscriminator.initialised(spec, rng, config)

@@ -14,6 +14,8 @@ from seqgan_env.names import arguments_of, check_options
 from seqgan_env.registry import DISCRIMINATORS
 from seqgan_env.types import TokenSpec
 
+_GIVEN = ("spec", "rng")  # arguments that are no options
+
 
 def load_discriminator(thing: Any) -> Callable[..., Discriminator]:
     """What makes a discriminator of `spec`, `rng` and options: a class, or a function.
@@ -46,6 +48,13 @@ def make_by(
     return make(spec, rng, **options)
 
 
+def check_discriminator_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raises a ValueError for a discriminator that is not there, for an option that it does not
+    take, or a value that cannot be.
+    """
+    check_options(load_discriminator(name), options, f"discriminator {name}", given=_GIVEN)
+
+
 def make_discriminator(
     name: str,
     spec: TokenSpec,
@@ -66,7 +75,7 @@ def make_discriminator(
         ValueError: it does not take an option, cannot be made, or is none.
     """
     make = load_discriminator(name)
-    check_options(make, options, f"discriminator {name}", given=("spec", "rng"))
+    check_discriminator_options(name, options)
     made = make_by(make, spec, rng, **arguments_of(make, options))
     if not isinstance(made, Discriminator):
         raise ValueError(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_env.building import undisturbed
+from seqgan_env.checks import check_share
 from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.types import TokenSpec
 
@@ -44,6 +45,7 @@ class LSTMDiscriminator(Discriminator):
             raise ValueError(
                 f"the discriminator's batch_size is {batch_size}; allowed is 1 or more"
             )
+        check_share("dropout", dropout)
         self.dropout, self.l2 = dropout, l2
         self.learning_rate, self.batch_size = learning_rate, batch_size
         number = torch.float32

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import error
 from gymnasium.utils import seeding
 
+from seqgan_env.checks import check_count
 from seqgan_env.streams import fold_keys, seed_key
 from seqgan_env.types import RewardFn, TokenSpec
 
@@ -94,8 +95,7 @@ class SequenceCore:
         num_envs: episodes side by side.
         online: whether `rewards` are told of finished episodes, from which they may learn.
         """
-        if num_envs < 1:
-            raise ValueError(f"num_envs is {num_envs}; allowed is 1 or more")
+        check_count("num_envs", num_envs)
         self.spec, self.rewards, self.num_envs, self.online = spec, rewards, num_envs, online
         self.seed_keys = np.zeros(num_envs, dtype=np.uint64)
         self.episodes = np.zeros(num_envs, dtype=np.int64)  # episodes begun since seeding

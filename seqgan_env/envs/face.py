@@ -13,6 +13,15 @@ from seqgan_env.rewards.model import RewardModel
 from seqgan_env.types import Task
 
 
+def check_rewards(rewards: Any) -> None:
+    """Raises a ValueError unless `rewards` is a reward model."""
+    if not isinstance(rewards, RewardModel):
+        raise ValueError(
+            f"rewards is a {type(rewards).__name__}; expected a RewardModel, as "
+            "build_rewards(task) makes one"
+        )
+
+
 class Face:
     """A core, the rewards that it pays, and a view of its prefixes.
 
@@ -36,6 +45,7 @@ class Face:
     ) -> None:
         """Args as of the faces."""
         check_render_mode(render_mode)
+        check_rewards(rewards)
         self.rewards, self.render_mode = rewards, render_mode
         self.episode_statistics = episode_statistics
         self.task: Task = rewards.task

@@ -7,7 +7,6 @@ import re
 import gymnasium as gym
 
 from seqgan_env import registry
-from seqgan_env.registry import DEFAULT_TASK
 
 
 def _camel_case(name: str) -> str:
@@ -19,10 +18,10 @@ def register_envs() -> None:
     """Registers every id with Gymnasium, those of tasks from installed packages too. Called on
     import, without importing these.
     """
-    ids = {"Oracle": "oracle-tiny"}
+    ids: dict[str, str | None] = {"Oracle": "oracle-tiny"}
     ids |= {name.capitalize(): name for name in ("text", "music", "molecule", "peptide")}
     # Any other task by `gym.make("SeqGAN/Task-v0", task="package.module:Class")`.
-    ids |= {"Task": DEFAULT_TASK} | {
+    ids |= {"Task": None} | {
         _camel_case(name): name
         for name in registry.TASKS.names()
         if name not in registry.TASKS.builtin

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqgan_env.checks import check_above, check_count, check_fields, check_least
 from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.discriminators.trainer import DiscriminatorTrainer, discriminator_accuracy
 from seqgan_env.generators.language_model import LanguageModel
@@ -71,15 +72,10 @@ class OnlineSettings:
             "clone_memory",
             "clone_epochs",
         ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; allowed is a whole number from 1")
-        if self.d_memory < 0:
-            raise ValueError(f"d_memory is {self.d_memory}; allowed is 0 or more")
-        if not self.clone_learning_rate > 0:
-            raise ValueError(
-                f"clone_learning_rate is {self.clone_learning_rate}; allowed is any number above 0"
-            )
+            check_count(name, getattr(self, name))
+        check_fields(self)
+        check_least(self, 0, "d_memory")
+        check_above(self, 0, "clone_learning_rate")
 
 
 class PolicyClone:

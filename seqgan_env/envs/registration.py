@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -9,17 +10,19 @@ from typing import Any
 import torch
 from gymnasium.vector import AutoresetMode
 
-from seqgan_env.building import undisturbed
+from seqgan_env.building import check_device, undisturbed
+from seqgan_env.checks import check_seed
 from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.discriminators.loading import load_discriminator, make_discriminator
 from seqgan_env.envs.env import TokenEnv
+from seqgan_env.envs.face import check_rewards
 from seqgan_env.envs.online import OnlineRewardModel, OnlineSettings
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.names import allowed, choose
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.rewards.sources import DISCRIMINATOR, is_control, names_in
-from seqgan_env.tasks import make_task, setting_names
+from seqgan_env.tasks import DEFAULT_TASK, load_task, make_task, setting_names
 from seqgan_env.types import RolloutPolicy, Task
 
 DEFAULT_DISCRIMINATOR = "small"
@@ -71,8 +74,11 @@ def build_rewards(
             same as its option `batch_size`.
 
     Raises:
-        ValueError: there is no such discriminator, or it does not take an option.
+        ValueError: there is no such discriminator or device, or a discriminator does not take an
+            option.
     """
+    check_seed(model_seed, "model_seed")
+    check_device(device)
     rng = torch.Generator(device="cpu").manual_seed(model_seed)
     policy = policy or LSTMLanguageModel.initialised(task.spec, rng).to(device)
     options = dict(discriminator_options or {})
@@ -116,6 +122,7 @@ def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None
                 f"{allowed([*valid, *_FACE_SETTINGS], key)}"
             )
     of_task, reward, models, schedule = (_pick(settings, group) for group in groups)
+    check_device(models.get("device", "cpu"))
     made = make_task(task, **of_task).to(models.get("device", "cpu"))
     rewards = build_rewards(made, RewardSettings(**reward), **models)
     shared = models.get("policy") is not None or isinstance(
@@ -164,7 +171,7 @@ def _learning_online(
 
 
 def make_env(
-    task: str,
+    task: str | None,
     rewards: RewardModel | None = None,
     render_mode: str | None = None,
     episode_statistics: bool = True,
@@ -175,7 +182,7 @@ def make_env(
 ) -> TokenEnv:
     """A single environment, from a reward model to share or from settings of a task and a reward.
 
-    Entry point of every id.
+    Entry point of every id. Without a task it is that of the rewards, or the default one.
     """
     return TokenEnv(
         _shared_or_new(task, rewards, settings, online),
@@ -188,7 +195,7 @@ def make_env(
 
 
 def make_vector_env(
-    task: str,
+    task: str | None,
     num_envs: int = 1,
     rewards: RewardModel | None = None,
     render_mode: str | None = None,
@@ -213,10 +220,13 @@ def make_vector_env(
 
 
 def _shared_or_new(
-    task: str, rewards: RewardModel | None, settings: dict[str, Any], online: bool | None
+    task: str | None, rewards: RewardModel | None, settings: dict[str, Any], online: bool | None
 ) -> RewardModel:
     if rewards is None:
-        return rewards_from(task, settings, online)
+        return rewards_from(task or DEFAULT_TASK, settings, online)
+    check_rewards(rewards)
+    if task is not None:
+        _check_task(task, rewards)
     if settings:
         raise ValueError(
             f"rewards were given together with {', '.join(settings)}; a shared reward model has "
@@ -228,3 +238,13 @@ def _shared_or_new(
             "OnlineRewardModel"
         )
     return rewards
+
+
+def _check_task(task: str, rewards: RewardModel) -> None:
+    """Raises a ValueError if rewards that are shared in are of another kind of task."""
+    cls = load_task(task)
+    if inspect.isclass(cls) and not isinstance(rewards.task, cls):
+        raise ValueError(
+            f"rewards of task {rewards.task.name!r} were given to an environment of task {task!r}; "
+            "share rewards of that task, or make a SeqGAN/Task-v0, which takes any"
+        )

@@ -242,17 +242,22 @@ class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
             values = values[0]
         setattr(self, name, values)
 
-    def _seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
+    def _seeds(self, seed: Any) -> Sequence[int | None]:
         if seed is None:
             return [None] * self.num_envs
         if isinstance(seed, (int, np.integer)):
             self._np_random, self._np_random_seed = seeding.np_random(int(seed))
             return [int(seed) + i for i in range(self.num_envs)]
+        if not isinstance(seed, (list, tuple, np.ndarray)):
+            raise ValueError(
+                f"seed is {seed!r}; allowed are a whole number from 0, a list of one for each env, "
+                "and None"
+            )
         if len(seed) != self.num_envs:
             raise ValueError(
                 f"{len(seed)} seeds were given; this environment has {self.num_envs} envs"
             )
-        return seed
+        return [int(each) if isinstance(each, np.integer) else each for each in seed]
 
     def _reset_mask(self, options: Mapping[str, Any] | None) -> np.ndarray:
         if options is None or "reset_mask" not in options:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqgan_env.checks import check_above, check_fields, check_least
 from seqgan_env.generators.language_model import LanguageModel
 
 
@@ -33,6 +34,17 @@ class MaximumLikelihoodConfig:
     mle_learning_rate_decay: float = 0.95
     mle_weight_decay: float = 0.1
     max_mle_grad_norm: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_least(self, 0, "mle_learning_rate", "mle_weight_decay")
+        check_least(self, 1, "mle_batch_size")
+        check_above(self, 0, "max_mle_grad_norm", "mle_learning_rate_decay")
+        if self.mle_learning_rate_decay > 1:
+            raise ValueError(
+                f"mle_learning_rate_decay is {self.mle_learning_rate_decay}; allowed is above 0 "
+                "and at most 1"
+            )
 
     def fitter(self, policy: LanguageModel, rng: torch.Generator) -> MaximumLikelihood:
         """Maximum likelihood of `policy` with these numbers; `rng` is for the order of

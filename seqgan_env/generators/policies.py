@@ -10,6 +10,7 @@ import torch
 
 from seqgan_env import registry
 from seqgan_env.building import undisturbed
+from seqgan_env.checks import check_seed
 from seqgan_env.generators.language_model import LanguageModel
 from seqgan_env.names import arguments_of, check_options, option_names
 from seqgan_env.types import Task, TokenSpec
@@ -42,6 +43,11 @@ def policy_option_names(name: str) -> list[str] | None:
     return option_names(load_policy(name), given=_GIVEN)
 
 
+def check_policy_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raises a ValueError for an option that a policy does not take, or a value that cannot be."""
+    check_options(load_policy(name), options, f"policy {name}", given=_GIVEN)
+
+
 @undisturbed()
 def make_policy(
     name: str,
@@ -63,7 +69,8 @@ def make_policy(
         ValueError: it does not take an option, cannot be made, or is no language model.
     """
     make, options = load_policy(name), dict(options or {})
-    check_options(make, options, f"policy {name}", given=_GIVEN)
+    check_policy_options(name, options)
+    check_seed(seed)
     if "task" in inspect.signature(make).parameters:
         options["task"] = task
     torch.manual_seed(seed)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seqgan_env.budget import Budget
+from seqgan_env.checks import check_count, check_type
 from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.names import choose
 from seqgan_env.rewards.forms import FORMS
@@ -72,14 +73,8 @@ class RewardSettings:
                 f"reward form {self.reward!r} pays every token its part of a score that is a sum "
                 "over tokens, and a probability is none; set score_as to 'logit'"
             )
-        if (
-            isinstance(self.num_rollouts, bool)
-            or not isinstance(self.num_rollouts, int)
-            or self.num_rollouts < 1
-        ):
-            raise ValueError(
-                f"num_rollouts is {self.num_rollouts!r}; allowed is a whole number from 1"
-            )
+        check_count("num_rollouts", self.num_rollouts)
+        check_type("sync_rate", self.sync_rate, float)
         if not 0 < self.sync_rate <= 1:
             raise ValueError(f"sync_rate is {self.sync_rate}; allowed is above 0, up to 1")
 

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from seqgan_env.checks import check_seed
 from seqgan_env.kinds import check_kinds, check_range
 from seqgan_env.metrics.catalogue import load_metrics
 from seqgan_env.names import choose
 from seqgan_env.plugins import (
     accepts,
+    check_agent_options,
     load_knobs,
     options_from_settings,
     takes_policy,
@@ -172,7 +174,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         check_kinds(TrainSettings, vars(self))
-        check_range("seed", self.seed, -(2**63), 2**63 - 1)
+        check_seed(self.seed)
         check_range("threads", self.threads, 0, 1_024)
         for name, most in _MOST.items():
             check_range(name, getattr(self, name), 1, most)
@@ -186,7 +188,10 @@ class TrainSettings:
         load_knobs(self.more_knobs)
         load_metrics(self.more_metrics)
         self._check_policy()
-        _check_device(self.device)
+        self._check_options()
+        from seqgan_env.building import check_device
+
+        check_device(self.device)
         for name in ("eval_every", "mle_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed is 1 or more")
@@ -227,6 +232,16 @@ class TrainSettings:
                     f"{self.policy!r} set the policy's options"
                 )
 
+    def _check_options(self) -> None:
+        """Raises a ValueError for an option that cannot be, before data is read or a job begun."""
+        from seqgan_env.discriminators.loading import check_discriminator_options
+        from seqgan_env.generators.policies import check_policy_options
+
+        check_agent_options(self.agent, self.agent_options)
+        check_discriminator_options(self.discriminator, self.discriminator_options)
+        if self.policy is not None:
+            check_policy_options(self.policy, self.policy_options)
+
     def schedule(self) -> Schedule:
         """The counts of Algorithm 1."""
         from seqgan_env.training.adversarial import Schedule
@@ -235,19 +250,6 @@ class TrainSettings:
         if self.eval_every > self.rounds:  # a curve has more points than its ends
             chosen["eval_every"] = max(1, self.rounds // _FEWEST_EVALUATIONS)
         return Schedule(**chosen)
-
-
-def _check_device(name: str) -> None:
-    import torch
-
-    try:
-        device = torch.device(name)
-    except RuntimeError as problem:
-        raise ValueError(
-            f"device {name!r} is none that torch knows; allowed are cpu and cuda"
-        ) from problem
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r} was asked for, but torch finds no GPU; allowed is cpu")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

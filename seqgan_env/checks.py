@@ -1,0 +1,166 @@
+"""Values that users give, checked at the door: one line says what was given and what is allowed."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from numbers import Integral, Real
+from typing import Any
+
+MOST_SEED = 2**63 - 1  # of torch's generators, with room for what is added to a seed
+
+# Of the types that options have: what is allowed in words, and whether a value is of it.
+_KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    bool: ("True or False", lambda value: isinstance(value, bool)),
+    int: ("a whole number", lambda value: _is_number(value, Integral)),
+    float: ("a finite number", lambda value: _is_number(value, Real) and _is_finite(value)),
+    str: ("a text", lambda value: isinstance(value, str)),
+    types.NoneType: ("None", lambda value: value is None),
+    list: ("a list", lambda value: isinstance(value, (list, tuple))),
+    tuple: ("a list", lambda value: isinstance(value, (list, tuple))),
+    Sequence: ("a list", lambda value: isinstance(value, (list, tuple))),
+    dict: ("a dict", lambda value: isinstance(value, Mapping)),
+    Mapping: ("a dict", lambda value: isinstance(value, Mapping)),
+    Callable: ("a function", callable),
+    type: ("a class", lambda value: isinstance(value, type)),
+}
+
+
+def check_type(name: str, value: Any, hint: Any) -> None:
+    """Raises a ValueError if a value is certainly none of the annotation `hint`.
+
+    A number is finite and no bool; the items of a list are looked at, a dict or a function is not.
+
+    Args:
+        name: of the value, as the message begins with it.
+        value: as it was given.
+        hint: annotation. Of kinds that are not known here everything is allowed.
+    """
+    if not _fits(value, hint):
+        words = dict.fromkeys(_word(member) for member in _members(hint))
+        raise ValueError(f"{name} is {value!r}; allowed is {' or '.join(words)}")
+
+
+def check_fields(config: Any) -> None:
+    """Raises a ValueError for a field of a dataclass that is certainly not of its annotation."""
+    hints = hints_of(type(config))
+    for each in fields(config):
+        check_type(each.name, getattr(config, each.name), hints.get(each.name, Any))
+
+
+def hints_of(thing: Any) -> dict[str, Any]:
+    """The annotations of a class's fields or of a function's arguments, by name.
+
+    One that names what is not there when the program runs is left out alone, where
+    `typing.get_type_hints` would have none at all.
+    """
+    if not isinstance(thing, type):
+        function = inspect.unwrap(thing)
+        return _resolved(function, getattr(function, "__globals__", {}))
+    found: dict[str, Any] = {}
+    for base in reversed(thing.__mro__):
+        found |= _resolved(base, vars(sys.modules[base.__module__]))
+    return found
+
+
+def _resolved(thing: Any, names: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(thing, (type, types.FunctionType)):  # what is written in C has none
+        return {}
+    found = {}
+    for name, hint in inspect.get_annotations(thing).items():
+        try:
+            found[name] = eval(hint, names) if isinstance(hint, str) else hint
+        except NameError:
+            continue
+    return found
+
+
+def check_least(owner: Any, least: float, *names: str) -> None:
+    """Raises a ValueError for an attribute of `owner` that is below `least`; None is none."""
+    for name in names:
+        value = getattr(owner, name)
+        if value is not None and not value >= least:
+            raise ValueError(f"{name} is {value!r}; allowed is {least} or more")
+
+
+def check_above(owner: Any, bound: float, *names: str) -> None:
+    """Raises a ValueError for an attribute of `owner` that is not above `bound`; None is none."""
+    for name in names:
+        value = getattr(owner, name)
+        if value is not None and not value > bound:
+            raise ValueError(f"{name} is {value!r}; allowed is any number above {bound}")
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raises a ValueError unless `value` is a whole number from 1."""
+    if not _is_number(value, Integral) or value < 1:
+        raise ValueError(f"{name} is {value!r}; allowed is a whole number from 1")
+
+
+def check_share(name: str, value: float) -> None:
+    """Raises a ValueError unless `value` is 0 or more and below 1."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} is {value!r}; allowed is 0 or more, below 1")
+
+
+def check_seed(seed: Any, name: str = "seed") -> None:
+    """Raises a ValueError if `seed` is none that every generator takes."""
+    if not _is_number(seed, Integral) or not 0 <= seed <= MOST_SEED:
+        raise ValueError(f"{name} is {seed!r}; allowed are whole numbers 0..{MOST_SEED}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value may be of an annotation."""
+    for member in _members(hint):
+        kind = _KINDS.get(_plain(member))
+        if kind is None or (kind[1](value) and _items_fit(value, member)):
+            return True
+    return False
+
+
+def _items_fit(value: Any, hint: Any) -> bool:
+    item = _item(hint)
+    return item is None or all(_fits(each, item) for each in value)
+
+
+def _word(hint: Any) -> str:
+    word, item = _KINDS[_plain(hint)][0], _item(hint)
+    if item is None or any(_plain(member) not in _KINDS for member in _members(item)):
+        return word
+    return f"{word}, each {' or '.join(map(_word, _members(item)))}"
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """The parts of a union; any other annotation is its only part."""
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if is_union else (hint,)
+
+
+def _item(hint: Any) -> Any:
+    """The annotation of every item of a list; None where it says nothing of them, or not one
+    thing.
+    """
+    of_items = typing.get_args(hint)
+    is_list = _plain(hint) in (list, tuple, Sequence)
+    return of_items[0] if is_list and (len(of_items) == 1 or of_items[1:] == (...,)) else None
+
+
+def _plain(hint: Any) -> Any:
+    """`list[int]` is a list."""
+    return typing.get_origin(hint) or hint
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
