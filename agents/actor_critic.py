@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from agents.policy_gradient import PolicyGradient, PolicyGradientConfig, step_metrics
 from agents.reinforce import returns_to_go
 from seqgan_env.building import undisturbed
+from seqgan_env.checks import check_least
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel
 
@@ -44,9 +45,8 @@ class ActorCriticConfig(PolicyGradientConfig):
         super().__post_init__()
         if not 0 <= self.gae_lambda <= 1:
             raise ValueError(f"gae_lambda is {self.gae_lambda}; allowed is 0..1")
-        for name in ("critic_epochs", "critic_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed is 1 or more")
+        check_least(self, 1, "critic_epochs", "critic_dim")
+        check_least(self, 0, "critic_learning_rate")
 
 
 class Critic(nn.Module):

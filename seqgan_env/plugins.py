@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from seqgan_env.generators.knobs import Knob
     from seqgan_env.generators.language_model import LanguageModel
 
+_GIVEN = ("env", "seed", "policy")  # arguments that are no options
+
 
 def load_agent_class(name: str) -> type:
     """The class of an installed agent, or of `package.module:Class`.
@@ -57,6 +59,11 @@ def accepts(name: str, option: str) -> bool:
     """Whether an agent takes an option."""
     taken = option_names(load_agent_class(name))
     return taken is None or option in taken
+
+
+def option_names_of(name: str) -> list[str]:
+    """The options that an agent names."""
+    return option_names(load_agent_class(name), given=_GIVEN) or []
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,7 @@ def check_agent_options(name: str, options: Mapping[str, Any]) -> None:
     """Raises a ValueError for an option that an agent does not take, or a value that cannot be."""
     if options:
         cls = load_agent_class(name)
-        check_options(cls, options, f"agent {name}", given=("env", "seed", "policy"))
+        check_options(cls, options, f"agent {name}", given=_GIVEN)
 
 
 def make_agent(

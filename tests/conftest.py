@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from seqgan_env import native
+from seqgan_env.envs.registration import build_rewards
 from seqgan_env.generators.language_model import LSTMLanguageModel
+from seqgan_env.plugins import training_settings
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.tasks.oracle.settings import OracleSettings
 from seqgan_env.tasks.oracle.task import OracleTask
-from seqgan_env.types import RolloutPolicy, TokenSpec
+from seqgan_env.types import RolloutPolicy, Task, TokenSpec
 
 torch.set_num_threads(1)
 
@@ -132,6 +134,21 @@ def reward_model(
     chosen: dict[str, Any] = {"source": WeightedSum(spec), "num_rollouts": 3} | settings
     return RewardModel(
         SpecTask(spec), RewardSettings(**chosen), policy or random_model(spec, seed=5)
+    )
+
+
+def rewards_for(agent: str, task: Task) -> RewardModel:
+    """What an installed agent wants to be paid by, with few rollouts and small models."""
+    asked = training_settings(agent)
+    of_reward = {name: asked[name] for name in ("reward", "source", "score_as") if name in asked}
+    small: dict[str, Any] = {"widths": [1], "channels": [2]}
+    if asked.get("discriminator") == "ratio":
+        small = {"embedding_dim": 2, "hidden_dim": 2}
+    return build_rewards(
+        task,
+        RewardSettings(**{"num_rollouts": 1} | of_reward),
+        discriminator=asked.get("discriminator"),
+        discriminator_options=small,
     )
 
 

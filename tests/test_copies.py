@@ -32,7 +32,7 @@ from seqgan_env.tasks import make_task
 from seqgan_env.training.checkpoint import read_checkpoint, write_checkpoint
 from seqgan_env.types import Task
 
-from .conftest import EOS, FIXED, random_model, reward_model, rng
+from .conftest import EOS, FIXED, random_model, reward_model, rewards_for, rng
 
 ID = "SeqGAN/Oracle-v0"
 TASK: dict[str, Any] = {
@@ -234,7 +234,7 @@ def test_recordings_of_a_gpu_stay_in_their_process() -> None:
 
 
 def agent_of(name: str, task: Task) -> Any:
-    rewards = build_rewards(task, RewardSettings(num_rollouts=2))
+    rewards = rewards_for(name, task)
     agent = make_agent(name, TokenVectorEnv(4, rewards), 0, {})
     rewards.bind(agent.policy)
     return agent

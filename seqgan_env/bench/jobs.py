@@ -18,11 +18,12 @@ from seqgan_env.bench.fingerprints import code_of_library, code_of_module, finge
 from seqgan_env.bench.results import check_label
 from seqgan_env.files import MIB, naming, read_text
 from seqgan_env.kinds import check_kinds
-from seqgan_env.names import choose
+from seqgan_env.names import choose, nearest
 from seqgan_env.plugins import (
     accepts,
     control_options,
     learns_from_reward,
+    option_names_of,
     takes_policy,
     training_settings,
 )
@@ -269,9 +270,10 @@ class Suite:
         agents = sorted({row.get("agent", TrainSettings.agent) for row in rows} | {REFERENCE})
         for option in (option for group in shared for option in group.get("agent_options", {})):
             if not any(accepts(agent, option) for agent in agents):
+                taken = {name for agent in agents for name in option_names_of(agent)}
                 raise ValueError(
                     f"suite {self.title!r} has the agent option {option!r}; none of "
-                    f"{', '.join(agents)} takes it"
+                    f"{', '.join(agents)} takes it.{nearest(sorted(taken), option)}"
                 )
 
 

@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any, NoReturn
 
 from seqgan_env import registry
+from seqgan_env.checks import check_seed
 from seqgan_env.tasks import default_settings, presets_of
 from seqgan_env.training.settings import TrainSettings
 from seqgan_env.trust import Trust, names_of_code
@@ -194,6 +195,16 @@ def positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def seed_value(text: str) -> int:
+    """A seed that every generator takes."""
+    value = int(text)
+    try:
+        check_seed(value)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
     return value
 
 

@@ -25,6 +25,7 @@ from seqgan_env.cli.arguments import (
     given_settings,
     later,
     positive,
+    seed_value,
 )
 from seqgan_env.metrics.catalogue import METRICS
 from seqgan_env.names import choose
@@ -112,7 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--num", type=positive, default=20, metavar="N", help="sequences (default: 20)"
     )
     sample.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)"
+        "--seed", type=seed_value, default=0, metavar="N", help="of the draws (default: 0)"
     )
     sample.add_argument(
         "--temperature",
@@ -163,7 +164,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("run_path", type=Path, nargs="?", metavar="RUN", help="run directory")
     evaluate.add_argument(
         "--seed",
-        type=int,
+        type=seed_value,
         default=0,
         metavar="N",
         help="of the draws, or of the row's run (default: 0)",
@@ -231,7 +232,7 @@ def _add_show(commands: Any) -> None:
         metavar="N",
         help="completions of a prefix behind its value (default: 64)",
     )
-    show.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
+    show.add_argument("--seed", type=seed_value, default=0, metavar="N", help="of the draws (default: 0)")
     show.add_argument(
         "--out", type=Path, metavar="FILE", help="the page (default: RUN/samples.html)"
     )
@@ -265,7 +266,7 @@ def _add_play(commands: Any) -> None:
         help="completions of a prefix behind its value (default: 64)",
     )
     play.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the environment (default: 0)"
+        "--seed", type=seed_value, default=0, metavar="N", help="of the environment (default: 0)"
     )
     add_trust(play)
     play.set_defaults(run=_of_a_run("seqgan_env.cli.play:play"))

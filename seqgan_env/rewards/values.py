@@ -5,6 +5,7 @@ al. 2017, eq. 4).
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,7 @@ class RolloutValue:
             lengths.repeat_interleave(self.num_rollouts),
             streams.repeat(self.num_rollouts),
         )
+        check_completions(self.policy, completions, repeated)
         self.budget.rollout_tokens += int(
             self.spec.lengths(completions).sum() - self.num_rollouts * lengths.sum()
         )
@@ -132,6 +134,28 @@ def additive(scorer: SequenceScorer) -> AdditiveScorer:
             "a source such as 'optimal' or the discriminator 'ratio'"
         )
     return scorer
+
+
+def check_completions(policy: RolloutPolicy, found: Any, tokens: Tensor) -> None:
+    """Raises a ValueError, with the class of `policy`, unless what it made of prefixes (B, T) has
+    their shape, number type and device. What it wrote is not looked at, for that would take time:
+    see `seqgan_env.testing.check_policy`.
+    """
+    name = f"{type(policy).__name__}.complete"
+    if not isinstance(found, Tensor):
+        raise ValueError(f"{name} returned a {type(found).__name__}; expected a torch.Tensor")
+    if found.shape != tokens.shape:
+        raise ValueError(
+            f"{name} returned shape {tuple(found.shape)} for prefixes {tuple(tokens.shape)}; "
+            "expected the same"
+        )
+    if found.dtype != torch.int64:
+        raise ValueError(f"{name} returned dtype {found.dtype}; expected torch.int64")
+    if found.device != tokens.device:
+        raise ValueError(
+            f"{name} returned a tensor on {found.device} for tokens on {tokens.device}; expected "
+            "the same device"
+        )
 
 
 def checked(source: SequenceScorer | PrefixValue, found: Tensor, tokens: Tensor) -> Tensor:
