@@ -140,13 +140,15 @@ def reward_model(
 def rewards_for(agent: str, task: Task) -> RewardModel:
     """What an installed agent wants to be paid by, with few rollouts and small models."""
     asked = training_settings(agent)
-    of_reward = {name: asked[name] for name in ("reward", "source", "score_as") if name in asked}
+    wanted: dict[str, Any] = {
+        name: asked[name] for name in ("reward", "source", "score_as") if name in asked
+    }
     small: dict[str, Any] = {"widths": [1], "channels": [2]}
     if asked.get("discriminator") == "ratio":
         small = {"embedding_dim": 2, "hidden_dim": 2}
     return build_rewards(
         task,
-        RewardSettings(**{"num_rollouts": 1} | of_reward),
+        RewardSettings(**wanted | {"num_rollouts": 1}),
         discriminator=asked.get("discriminator"),
         discriminator_options=small,
     )

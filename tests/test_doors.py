@@ -241,7 +241,7 @@ def test_a_seed_that_no_generator_takes_is_refused_everywhere(seed: Any) -> None
         lambda: make_agent("reinforce", TokenVectorEnv(2, reward_model(FIXED)), seed, {}),
     ]
     for door in doors:
-        with pytest.raises(ValueError, match=r"seed is .*; allowed are whole numbers 0\.\."):
+        with pytest.raises(ValueError, match=r"seed is .*; (allowed are|expected a) whole number"):
             door()
 
 
@@ -299,7 +299,7 @@ def test_the_id_of_any_task_takes_rewards_of_any_task_and_makes_the_default_one(
     text = make_task("text", max_length=4, long_lines="cut")
     rewards = build_rewards(text, RewardSettings(source="constant"))
     assert gym.make("SeqGAN/Task-v0", rewards=rewards).unwrapped.task is text  # type: ignore[attr-defined]
-    small = {"num_real": 8, "num_held_out": 8, "source": "constant"}
+    small: dict[str, Any] = {"num_real": 8, "num_held_out": 8, "source": "constant"}
     assert gym.make("SeqGAN/Task-v0", **small).unwrapped.task.name == "oracle-tiny"  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="an environment of task 'music'"):
         gym.make("SeqGAN/Task-v0", task="music", rewards=rewards)

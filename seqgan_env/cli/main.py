@@ -232,7 +232,9 @@ def _add_show(commands: Any) -> None:
         metavar="N",
         help="completions of a prefix behind its value (default: 64)",
     )
-    show.add_argument("--seed", type=seed_value, default=0, metavar="N", help="of the draws (default: 0)")
+    show.add_argument(
+        "--seed", type=seed_value, default=0, metavar="N", help="of the draws (default: 0)"
+    )
     show.add_argument(
         "--out", type=Path, metavar="FILE", help="the page (default: RUN/samples.html)"
     )

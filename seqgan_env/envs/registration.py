@@ -20,9 +20,10 @@ from seqgan_env.envs.online import OnlineRewardModel, OnlineSettings
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.names import allowed, choose
+from seqgan_env.registry import DEFAULT_TASK
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.rewards.sources import DISCRIMINATOR, is_control, names_in
-from seqgan_env.tasks import DEFAULT_TASK, load_task, make_task, setting_names
+from seqgan_env.tasks import load_task, make_task, setting_names
 from seqgan_env.types import RolloutPolicy, Task
 
 DEFAULT_DISCRIMINATOR = "small"
