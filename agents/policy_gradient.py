@@ -52,8 +52,8 @@ class PolicyGradientConfig(PolicyConfig):
         check_least(self, 0, "learning_rate", "kl_weight", "mle_weight")
         check_least(self, 0, "warm_up_updates", "teacher_forcing_every")
         check_least(self, 1, "teacher_forcing_epochs")
-        check_above(self, 0, "max_grad_norm", "learning_rate_decay")
-        if self.learning_rate_decay > 1:
+        check_above(self, 0, "max_grad_norm")
+        if not 0 < self.learning_rate_decay <= 1:
             raise ValueError(
                 f"learning_rate_decay is {self.learning_rate_decay}; allowed is above 0, up to 1"
             )

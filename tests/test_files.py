@@ -56,7 +56,10 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"knobs": 1}, "knobs is 1; expected true or false"),
     ({"sync_rate": float("nan")}, "sync_rate is nan; expected a finite number"),
     ({"agent_options": [1]}, r"agent_options is \[1\]; expected names with values"),
-    ({"agent_options": {"embedding_dim": -1}}, "embedding_dim is -1; allowed is 1 or more"),
+    (
+        {"agent_options": {"embedding_dim": -1}},
+        "agent reinforce: embedding_dim is -1; allowed is 1 or more",
+    ),
     (
         {"agent_options": {"hidden_dim": 60_000}},
         "embedding_dim 32 and .* make .* parameters; allowed are",

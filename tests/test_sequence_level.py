@@ -131,7 +131,7 @@ def test_a_constant_score_leaves_nothing_to_follow(cls: type[SequenceLevel]) -> 
 
 
 BAD = [
-    ({"group_size": 1}, "group_size is 1; allowed are divisors of the batch of 64"),
+    ({"group_size": 1}, "group_size is 1; allowed is 2 or more"),
     ({"group_size": 0}, "group_size is 0"),
     ({"group_size": 7}, "group_size is 7"),
     ({"num_epochs": 0}, "num_epochs is 0"),

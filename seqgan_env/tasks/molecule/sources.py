@@ -128,16 +128,12 @@ def penalised_logp(task: Task) -> PropertyScorer:
     """Penalised log P, `WORST_LOG_P` or more."""
 
     molecules = _molecules(task, "penalised_logp")
-    return PropertyScorer(
-        molecules, "penalised_log_p", lambda values: values.clip(min=WORST_LOG_P), WORST_LOG_P
-    )
+    return PropertyScorer(molecules, "penalised_log_p", _from_the_worst, WORST_LOG_P)
 
 
 def accessibility(task: Task) -> PropertyScorer:
     """Ease of making it: 1 for accessibility 1 (easy), 0 for 10."""
-    return PropertyScorer(
-        _molecules(task, "accessibility"), "accessibility", lambda values: (10 - values) / 9
-    )
+    return PropertyScorer(_molecules(task, "accessibility"), "accessibility", _ease)
 
 
 def similarity(task: Task) -> PropertyScorer:
@@ -146,7 +142,7 @@ def similarity(task: Task) -> PropertyScorer:
     return PropertyScorer(
         molecules,
         ("tanimoto", molecules.settings.target),
-        lambda values: (values / SIMILAR_ENOUGH).clip(max=1),
+        _up_to_similar_enough,
     )
 
 
@@ -154,6 +150,21 @@ def rediscovery(task: Task) -> PropertyScorer:
     """Likeness to the task's target; 1 for itself."""
     molecules = _molecules(task, "rediscovery")
     return PropertyScorer(molecules, ("tanimoto", molecules.settings.target))
+
+
+# Functions with a name, for a source is pickled with what makes a property a score.
+
+
+def _from_the_worst(log_p: np.ndarray) -> np.ndarray:
+    return log_p.clip(min=WORST_LOG_P)
+
+
+def _ease(accessibility: np.ndarray) -> np.ndarray:
+    return (10 - accessibility) / 9
+
+
+def _up_to_similar_enough(tanimoto: np.ndarray) -> np.ndarray:
+    return (tanimoto / SIMILAR_ENOUGH).clip(max=1)
 
 
 def _molecules(task: Task, source: str) -> MoleculeTask:

@@ -291,7 +291,11 @@ def charge(task: Task) -> FormulaScorer:
 
 def stability(task: Task) -> FormulaScorer:
     """The instability index, negative and in hundreds: above -0.4 is called stable."""
-    return _scorer(task, "stability", lambda tokens: -instabilities(tokens) / 100)
+    return _scorer(task, "stability", _stabilities)
+
+
+def _stabilities(tokens: np.ndarray) -> np.ndarray:
+    return -instabilities(tokens) / 100
 
 
 def helical_moment(task: Task) -> FormulaScorer:
