@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from agents.distillation import Distillation, DistillationConfig, Teacher
+from seqgan_env.cli.main import main
 from seqgan_env.discriminators.ratio import RatioDiscriminator
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.rewards.model import RewardModel, RewardSettings
@@ -116,3 +118,12 @@ def test_the_teacher_writes_as_q_and_knows_how_likely_it_is(spec: TokenSpec) -> 
 def test_the_teacher_needs_a_ratio() -> None:
     with pytest.raises(ValueError, match="needs the discriminator ratio"):
         Teacher(TokenVectorEnv(4, reward_model(FIXED)))
+
+
+@pytest.mark.slow
+def test_an_agent_that_tells_nothing_of_its_pre_training_can_be_trained(tmp_path: Path) -> None:
+    """The teacher has no loss of its own, and its run has a picture all the same."""
+    options = ["--rounds", "1", "--mle-epochs", "1", "--no-knobs", "--set-task", "num_real=200"]
+    out = ["--set-discriminator", "mle_epochs=1", "--out", str(tmp_path / "run")]
+    assert main(["train", "--agent", "teacher", *options, *out]) == 0
+    assert (tmp_path / "run" / "curves.png").exists()

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from nltk.lm import KneserNeyInterpolated
 from nltk.lm.vocabulary import Vocabulary
 
+from seqgan_env.kinds import MOST_VOCAB_SIZE
 from seqgan_env.metrics.kneser_ney import KneserNey
 from seqgan_env.types import TokenSpec
 
@@ -135,8 +136,8 @@ def test_what_was_never_seen_is_possible() -> None:
 
 
 def test_large_vocabularies_have_no_collisions() -> None:
-    spec = TokenSpec(2**31, 4)
-    numbers = np.random.default_rng(0).integers(0, 2**31, (500, 4))
+    spec = TokenSpec(MOST_VOCAB_SIZE, 4)
+    numbers = np.random.default_rng(0).integers(0, MOST_VOCAB_SIZE, (500, 4))
     assert (
         KneserNey(numbers, spec).perplexity(numbers) < 40
     )  # 500 first words and three certain ones; a collision doubts these

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
+from seqgan_env.kinds import MOST_VOCAB_SIZE
 from seqgan_env.metrics.ngram import BleuReferences, BleuScorer, distinct, self_bleu
 from seqgan_env.types import SequenceScorer, TokenSpec
 
@@ -141,8 +142,8 @@ def test_distinct_counts_different_ngrams_of_all_sentences_together() -> None:
 
 
 def test_large_vocabularies_have_no_collisions() -> None:
-    spec = TokenSpec(2**31, 4)
-    numbers = np.random.default_rng(0).integers(0, 2**31, (500, 4))
+    spec = TokenSpec(MOST_VOCAB_SIZE, 4)
+    numbers = np.random.default_rng(0).integers(0, MOST_VOCAB_SIZE, (500, 4))
     assert distinct(numbers, spec, 4) == len({tuple(row) for row in numbers.tolist()}) / 500
     assert BleuReferences(numbers[:250], spec, 4).sentence_scores(numbers[:250]) == pytest.approx(1)
 

@@ -76,13 +76,17 @@ def plot_curves(history: Rows, knobs: Named, metrics: Named, path: Path) -> None
 
 
 def _pretraining(axes: Any, epochs: Rows) -> None:
-    """The loss of maximum likelihood on training and on validation data."""
-    if any("nll_validation" in row for row in epochs):
-        x = _column(epochs, "epoch")
-        _curve(axes, x, _column(epochs, "mle_loss"), label="training", color="#8c8c8c")
-        validation = _column(epochs, "nll_validation")
-        _curve(axes, x, validation, label="validation", color=_COLOURS["mle"])
-        axes.legend(frameon=False)
+    """The loss of maximum likelihood on training and on validation data, of agents that tell it."""
+    curves = {
+        "mle_loss": ("training", "#8c8c8c"),
+        "nll_validation": ("validation", _COLOURS["mle"]),
+    }
+    for name, (label, colour) in curves.items():
+        rows = [row for row in epochs if name in row]
+        if rows:
+            x, y = _column(rows, "epoch"), _column(rows, name)
+            _curve(axes, x, y, label=label, color=colour)
+    _legend(axes)
     _decorate(axes, "Pre-training by maximum likelihood", "epoch", "-log p (nats per token)")
 
 
