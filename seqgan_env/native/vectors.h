@@ -69,8 +69,8 @@ INLINE vec vtanh(vec x) { return 1.0f - 2.0f / (1.0f + vexp(2.0f * x)); }
    at once. rows and vectors are constants where this is inlined. */
 INLINE void multiply(
     int rows, int vectors, vec (*sum)[4], const float *const *x, long step, const float *w, long pitch, long depth) {
-    const int wide = WIDE < vectors ? WIDE : vectors;
-    UNROLL for (int from = 0; from < vectors; from += wide) {
+    UNROLL for (int from = 0; from < vectors; from += WIDE) {
+        const int wide = WIDE < vectors - from ? WIDE : vectors - from; /* not beyond the last vector of a row */
         vec a[ROWS][4];
         UNROLL for (int i = 0; i < rows; i++)
             UNROLL for (int j = 0; j < wide; j++) a[i][j] = sum[i][from + j];
