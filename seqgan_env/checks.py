@@ -13,6 +13,10 @@ from numbers import Integral, Real
 from typing import Any
 
 MOST_SEED = 2**63 - 1  # of torch's generators, with room for what is added to a seed
+MOST_VOCAB_SIZE, MOST_SEQ_LEN = 2**20, 2**16
+MOST_DIM = 65_536  # of a layer
+MOST_TOKENS = 2**27  # of a set of sequences, a gigabyte
+MOST_PARAMETERS = 2**29  # of a model, two gigabytes
 
 # Of the types that options have: what is allowed in words, and whether a value is of it.
 _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
@@ -30,11 +34,22 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     type: ("a class", lambda value: isinstance(value, type)),
 }
 
+# What of these can stand in a file, in the words of files.
+_IN_FILES: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a finite number",
+    str: "a text",
+    dict: "names with values",
+    types.NoneType: "nothing",
+}
+
 
 def check_type(name: str, value: Any, hint: Any) -> None:
     """Raises a ValueError if a value is certainly none of the annotation `hint`.
 
-    A number is finite and no bool; the items of a list are looked at, a dict or a function is not.
+    A number is finite and no bool. The items of a list are looked at, and the names in a dict whose
+    annotation says that they are texts.
 
     Args:
         name: of the value, as the message begins with it.
@@ -51,6 +66,23 @@ def check_fields(config: Any) -> None:
     hints = hints_of(type(config))
     for each in fields(config):
         check_type(each.name, getattr(config, each.name), hints.get(each.name, Any))
+
+
+def check_kinds(cls: type, values: Mapping[str, Any]) -> None:
+    """Raises a ValueError for a value out of a file or of a command line that is not of its field.
+
+    Args:
+        cls: a dataclass. Fields that may be something else than numbers, texts, truth values,
+            mappings and None are not checked.
+        values: by name of the field.
+    """
+    hints = hints_of(cls)
+    for name, value in values.items():
+        hint = hints.get(name, Any)
+        kinds = [_plain(member) for member in _members(hint)]
+        if all(kind in _IN_FILES for kind in kinds) and not _fits(value, hint):
+            expected = " or ".join(_IN_FILES[kind] for kind in kinds)
+            raise ValueError(f"{name} is {_short(value)}; expected {expected}")
 
 
 def hints_of(thing: Any) -> dict[str, Any]:
@@ -108,6 +140,27 @@ def check_share(name: str, value: float) -> None:
         raise ValueError(f"{name} is {value!r}; allowed is 0 or more, below 1")
 
 
+def check_range(name: str, value: int, least: int, most: int) -> None:
+    """Raises a ValueError unless a number is within bounds."""
+    if value < least:
+        raise ValueError(f"{name} is {value}; allowed is {least} or more")
+    if value > most:
+        raise ValueError(f"{name} is {value}; allowed is up to {most}")
+
+
+def check_layers(vocab_size: int, embedding_dim: int, hidden_dim: int) -> None:
+    """Raises a ValueError for a recurrent language model that no memory holds."""
+    check_range("embedding_dim", embedding_dim, 1, MOST_DIM)
+    check_range("hidden_dim", hidden_dim, 1, MOST_DIM)
+    width = embedding_dim + hidden_dim
+    num_parameters = (vocab_size + 4 * hidden_dim) * width
+    if num_parameters > MOST_PARAMETERS:
+        raise ValueError(
+            f"embedding_dim {embedding_dim} and hidden_dim {hidden_dim} with {vocab_size} tokens "
+            f"make {num_parameters:,} parameters; allowed are {MOST_PARAMETERS:,}"
+        )
+
+
 def check_seed(seed: Any, name: str = "seed") -> None:
     """Raises a ValueError if `seed` is none that every generator takes."""
     if not _is_number(seed, Integral) or not 0 <= seed <= MOST_SEED:
@@ -124,6 +177,9 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _items_fit(value: Any, hint: Any) -> bool:
+    if isinstance(value, Mapping):
+        has_names = typing.get_args(hint)[:1] == (str,)
+        return not has_names or all(isinstance(name, str) for name in value)
     item = _item(hint)
     return item is None or all(_fits(each, item) for each in value)
 
@@ -164,3 +220,8 @@ def _is_finite(value: Any) -> bool:
         return math.isfinite(value)
     except OverflowError:  # a whole number beyond all floats
         return False
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from seqgan_env.checks import check_type, hints_of
-from seqgan_env.kinds import check_kinds
+from seqgan_env.checks import check_kinds, check_type, hints_of
 
 
 def choose(valid: Iterable[str], name: str, what: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
-from seqgan_env.kinds import MOST_SEQ_LEN, MOST_VOCAB_SIZE, check_range
+from seqgan_env.checks import MOST_SEQ_LEN, MOST_VOCAB_SIZE, check_range
 
 if TYPE_CHECKING:  # the command line knows what it can do before torch is loaded
     import numpy as np

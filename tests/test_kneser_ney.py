@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nltk.lm import KneserNeyInterpolated
 from nltk.lm.vocabulary import Vocabulary
 
-from seqgan_env.kinds import MOST_VOCAB_SIZE
+from seqgan_env.checks import MOST_VOCAB_SIZE
 from seqgan_env.metrics.kneser_ney import KneserNey
 from seqgan_env.types import TokenSpec
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-from seqgan_env.kinds import MOST_VOCAB_SIZE
+from seqgan_env.checks import MOST_VOCAB_SIZE
 from seqgan_env.metrics.ngram import BleuReferences, BleuScorer, distinct, self_bleu
 from seqgan_env.types import SequenceScorer, TokenSpec
 

@@ -16,8 +16,8 @@ from typing import Any
 from seqgan_env import native, registry
 from seqgan_env.bench.fingerprints import code_of_library, code_of_module, fingerprint
 from seqgan_env.bench.results import check_label
+from seqgan_env.checks import check_kinds
 from seqgan_env.files import MIB, naming, read_text
-from seqgan_env.kinds import check_kinds
 from seqgan_env.names import choose, nearest
 from seqgan_env.plugins import (
     accepts,

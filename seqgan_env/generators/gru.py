@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqgan_env.checks import check_layers
 from seqgan_env.generators.language_model import LanguageModel
-from seqgan_env.kinds import check_layers
 from seqgan_env.types import TokenSpec
 
 

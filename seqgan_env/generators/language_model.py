@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from seqgan_env import native
 from seqgan_env.building import undisturbed
+from seqgan_env.checks import check_layers
 from seqgan_env.generators.sampling import SoftmaxSampler, linear_log_probs, linear_weighted_nll
-from seqgan_env.kinds import check_layers
 from seqgan_env.native.fast_routes import has_own_hooks, is_as_made, keeps_methods
 from seqgan_env.native.lstm import NativeLSTM
 from seqgan_env.native.recurrence import lstm_states

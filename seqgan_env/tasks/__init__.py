@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_env import registry
-from seqgan_env.kinds import check_kinds
+from seqgan_env.checks import check_kinds
 from seqgan_env.names import choose
 from seqgan_env.registry import DEFAULT_TASK
 from seqgan_env.tasks.molecule import settings as molecule

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from seqgan_env.kinds import check_range
+from seqgan_env.checks import check_range
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from seqgan_env.checks import check_seed
-from seqgan_env.kinds import check_kinds, check_range
+from seqgan_env.checks import check_kinds, check_range, check_seed
 from seqgan_env.metrics.catalogue import load_metrics
 from seqgan_env.names import choose
 from seqgan_env.plugins import (

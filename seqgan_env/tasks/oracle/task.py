@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from seqgan_env.building import undisturbed
+from seqgan_env.checks import MOST_TOKENS, check_range
 from seqgan_env.files import MIB, read_bytes
 from seqgan_env.generators.knobs import KNOBS, Knob, knobs_for
 from seqgan_env.generators.language_model import LSTMLanguageModel
-from seqgan_env.kinds import MOST_TOKENS, check_range
 from seqgan_env.metrics.oracle import Metrics, OracleMetrics
 from seqgan_env.streams import RowStreams, seed_key
 from seqgan_env.tasks.oracle.settings import PAPER, SMALL, TINY, OracleSettings
