@@ -112,9 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     sample.add_argument(
         "--num", type=positive, default=20, metavar="N", help="sequences (default: 20)"
     )
-    sample.add_argument(
-        "--seed", type=seed_value, default=0, metavar="N", help="of the draws (default: 0)"
-    )
+    _add_seed(sample, "the draws")
     sample.add_argument(
         "--temperature",
         type=float,
@@ -162,13 +160,7 @@ def _add_evaluate(commands: Any) -> None:
         allow_abbrev=False,
     )
     evaluate.add_argument("run_path", type=Path, nargs="?", metavar="RUN", help="run directory")
-    evaluate.add_argument(
-        "--seed",
-        type=seed_value,
-        default=0,
-        metavar="N",
-        help="of the draws, or of the row's run (default: 0)",
-    )
+    _add_seed(evaluate, "the draws, or of the row's run")
     bench_flags.add_samples_arguments(evaluate)
     add_trust(evaluate)
     evaluate.set_defaults(run=_evaluate)
@@ -225,16 +217,8 @@ def _add_show(commands: Any) -> None:
     show.add_argument(
         "--num", type=positive, default=12, metavar="N", help="sequences of each (default: 12)"
     )
-    show.add_argument(
-        "--num-rollouts",
-        type=positive,
-        default=64,
-        metavar="N",
-        help="completions of a prefix behind its value (default: 64)",
-    )
-    show.add_argument(
-        "--seed", type=seed_value, default=0, metavar="N", help="of the draws (default: 0)"
-    )
+    _add_num_rollouts(show)
+    _add_seed(show, "the draws")
     show.add_argument(
         "--out", type=Path, metavar="FILE", help="the page (default: RUN/samples.html)"
     )
@@ -260,18 +244,26 @@ def _add_play(commands: Any) -> None:
         metavar="N",
         help="tokens that the policy suggests (default: 8)",
     )
-    play.add_argument(
+    _add_num_rollouts(play)
+    _add_seed(play, "the environment")
+    add_trust(play)
+    play.set_defaults(run=_of_a_run("seqgan_env.cli.play:play"))
+
+
+def _add_seed(parser: argparse.ArgumentParser, of: str) -> None:
+    parser.add_argument(
+        "--seed", type=seed_value, default=0, metavar="N", help=f"of {of} (default: 0)"
+    )
+
+
+def _add_num_rollouts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--num-rollouts",
         type=positive,
         default=64,
         metavar="N",
         help="completions of a prefix behind its value (default: 64)",
     )
-    play.add_argument(
-        "--seed", type=seed_value, default=0, metavar="N", help="of the environment (default: 0)"
-    )
-    add_trust(play)
-    play.set_defaults(run=_of_a_run("seqgan_env.cli.play:play"))
 
 
 def _train(arguments: argparse.Namespace) -> int:
