@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -101,6 +102,10 @@ def test_a_table_is_read_by_its_heading(tmp_path: Path) -> None:
     path = file_of(tmp_path, table, "some.csv")
     shares = {"validation_share": 0.2, "held_out_share": 0.2}
     assert make_task("molecule", corpus=path, **shares).summary.lines == len(LINES)  # type: ignore[attr-defined]
+    compressed = tmp_path / "some.csv.gz"
+    compressed.write_bytes(gzip.compress(Path(path).read_bytes()))
+    found = make_task("molecule", corpus=str(compressed), column="SMILES", **shares)
+    assert found.summary.lines == len(LINES)  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match=r"column of .*'SMILE'.*SMILES"):
         make_task("molecule", corpus=path, column="SMILE")
     other = file_of(tmp_path, ["id,text", "1,C"], "other.csv")

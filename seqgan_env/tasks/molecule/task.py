@@ -26,6 +26,7 @@ from seqgan_env.tasks.molecule.settings import MOLECULE, MoleculeSettings
 from seqgan_env.tasks.molecule.table import PropertyTable
 from seqgan_env.tasks.reading import read_lines
 from seqgan_env.tasks.real_data import RealDataTask, Words, digest, split
+from seqgan_env.tasks.text.formats import format_of
 from seqgan_env.training import run_directory
 from seqgan_env.types import TokenSpec
 
@@ -259,7 +260,7 @@ def read_molecules(settings: MoleculeSettings) -> list[str]:
     else:
         path = Path(settings.corpus)
         lines = read_lines(settings.corpus, "molecules")
-        separator = SEPARATORS.get(path.suffix.lower())
+        separator = SEPARATORS.get(format_of(settings.corpus))
         if separator is None and settings.column is not None:
             raise ValueError(
                 f"column {settings.column!r} was given for {path}; only "
