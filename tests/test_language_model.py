@@ -3,6 +3,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from seqgan_env.generators.gru import GRULanguageModel
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.streams import RowStreams
 from seqgan_env.types import TokenSpec
@@ -142,3 +143,16 @@ def test_one_lstm_bias_is_all_there_is() -> None:
     assert not model.get_parameter("lstm.bias_hh_l0").any()
     assert isinstance(model.lstm, nn.LSTM)
     assert not model.lstm.bias_hh_l0.requires_grad
+
+
+@pytest.mark.parametrize("make", [LSTMLanguageModel, GRULanguageModel])
+def test_a_likelihood_is_the_same_bit_by_bit_in_every_batch(
+    spec: TokenSpec, make: type[LanguageModel]
+) -> None:
+    torch.manual_seed(0)
+    model = make(spec, 24, 40)  # type: ignore[call-arg]
+    sequences = random_model(spec).sample(40, rng())
+    together = model.log_prob(sequences)
+    for size in (1, 2, 3, 7, 17):
+        parts = [model.log_prob(part) for part in sequences.split(size)]
+        assert torch.equal(torch.cat(parts), together)

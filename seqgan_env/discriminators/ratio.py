@@ -135,8 +135,9 @@ class RatioDiscriminator(Discriminator):
     @torch.no_grad()
     @full_precision()
     def logits(self, tokens: Tensor) -> Tensor:
-        """Logits (B,) of sequences (B, T), without gradient; likelihoods have no need of whole
-        blocks of rows.
+        """Logits (B,) of sequences (B, T), without gradient.
+
+        Likelihoods see to whole blocks of rows themselves.
         """
         return torch.cat([self(part) for part in tokens.split(SEQUENCES_PER_CHUNK)])
 

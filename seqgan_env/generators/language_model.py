@@ -23,7 +23,7 @@ from seqgan_env.native.fast_routes import has_own_hooks, is_as_made, keeps_metho
 from seqgan_env.native.lstm import NativeLSTM
 from seqgan_env.native.recurrence import lstm_states
 from seqgan_env.native.softmax import NativeSoftmax
-from seqgan_env.rowwise import full_precision
+from seqgan_env.rowwise import full_precision, in_whole_blocks
 from seqgan_env.streams import uniforms
 from seqgan_env.types import TokenSpec
 
@@ -128,16 +128,24 @@ class LanguageModel(nn.Module, ABC):
     @full_precision()
     def token_log_probs(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
         """log p(y_t | y_1..y_{t-1}), (B, T), in nats; 0 behind the end. Without gradient."""
+
+        def of_part(part: Tensor) -> Tensor:
+            return self._token_log_probs(part, temperature)
+
+        return torch.cat([in_whole_blocks(of_part, part) for part in tokens.split(4096)])
+
+    def _token_log_probs(self, tokens: Tensor, temperature: float) -> Tensor:
+        """`token_log_probs` of few enough sequences to be taken at once."""
         log_probs = torch.zeros(tokens.shape, device=self.device, dtype=self.output.weight.dtype)
-        for rows in torch.arange(len(tokens), device=self.device).split(4096):
-            for positions, written, hidden, bias in self._predictions(tokens[rows]):
-                targets = tokens[rows][:, positions][written]
-                part = linear_log_probs(
-                    hidden / temperature, self.output.weight, bias / temperature, targets
-                )
-                log_probs[rows, positions] = part.new_zeros(written.shape).masked_scatter_(
-                    written, part
-                )
+        for positions, written, hidden, bias in self._predictions(tokens):
+            part = linear_log_probs(
+                hidden / temperature,
+                self.output.weight,
+                bias / temperature,
+                tokens[:, positions][written],
+            )
+            found = part.new_zeros(written.shape).masked_scatter_(written, part)
+            log_probs[:, positions] = found
         return log_probs
 
     def log_prob(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:

@@ -5,7 +5,6 @@ and the truth where that is known.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from seqgan_env.rewards.model import RewardModel
 from seqgan_env.rewards.values import RolloutValue, action_values
 from seqgan_env.rowwise import sigmoid
 from seqgan_env.streams import RowStreams
-from seqgan_env.types import RolloutPolicy, Task, TokenSpec
+from seqgan_env.types import HasTokenLogProbs, RolloutPolicy, Task, TokenSpec
 
 NUM_DRAWN = 512  # next tokens of a policy that does not tell its probabilities
 
@@ -55,17 +54,6 @@ QUANTITIES = (
         middle=0.0,
     ),
 )
-
-
-@runtime_checkable
-class HasTokenLogProbs(Protocol):
-    """A policy that tells how likely it is to write each token."""
-
-    def token_log_probs(self, tokens: Tensor) -> Tensor:
-        """log p(y_t | y_1..y_{t-1}) (B, T) of what is written of `tokens` (B, T), in nats; 0
-        elsewhere.
-        """
-        ...
 
 
 @dataclass(frozen=True)
