@@ -1,0 +1,42 @@
+"""The documentation site: it builds without a warning, and reads without a network."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a site that was just built."""
+    pytest.importorskip("mkdocstrings", reason="needs the extra docs")
+    pytest.importorskip("material", reason="needs the extra docs")
+    folder: Path = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
+    loads = re.compile(r'<(?:script|img|iframe)[^>]*\ssrc="?(https?:[^" >]+)')
+    styles = re.compile(
+        r'<link[^>]*rel="?(?:stylesheet|preconnect|preload)[^>]*href="?(https?:[^" >]+)'
+    )
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert not loads.findall(text) + styles.findall(text), page
+
+
+@pytest.mark.slow
+def test_the_search_index_can_be_read_from_disk(site: Path) -> None:
+    index = (site / "search" / "search_index.js").read_text(encoding="utf-8")
+    assert index.startswith("var __index = ")
+    assert "divergence" in index
