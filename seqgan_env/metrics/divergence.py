@@ -141,16 +141,31 @@ def _precision_and_recall(ratios: LogRatios) -> dict[str, _Mean]:
     """The largest F_1/8 and F_8 over the curve's slopes; the error is that at the best slope."""
     oracle_share = np.exp(np.minimum(-ratios.generated, _LARGEST_LOG))  # o/g at draws of G
     policy_share = np.exp(np.minimum(ratios.real, _LARGEST_LOG))  # g/o at draws of O
-    curve = [_alpha(ratios, oracle_share, policy_share, slope) for slope in np.exp(_LOG_SLOPES)]
+    slopes = np.exp(_LOG_SLOPES)
+    at_generated = ratios.weights @ [_means_below_one(share, slopes) for share in oracle_share]
+    at_real = slopes * _means_below_one(policy_share, 1 / slopes)
+    curve = (at_generated + at_real) / 2
     found = {}
     for name, weight in (("precision", 1 / _F_WEIGHT), ("recall", _F_WEIGHT)):
         # F = (1 + w^2) p r / (w^2 p + r) with p = alpha and r = alpha / slope
-        factors = (1 + weight**2) / (weight**2 * np.exp(_LOG_SLOPES) + 1)
-        best = int(
-            np.argmax([factor * alpha.value for factor, alpha in zip(factors, curve, strict=True)])
-        )
-        found[name] = _Mean(factors[best] * curve[best].value, factors[best] * curve[best].error)
+        factors = (1 + weight**2) / (weight**2 * slopes + 1)
+        best = int(np.argmax(factors * curve))
+        alpha = _alpha(ratios, oracle_share, policy_share, slopes[best])
+        found[name] = _Mean(factors[best] * alpha.value, factors[best] * alpha.error)
     return found
+
+
+def _means_below_one(values: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """The mean over `values` (n,) of min(1, factor * value), for each of `factors` (S,): (S,).
+
+    One sorting serves all factors: those that a factor leaves below one come first, and a running
+    sum has their sum.
+    """
+    rising = np.sort(values)
+    sums = np.concatenate([[0.0], rising.cumsum()])
+    num_below = np.searchsorted(rising, 1 / factors)
+    means: np.ndarray = (factors * sums[num_below] + (len(values) - num_below)) / len(values)
+    return means
 
 
 def _alpha(
