@@ -56,8 +56,9 @@ class Critic(nn.Module):
     scale: Tensor
 
     def __init__(self, network: nn.Module) -> None:
-        """Args:
-        network: from features of a batch to numbers (B, T), about 0 at first.
+        """
+        Args:
+            network: from features of a batch to numbers (B, T), about 0 at first.
         """
         super().__init__()
         self.network = network

@@ -44,11 +44,12 @@ class LanguageModelAgent:
     def __init__(
         self, env: TokenVectorEnv, policy: LanguageModel | None, seed: int, config: PolicyConfig
     ) -> None:
-        """Args:
-        env: says what is written, and where the policy lives.
-        policy: language model to train; a new LSTM if None.
-        seed: of the new LSTM and of the order of sequences.
-        config: sizes of the new LSTM, and how the policy is fitted.
+        """
+        Args:
+            env: says what is written, and where the policy lives.
+            policy: language model to train; a new LSTM if None.
+            seed: of the new LSTM and of the order of sequences.
+            config: sizes of the new LSTM, and how the policy is fitted.
         """
         self.env: TokenVectorEnv = env.unwrapped
         rng = torch.Generator().manual_seed(seed)

@@ -31,9 +31,10 @@ class Uniform:
     learns_from_reward: ClassVar = False
 
     def __init__(self, env: TokenVectorEnv, seed: int = 0) -> None:
-        """Args:
-        env: says what is written, and where the policy lives.
-        seed: unused; nothing is initialised at random.
+        """
+        Args:
+            env: says what is written, and where the policy lives.
+            seed: unused; nothing is initialised at random.
         """
         unwrapped: TokenVectorEnv = env.unwrapped
         with undisturbed():

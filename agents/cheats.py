@@ -39,10 +39,11 @@ class Cheat:
     def __init__(
         self, env: TokenVectorEnv, seed: int = 0, config: PolicyConfig = PolicyConfig()
     ) -> None:
-        """Args:
-        env: says what is written, and where the policy lives.
-        seed: of the policy and of the order of sequences.
-        config: of `agents.baselines.MLE`.
+        """
+        Args:
+            env: says what is written, and where the policy lives.
+            seed: of the policy and of the order of sequences.
+            config: of `agents.baselines.MLE`.
         """
         self.mle = MLE(env, seed=seed, config=config)
         self.spec: TokenSpec = self.mle.policy.spec
@@ -91,12 +92,13 @@ class TwoTemperatures(Cheat):
         weight: float = 0.5,
         config: PolicyConfig = PolicyConfig(),
     ) -> None:
-        """Args:
-        env: says what is written.
-        seed: of the policy.
-        temperature: the low one.
-        weight: probability with which it writes.
-        config: of `agents.baselines.MLE`.
+        """
+        Args:
+            env: says what is written.
+            seed: of the policy.
+            temperature: the low one.
+            weight: probability with which it writes.
+            config: of `agents.baselines.MLE`.
         """
         super().__init__(env, seed, config)
         self.temperature, self.weight = temperature, weight
@@ -116,11 +118,12 @@ class GreedyMixture(TwoTemperatures):
         weight: float = 0.5,
         config: PolicyConfig = PolicyConfig(),
     ) -> None:
-        """Args:
-        env: says what is written.
-        seed: of the policy.
-        weight: probability of the likeliest sequence.
-        config: of `agents.baselines.MLE`.
+        """
+        Args:
+            env: says what is written.
+            seed: of the policy.
+            weight: probability of the likeliest sequence.
+            config: of `agents.baselines.MLE`.
         """
         super().__init__(env, seed, _GREEDY, weight, config)
 
@@ -135,11 +138,12 @@ class Sharpened(Cheat):
         temperature: float = 0.7,
         config: PolicyConfig = PolicyConfig(),
     ) -> None:
-        """Args:
-        env: says what is written.
-        seed: of the policy.
-        temperature: that divides the logits.
-        config: of `agents.baselines.MLE`.
+        """
+        Args:
+            env: says what is written.
+            seed: of the policy.
+            temperature: that divides the logits.
+            config: of `agents.baselines.MLE`.
         """
         super().__init__(env, seed, config)
         self.temperature = temperature
@@ -160,15 +164,16 @@ class Replay(Cheat):
         weight: float = 1.0,
         config: PolicyConfig = PolicyConfig(),
     ) -> None:
-        """Args:
-        env: says what is written.
-        seed: of the policy.
-        num: how many training sequences it knows; all of them if not given, one for a single
-            memorised sentence.
-        noise: probability with which a token is replaced by any token.
-        weight: probability with which it replays; else maximum likelihood writes, which keeps
-            KL(O||G) finite.
-        config: of `agents.baselines.MLE`.
+        """
+        Args:
+            env: says what is written.
+            seed: of the policy.
+            num: how many training sequences it knows; all of them if not given, one for a single
+                memorised sentence.
+            noise: probability with which a token is replaced by any token.
+            weight: probability with which it replays; else maximum likelihood writes, which keeps
+                KL(O||G) finite.
+            config: of `agents.baselines.MLE`.
         """
         super().__init__(env, seed, config)
         self.num, self.noise, self.weight = num, noise, weight
@@ -190,11 +195,12 @@ class BestOfN(Cheat):
         num_drafts: int = 4,
         config: PolicyConfig = PolicyConfig(),
     ) -> None:
-        """Args:
-        env: says what is written.
-        seed: of the policy.
-        num_drafts: of which one is kept.
-        config: of `agents.baselines.MLE`.
+        """
+        Args:
+            env: says what is written.
+            seed: of the policy.
+            num_drafts: of which one is kept.
+            config: of `agents.baselines.MLE`.
         """
         super().__init__(env, seed, config)
         self.num_drafts = num_drafts
@@ -212,10 +218,11 @@ class ReplayPolicy:
     """
 
     def __init__(self, spec: TokenSpec, sequences: Tensor, noise: float = 0.0) -> None:
-        """Args:
-        spec: of the sequences.
-        sequences: (M, T) that are repeated.
-        noise: probability of a replacement, 0 to 1.
+        """
+        Args:
+            spec: of the sequences.
+            sequences: (M, T) that are repeated.
+            noise: probability of a replacement, 0 to 1.
         """
         self.spec, self.sequences, self.noise = spec, sequences, noise
         # A replacement may be any token but the end.

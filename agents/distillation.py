@@ -114,9 +114,10 @@ class Teacher:
     training_settings: ClassVar[dict[str, Any]] = Distillation.training_settings
 
     def __init__(self, env: TokenVectorEnv, seed: int = 0) -> None:
-        """Args:
-        env: whose discriminator is a ratio.
-        seed: unused; q is seeded with the discriminator.
+        """
+        Args:
+            env: whose discriminator is a ratio.
+            seed: unused; q is seeded with the discriminator.
 
         Raises:
             ValueError: the environment pays by no ratio discriminator.

@@ -81,11 +81,12 @@ class PolicyGradient(LanguageModelAgent):
         seed: int,
         config: PolicyGradientConfig,
     ) -> None:
-        """Args:
-        env: vector environment to learn in; its `num_envs` is the batch size in sequences.
-        policy: language model to train; a new LSTM if None.
-        seed: of the new LSTM and of all sampling.
-        config: rates and weights.
+        """
+        Args:
+            env: vector environment to learn in; its `num_envs` is the batch size in sequences.
+            policy: language model to train; a new LSTM if None.
+            seed: of the new LSTM and of all sampling.
+            config: rates and weights.
         """
         super().__init__(env, policy, seed, config)
         self.config = config

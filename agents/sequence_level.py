@@ -51,11 +51,12 @@ class SequenceLevel(PolicyGradient):
         seed: int = 0,
         config: SequenceLevelConfig = SequenceLevelConfig(),
     ) -> None:
-        """Args:
-        env: vector environment to learn in; its `num_envs` is the batch size in sequences.
-        policy: language model to train; a new LSTM if not given.
-        seed: of the new LSTM and of all sampling.
-        config: rates, weights and the size of a group.
+        """
+        Args:
+            env: vector environment to learn in; its `num_envs` is the batch size in sequences.
+            policy: language model to train; a new LSTM if not given.
+            seed: of the new LSTM and of all sampling.
+            config: rates, weights and the size of a group.
 
         Raises:
             ValueError: the batch does not divide into groups of two or more.

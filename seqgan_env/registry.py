@@ -47,12 +47,13 @@ class Registry:
         needs: Sequence[str] = (),
         hint: str = "",
     ) -> None:
-        """Args:
-        kind: what one of them is called in messages.
-        group: entry-point group.
-        builtin: name to `package.module:Name`.
-        needs: methods that each must have, classes and objects alike.
-        hint: what a thing of this kind needs, as it stands in messages behind "a KIND needs".
+        """
+        Args:
+            kind: what one of them is called in messages.
+            group: entry-point group.
+            builtin: name to `package.module:Name`.
+            needs: methods that each must have, classes and objects alike.
+            hint: what a thing of this kind needs, as it stands in messages behind "a KIND needs".
         """
         self.kind, self.group, self.builtin = kind, group, dict(builtin)
         self.needs, self.hint = tuple(needs), hint or ", ".join(needs)

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
+
+import seqgan_env
+from seqgan_env import registry
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,3 +44,15 @@ def test_the_search_index_can_be_read_from_disk(site: Path) -> None:
     index = (site / "search" / "search_index.js").read_text(encoding="utf-8")
     assert index.startswith("var __index = ")
     assert "divergence" in index
+
+
+@pytest.mark.slow
+def test_every_id_agent_and_public_name_has_a_place(site: Path) -> None:
+    for name in (name for name in gym.registry if name.startswith("SeqGAN/")):
+        page = site / "environments" / f"{name.split('/')[1].split('-')[0].lower()}.html"
+        assert name in page.read_text(encoding="utf-8")
+    for name in registry.AGENTS.names():
+        assert (site / "agents" / f"{name}.html").exists(), name
+    anchors = "".join(page.read_text(encoding="utf-8") for page in (site / "api").glob("*.html"))
+    for name in seqgan_env.__all__:
+        assert re.search(rf'id="?seqgan_env\.[\w.]+\.{name}[" >]', anchors), name

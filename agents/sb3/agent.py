@@ -100,8 +100,9 @@ class CopyOf:
     """Makes copies of a language model, where SB3's policies expect a class."""
 
     def __init__(self, model: LanguageModel) -> None:
-        """Args:
-        model: what is copied.
+        """
+        Args:
+            model: what is copied.
         """
         self.model = model
 
@@ -146,13 +147,14 @@ class SB3Agent(ABC):
         config: PolicyConfig = PolicyConfig(),
         **hyperparameters: Any,
     ) -> None:
-        """Args:
-        env: vector environment to learn in.
-        seed: of the weights, all sampling and all orders.
-        policy: language model whose copy is trained; a new LSTM if not given.
-        config: sizes of the new LSTM, and how the policy is fitted.
-        hyperparameters: of the SB3 constructor and of the SB3 policy; see
-            `hyperparameter_names`.
+        """
+        Args:
+            env: vector environment to learn in.
+            seed: of the weights, all sampling and all orders.
+            policy: language model whose copy is trained; a new LSTM if not given.
+            config: sizes of the new LSTM, and how the policy is fitted.
+            hyperparameters: of the SB3 constructor and of the SB3 policy; see
+                `hyperparameter_names`.
 
         Raises:
             ValueError: a hyperparameter is unknown, or its value does not fit.

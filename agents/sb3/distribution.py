@@ -106,8 +106,10 @@ class TokenDistribution(Distribution):
     """
 
     def __init__(self, logits: Tensor) -> None:
-        """Args:
-        logits: (R, V), `FORBIDDEN_LOGIT` or minus infinity for tokens that are never to be drawn.
+        """
+        Args:
+            logits: (R, V), `FORBIDDEN_LOGIT` or minus infinity for tokens that are never to be
+                drawn.
         """
         super().__init__()
         self.distribution: Categorical = Categorical(

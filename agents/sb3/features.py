@@ -17,10 +17,11 @@ class PrefixExtractor(BaseFeaturesExtractor):
     def __init__(
         self, observation_space: spaces.Space, embedding_dim: int = 32, features_dim: int = 64
     ) -> None:
-        """Args:
-        observation_space: the padded prefix, (T,).
-        embedding_dim: of a token.
-        features_dim: of the GRU's state.
+        """
+        Args:
+            observation_space: the padded prefix, (T,).
+            embedding_dim: of a token.
+            features_dim: of the GRU's state.
 
         Raises:
             ValueError: the observation is another one.

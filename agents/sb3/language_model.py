@@ -39,15 +39,17 @@ class SB3LanguageModel(LanguageModel):
         features_extractor_class: str | type[BaseFeaturesExtractor] = FlattenExtractor,
         features_extractor_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Args:
-        spec: of its sequences.
-        observation: as of the environments: "one_hot", which dense layers read, or "tokens", for a
-            features extractor that embeds them.
-        observation_window: of "one_hot": how many tokens back it sees; all of them if not given.
-        net_arch: widths of the hidden layers, SB3's by default.
-        features_extractor_class: SB3's, or one of the same kind; on the command line
-            "package.module:Class".
-        features_extractor_kwargs: of that class.
+        """
+        Args:
+            spec: of its sequences.
+            observation: as of the environments: "one_hot", which dense layers read, or "tokens",
+                for a features extractor that embeds them.
+            observation_window: of "one_hot": how many tokens back it sees; all of them if not
+                given.
+            net_arch: widths of the hidden layers, SB3's by default.
+            features_extractor_class: SB3's, or one of the same kind; on the command line
+                "package.module:Class".
+            features_extractor_kwargs: of that class.
 
         Raises:
             ValueError: an unknown observation, or a features extractor that cannot be found.

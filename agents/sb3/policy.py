@@ -118,18 +118,19 @@ class _TokenActorCritic:
         value_rate: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        """Args:
-        observation_space: of the environment.
-        action_space: of the environment.
-        lr_schedule: as SB3 passes it.
-        spec: of the sequences; the spaces alone do not tell the end token.
-        language_model_class: the actor, built as `language_model_class(spec,
-            **language_model_kwargs)`.
-        language_model_kwargs: of the actor.
-        value_dims: widths of the critic's hidden layers.
-        value_rate: the critic's learning rate, as a multiple of the algorithm's.
-        kwargs: of SB3's policy class; orthogonal initialisation is never applied, whatever
-            `ortho_init` says.
+        """
+        Args:
+            observation_space: of the environment.
+            action_space: of the environment.
+            lr_schedule: as SB3 passes it.
+            spec: of the sequences; the spaces alone do not tell the end token.
+            language_model_class: the actor, built as `language_model_class(spec,
+                **language_model_kwargs)`.
+            language_model_kwargs: of the actor.
+            value_dims: widths of the critic's hidden layers.
+            value_rate: the critic's learning rate, as a multiple of the algorithm's.
+            kwargs: of SB3's policy class; orthogonal initialisation is never applied, whatever
+                `ortho_init` says.
         """
         check_spaces(spec, observation_space, action_space)
         self.spec, self.value_dims, self.value_rate = spec, tuple(value_dims), value_rate

@@ -46,15 +46,16 @@ class LanguageModelQNetwork(BasePolicy):
         temperature: float,
         num_quantiles: int | None = None,
     ) -> None:
-        """Args:
-        observation_space: of the environment.
-        action_space: of the environment.
-        spec: of the sequences.
-        language_model: gives the logits.
-        value_dims: widths of the hidden layers of v.
-        temperature: reward units per nat of logit.
-        num_quantiles: None for the mean alone; otherwise v has as many values, and the quantiles of
-            all tokens of a state have the same distances.
+        """
+        Args:
+            observation_space: of the environment.
+            action_space: of the environment.
+            spec: of the sequences.
+            language_model: gives the logits.
+            value_dims: widths of the hidden layers of v.
+            temperature: reward units per nat of logit.
+            num_quantiles: None for the mean alone; otherwise v has as many values, and the
+                quantiles of all tokens of a state have the same distances.
         """
         super().__init__(observation_space, action_space)
         self.spec, self.temperature, self.num_quantiles = spec, temperature, num_quantiles

@@ -33,8 +33,9 @@ class SequenceVecEnv(VecEnv):
     """
 
     def __init__(self, env: VectorEnv) -> None:
-        """Args:
-        env: a `TokenVectorEnv`, or Gymnasium vector wrappers around one.
+        """
+        Args:
+            env: a `TokenVectorEnv`, or Gymnasium vector wrappers around one.
         """
         if not isinstance(env.unwrapped, TokenVectorEnv):
             raise TypeError(

@@ -21,9 +21,10 @@ class LocalPool:
     """So many processes of one thread at a time; each writes its result itself."""
 
     def __init__(self, folder: Path, num_workers: int) -> None:
-        """Args:
-        folder: of the benchmark.
-        num_workers: processes at a time.
+        """
+        Args:
+            folder: of the benchmark.
+            num_workers: processes at a time.
         """
         self._folder, self._num_workers = folder, num_workers
         self._workers: list[_Worker] = []

@@ -32,13 +32,14 @@ class RayPool:
     def __init__(
         self, folder: Path, address: str, num_workers: int | None, plug_ins: Iterable[str]
     ) -> None:
-        """Args:
-        folder: of the benchmark.
-        address: "local" for a cluster on this machine that ends with this process, "auto" for the
-            one that this machine is part of, or the address of one.
-        num_workers: jobs at a time; all CPUs of the cluster if None.
-        plug_ins: agents and discriminators of the jobs; those given as
-            `package.module:Class` are sent along.
+        """
+        Args:
+            folder: of the benchmark.
+            address: "local" for a cluster on this machine that ends with this process, "auto" for
+                the one that this machine is part of, or the address of one.
+            num_workers: jobs at a time; all CPUs of the cluster if None.
+            plug_ins: agents and discriminators of the jobs; those given as
+                `package.module:Class` are sent along.
 
         Raises:
             ValueError: Ray is missing or the cluster cannot be reached.

@@ -79,8 +79,9 @@ class Vocabulary:
     """The tokens of a task as they are typed."""
 
     def __init__(self, task: Task) -> None:
-        """Args:
-        task: whose tokens they are.
+        """
+        Args:
+            task: whose tokens they are.
         """
         self.names = [token_name(task, token) for token in range(task.spec.vocab_size)]
         self._tokens: dict[str, list[int]] = {}
@@ -136,13 +137,14 @@ class Game:
         seed: int = 0,
         num_suggestions: int = 8,
     ) -> None:
-        """Args:
-        judges: who is asked about every token.
-        rewards: what the environment pays.
-        console: where everything is shown.
-        read: gives the lines that are typed.
-        seed: of the first episode; the next ones count on from there.
-        num_suggestions: of the policy, before every token.
+        """
+        Args:
+            judges: who is asked about every token.
+            rewards: what the environment pays.
+            console: where everything is shown.
+            read: gives the lines that are typed.
+            seed: of the first episode; the next ones count on from there.
+            num_suggestions: of the policy, before every token.
         """
         self.task, self.judges, self.num_suggestions = judges.task, judges, num_suggestions
         self.env = TokenEnv(rewards, online=False)

@@ -60,9 +60,10 @@ class Discriminator(nn.Module, ABC):
     needs_policy: bool = False
 
     def __init__(self, spec: TokenSpec, score_as: str = "probability") -> None:
-        """Args:
-        spec: of the sequences.
-        score_as: "probability" or "logit".
+        """
+        Args:
+            spec: of the sequences.
+            score_as: "probability" or "logit".
         """
         super().__init__()
         self.spec, self.score_as = spec, choose(SCORES_AS, score_as, "score_as")

@@ -84,6 +84,7 @@ PAPER_CNN = CNNConfig(
     batch_size=64,
     bfloat16_highway=True,
 )
+"""Size and training of the CNN as published (Yu et al. 2017)."""
 
 
 class CNNDiscriminator(Discriminator):
@@ -98,10 +99,11 @@ class CNNDiscriminator(Discriminator):
     def __init__(
         self, spec: TokenSpec, config: CNNConfig = SMALL_CNN, score_as: str = "probability"
     ) -> None:
-        """Args:
-        spec: of the sequences.
-        config: size and regularisation.
-        score_as: "probability" (the paper's) or "logit", what `score` returns.
+        """
+        Args:
+            spec: of the sequences.
+            config: size and regularisation.
+            score_as: "probability" (the paper's) or "logit", what `score` returns.
         """
         super().__init__(spec, score_as)
         self.config = config

@@ -30,8 +30,9 @@ class GraphedStep:
     """
 
     def __init__(self, step: Step) -> None:
-        """Args:
-        step: tensors on a GPU to one tensor on it.
+        """
+        Args:
+            step: tensors on a GPU to one tensor on it.
         """
         self._step = step
         self._num_calls: dict[Shapes, int] = {}

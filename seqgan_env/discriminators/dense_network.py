@@ -31,11 +31,12 @@ class FilterProduct:
     def __init__(
         self, bank: FilterBank, embedding_dim: int, seq_len: int, device: torch.device
     ) -> None:
-        """Args:
-        bank: widths and channels of the filters, none wider than `seq_len`.
-        embedding_dim: E.
-        seq_len: T.
-        device: of what it is given later.
+        """
+        Args:
+            bank: widths and channels of the filters, none wider than `seq_len`.
+            embedding_dim: E.
+            seq_len: T.
+            device: of what it is given later.
         """
         self.width, self.num_columns = max(bank.widths), embedding_dim * max(bank.widths)
         self.num_features = bank.num_features

@@ -40,10 +40,11 @@ class GraphedDescent:
     """
 
     def __init__(self, descent: Descent, network: Network, optimizer: torch.optim.Adam) -> None:
-        """Args:
-        descent: what is gone down.
-        network: the parameters, all that the optimizer has.
-        optimizer: see `can_be_recorded`.
+        """
+        Args:
+            descent: what is gone down.
+            network: the parameters, all that the optimizer has.
+            optimizer: see `can_be_recorded`.
         """
         self.descent, self.network, self.optimizer = descent, network, optimizer
         embedding = network.embedding

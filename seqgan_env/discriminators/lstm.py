@@ -30,15 +30,16 @@ class LSTMDiscriminator(Discriminator):
         learning_rate: float = 3e-3,
         batch_size: int = 256,
     ) -> None:
-        """Args:
-        spec: of the sequences.
-        rng: of the first parameters.
-        embedding_dim: size of the token embedding.
-        hidden_dim: size of the state in each direction.
-        dropout: see above.
-        l2: see above.
-        learning_rate: of Adam.
-        batch_size: sequences in a step of training, half of them real.
+        """
+        Args:
+            spec: of the sequences.
+            rng: of the first parameters.
+            embedding_dim: size of the token embedding.
+            hidden_dim: size of the state in each direction.
+            dropout: see above.
+            l2: see above.
+            learning_rate: of Adam.
+            batch_size: sequences in a step of training, half of them real.
         """
         super().__init__(spec)
         if batch_size < 1:

@@ -66,21 +66,22 @@ class RatioDiscriminator(Discriminator):
         learning_rate: float = 1e-3,
         batch_size: int = 512,
     ) -> None:
-        """Args:
-        spec: of the sequences.
-        rng: of the first parameters.
-        learns_by: "likelihood", "gan" or "both".
-        num_models: LSTMs in the mixture that is q.
-        power: a, of q.
-        embedding_dim: of each of them.
-        hidden_dim: of each of them.
-        mle_epochs: see above.
-        mle_learning_rate: of the first epoch of maximum likelihood, by AdamW.
-        mle_learning_rate_decay: what that rate is multiplied by after every epoch.
-        mle_weight_decay: of AdamW.
-        mle_batch_size: sequences in a step of maximum likelihood.
-        learning_rate: of Adam, in the d-steps.
-        batch_size: sequences in a step of them, half of them real.
+        """
+        Args:
+            spec: of the sequences.
+            rng: of the first parameters.
+            learns_by: "likelihood", "gan" or "both".
+            num_models: LSTMs in the mixture that is q.
+            power: a, of q.
+            embedding_dim: of each of them.
+            hidden_dim: of each of them.
+            mle_epochs: see above.
+            mle_learning_rate: of the first epoch of maximum likelihood, by AdamW.
+            mle_learning_rate_decay: what that rate is multiplied by after every epoch.
+            mle_weight_decay: of AdamW.
+            mle_batch_size: sequences in a step of maximum likelihood.
+            learning_rate: of Adam, in the d-steps.
+            batch_size: sequences in a step of them, half of them real.
         """
         super().__init__(spec)
         for name, value in (

@@ -28,10 +28,11 @@ class FilterTables:
     """The tables of a network's filters, which follow what its parameters hold."""
 
     def __init__(self, bank: FilterBank, bfloat16_highway: bool) -> None:
-        """Args:
-        bank: the filters.
-        bfloat16_highway: whether the highway layer is multiplied in bfloat16, where the processor
-            does so natively.
+        """
+        Args:
+            bank: the filters.
+            bfloat16_highway: whether the highway layer is multiplied in bfloat16, where the
+                processor does so natively.
         """
         self.bank, self.bfloat16_highway = bank, bfloat16_highway
         self._by_torch: list[Tensor] = []  # one for each filter

@@ -89,11 +89,12 @@ class SequenceCore:
     def __init__(
         self, spec: TokenSpec, rewards: StepValues, num_envs: int, online: bool = True
     ) -> None:
-        """Args:
-        spec: of the sequences.
-        rewards: what is paid.
-        num_envs: episodes side by side.
-        online: whether `rewards` are told of finished episodes, from which they may learn.
+        """
+        Args:
+            spec: of the sequences.
+            rewards: what is paid.
+            num_envs: episodes side by side.
+            online: whether `rewards` are told of finished episodes, from which they may learn.
         """
         check_count("num_envs", num_envs)
         self.spec, self.rewards, self.num_envs, self.online = spec, rewards, num_envs, online

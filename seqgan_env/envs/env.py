@@ -86,14 +86,15 @@ class TokenEnv(Face, gym.Env[Shown, np.int64]):
         observation: str = "tokens",
         observation_window: int | None = None,
     ) -> None:
-        """Args:
-        rewards: what is paid.
-        render_mode: "ansi", "ansi_list" or None.
-        episode_statistics: whether the last info of an episode has `episode`.
-        online: whether finished episodes teach `rewards`, where these learn at all; False for an
-            environment to evaluate in.
-        observation: "tokens", "one_hot" or "dict".
-        observation_window: of "one_hot".
+        """
+        Args:
+            rewards: what is paid.
+            render_mode: "ansi", "ansi_list" or None.
+            episode_statistics: whether the last info of an episode has `episode`.
+            online: whether finished episodes teach `rewards`, where these learn at all; False for
+                an environment to evaluate in.
+            observation: "tokens", "one_hot" or "dict".
+            observation_window: of "one_hot".
         """
         super().__init__(
             rewards,

@@ -65,9 +65,10 @@ class OneHot:
     """
 
     def __init__(self, spec: TokenSpec, window: int) -> None:
-        """Args:
-        spec: of the sequences.
-        window: k, in 1..T.
+        """
+        Args:
+            spec: of the sequences.
+            window: k, in 1..T.
         """
         if isinstance(window, bool) or not isinstance(window, int):
             raise ValueError(f"observation_window is {window!r}; expected a whole number")

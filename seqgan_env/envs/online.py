@@ -90,12 +90,13 @@ class PolicyClone:
         batch_size: int = 128,
         max_grad_norm: float = 5.0,
     ) -> None:
-        """Args:
-        model: trained in place, by handle. A freshly initialised one is as good as uniform, which
-            is how most policies begin.
-        settings: of the fit.
-        batch_size: sequences per step.
-        max_grad_norm: gradients are scaled down to this norm.
+        """
+        Args:
+            model: trained in place, by handle. A freshly initialised one is as good as uniform,
+                which is how most policies begin.
+            settings: of the fit.
+            batch_size: sequences per step.
+            max_grad_norm: gradients are scaled down to this norm.
         """
         self.model, self.num_epochs, self.batch_size, self.max_grad_norm = (
             model,
@@ -182,14 +183,15 @@ class OnlineRewardModel(RewardModel):
         online: OnlineSettings = OnlineSettings(),
         fit_policy: bool = True,
     ) -> None:
-        """Args:
-        task: what is written.
-        settings: source and form.
-        policy: rolled out; a `LanguageModel` if it is to be fitted.
-        discriminator: trained, for source "discriminator".
-        online: the schedule.
-        fit_policy: fit `policy` to the episodes, if the source or the form uses it; otherwise
-            whoever gave it trains it.
+        """
+        Args:
+            task: what is written.
+            settings: source and form.
+            policy: rolled out; a `LanguageModel` if it is to be fitted.
+            discriminator: trained, for source "discriminator".
+            online: the schedule.
+            fit_policy: fit `policy` to the episodes, if the source or the form uses it; otherwise
+                whoever gave it trains it.
         """
         super().__init__(task, settings, policy, discriminator)
         self.learning = True

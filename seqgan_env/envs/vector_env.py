@@ -62,16 +62,17 @@ class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
         observation_window: int | None = None,
         episode_statistics: bool = True,
     ) -> None:
-        """Args:
-        num_envs: B.
-        rewards: what is paid.
-        render_mode: "ansi", "ansi_list" or None.
-        online: whether finished episodes teach `rewards`, where these learn at all; False for an
-            environment to evaluate in.
-        autoreset_mode: a Gymnasium `AutoresetMode`, or "same_step", "next_step" or "disabled".
-        observation: "tokens", "one_hot" or "dict"; see `seqgan_env.envs.observations`.
-        observation_window: of "one_hot".
-        episode_statistics: whether the info of an episode's end has `episode`.
+        """
+        Args:
+            num_envs: B.
+            rewards: what is paid.
+            render_mode: "ansi", "ansi_list" or None.
+            online: whether finished episodes teach `rewards`, where these learn at all; False for
+                an environment to evaluate in.
+            autoreset_mode: a Gymnasium `AutoresetMode`, or "same_step", "next_step" or "disabled".
+            observation: "tokens", "one_hot" or "dict"; see `seqgan_env.envs.observations`.
+            observation_window: of "one_hot".
+            episode_statistics: whether the info of an episode's end has `episode`.
         """
         super().__init__(
             rewards,

@@ -19,10 +19,11 @@ class GRULanguageModel(LanguageModel):
     """Embedding, one layer of gated recurrent units, softmax; zero initial state."""
 
     def __init__(self, spec: TokenSpec, embedding_dim: int = 32, hidden_dim: int = 32) -> None:
-        """Args:
-        spec: of its sequences.
-        embedding_dim: of a token.
-        hidden_dim: of the state, H.
+        """
+        Args:
+            spec: of its sequences.
+            embedding_dim: of a token.
+            hidden_dim: of the state, H.
         """
         super().__init__(spec)
         check_layers(spec.vocab_size, embedding_dim, hidden_dim)

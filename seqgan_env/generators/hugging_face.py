@@ -52,21 +52,23 @@ class HuggingFaceModel(LanguageModel):
         lora_targets: Sequence[str] | None = None,
         task: Task | None = None,
     ) -> None:
-        """Args:
-        spec: of its sequences.
-        model: folder with a configuration and weights as safetensors, such as `save_pretrained`
-            writes. Where it has a tokenizer and the task has words, every word must be a token of
-            it, and the model keeps those alone; otherwise its tokens must be as many as the
-            task's, and are taken for them in order.
-        config: of a new model: a folder or file of a configuration, a type such as "llama", or
-            a dict with `model_type`. Its vocabulary becomes that of the task. By default
-            `SMALL_GPT2`.
-        lora_rank: rank of low-rank adapters (Hu et al. 2022), which are then all that is trained;
-            0 trains the whole model.
-        lora_alpha: scale of the adapters, which counts alpha / rank; twice the rank if not given.
-        lora_targets: names of the layers that get adapters; those that `peft` knows for the type of
-            model if not given.
-        task: says the words behind the tokens.
+        """
+        Args:
+            spec: of its sequences.
+            model: folder with a configuration and weights as safetensors, such as `save_pretrained`
+                writes. Where it has a tokenizer and the task has words, every word must be a token
+                of it, and the model keeps those alone; otherwise its tokens must be as many as the
+                task's, and are taken for them in order.
+            config: of a new model: a folder or file of a configuration, a type such as "llama", or
+                a dict with `model_type`. Its vocabulary becomes that of the task. By default
+                `SMALL_GPT2`.
+            lora_rank: rank of low-rank adapters (Hu et al. 2022), which are then all that is
+                trained; 0 trains the whole model.
+            lora_alpha: scale of the adapters, which counts alpha / rank; twice the rank if not
+                given.
+            lora_targets: names of the layers that get adapters; those that `peft` knows for the
+                type of model if not given.
+            task: says the words behind the tokens.
 
         Raises:
             ValueError: the model cannot be loaded, made or carried by its output layer, its

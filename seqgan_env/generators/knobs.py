@@ -250,9 +250,10 @@ class MixturePolicy:
     """p(Y) = sum_k w_k p_k(Y): one policy, drawn by weight, writes the whole sequence."""
 
     def __init__(self, policies: Sequence[LikelihoodPolicy], weights: Sequence[float]) -> None:
-        """Args:
-        policies: that write.
-        weights: of each; they sum to 1.
+        """
+        Args:
+            policies: that write.
+            weights: of each; they sum to 1.
         """
         self.policies, self.weights = list(policies), list(weights)
 
@@ -311,9 +312,10 @@ class PowerPolicy:
     """
 
     def __init__(self, model: LanguageModel, power: float) -> None:
-        """Args:
-        model: that is sharpened.
-        power: above 1.
+        """
+        Args:
+            model: that is sharpened.
+            power: above 1.
         """
         self.model, self.power = model, power
         self.drafts = model.with_temperature(1 / power)
@@ -367,9 +369,10 @@ class TruncatedPolicy:
     """
 
     def __init__(self, model: LanguageModel, knob: TopK | TopP) -> None:
-        """Args:
-        model: that is truncated.
-        knob: says which tokens are kept.
+        """
+        Args:
+            model: that is truncated.
+            knob: says which tokens are kept.
         """
         self.model, self.knob = model, knob
 

@@ -80,15 +80,16 @@ class MaximumLikelihood:
         learning_rate_decay: float = 1.0,
         weight_decay: float = 0.0,
     ) -> None:
-        """Args:
-        policy: trained in place.
-        rng: for the order of sequences.
-        learning_rate: of the first epoch.
-        batch_size: sequences per step.
-        max_grad_norm: gradients are scaled down to this norm.
-        learning_rate_decay: what the learning rate is multiplied by after every epoch.
-        weight_decay: decoupled, of AdamW; a step shrinks every parameter by the learning rate times
-            this.
+        """
+        Args:
+            policy: trained in place.
+            rng: for the order of sequences.
+            learning_rate: of the first epoch.
+            batch_size: sequences per step.
+            max_grad_norm: gradients are scaled down to this norm.
+            learning_rate_decay: what the learning rate is multiplied by after every epoch.
+            weight_decay: decoupled, of AdamW; a step shrinks every parameter by the learning rate
+                times this.
 
         Raises:
             ValueError: a decay out of its range.

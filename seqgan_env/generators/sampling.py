@@ -37,9 +37,10 @@ class SoftmaxSampler:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        """Args:
-        weight: (V, H) of the output layer.
-        bias: (V,), minus infinity for a token that is never to be drawn.
+        """
+        Args:
+            weight: (V, H) of the output layer.
+            bias: (V,), minus infinity for a token that is never to be drawn.
         """
         softmax: type[NativeSoftmax] | type[_TorchSoftmax] = _TorchSoftmax
         if native.usable(weight, bias):

@@ -24,8 +24,9 @@ class TokenMixture:
     """
 
     def __init__(self, models: Sequence[LanguageModel]) -> None:
-        """Args:
-        models: one or more.
+        """
+        Args:
+            models: one or more.
         """
         self.models = list(models)
         self.spec = self.models[0].spec

@@ -85,12 +85,13 @@ class NGramRegression:
         check_real: np.ndarray,
         check_generated: np.ndarray,
     ) -> None:
-        """Args:
-        spec: of the sequences.
-        real: (M, T) to fit.
-        generated: (B, T) to fit.
-        check_real: (M', T) that choose the penalty.
-        check_generated: (B', T) likewise.
+        """
+        Args:
+            spec: of the sequences.
+            real: (M, T) to fit.
+            generated: (B, T) to fit.
+            check_real: (M', T) that choose the penalty.
+            check_generated: (B', T) likewise.
         """
         self.spec = spec
         features = sparse.vstack([self._features(real), self._features(generated)], format="csr")
@@ -208,13 +209,14 @@ class BidirectionalLSTM(nn.Module):
         check_generated: np.ndarray,
         seed: int,
     ) -> None:
-        """Args:
-        spec: of the sequences.
-        real: (M, T) to fit.
-        generated: (B, T) to fit.
-        check_real: (M', T) that choose the epoch.
-        check_generated: (B', T) likewise.
-        seed: of the parameters and the order.
+        """
+        Args:
+            spec: of the sequences.
+            real: (M, T) to fit.
+            generated: (B, T) to fit.
+            check_real: (M', T) that choose the epoch.
+            check_generated: (B', T) likewise.
+            seed: of the parameters and the order.
         """
         super().__init__()
         self.pad = spec.pad_token
@@ -282,9 +284,10 @@ class Memory:
     _ORDERS = (2, 3, 4, 5, 6, 8)
 
     def __init__(self, spec: TokenSpec, bank: np.ndarray) -> None:
-        """Args:
-        spec: of the sequences.
-        bank: (M, T) sequences that are looked up.
+        """
+        Args:
+            spec: of the sequences.
+            bank: (M, T) sequences that are looked up.
         """
         self.spec = spec
         self._orders = [order for order in self._ORDERS if order < spec.seq_len]

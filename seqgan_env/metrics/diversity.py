@@ -15,8 +15,10 @@ class TypeCounts:
     """
 
     def __init__(self, ids: np.ndarray) -> None:
-        """Args:
-        ids: (B, K) the things in each sentence, numbered from 0; `ABSENT` (-1) where there is none.
+        """
+        Args:
+            ids: (B, K) the things in each sentence, numbered from 0; `ABSENT` (-1) where there is
+                none.
         """
         self.num_sentences = len(ids)
         rows, columns = np.nonzero(ids != ABSENT)

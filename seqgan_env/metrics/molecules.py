@@ -56,12 +56,13 @@ class MoleculeMetrics(RealDataMetrics):
         smiles_of: Callable[[np.ndarray], list[str]],
         table: PropertyTable,
     ) -> None:
-        """Args:
-        spec: of the sequences.
-        real_sequences: (M, T) that a policy may be trained on.
-        held_out: (M'', T) that it never sees.
-        smiles_of: the SMILES of sequences (B, T).
-        table: of properties.
+        """
+        Args:
+            spec: of the sequences.
+            real_sequences: (M, T) that a policy may be trained on.
+            held_out: (M'', T) that it never sees.
+            smiles_of: the SMILES of sequences (B, T).
+            table: of properties.
         """
         super().__init__(spec, real_sequences, held_out)
         self._smiles_of, self.table = smiles_of, table

@@ -38,12 +38,12 @@ class BleuReferences:
     def __init__(
         self, references: np.ndarray, spec: TokenSpec, max_n: int = 4, smoothing: str = "method1"
     ) -> None:
-        """Args:
-            references: (R, T) integer tokens, padded.
-            spec: of the sequences.
-            max_n: the highest order of n-grams.
-            smoothing: of an order without a match: "method1" counts 0.1 matches; with "none" the
-                score is 0, or rather NLTK's next to nothing (below 1e-60 for n up to 5).
+        """
+        Args:
+            references: (R, T) integer tokens, padded. spec: of the sequences. max_n: the highest
+                order of n-grams. smoothing: of an order without a match: "method1" counts 0.1
+                matches; with "none" the score is 0, or rather NLTK's next to nothing (below 1e-60
+                for n up to 5).
 
         Raises:
             ValueError: no references, an order below 1, an unknown smoothing.
@@ -212,10 +212,11 @@ class _Limits:
     """
 
     def __init__(self, ids: np.ndarray, num_ngrams: int) -> None:
-        """Args:
-        ids: (R, K) the n-grams of the references, numbered, 0..num_ngrams - 1 or `ABSENT`.
-        num_ngrams: how many different ones there are. One more place, at `ABSENT`, keeps the limit
-            0.
+        """
+        Args:
+            ids: (R, K) the n-grams of the references, numbered, 0..num_ngrams - 1 or `ABSENT`.
+            num_ngrams: how many different ones there are. One more place, at `ABSENT`, keeps the
+                limit 0.
         """
         ordered, before = _occurrences(ids)
         rows, columns = np.nonzero(ordered != ABSENT)

@@ -27,10 +27,11 @@ class OracleMetrics:
     """Measures policies against an oracle."""
 
     def __init__(self, oracle: HasLogProb, spec: TokenSpec, real: Tensor) -> None:
-        """Args:
-        oracle: the true distribution.
-        spec: of the sequences.
-        real: (M, T) draws of the oracle that no policy was trained on.
+        """
+        Args:
+            oracle: the true distribution.
+            spec: of the sequences.
+            real: (M, T) draws of the oracle that no policy was trained on.
         """
         self.oracle, self.spec, self.real = oracle, spec, real
         self.oracle_at_real = oracle.log_prob(real)  # (M,)

@@ -58,10 +58,11 @@ class RealDataMetrics:
     """
 
     def __init__(self, spec: TokenSpec, real_sequences: Tensor, held_out: Tensor) -> None:
-        """Args:
-        spec: of the sequences.
-        real_sequences: (M, T) that a policy may be trained on.
-        held_out: (M'', T) that it never sees.
+        """
+        Args:
+            spec: of the sequences.
+            real_sequences: (M, T) that a policy may be trained on.
+            held_out: (M'', T) that it never sees.
         """
         self.spec, self.held_out = spec, held_out
         self._real_sequences, self._held_out = real_sequences, _array(held_out)

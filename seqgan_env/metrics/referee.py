@@ -84,15 +84,16 @@ class Referee:
         num_validation: int = 4_000,
         num_judged: int = 5_000,
     ) -> None:
-        """Args:
-        spec: of the sequences.
-        real_sequences: (M, T) that policies are trained on, and classifiers too.
-        validation: (M', T) that choose among classifiers.
-        held_out: (M'', T) on which they are judged.
-        seed: of the classifiers.
-        num_train: sequences of each side that classifiers are trained on, at most.
-        num_validation: sequences of each side that choose, at most.
-        num_judged: sequences of each side that are judged, at most.
+        """
+        Args:
+            spec: of the sequences.
+            real_sequences: (M, T) that policies are trained on, and classifiers too.
+            validation: (M', T) that choose among classifiers.
+            held_out: (M'', T) on which they are judged.
+            seed: of the classifiers.
+            num_train: sequences of each side that classifiers are trained on, at most.
+            num_validation: sequences of each side that choose, at most.
+            num_judged: sequences of each side that are judged, at most.
 
         Raises:
             ValueError: there are too few real sequences to judge by.

@@ -24,13 +24,14 @@ class NativeLSTM:
         free: NativeSoftmax,
         masked: NativeSoftmax,
     ) -> None:
-        """Args:
-        spec: of the sequences.
-        gates: (V, 4H), what every input token contributes to the input, forget, cell and output
-            gates.
-        recurrent: (4H, H), what the state contributes.
-        free: draws next tokens.
-        masked: draws next tokens where the end may not stand.
+        """
+        Args:
+            spec: of the sequences.
+            gates: (V, 4H), what every input token contributes to the input, forget, cell and output
+                gates.
+            recurrent: (4H, H), what the state contributes.
+            free: draws next tokens.
+            masked: draws next tokens where the end may not stand.
         """
         self.spec, self.free, self.masked = spec, free, masked
         self.depth = recurrent.shape[1]

@@ -208,8 +208,9 @@ class SummedScorer:
     """A weighted sum of scores of the same sequences, or of their tokens' parts."""
 
     def __init__(self, terms: Sequence[tuple[float, SequenceScorer]]) -> None:
-        """Args:
-        terms: weights and scorers.
+        """
+        Args:
+            terms: weights and scorers.
         """
         self.terms = tuple(terms)
 
@@ -236,8 +237,9 @@ class SummedValue:
     """A weighted sum of values of the same prefixes. Terms draw independent noise."""
 
     def __init__(self, terms: Sequence[tuple[float, PrefixValue]]) -> None:
-        """Args:
-        terms: weights and values.
+        """
+        Args:
+            terms: weights and values.
         """
         self.terms = tuple(terms)
 

@@ -40,12 +40,13 @@ class RolloutValue:
         num_rollouts: int,
         budget: Budget | None = None,
     ) -> None:
-        """Args:
-        spec: of the sequences.
-        policy: rolled out.
-        scorer: of finished sequences.
-        num_rollouts: N.
-        budget: counts what is spent; a new one if not given.
+        """
+        Args:
+            spec: of the sequences.
+            policy: rolled out.
+            scorer: of finished sequences.
+            num_rollouts: N.
+            budget: counts what is spent; a new one if not given.
         """
         if num_rollouts < 1:
             raise ValueError(f"num_rollouts is {num_rollouts}; allowed is 1 or more")
@@ -99,9 +100,10 @@ class EarnedValue:
     """
 
     def __init__(self, scorer: SequenceScorer, budget: Budget | None = None) -> None:
-        """Args:
-        scorer: an `AdditiveScorer`.
-        budget: counts what is spent; a new one if not given.
+        """
+        Args:
+            scorer: an `AdditiveScorer`.
+            budget: counts what is spent; a new one if not given.
 
         Raises:
             ValueError: its score is no sum over tokens.

@@ -40,12 +40,13 @@ class RealDataTask:
         num_eval: int,
         metrics: Callable[[TokenSpec, Tensor, Tensor], RealDataMetrics] = RealDataMetrics,
     ) -> None:
-        """Args:
-        name: of the task.
-        spec: of its sequences.
-        parts: sequences (M, T) to train on, (M', T) to select on and (M'', T) to report on.
-        num_eval: sequences drawn from a policy to evaluate it.
-        metrics: makes what measures them, of the spec, the first and the last of the parts.
+        """
+        Args:
+            name: of the task.
+            spec: of its sequences.
+            parts: sequences (M, T) to train on, (M', T) to select on and (M'', T) to report on.
+            num_eval: sequences drawn from a policy to evaluate it.
+            metrics: makes what measures them, of the spec, the first and the last of the parts.
         """
         self.name, self.spec = name, spec
         self.real_sequences, self.validation, self.held_out = parts

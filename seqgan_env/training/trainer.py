@@ -122,14 +122,15 @@ class Trainer:
         checkpoints: Path | None = None,
         seconds_between_checkpoints: float = 60.0,
     ) -> None:
-        """Args:
-        settings: of the run.
-        progress: called with phase, done, total and metrics.
-        on_row: called with every row of the history as it comes.
-        checkpoints: folder in which the state is saved, so that another trainer can go on from
-            there (`seqgan_env.training.checkpoint`); None for none. Agents that are not
-            `Resumable` have none.
-        seconds_between_checkpoints: at least; there is one at the beginning of every phase too.
+        """
+        Args:
+            settings: of the run.
+            progress: called with phase, done, total and metrics.
+            on_row: called with every row of the history as it comes.
+            checkpoints: folder in which the state is saved, so that another trainer can go on from
+                there (`seqgan_env.training.checkpoint`); None for none. Agents that are not
+                `Resumable` have none.
+            seconds_between_checkpoints: at least; there is one at the beginning of every phase too.
         """
         self.settings, self.on_row = settings, on_row
         load_metrics(settings.more_metrics)  # before hours of training, not behind them

@@ -38,11 +38,12 @@ class PropertyScorer:
         score_of: Callable[[np.ndarray], np.ndarray] = np.asarray,
         invalid: float = 0.0,
     ) -> None:
-        """Args:
-        task: whose sequences are scored.
-        key: the property in the task's table.
-        score_of: from its values (B,) to scores.
-        invalid: the score of what is no molecule.
+        """
+        Args:
+            task: whose sequences are scored.
+            key: the property in the task's table.
+            score_of: from its values (B,) to scores.
+            invalid: the score of what is no molecule.
         """
         self.task, self.key, self.score_of, self.invalid = task, key, score_of, invalid
         self.paid: Counter[str] = Counter()
@@ -86,9 +87,10 @@ class UniquenessScorer:
     """
 
     def __init__(self, task: MoleculeTask, policy: RolloutPolicy) -> None:
-        """Args:
-        task: whose sequences are scored.
-        policy: the live one, with likelihoods.
+        """
+        Args:
+            task: whose sequences are scored.
+            policy: the live one, with likelihoods.
         """
         self.task, self.policy = task, policy
 

@@ -268,8 +268,9 @@ class FormulaScorer:
     """A formula of peptides as a score."""
 
     def __init__(self, formula: Formula) -> None:
-        """Args:
-        formula: from tokens (B, T) to scores (B,).
+        """
+        Args:
+            formula: from tokens (B, T) to scores (B,).
         """
         self.formula = formula
 
