@@ -5,7 +5,8 @@
 Every run is `seqgan train` in a process of its own, killed by SIGKILL at a random moment and
 resumed, several times over, until it comes to its end. Then everything that it leaves is compared
 with what the same run left undisturbed: weights, samples and knobs byte by byte; the result and the
-metrics without their seconds.
+metrics without their seconds. A run that ends before it was killed as often as it should be is
+followed by another one, so that all kills are made.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from __future__ import annotations
 import argparse
 import csv
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from seqgan_env.training.checkpoint import read_checkpoint
 from seqgan_env.training.run_directory import (
+    CONFIG,
     METRICS,
     RESULT,
     is_finished,
@@ -32,7 +37,7 @@ from seqgan_env.training.run_directory import (
 
 SMALL = [
     *("--mle-epochs", "4", "--rounds", "12", "--eval-every", "4", "--num-negatives", "200"),
-    *("--batch-size", "16", "--num-rollouts", "2", "--threads", "1"),
+    *("--batch-size", "16", "--num-rollouts", "2", "--threads", "1", "--num-eval", "1000"),
 ]
 RUNS: dict[str, list[str]] = {
     "reinforce": ["--agent", "reinforce"],
@@ -60,23 +65,47 @@ def run_whole(options: list[str], out: Path) -> float:
     return time.perf_counter() - started
 
 
-def run_killed(options: list[str], out: Path, seconds: float, kills: int, seed: int) -> int:
-    """The same run, killed up to `kills` times at moments drawn uniformly; how often it was."""
-    draw = random.Random(seed)
-    killed = 0
-    while not ((out / RESULT).exists() and is_finished(out)):
-        resumes = (out / "config.json").exists()
+def run_killed(
+    options: list[str], out: Path, seconds: float, kills: int, draw: random.Random
+) -> list[str]:
+    """The same run, killed up to `kills` times at moments drawn uniformly from what is left of it.
+
+    Returns:
+        The phase of the checkpoint that each kill left; "before the first" where there was none.
+    """
+    phases: list[str] = []
+    while not is_finished(out):
+        resumes = (out / CONFIG).exists()
         arguments = ["--resume", str(out)] if resumes else [*SMALL, *options, "--out", str(out)]
         process = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL)
         try:
-            limit = draw.uniform(0.3, 1.0) * seconds if killed < kills else None
+            limit = draw.uniform(0.1, 1.0) * seconds if len(phases) < kills else None
             if process.wait(timeout=limit) != 0:
                 raise RuntimeError(f"{' '.join(arguments)} ended with code {process.returncode}")
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
-            killed += 1
-    return killed
+            state = read_checkpoint(out)
+            phases.append("before the first" if state is None else state["phase"])
+    return phases
+
+
+def kill_until(
+    options: list[str], folder: Path, seconds: float, kills: int, draw: random.Random
+) -> tuple[list[str], list[str]]:
+    """As many killed runs as `kills` kills need, each compared with the one in `folder / "whole"`.
+
+    Returns:
+        The phases in which they were killed, and what came out otherwise in any of them.
+    """
+    phases: list[str] = []
+    different: list[str] = []
+    while len(phases) < kills:
+        out = folder / "killed"
+        phases += run_killed(options, out, seconds, kills - len(phases), draw)
+        different += differences(folder / "whole", out)
+        shutil.rmtree(out)
+    return phases, different
 
 
 def differences(a: Path, b: Path) -> list[str]:
@@ -113,16 +142,22 @@ def main() -> int:
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     per_run = -(-arguments.kills // len(RUNS))
-    with tempfile.TemporaryDirectory() as folder:
-        for number, (name, options) in enumerate(RUNS.items()):
-            whole, killed = (Path(folder) / f"{number}-{kind}" for kind in ("whole", "killed"))
-            seconds = run_whole(options, whole)
-            seed = arguments.seed + number
-            kills = run_killed(options, killed, seconds, per_run, seed)
-            different = differences(whole, killed)
-            rows.append({"run": name, "kills": kills, "seconds": seconds, "different": different})
-            verdict = "bit-equal" if not different else f"differs in {', '.join(different)}"
-            print(f"{name}: {kills} kills, {verdict}", flush=True)
+    for number, (name, options) in enumerate(RUNS.items()):
+        with tempfile.TemporaryDirectory() as folder:
+            seconds = run_whole(options, Path(folder) / "whole")
+            draw = random.Random(arguments.seed + number)
+            phases, different = kill_until(options, Path(folder), seconds, per_run, draw)
+        rows.append(
+            {
+                "run": name,
+                "kills": len(phases),
+                "in_phase": Counter(phases),
+                "seconds": round(seconds, 1),
+                "different": different,
+            }
+        )
+        verdict = "bit-equal" if not different else f"differs in {', '.join(different)}"
+        print(f"{name}: {len(phases)} kills, {verdict}; {dict(Counter(phases))}", flush=True)
     if arguments.out:
         write_json(arguments.out, {"runs": rows, "versions": versions()})
     return int(any(row["different"] for row in rows))

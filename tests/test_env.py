@@ -96,6 +96,33 @@ def test_texts_of_every_level_pass_gymnasiums_checker_whatever_is_written_first(
     check_with_first_tokens(env, (0, 1, 2))
 
 
+CHEMISTRY: list[tuple[str, dict[str, Any]]] = [
+    ("Molecule", {"max_molecules": 200}),
+    ("Molecule", {"max_molecules": 200, "notation": "selfies"}),
+    ("Molecule", {"max_molecules": 200, "source": "qed", "diversity_filter": 1}),
+    ("Molecule", {"max_molecules": 200, "observation": "dict"}),
+    ("Peptide", {}),
+    ("Peptide", {"max_length": 12, "source": "stability"}),
+    ("Peptide", {"observation": "dict"}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "settings"), CHEMISTRY, ids=str)
+@pytest.mark.filterwarnings("error")
+def test_molecules_and_peptides_pass_gymnasiums_checker_whatever_is_written_first(
+    kind: str, settings: dict[str, Any]
+) -> None:
+    pytest.importorskip("rdkit")
+    env = gym.make(f"SeqGAN/{kind}-v0", **{"num_rollouts": 2} | settings).unwrapped
+    check_with_first_tokens(env, (0, 1, 2))  # the end first, which is masked there
+
+
+def test_the_checker_is_run_on_every_kind_of_data() -> None:
+    kinds = {"Oracle", "Text", "Music", "Molecule", "Peptide"}
+    assert {f"SeqGAN/{kind}-v0" for kind in kinds} <= set(IDS)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("observation", ["tokens", "one_hot", "dict"])
 @pytest.mark.parametrize("reward", ["rollout", "difference", "terminal"])
