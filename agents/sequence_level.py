@@ -8,6 +8,7 @@ its sequences are each other's baseline.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -62,16 +63,31 @@ class SequenceLevel(PolicyGradient):
             ValueError: the batch does not divide into groups of two or more.
         """
         super().__init__(env, policy, seed, config)
-        num_envs = self.env.num_envs
-        group_size = config.group_size
-        if group_size is None:
-            group_size = self.default_group_size or num_envs
-        self.group_size = group_size
-        if self.group_size < 2 or num_envs % self.group_size:
+        self.group_size = self._group_size(config.group_size, self.env.num_envs)
+
+    @classmethod
+    def check_environment(
+        cls, options: Mapping[str, Any], num_envs: int, seq_len: int | None
+    ) -> None:
+        """Raises a ValueError for a batch that does not divide into groups of two or more."""
+        cls._group_size(options.get("group_size"), num_envs)
+
+    @classmethod
+    def _group_size(cls, chosen: int | None, num_envs: int) -> int:
+        """How many sequences are a group: what was chosen, the class's default, or the batch.
+
+        Raises:
+            ValueError: the batch does not divide into groups of it.
+        """
+        group_size = cls.default_group_size or num_envs
+        if chosen is not None:
+            group_size = chosen
+        if group_size < 2 or num_envs % group_size:
             raise ValueError(
-                f"group_size is {self.group_size}; allowed are divisors of the batch of {num_envs} "
+                f"group_size is {group_size}; allowed are divisors of the batch of {num_envs} "
                 "sequences, from 2"
             )
+        return group_size
 
     def weights(self, scores: Tensor) -> Tensor:
         """Weights (G, k) of sequences from the scores (G, k) of G groups."""

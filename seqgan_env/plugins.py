@@ -143,6 +143,27 @@ def check_agent_options(name: str, options: Mapping[str, Any]) -> None:
         check_options(cls, options, f"agent {name}", given=_GIVEN)
 
 
+def check_agent_environment(
+    name: str, options: Mapping[str, Any], num_envs: int, seq_len: int | None
+) -> None:
+    """Raises a ValueError where the class of an agent says that it cannot learn in such an
+    environment, by a classmethod `check_environment(options, num_envs, seq_len)`, if it has one.
+
+    Args:
+        name: of the agent.
+        options: of the agent.
+        num_envs: B, sequences of a batch.
+        seq_len: T; None where only the data will tell.
+    """
+    check = getattr(load_agent_class(name), "check_environment", None)
+    if check is None:
+        return
+    try:
+        check(options, num_envs, seq_len)
+    except ValueError as problem:
+        raise ValueError(f"agent {name}: {problem}") from problem
+
+
 def make_agent(
     name: str,
     env: TokenVectorEnv,

@@ -228,6 +228,20 @@ BAD = [
     (["evaluate", "/no/such/run"], "config.json cannot be read"),
     (["sample", "x", "--num", "0"], "0 is not 1 or more"),
     (["trian"], "Did you mean train"),
+    (["bench", "--no-knobs"], "seqgan bench: unrecognized arguments: --no-knobs. A benchmark"),
+    (["bench", "--agent", "ppo"], "takes --agents, one or several"),
+    (["train", "--workers", "2"], "It is a flag of seqgan bench"),
+    (["sample", "x", "--temprature", "2"], "seqgan sample: unrecognized arguments: --temprature"),
+    (
+        ["train", "--agent", "grpo", "--set", "group_size=7"],
+        "group_size is 7; allowed are divisors",
+    ),
+    (["train", "--agent", "ppo", "--set", "n_steps=7"], "allowed are multiples of seq_len 10"),
+    (["bench", "--agents", "rloo", "--set", "group_size=7"], "agent rloo: group_size is 7"),
+    (
+        ["bench", "--agents", "dqn", "--tasks", "music", "--set", "train_freq=7"],
+        "agent dqn: train_freq is 7; allowed are multiples of seq_len 32",
+    ),
 ]
 
 
@@ -262,7 +276,7 @@ def test_every_setting_is_in_the_help_with_its_default(capsys: pytest.CaptureFix
         flag = "--" + setting.name.replace("_", "-")
         assert setting.metadata.get("flag", flag) in text
     assert "--lowercase" in text
-    assert "(default: 160; task text and task music and" in " ".join(text.split())
+    assert "(default: 160; 60 for text, music, molecule and peptide)" in text
 
 
 @pytest.mark.parametrize(

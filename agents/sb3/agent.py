@@ -189,6 +189,22 @@ class SB3Agent(ABC):
             cls._check_option(name, value)
 
     @classmethod
+    def check_environment(
+        cls, options: Mapping[str, Any], num_envs: int, seq_len: int | None
+    ) -> None:
+        """Raises a ValueError for an update that would end inside episodes of T = `seq_len`, where
+        that is known.
+        """
+        steps = options.get(cls.collected)
+        if seq_len is None or cls.collected not in options:
+            return
+        if not isinstance(steps, int) or steps < 1 or steps % seq_len:
+            raise ValueError(
+                f"{cls.collected} is {steps!r}; allowed are multiples of seq_len {seq_len}: an "
+                "update that ends inside episodes would go on with them under another reward"
+            )
+
+    @classmethod
     def hyperparameter_names(cls) -> list[str]:
         """The hyperparameters that the constructor takes: SB3's, and those of the SB3 policy."""
         of_algorithm = [
@@ -301,12 +317,7 @@ class SB3Agent(ABC):
             _check_range(name, number)
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
-        steps, seq_len = settings[self.collected], self.env.task.spec.seq_len
-        if not isinstance(steps, int) or steps < 1 or steps % seq_len:
-            raise ValueError(
-                f"{self.collected} is {steps!r}; allowed are multiples of seq_len {seq_len}: an "
-                "update that ends inside episodes would go on with them under another reward"
-            )
+        self.check_environment(settings, self.env.num_envs, self.env.task.spec.seq_len)
 
     def _steps_per_update(self) -> int:
         steps = getattr(self.model, self.collected)

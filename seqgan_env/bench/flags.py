@@ -22,6 +22,8 @@ from seqgan_env.rewards.forms import FORMS
 from seqgan_env.tasks import task_names
 from seqgan_env.training.settings import DECIDED_BY_THE_HARNESS, PRESETS, TrainSettings
 
+OF_A_GRID = ("agent", "task", "reward", "source")  # of which a benchmark takes several
+
 
 def add_commands(commands: Any) -> None:
     """Adds `seqgan bench` and `seqgan report` to the command line."""
@@ -111,18 +113,32 @@ def _add_bench(commands: Any) -> None:
     bench.add_argument(
         "--preset", metavar="NAME", help=f"settings to start from: {', '.join(PRESETS)}"
     )
-    of_the_grid = ("agent", "task", "reward", "source")
     add_settings(
         bench,
         [
             f.name
             for f in fields(TrainSettings)
-            if f.name not in (*DECIDED_BY_THE_HARNESS, *of_the_grid)
+            if f.name not in (*DECIDED_BY_THE_HARNESS, *OF_A_GRID)
         ],
     )
     add_task_settings(bench)
     add_trust(bench)
+    bench.refused = _refused()
     bench.set_defaults(run=later("seqgan_env.bench.commands:bench"))
+
+
+def _refused() -> dict[str, str]:
+    """Why a benchmark does not take some flags of `seqgan train`."""
+    told = {f"--{name}": f"A benchmark takes --{name}s, one or several" for name in OF_A_GRID}
+    told["--seed"] = "A benchmark takes --seeds N, for the seeds 0..N-1"
+    told["--threads"] = "A benchmark runs every job on one thread, and several jobs by --workers"
+    told["--resume"] = "The same command again goes on where a benchmark was stopped"
+    told["--force"] = "A benchmark keeps what has been done; --out names another folder"
+    for flag in ("--knobs", "--no-knobs"):
+        told[flag] = "A benchmark measures the knobs of the row mle, for every score needs them"
+    for flag in ("--control", "--no-control"):
+        told[flag] = "In a benchmark a control is a row of its own: --sources constant"
+    return told
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -23,34 +23,75 @@ from seqgan_env.trust import Trust, names_of_code
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors in one line on stderr, with the nearest valid flag or command for a typo."""
+    """Errors in one line on stderr, with the nearest valid flag or command for a typo.
+
+    Attributes:
+        refused: by flag, why this command does not take what another one does.
+        siblings: the other commands, by name.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.refused: dict[str, str] = {}
+        self.siblings: dict[str, argparse.ArgumentParser] = {}
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse has it, but a command refuses what it does not know by itself, so that the
+        error names it and its own flags.
+        """
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
-        unknown = re.match(
-            r"unrecognized arguments: (--[\w-]+)|argument COMMAND: invalid choice: '(.*?)'", message
-        )
-        if unknown:
-            options = [option for action in self._all_actions() for option in action.option_strings]
-            close = difflib.get_close_matches(
-                unknown[1] or unknown[2], options if unknown[1] else self._commands(), n=1
-            )
-            message += f". Did you mean {close[0]}?" if close else ""
+        flag = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        command = re.match(r"argument COMMAND: invalid choice: '(.*?)'", message)
+        if flag:
+            message += self._about_flag(flag[1])
+        if command:
+            message += _suggestion(command[1], self._commands())
         print(f"{self.prog}: {message}", file=sys.stderr)
         sys.exit(2)
 
-    def _subparsers_of(self) -> dict[str, argparse.ArgumentParser]:
+    def _about_flag(self, flag: str) -> str:
+        """Why a flag is not taken, who takes it, or the nearest one that is taken."""
+        if flag in self.refused:
+            return f". {self.refused[flag]}"
+        takers = [name for name, other in self.siblings.items() if flag in _flags(other)]
+        if takers:
+            return f". It is a flag of {_among([f'seqgan {name}' for name in takers])}"
+        return _suggestion(flag, _flags(self))
+
+    def _commands(self) -> dict[str, argparse.ArgumentParser]:
         nested = [
             action for action in self._actions if isinstance(action, argparse._SubParsersAction)
         ]
         return {name: parser for action in nested for name, parser in action.choices.items()}
 
-    def _commands(self) -> list[str]:
-        return list(self._subparsers_of())
+    def introduce_commands(self) -> None:
+        """Tells the commands of each other, once they are all there."""
+        commands = self._commands()
+        for command in commands.values():
+            if isinstance(command, Parser):
+                command.siblings = commands
 
-    def _all_actions(self) -> list[argparse.Action]:
-        return self._actions + [
-            action for parser in self._subparsers_of().values() for action in parser._actions
-        ]
+
+def _flags(parser: argparse.ArgumentParser) -> list[str]:
+    return [flag for action in parser._actions for flag in action.option_strings]
+
+
+def _suggestion(given: str, allowed: Iterable[str]) -> str:
+    """A question that suggests the nearest of what is allowed, as the next sentence."""
+    close = difflib.get_close_matches(given, list(allowed), n=1)
+    return f". Did you mean {close[0]}?" if close else ""
+
+
+def _among(names: Sequence[str]) -> str:
+    """Names as part of a sentence."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def later(name: str) -> Callable[[argparse.Namespace], int]:
@@ -149,8 +190,8 @@ def _defaults_of_run(name: str, default: Any) -> str:
     for task in registry.TASKS.builtin:
         of_task = presets_of(task).get("tiny", {})
         if name in of_task:
-            by_value.setdefault(str(of_task[name]), []).append(f"task {task}")
-    others = "".join(f"; {' and '.join(tasks)}: {value}" for value, tasks in by_value.items())
+            by_value.setdefault(str(of_task[name]), []).append(task)
+    others = "".join(f"; {value} for {_among(tasks)}" for value, tasks in by_value.items())
     return f" (default: {default}{others})"
 
 

@@ -146,6 +146,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_show(commands)
     _add_play(commands)
     bench_flags.add_commands(commands)
+    parser.introduce_commands()
     return parser
 
 

@@ -97,6 +97,16 @@ def check_settings(task: Any, changes: Mapping[str, Any]) -> Any:
     return replace(defaults, **changes)
 
 
+def seq_len_of(task: str, settings: Any) -> int | None:
+    """T of the sequences of a task with these settings; None where only the data tells, and for
+    tasks from elsewhere.
+    """
+    if task not in registry.TASK_DEFAULTS.builtin:
+        return None
+    length: int | None = getattr(settings, "seq_len", getattr(settings, "max_length", None))
+    return length
+
+
 def takers(names: Iterable[str]) -> list[str]:
     """The tasks that take all of these settings. Those that cannot be imported take none."""
     return [task for task in task_names() if set(names) <= _taken_by(task)]

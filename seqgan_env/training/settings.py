@@ -13,6 +13,7 @@ from seqgan_env.metrics.catalogue import load_metrics
 from seqgan_env.names import choose
 from seqgan_env.plugins import (
     accepts,
+    check_agent_environment,
     check_agent_options,
     load_knobs,
     options_from_settings,
@@ -21,7 +22,7 @@ from seqgan_env.plugins import (
 )
 from seqgan_env.registry import DEFAULT_TASK, SOURCES
 from seqgan_env.rewards.forms import FORMS
-from seqgan_env.tasks import check_settings, infer_task, presets_of
+from seqgan_env.tasks import check_settings, infer_task, presets_of, seq_len_of
 
 # What loads torch is imported where it is used: the command line reads the settings before.
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class TrainSettings:
         check_range("threads", self.threads, 0, 1_024)
         for name, most in _MOST.items():
             check_range(name, getattr(self, name), 1, most)
-        check_settings(self.task, self.task_options)
+        of_task = check_settings(self.task, self.task_options)
         choose(FORMS, self.reward, "reward form")
         from seqgan_env.discriminators.loading import load_discriminator
         from seqgan_env.rewards.sources import check_source
@@ -188,6 +189,8 @@ class TrainSettings:
         load_metrics(self.more_metrics)
         self._check_policy()
         self._check_options()
+        seq_len = seq_len_of(self.task, of_task)
+        check_agent_environment(self.agent, self.agent_options, self.batch_size, seq_len)
         from seqgan_env.building import check_device
 
         check_device(self.device)
