@@ -145,6 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
     listing.set_defaults(run=_list)
     _add_show(commands)
     _add_play(commands)
+    _add_doctor(commands)
     bench_flags.add_commands(commands)
     parser.introduce_commands()
     return parser
@@ -249,6 +250,22 @@ def _add_play(commands: Any) -> None:
     _add_seed(play, "the environment")
     add_trust(play)
     play.set_defaults(run=_of_a_run("seqgan_env.cli.play:play"))
+
+
+def _add_doctor(commands: Any) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="what this machine has, how fast the kernels are on it, and what would help",
+        description=(
+            "Prints processor, kernels, threads and extras, and measures every operation of a run "
+            "by each variant of the kernels and by torch, in half a minute."
+        ),
+        allow_abbrev=False,
+    )
+    doctor.add_argument(
+        "--threads", type=positive, metavar="N", help="of torch and the kernels (default: all)"
+    )
+    doctor.set_defaults(run=later("seqgan_env.cli.doctor:doctor"))
 
 
 def _add_seed(parser: argparse.ArgumentParser, of: str) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 VARIANTS = ("avx512", "avx2")  # of the kernels, the fastest first
-_SETTING = "SEQGAN_ENV_NATIVE"
+SETTING = "SEQGAN_ENV_NATIVE"
 
 
 class Sizes(NamedTuple):
@@ -62,11 +62,11 @@ def variant() -> str:
     Raises:
         ValueError: SEQGAN_ENV_NATIVE is none of the names, or names kernels that cannot run here.
     """
-    return _chosen(os.environ.get(_SETTING, "1"))[0]
+    return _chosen(os.environ.get(SETTING, "1"))[0]
 
 
 def _module() -> ModuleType:
-    module = _chosen(os.environ.get(_SETTING, "1"))[1]
+    module = _chosen(os.environ.get(SETTING, "1"))[1]
     if module is None:
         raise RuntimeError("there are no compiled kernels in use")
     return module
@@ -81,9 +81,9 @@ def _chosen(wanted: str) -> tuple[str, ModuleType | None]:
         try:
             return wanted, _load(wanted)
         except ImportError as problem:
-            raise ValueError(f"{_SETTING} is {wanted}: {problem}") from problem
+            raise ValueError(f"{SETTING} is {wanted}: {problem}") from problem
     if wanted != "1":
-        raise ValueError(f"{_SETTING} is {wanted!r}; allowed are 0, 1, torch and {VARIANTS}")
+        raise ValueError(f"{SETTING} is {wanted!r}; allowed are 0, 1, torch and {VARIANTS}")
     problems = []
     for name in VARIANTS:
         try:

@@ -1,0 +1,46 @@
+"""`seqgan doctor`: every route is measured, nothing of it stays set, and slow kernels are named."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from seqgan_env import native
+from seqgan_env.cli import doctor
+from seqgan_env.cli.doctor import TORCH, Size, Timing, advice
+from seqgan_env.cli.main import main
+from seqgan_env.discriminators.cnn import SMALL_CNN
+
+TINY = Size("tiny", 12, 5, 40, 8, SMALL_CNN)
+
+
+def test_every_route_of_this_machine_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "SIZES", (TINY,))
+    before = os.environ.get(native.SETTING)
+
+    assert main(["doctor"]) == 0
+
+    said = capsys.readouterr().out
+    assert os.environ.get(native.SETTING) == before
+    for name in (*native.variants_here(), *doctor.NAMES, TORCH):
+        assert name in said, name
+
+
+def test_the_routes_are_those_that_are_asked_for() -> None:
+    for route in (*native.variants_here(), TORCH):
+        with doctor.using(route):
+            assert native.variant() == route
+
+
+def _timing(ratio: float) -> Timing:
+    used = native.variant()
+    return Timing("tiny", "D epoch", {used: 1.0, TORCH: ratio}, {used: ratio, TORCH: 1.0})
+
+
+@pytest.mark.skipif(native.variant() == TORCH, reason="no kernels in use")
+def test_kernels_slower_than_torch_are_named() -> None:
+    assert any("D epoch" in sentence for sentence in advice([_timing(0.5)]))
+    assert not any("D epoch" in sentence for sentence in advice([_timing(1.5)]))
