@@ -46,17 +46,32 @@ def _is_needed(standings: Standings) -> bool:
     return any(entry.label not in ranked for entry in standings.entries(JUDGED))
 
 
-def replaced(text: str, section: str) -> str:
-    """The text with `section` between the markers.
+def replaced(text: str, section: str, begin: str = BEGIN, end: str = END) -> str:
+    """The text with `section` between two markers.
 
     Raises:
         ValueError: it does not have each marker once, the first one first.
     """
-    before, begin, rest = text.partition(BEGIN)
-    between, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in between + after or END in before + after:
-        raise ValueError(f"expected one {BEGIN} and after it one {END}")
-    return f"{before}{BEGIN}\n{section}{END}{after}"
+    before, has_begin, rest = text.partition(begin)
+    between, has_end, after = rest.partition(end)
+    if not has_begin or not has_end or begin in between + after or end in before + after:
+        raise ValueError(f"expected one {begin} and after it one {end}")
+    return f"{before}{begin}\n{section}{end}{after}"
+
+
+def rewrite(page: Path, old: str, new: str, check: bool, program: str) -> int:
+    """Makes a page that says `old` say `new`, or only checks that they are the same.
+
+    Returns:
+        the exit status, 1 where a check finds the page stale.
+    """
+    if new == old:
+        return 0
+    if check:
+        print(f"{page} is stale; python -m benchmarks.{program} makes it anew", file=sys.stderr)
+        return 1
+    write_text(page, new)
+    return 0
 
 
 def _board(title: str, standings: Standings, kind: str) -> str:
@@ -131,17 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as problem:
         print(f"{chosen.readme}: {problem}", file=sys.stderr)
         return 2
-    if new == old:
-        return 0
-    if chosen.check:
-        print(
-            f"the leaderboard in {chosen.readme} is stale; python -m benchmarks.leaderboard makes "
-            "it anew",
-            file=sys.stderr,
-        )
-        return 1
-    write_text(chosen.readme, new)
-    return 0
+    return rewrite(chosen.readme, old, new, chosen.check, "leaderboard")
 
 
 if __name__ == "__main__":

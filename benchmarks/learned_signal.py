@@ -1,0 +1,267 @@
+r"""Does a learned signal beat every knob? The tables and the picture of the suite `learned-signal`.
+
+    seqgan bench benchmarks/suites/learned-signal.toml --out benchmarks/results/learned-signal
+    python -m benchmarks.learned_signal benchmarks/results/learned-signal \
+        --page docs/learned-signal.md --plot docs/images/learned-signal.png
+    # fails if the page says something else
+    python -m benchmarks.learned_signal benchmarks/results/learned-signal \
+        --page docs/learned-signal.md --check
+
+Every task is judged by itself. All tests of the page are corrected together (Holm).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.leaderboard import replaced, rewrite
+from seqgan_env.bench.jobs import REFERENCE
+from seqgan_env.bench.leaderboard import BEST_KNOB, Run, Standings
+from seqgan_env.bench.results import read_all
+from seqgan_env.bench.statistics import ALPHA, Decision, Paired, holm, paired
+from seqgan_env.metrics.score import RANKING
+
+BEGIN, END = "<!-- learned-signal:begin -->", "<!-- learned-signal:end -->"
+SIGNAL = "ratio"  # the row whose claim this is
+RIVALS = ("distillation", "teacher", "mle, 400 epochs")  # of the same information, or more time
+DIVERGENCES = {"kl_mean": "mean of both KLs", "kl_reverse": "KL(G‖O)", "kl_forward": "KL(O‖G)"}
+ROLES = {
+    SIGNAL: "",
+    "distillation": "the same signal, supervised",
+    "teacher": "the signal's own model",
+    "optimal": "sees the truth",
+    "constant reward": "says nothing",
+}
+LEFT_OUT_BELOW = -0.12  # nats; the picture marks what is further away at its edge
+
+
+@dataclass(frozen=True)
+class Test:
+    """One comparison on one task, positive where the first is nearer to the truth.
+
+    Attributes:
+        task: of the comparison.
+        row: that is compared.
+        rival: with what.
+        measure: name of a divergence.
+        difference: the rival's divergence less the row's, over seeds.
+        decision: whether it differs from 0, corrected for all tests of the page.
+    """
+
+    task: str
+    row: str
+    rival: str
+    measure: str
+    difference: Paired
+    decision: Decision
+
+    @property
+    def interval(self) -> str:
+        """Mean and interval at the level of the test."""
+        low, high = self.difference.interval(self.decision.level)
+        return f"{self.difference.mean:+.4f} ({low:+.4f} to {high:+.4f})"
+
+    @property
+    def verdict(self) -> str:
+        """The decision in a word."""
+        if self.decision.adjusted > ALPHA:
+            return "no difference shown"
+        if self.difference.mean > 0:
+            return "nearer to the truth"
+        return "further from the truth"
+
+
+class Evidence:
+    """All tests of the benchmark."""
+
+    def __init__(self, standings: Standings) -> None:
+        self.standings = standings
+        self.tasks = standings.tasks
+        planned = list(self._planned())
+        differences = [self._difference(*test) for test in planned]
+        decisions = holm([difference.p_value for difference in differences])
+        self.tests = [
+            Test(*test, difference, decision)
+            for test, difference, decision in zip(planned, differences, decisions, strict=True)
+        ]
+
+    def _planned(self) -> Iterator[tuple[str, str, str, str]]:
+        """What is compared: task, row, rival and measure."""
+        for task in self.tasks:
+            for row in self.rows(task):
+                yield task, row, BEST_KNOB, RANKING.divergence
+            for measure in ("kl_reverse", "kl_forward"):
+                yield task, SIGNAL, REFERENCE, measure
+            for rival in RIVALS:
+                yield task, SIGNAL, rival, RANKING.divergence
+
+    def _difference(self, task: str, row: str, rival: str, measure: str) -> Paired:
+        own, other = self.values(task, row, measure), self.values(task, rival, measure)
+        return paired(other, own)
+
+    def rows(self, task: str) -> list[str]:
+        """Rows that were run on a task, the best first."""
+        labels = [label for label, of in self.standings.runs if of == task and label != BEST_KNOB]
+        return sorted(labels, key=lambda row: self.values(task, row, RANKING.divergence).mean())
+
+    def runs(self, task: str, row: str) -> list[Run]:
+        """The runs of a row, by seed in order."""
+        return self.standings.runs[row, task]
+
+    def values(self, task: str, row: str, metric: str) -> np.ndarray:
+        """A metric of every run of a row, by seed in order."""
+        return np.array([run.metrics[metric] for run in self.runs(task, row)])
+
+    def scores(self, task: str, row: str) -> np.ndarray:
+        """By seed, how much nearer to the truth a row is than the best knob."""
+        best = self.values(task, BEST_KNOB, RANKING.divergence)
+        found: np.ndarray = best - self.values(task, row, RANKING.divergence)
+        return found
+
+    def against_knob(self, task: str, row: str) -> Test:
+        """The test of a row's score."""
+        return next(self._found(task, lambda t: (t.row, t.rival) == (row, BEST_KNOB)))
+
+    def of_signal(self, task: str) -> list[Test]:
+        """The tests of the signal against anything but the best knob."""
+        return list(self._found(task, lambda t: t.rival != BEST_KNOB))
+
+    def _found(self, task: str, wanted: Callable[[Test], bool]) -> Iterator[Test]:
+        return (test for test in self.tests if test.task == task and wanted(test))
+
+
+def section(evidence: Evidence) -> str:
+    """The tables in Markdown."""
+    parts = []
+    for task in evidence.tasks:
+        parts += [f"**{task}**, {_num_seeds(evidence, task)} oracles\n", _scores(evidence, task)]
+    parts.append("**The ratio against its rivals**\n")
+    parts.append(_rivals(evidence))
+    return "\n".join(parts)
+
+
+def _num_seeds(evidence: Evidence, task: str) -> int:
+    return len(evidence.runs(task, BEST_KNOB))
+
+
+def _scores(evidence: Evidence, task: str) -> str:
+    lines = [
+        "| row | score against the best knob (interval) | mean of both KLs | KL(G‖O) | KL(O‖G) |"
+        " seeds above 0 | CPU seconds | verdict |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    rows = evidence.rows(task)
+    num_better = sum(evidence.scores(task, row).mean() > 0 for row in rows)
+    rows.insert(num_better, BEST_KNOB)
+    for row in rows:
+        means = [f"{evidence.values(task, row, name).mean():.4f}" for name in DIVERGENCES]
+        cells = [_label(row), "0", *means, "–", "–", "the zero of the score"]
+        if row != BEST_KNOB:
+            test = evidence.against_knob(task, row)
+            scores = evidence.scores(task, row)
+            seconds = [run.result.costs["cpu_seconds"] for run in evidence.runs(task, row)]
+            cells[1] = test.interval
+            cells[5:] = [f"{(scores > 0).sum()} of {len(scores)}", f"{np.mean(seconds):.0f}"]
+            cells.append(test.verdict)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _label(row: str) -> str:
+    role = ROLES.get(row)
+    name = row
+    if row == SIGNAL:
+        name = f"**{row}**"
+    if role:
+        return f"{name} ({role})"
+    return name
+
+
+def _rivals(evidence: Evidence) -> str:
+    lines = [
+        "| task | rival | in | gain of the ratio (interval) | verdict |",
+        "|---|---|---|---|---|",
+    ]
+    for task in evidence.tasks:
+        for test in evidence.of_signal(task):
+            measure = DIVERGENCES[test.measure]
+            cells = (task, test.rival, measure, test.interval, test.verdict)
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(evidence: Evidence) -> Figure:
+    """Scores by row: a dot for every oracle, a diamond and a bar for mean and interval."""
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    panels = figure.subplots(1, len(evidence.tasks), squeeze=False)[0]
+    for axes, task in zip(panels, evidence.tasks, strict=True):
+        _draw(axes, evidence, task)
+    figure.suptitle("How much nearer to the truth than the best knob of maximum likelihood?")
+    return figure
+
+
+def _draw(axes: Axes, evidence: Evidence, task: str) -> None:
+    rows = evidence.rows(task)[::-1]
+    for place, row in enumerate(rows):
+        scores = evidence.scores(task, row)
+        colour = _colour(row)
+        if scores.mean() > LEFT_OUT_BELOW:
+            axes.plot(scores, np.full(len(scores), place), "o", color=colour, alpha=0.35)
+            test = evidence.against_knob(task, row)
+            low, high = test.difference.interval(test.decision.level)
+            axes.plot([low, high], [place, place], "-", color=colour, linewidth=2.5)
+            axes.plot([scores.mean()], [place], "D", color=colour, markersize=7)
+        else:
+            note = f"◀ {scores.mean():+.2f}"
+            axes.text(LEFT_OUT_BELOW, place, note, va="center", color=colour)
+    axes.axvline(0, color="black", linewidth=1)
+    axes.set_xlim(LEFT_OUT_BELOW, None)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_title(f"{task}, {_num_seeds(evidence, task)} oracles")
+    axes.set_xlabel("score, nats per token")
+    axes.grid(axis="x", alpha=0.3)
+
+
+def _colour(row: str) -> str:
+    if row == SIGNAL:
+        return "#c44e52"
+    if row in RIVALS:
+        return "#4c72b0"
+    return "#777777"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the tables, or puts them into a page; 1 where a checked page is stale."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of the benchmark")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="whose tables are made anew")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="the picture, a PNG")
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    chosen = parser.parse_args(arguments)
+    try:
+        evidence = Evidence(Standings(read_all([chosen.folder])))
+    except ValueError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    if chosen.plot and not chosen.check:
+        plot(evidence).savefig(chosen.plot, dpi=110)
+    if not chosen.page:
+        print(section(evidence))
+        return 0
+    old = chosen.page.read_text(encoding="utf-8")
+    new = replaced(old, section(evidence), BEGIN, END)
+    return rewrite(chosen.page, old, new, chosen.check, "learned_signal")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
