@@ -179,7 +179,7 @@ def _any_task() -> str:
     return (
         "Any task, by its name or by `package.module:Class`: "
         '`gymnasium.make("SeqGAN/Task-v0", task="mypkg.tasks:MyTask")`. '
-        "[Your own task](../plugins.md#tasks) shows one. Without `task` it is "
+        "[Your own task](../guides/own-task.md) shows one. Without `task` it is "
         f"`{registry.DEFAULT_TASK}`, as below."
     )
 
@@ -243,7 +243,7 @@ def _rewards() -> str:
         "## Sources",
         _table("source", "score of a sequence", sources),
         'Sums are written as they are read: `source="discriminator + 0.5 * bleu"`. '
-        "[Your own reward](../plugins.md#score-sources) shows how to bring another.",
+        "[Your own reward](../guides/own-reward.md) shows how to bring another.",
     )
 
 

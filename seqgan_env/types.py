@@ -217,10 +217,7 @@ class AdditiveScorer(Protocol):
 
 @runtime_checkable
 class PrefixValue(Protocol):
-    """The value of a prefix, which is the action value of its last token (Yu et al.
-
-    2017, eq. 4).
-    """
+    """The value of a prefix: the action value of its last token (Yu et al. 2017, eq. 4)."""
 
     def __call__(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
         """Values (B,) of the prefixes `tokens` (B, T), `lengths` (B,)."""

@@ -1,6 +1,5 @@
-"""The synthetic benchmark: an LSTM with random parameters is the true distribution (Yu et al.
-
-2017, section 4).
+"""The synthetic benchmark: an LSTM with random parameters is the true distribution (Yu et al. 2017,
+section 4).
 """
 
 from __future__ import annotations
