@@ -45,6 +45,7 @@ SAYS_AT_ONCE = {
     "evaluate missing": 2,
     "show missing": 2,
     "play missing": 2,
+    "explain missing": 2,
 }
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from torch import nn
 
 from seqgan_env.cli.main import main
-from seqgan_env.cli.output import LOG, RunProgress, Tolerant
+from seqgan_env.cli.output import RunProgress, Tolerant
 from seqgan_env.training import run_directory
 from seqgan_env.training.health import WORSE_THAN_UNIFORM, DivergenceError, check_health
 from seqgan_env.training.interrupts import interruptible
@@ -76,7 +76,7 @@ def started(out: Path, *more: str) -> subprocess.Popen[bytes]:
 def wait_for_line(out: Path, beginning: str) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        log = out / LOG
+        log = out / run_directory.LOG
         if log.exists() and f"\n{beginning}" in "\n" + log.read_text():
             return
         time.sleep(0.05)
@@ -174,10 +174,10 @@ def test_off_a_terminal_there_is_a_line_a_phase_and_a_line_when_it_is_due(
     screen = io.StringIO()
     with RunProgress(Console(file=screen, width=200)) as progress:
         progress("read data", 0, 1, {})
-        progress.log_to(tmp_path / LOG)
+        progress.log_to(tmp_path / run_directory.LOG)
         for done in range(1, 7):
             progress("adversarial", done, 6, {"agent/reward": done / 10})
-    lines = (tmp_path / LOG).read_text().splitlines()
+    lines = (tmp_path / run_directory.LOG).read_text().splitlines()
     assert screen.getvalue().splitlines() == lines
     assert lines == [
         "read data: 0/1, 0 s",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 
 from seqgan_env.bench.jobs import REFERENCE
-from seqgan_env.bench.leaderboard import INFINITE, KINDS, Entry, Standings
+from seqgan_env.bench.leaderboard import INFINITE, KINDS, Entry, Run, Standings
 from seqgan_env.metrics.score import REFEREED
+from seqgan_env.rewards.sources import is_control
+from seqgan_env.training.interpreter import NO_CAUSE, Evidence, cause_of
 
 
 def story(standings: Standings) -> list[str]:
@@ -26,7 +30,79 @@ def _of_kind(standings: Standings, kind: str) -> str:
         _controls(entries),
         _marked(entries),
     ]
+    sentences += [sentence for sentence in _reason(standings, entries) if sentence not in sentences]
     return " ".join(filter(None, sentences))
+
+
+def in_short(standings: Standings, kind: str) -> list[str]:
+    """Three sentences about the tasks of a kind: who wins, why it is probably so, what to try
+    next.
+    """
+    entries, tasks = standings.entries(kind), standings.tasks_of(kind)
+    winner = f"On {', '.join(tasks)}{_by(kind)}: {_winner(entries, KINDS[kind].score.unit)}"
+    return [winner, *_reason(standings, entries)]
+
+
+def _reason(standings: Standings, entries: Sequence[Entry]) -> list[str]:
+    """What probably lies behind the place of the first rival, and what to try next.
+
+    A cause is told that holds in at least half of the runs, with the figures of the first of them.
+    """
+    rivals = [e for e in entries if not e.role and e.label != REFERENCE and e.score is not None]
+    if not rivals:
+        return [NO_CAUSE, "Add an agent that learns from a reward: --agents reinforce."]
+    best = rivals[0]
+    gained = best.outcome == "better" or (best.outcome == "one run" and best.against.mean > 0)
+    runs = best.all_runs
+    found = [cause_of(_evidence(standings, run), gained) for run in runs]
+    counts = Counter(cause.rule for cause in found if cause is not None)
+    rule, num = counts.most_common(1)[0] if counts else ("", 0)
+    if 2 * num < len(runs):
+        return [_ceiling(entries) or NO_CAUSE, _next(best)]
+    at, cause = next((i, c) for i, c in enumerate(found) if c is not None and c.rule == rule)
+    says = f"{cause.says[0].lower()}{cause.says[1:]}"
+    if len(runs) > 1:
+        seed = runs[at].result.seed
+        where = f"in {num} of {len(runs)} runs, with the figures of seed {seed}"
+        says = f"{where}, {says}"
+    advice = cause.advice
+    if best.outcome == "one run" or rule == "reward_taught":
+        advice = _next(best)
+    return [f"Of {_names([best])}: {says}", advice]
+
+
+def _next(best: Entry) -> str:
+    """What to try next where the runs themselves advise nothing."""
+    return {
+        "better": "See whether it holds on other tasks and oracles, since the interval is over "
+        "seeds alone.",
+        "worse": "Change one thing at a time (learning rate, d-steps, rounds) and compare on the "
+        "same seeds; until then take the knob.",
+        "one run": "Run it over five seeds (--seeds 5), for one shows no difference.",
+    }.get(best.outcome, "More seeds (--seeds) can show a smaller difference, if there is one.")
+
+
+def _evidence(standings: Standings, run: Run) -> Evidence:
+    """The numbers of a run of a benchmark, beside those of its seed's reference and control."""
+    task, seed, settings = run.result.task, run.result.seed, run.result.settings
+    metrics = {"agent": run.metrics}
+    for label in standings.labels:
+        for other in standings.runs.get((label, task), []):
+            if other.result.seed != seed:
+                continue
+            theirs = other.result.settings
+            same = theirs.get("agent") == settings.get("agent")
+            if label == REFERENCE:
+                metrics["mle"] = other.metrics
+            elif same and theirs.get("source") == "constant" and other is not run:
+                metrics["constant"] = other.metrics
+    source = settings.get("source")
+    return Evidence(
+        metrics=metrics,
+        rows=run.result.curve,
+        settings=settings,
+        is_control=isinstance(source, str) and is_control(source),
+    )
 
 
 def _by(kind: str) -> str:
@@ -51,14 +127,22 @@ def _winner(entries: Sequence[Entry], unit: str) -> str:
             f"{_names(better)} {_verb(better, 'is', 'are')} nearer to the truth than every knob of "
             "maximum likelihood"
         )
-        return f"{says}; {_names(better[:1])} leads by {better[0].against.mean:.4f} {unit}."
+        return f"{says}; {_names(better[:1])} leads by {_score(better[0])} {unit}."
     if best.outcome == "one run":
         return (
             f"{_names([best])} has the highest score, but from one run; that shows no difference "
             "from the best knob."
         )
     nothing = "nothing is shown to be nearer to the truth than turning a knob of maximum likelihood"
-    return f"{nothing}; {_names([best])} comes first of the rest."
+    return f"{nothing}; {_names([best])} comes first of the rest, at {_score(best)} {unit}."
+
+
+def _score(entry: Entry) -> str:
+    """A score with its interval."""
+    assert entry.score is not None
+    if math.isnan(entry.score.low):
+        return f"{entry.score.value:+.4f}"
+    return f"{entry.score.value:+.4f} ({entry.score.low:+.4f} to {entry.score.high:+.4f})"
 
 
 def _ceiling(entries: Sequence[Entry]) -> str:

@@ -17,6 +17,7 @@ from gymnasium.error import Error as GymnasiumError
 
 from seqgan_env import registry
 from seqgan_env.bench import flags as bench_flags
+from seqgan_env.bench.results import RESULTS
 from seqgan_env.cli.arguments import (
     Parser,
     add_settings,
@@ -146,6 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_show(commands)
     _add_play(commands)
     _add_doctor(commands)
+    _add_explain(commands)
     bench_flags.add_commands(commands)
     parser.introduce_commands()
     return parser
@@ -268,6 +270,20 @@ def _add_doctor(commands: Any) -> None:
     doctor.set_defaults(run=later("seqgan_env.cli.doctor:doctor"))
 
 
+def _add_explain(commands: Any) -> None:
+    explain = commands.add_parser(
+        "explain",
+        help="say in plain words what a run or a benchmark found, and what to try next",
+        description=(
+            "Reads the numbers of a run, finished or not, or of a benchmark, and says what "
+            "happened, why it probably did, and what to try next."
+        ),
+        allow_abbrev=False,
+    )
+    explain.add_argument("path", type=Path, metavar="RUN|BENCH", help="folder of either")
+    explain.set_defaults(run=_explain)
+
+
 def _add_seed(parser: argparse.ArgumentParser, of: str) -> None:
     parser.add_argument(
         "--seed", type=seed_value, default=0, metavar="N", help=f"of {of} (default: 0)"
@@ -289,6 +305,18 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.resume is None:
         with_task(arguments.preset, given_settings(arguments))
     return later("seqgan_env.cli.runs:train")(arguments)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    """`seqgan explain`; that there is neither run nor benchmark is said before torch is loaded."""
+    path: Path = arguments.path
+    is_benchmark = any((path / RESULTS).glob("*.json"))
+    if not is_benchmark and not (path / run_directory.CONFIG).is_file():
+        raise ValueError(
+            f"{path} is neither a run, which has a {run_directory.CONFIG}, nor a benchmark, which "
+            f"has {RESULTS}/*.json"
+        )
+    return later("seqgan_env.cli.explain:explain_path")(arguments)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

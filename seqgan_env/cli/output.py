@@ -23,8 +23,6 @@ from rich.progress import (
 
 from seqgan_env.metrics.catalogue import METRICS
 
-LOG = "train.log"
-
 _SECONDS_BETWEEN_LINES = 20.0
 _SHOWN = (
     "nll_validation",

@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -20,17 +21,20 @@ from seqgan_env.cli.arguments import (
     given_settings,
     trust_of,
 )
-from seqgan_env.cli.output import LOG, RunProgress, console
+from seqgan_env.cli.output import RunProgress, console
 from seqgan_env.extras import is_installed, remedy
 from seqgan_env.files import naming
 from seqgan_env.metrics.catalogue import METRICS, TABLE, Metric, described, load_metrics
 from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED
+from seqgan_env.rewards.sources import is_control
 from seqgan_env.tasks.reading import Report, reported
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import evaluate_task
 from seqgan_env.training.checkpoint import LAST, read_checkpoint, remove_checkpoints
+from seqgan_env.training.health import DivergenceError
+from seqgan_env.training.interpreter import Evidence, explain
 from seqgan_env.training.interrupts import interruptible
 from seqgan_env.training.settings import settings_from
 from seqgan_env.training.trainer import (
@@ -73,7 +77,7 @@ def train(arguments: argparse.Namespace) -> int:
         with reported(_of_large_files(progress)):
             trainer = Trainer(settings, progress, checkpoints=path)
         with run_directory.created(path, arguments.force):
-            progress.log_to(path / LOG)
+            progress.log_to(path / run_directory.LOG)
             write_config(settings, path, trainer.task)
             data = getattr(trainer.task, "summary", f"task {settings.task}: {trainer.task.spec}")
             screen.print(str(data), highlight=False, markup=False, soft_wrap=True)
@@ -123,7 +127,7 @@ def _resume(arguments: argparse.Namespace) -> int:
         if run_directory.is_finished(path):
             raise ValueError(f"the run {path} is finished; there is nothing to resume")
         state = read_checkpoint(path)
-        progress.log_to(path / LOG)
+        progress.log_to(path / run_directory.LOG)
         threads = settings.threads if state is None else state["threads"]
         if threads:
             torch.set_num_threads(threads)
@@ -137,24 +141,33 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 def _run_to_the_end(trainer: Trainer, path: Path) -> Run:
-    """Runs what is left and writes everything."""
-    if is_installed("tensorboard"):
-        from torch.utils.tensorboard import SummaryWriter  # no other command needs it
-
-        with SummaryWriter(str(path / "tensorboard")) as writer:
-            trainer.on_row = tensorboard_logger(writer)
-            run = trainer()
-    else:
-        run = trainer()
+    """Runs what is left and writes everything; of a run that diverges, why it broke off."""
+    (path / run_directory.DIVERGED).unlink(missing_ok=True)
+    try:
+        run = _run_logged(trainer, path)
+    except DivergenceError as problem:
+        run_directory.write_text(path / run_directory.DIVERGED, f"{problem}\n")
+        raise
     write_run(run, path)
     if not run.interrupted:
         remove_checkpoints(path)
     return run
 
 
+def _run_logged(trainer: Trainer, path: Path) -> Run:
+    """Runs what is left, with TensorBoard's events where it is installed."""
+    if is_installed("tensorboard"):
+        from torch.utils.tensorboard import SummaryWriter  # no other command needs it
+
+        with SummaryWriter(str(path / "tensorboard")) as writer:
+            trainer.on_row = tensorboard_logger(writer)
+            return trainer()
+    return trainer()
+
+
 def _conclude(screen: Console, run: Run, path: Path) -> int:
     """Shows what a run has found; its exit code."""
-    _print_table(screen, run)
+    _print_table(screen, run, path)
     written = "samples, metrics and weights" if run.weights else "samples and metrics"
     screen.print(f"{written}: {path}", highlight=False)
     if run.interrupted and (path / LAST).exists():
@@ -162,7 +175,7 @@ def _conclude(screen: Console, run: Run, path: Path) -> int:
     return 130 if run.interrupted else 0
 
 
-def _print_table(console: Console, run: Run) -> None:
+def _print_table(console: Console, run: Run, path: Path) -> None:
     settings, who = run.settings, [name for name in ROWS if name in run.metrics]
     table = Table(
         title=f"{settings.task}, {settings.agent}, source {settings.source}, seed {settings.seed}"
@@ -178,7 +191,8 @@ def _print_table(console: Console, run: Run) -> None:
             table.add_row(metric.row, *[_cell(run.metrics[policy], metric) for policy in who])
     table.caption = _errors(run)
     console.print(table)
-    console.print(_verdict(run), highlight=False)
+    for sentence in explain(_evidence(run, path)).sentences:
+        console.print(sentence, highlight=False, markup=False)
 
 
 def _cell(metrics: Mapping[str, float], metric: Metric) -> str:
@@ -201,39 +215,17 @@ def _errors(run: Run) -> str:
     return "; ".join(f"standard error of {label}: {error:.4f}" for label, error in found.items())
 
 
-def _verdict(run: Run) -> str:
-    """Two sentences on what the adversarial phase did, from this one seed."""
-    if run.interrupted:
-        return "Interrupted: the table shows what there was."
-    agent = run.metrics.get("agent", {})
-    score = next((score for score in (RANKING, REFEREED) if score.name in agent), None)
-    if score is None and run.knobs:
-        return "No score: there are too few real sequences for a referee."
-    if score is None:
-        return (
-            "No score: without knobs (--knobs, and a policy whose temperature can be turned) there "
-            "is nothing to beat."
-        )
-    value = agent[score.name]
-    error = "" if run.score_error is None else f" ± {run.score_error:.4f}"
-    says = _meaning(value, run.score_error)
-    return (
-        f"Score {value:+.4f}{error} {score.unit} against the best knob of maximum likelihood "
-        f"({run.best_knob}): {says}. The error is that of the draws; one seed says nothing about "
-        "another."
-    )
-
-
-def _meaning(value: float, error: float | None) -> str:
-    """What a score says, at two standard errors."""
-    if not math.isfinite(value):
-        return "the agent gives some real sequences no probability at all"
-    if error is not None and abs(value) <= 2 * error:
-        return "no difference; a knob does as well"
-    return (
-        "nearer to the truth than any knob"
-        if value > 0
-        else "further from the truth than a knob reaches without training"
+def _evidence(run: Run, path: Path) -> Evidence:
+    """The numbers of a run, as `result.json` and `metrics.csv` have them."""
+    return Evidence(
+        metrics=run.metrics,
+        rows=run.history,
+        best_knob=run.best_knob,
+        score_error=run.score_error,
+        settings=asdict(run.settings),
+        path=str(path),
+        interrupted=run.interrupted,
+        is_control=is_control(run.settings.source),
     )
 
 

@@ -1,0 +1,712 @@
+"""What the numbers of a run say, in plain words: what happened, why it probably did, and what to
+try next.
+
+Every case is a rule: a condition on the numbers alone, with the reason for its threshold, and two
+sentences. An outcome says what happened; the first that holds is told. A cause says why; the first
+that holds is told, and where none does it is said that the numbers do not show one. A cause is
+what usually lies behind such numbers, never a proof.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seqgan_env.files import MIB, naming, read_text
+from seqgan_env.metrics.score import RANKING, REFEREED, Score
+from seqgan_env.training import run_directory
+
+# A difference of two measured numbers counts from two standard errors: by chance alone one in
+# twenty is larger.
+ERRORS = 2.0
+# A loss on the training data so far below what held-out data allows is memory. By the inequality
+# of Hellman and Raviv nobody who is right in a share a of balanced cases has a cross-entropy below
+# 2 (1 - a) ln 2; the margin is for a loss that is measured while it falls.
+MEMORY_MARGIN = 0.05
+# A discriminator that is right so often, on data that it has never seen, has a probability near 0
+# for whatever the policy writes, so that all rewards are alike.
+SATURATED_ACCURACY = 0.98
+# Advantages that differ by less are rounding, in single precision.
+CONSTANT_STD = 1e-6
+# The mean of a reward between 0 and 1 that is so low says "bad" to everything.
+FLOOR = 0.01
+# A policy that gives up a quarter of the words that it used has changed what it writes, not how.
+LOST_VOCABULARY = 0.25
+# The share of the rounds, or epochs, at the end over which a trend is asked for.
+TAIL = 0.25
+# A fall of the validation likelihood over the last quarter of the epochs that is worth more epochs:
+# the scores of agents on the small oracle tasks are of this size.
+MLE_GAIN = 0.005  # nats per token
+# A validation curve whose lowest point lies in the first half, and that rises by more than this
+# behind it, has had more passes over the data than the data bears.
+OVERFIT_SHARE, OVERFIT_RISE = 0.5, 0.01  # of the epochs; nats per token
+
+MOST_BYTES_OF_METRICS = 256 * MIB
+
+Row = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The numbers of a run.
+
+    Attributes:
+        metrics: by policy (`mle`, `best_knob`, `agent`, `constant`) its metrics and scores, as
+            `result.json` has them; empty of a run that has no result.
+        rows: of `metrics.csv`: one an MLE epoch (`phase` 0) and a round (`phase` 1).
+        best_knob: name of the best knob; None where none was measured.
+        score_error: standard error of the agent's score over draws; None where it has none.
+        settings: of the run, as far as they are known.
+        path: of the run directory, for the commands that are advised; "" of one in no folder.
+        diverged: the message of a divergence that ended the run; "" otherwise.
+        last_line: of the log of a run without a result.
+        interrupted: whether the run was ended early.
+        is_control: whether the reward says nothing about a sequence, on purpose.
+    """
+
+    metrics: Mapping[str, Row] = field(default_factory=dict)
+    rows: Sequence[Row] = ()
+    best_knob: str | None = None
+    score_error: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    path: str = ""
+    diverged: str = ""
+    last_line: str = ""
+    interrupted: bool = False
+    is_control: bool = False
+
+    @property
+    def score(self) -> tuple[Score, float] | None:
+        """The score that ranks the agent: the exact one, or the referee's."""
+        agent = self.metrics.get("agent", {})
+        return next(((score, agent[score.name]) for score in _RANKING if score.name in agent), None)
+
+    @property
+    def epochs(self) -> list[float]:
+        """nll_validation by MLE epoch; empty where the policy has no likelihood."""
+        values = [row["nll_validation"] for row in self.rows if "nll_validation" in row]
+        return values if all(map(math.isfinite, values)) else []
+
+    def by_round(self, *names: str) -> list[tuple[float, ...]]:
+        """Round and these metrics, of the rounds that have all of them as finite numbers."""
+        found = []
+        for row in self.rows:
+            values = tuple(row.get(name, math.nan) for name in ("round", *names))
+            if all(map(math.isfinite, values)):
+                found.append(values)
+        return found
+
+    def of(self, policy: str, metric: str) -> float:
+        """A metric of a policy; not a number where there is none."""
+        return self.metrics.get(policy, {}).get(metric, math.nan)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule that holds.
+
+    Attributes:
+        rule: its name.
+        says: a sentence with its figures.
+        advice: a sentence on what to try next.
+    """
+
+    rule: str
+    says: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Three sentences on a run.
+
+    Attributes:
+        outcome: what happened.
+        cause: why it probably did; None where no rule holds.
+    """
+
+    outcome: Finding
+    cause: Finding | None
+
+    @property
+    def sentences(self) -> list[str]:
+        """What happened, why it probably did, what to try next."""
+        if self.outcome.rule in _SPEAK_FOR_THEMSELVES:
+            return [self.outcome.says, self.outcome.advice]
+        if self.cause is None:
+            return [self.outcome.says, NO_CAUSE, self.outcome.advice]
+        return [self.outcome.says, self.cause.says, self.cause.advice]
+
+
+def explain(evidence: Evidence) -> Explanation:
+    """What the numbers of a run say."""
+    outcome = _first(OUTCOMES, evidence)
+    assert outcome is not None
+    if outcome.rule not in ("better", "as_well", "worse"):
+        return Explanation(outcome, None)
+    return Explanation(outcome, cause_of(evidence, outcome.rule == "better"))
+
+
+def cause_of(evidence: Evidence, gained: bool) -> Finding | None:
+    """The first cause that holds, of a gain or of the lack of one; None where none does."""
+    return _first(OF_A_GAIN if gained else OF_NO_GAIN, evidence)
+
+
+def _first(rules: Sequence[Rule], evidence: Evidence) -> Finding | None:
+    return next((found for rule in rules if (found := rule(evidence))), None)
+
+
+def read_evidence(path: Path) -> Evidence:
+    """The numbers in a run directory, finished or not.
+
+    Raises:
+        ValueError: it is no run directory, or a file is damaged.
+    """
+    config = run_directory.read_json(path / run_directory.CONFIG)
+    settings = config.get("settings")
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"{path / run_directory.CONFIG} is not the configuration of a run")
+    result, rows = {}, list[Row]()
+    if (path / run_directory.RESULT).exists():
+        result = run_directory.read_json(path / run_directory.RESULT)
+    if (path / run_directory.METRICS).exists():
+        rows = read_rows(path / run_directory.METRICS)
+    diverged, log = "", ""
+    if (path / run_directory.DIVERGED).exists() and not result:
+        diverged = read_text(path / run_directory.DIVERGED, "the reason of a divergence", MIB)
+    if (path / run_directory.LOG).exists():
+        log = read_text(
+            path / run_directory.LOG, str(path / run_directory.LOG), MOST_BYTES_OF_METRICS
+        )
+    with naming(path / run_directory.RESULT):
+        return Evidence(
+            metrics={name: _numbers(row) for name, row in result.items() if name in POLICIES},
+            rows=rows,
+            best_knob=result.get("best_knob_name"),
+            score_error=result.get("score_error"),
+            settings=settings,
+            path=str(path),
+            diverged=" ".join(diverged.split()),
+            last_line=(log.strip().splitlines() or [""])[-1],
+            interrupted=bool(result.get("interrupted")),
+            is_control=_says_nothing(settings.get("source")),
+        )
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a table of numbers, without its empty cells.
+
+    Raises:
+        ValueError: the file is missing or damaged, or a cell is no number.
+    """
+    with naming(path):
+        table = csv.DictReader(io.StringIO(read_text(path, str(path), MOST_BYTES_OF_METRICS)))
+        return [_row(cells) for cells in table]
+
+
+def _row(cells: Mapping[str | None, str]) -> dict[str, float]:
+    """A row of a table; under None stand the cells that have no column."""
+    if None in cells:
+        raise ValueError(f"a row has more cells than there are columns: {cells[None]}")
+    return {name: float(cell) for name, cell in cells.items() if name is not None and cell}
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics of a result; null, which stands for what is not finite, becomes NaN."""
+    return {name: math.nan if value is None else float(value) for name, value in row.items()}
+
+
+def _says_nothing(source: Any) -> bool:
+    """Whether a source is a control."""
+    from seqgan_env.rewards.sources import is_control  # loads torch
+
+    return isinstance(source, str) and is_control(source)
+
+
+# What happened. The first that holds is told; the last one always does.
+
+
+def diverged(run: Evidence) -> Finding | None:
+    """The run ended in a `DivergenceError`: a loss or weight was not finite, or worse than uniform
+    tokens a hundredfold.
+    """
+    if not run.diverged:
+        return None
+    says = f"The run broke off: {run.diverged.partition('; try')[0]}."
+    return Finding(
+        "diverged",
+        says,
+        f"Halve the learning rate of that phase and start again{_command('seqgan train --force')}; "
+        "--resume would go on from numbers that are already running away.",
+    )
+
+
+def unfinished(run: Evidence) -> Finding | None:
+    """There is no result, or it was written when somebody ended the run."""
+    if run.metrics and not run.interrupted:
+        return None
+    where = ""
+    if run.last_line:
+        where = f" The last line of its log is: {run.last_line}"
+    says = f"The run has not come to its end, so nothing of it can be judged.{where}"
+    if run.interrupted:
+        says = "The run was ended early, so its numbers are those of an unfinished training."
+    advice = "Let it come to its end"
+    if run.path:
+        advice += f"; `seqgan train --resume {run.path}` goes on where it was stopped"
+    return Finding("unfinished", says, f"{advice}.")
+
+
+def unscored(run: Evidence) -> Finding | None:
+    """The agent has no score, since no knob was measured or nothing can judge."""
+    if run.score is not None:
+        return None
+    return Finding(
+        "unscored",
+        "The agent has no score: there was no knob of maximum likelihood to compare it with, or "
+        "too little real data for a referee.",
+        "Measure knobs (--knobs, and a policy whose temperature can be turned), and give more "
+        "real sequences if there are fewer than some hundreds.",
+    )
+
+
+def infinitely_far(run: Evidence) -> Finding | None:
+    """The score is not finite: some real sequences have probability 0 under the agent."""
+    if run.score is None or math.isfinite(run.score[1]):
+        return None
+    return Finding(
+        "infinitely_far",
+        "The agent gives some real sequences no probability at all, so that KL(O||G) is infinite "
+        "and the score with it.",
+        "Leave out what cuts words off (truncations, masks), or ask the referee, which needs no "
+        "likelihoods: --referee.",
+    )
+
+
+def better(run: Evidence) -> Finding | None:
+    """The score is above 0 by more than `ERRORS` standard errors of its draws."""
+    assert run.score is not None
+    if not run.score[1] > ERRORS * _error_of_score(run):
+        return None
+    return Finding(
+        "better",
+        f"In this run the agent came nearer to the truth than the best knob of maximum likelihood "
+        f"({run.best_knob}) by {_by(run)}; one seed says nothing about another.",
+        f"Repeat it over five seeds, with its controls{_bench(run)}.",
+    )
+
+
+def as_well(run: Evidence) -> Finding | None:
+    """The score differs from 0 by no more than `ERRORS` standard errors of its draws."""
+    assert run.score is not None
+    if abs(run.score[1]) > ERRORS * _error_of_score(run):
+        return None
+    return Finding(
+        "as_well",
+        f"The best knob of maximum likelihood ({run.best_knob}), which needs no training, does as "
+        f"well as the agent: the score is {_by(run)}, which is no difference.",
+        f"Only several seeds can show a smaller difference{_bench(run)}.",
+    )
+
+
+def worse(run: Evidence) -> Finding | None:
+    """The score is below 0 by more than `ERRORS` standard errors of its draws."""
+    assert run.score is not None
+    if not run.score[1] < -ERRORS * _error_of_score(run):
+        return None
+    beside = ""
+    gained = run.of("mle", "kl_mean") - run.of("agent", "kl_mean")
+    error = math.hypot(run.of("mle", "kl_mean_error"), run.of("agent", "kl_mean_error"))
+    if gained > ERRORS * error:
+        beside = f", though the agent came {gained:.4f} nearer than maximum likelihood as it is"
+    elif -gained > ERRORS * error:
+        beside = (
+            f", and even maximum likelihood as it is was nearer than the agent, by {-gained:.4f}"
+        )
+    return Finding(
+        "worse",
+        f"The best knob of maximum likelihood ({run.best_knob}), which needs no training, is "
+        f"nearer to the truth than the agent: the score is {_by(run)}{beside}.",
+        "Take the knob, or look at the curves for the round at which the agent was nearest, and "
+        "try half and twice its learning rate.",
+    )
+
+
+Rule = Callable[[Evidence], Finding | None]
+
+OUTCOMES: tuple[Rule, ...] = (
+    diverged,
+    unfinished,
+    unscored,
+    infinitely_far,
+    better,
+    as_well,
+    worse,
+)
+
+
+# Why it probably happened, the gravest first.
+
+
+def control_reward(run: Evidence) -> Finding | None:
+    """The source is one of the controls, which say nothing about a sequence."""
+    if not run.is_control:
+        return None
+    return Finding(
+        "control_reward",
+        f"The reward ({run.settings.get('source')}) says nothing about a sequence; this is a "
+        "control, and whatever it reached was not taught by a reward.",
+        "Compare it with the same agent under a reward that says something: --source "
+        "discriminator.",
+    )
+
+
+def constant_reward(run: Evidence) -> Finding | None:
+    """In every round the advantages of the batch differed by no more than rounding does
+    (`CONSTANT_STD`).
+    """
+    stds = [std for _, std in run.by_round("agent/advantage_std")]
+    if not stds or max(stds) > CONSTANT_STD:
+        return None
+    return Finding(
+        "constant_reward",
+        f"The reward gave no signal: in all {len(stds)} rounds whatever was written was paid the "
+        "same, so that there was nothing to follow.",
+        "Print what the reward says of a few real and a few written sequences "
+        f"(`seqgan show {run.path or 'RUN'}`); it must tell them apart.",
+    )
+
+
+def floor_reward(run: Evidence) -> Finding | None:
+    """A reward that is never negative stayed below `FLOOR` in the last quarter of the rounds. Of
+    the form `rollout`, whose mean over tokens is a mean of scores.
+    """
+    paid = [reward for _, reward in run.by_round("agent/reward")]
+    tail = paid[-math.ceil(TAIL * len(paid)) :]
+    form = run.settings.get("reward", "rollout")
+    if not paid or form != "rollout" or min(paid) < 0 or max(tail) >= FLOOR:
+        return None
+    return Finding(
+        "floor_reward",
+        f"The reward lies at its floor: over the last {len(tail)} rounds it was {max(tail):.4f} at "
+        "most, so that hardly any sequence was told from another.",
+        "Pay the logit in place of the probability (--score-as logit), or pre-train the policy for "
+        "longer, so that some of what it writes is paid.",
+    )
+
+
+def memorised(run: Evidence) -> Finding | None:
+    """In the second half of the evaluated rounds, the discriminator's loss on what it is trained on
+    was lower than its accuracy on unseen data allows anyone, by more than `MEMORY_MARGIN`. The
+    policy moves too slowly for fresh negatives to explain that.
+    """
+    seen = run.by_round(
+        "discriminator/loss",
+        "discriminator/accuracy_real_heldout",
+        "discriminator/accuracy_generated_heldout",
+    )
+    late = seen[len(seen) // 2 :]
+    if not late or not all(_is_memory(loss, real, made) for _, loss, real, made in late):
+        return None
+    _, loss, real, made = late[-1]
+    return Finding(
+        "memorised",
+        "The discriminator knows its training data by heart: its loss there is "
+        f"{loss:.3f}, but of unseen sequences it recognises only {real:.0%} of the real ones, and "
+        f"{made:.0%} of those written.",
+        "Train it less (--d-epochs, --d-pretrain-epochs), regularise it (--set-discriminator), or "
+        "give more real data.",
+    )
+
+
+def _is_memory(loss: float, real: float, made: float) -> bool:
+    """Whether a training loss is too low for these accuracies on unseen data."""
+    accuracy = max(0.5, (real + made) / 2)
+    return loss < 2 * (1 - accuracy) * math.log(2) - MEMORY_MARGIN
+
+
+def saturated(run: Evidence) -> Finding | None:
+    """In the second half of the evaluated rounds, the discriminator was right on unseen data, real
+    and written, in `SATURATED_ACCURACY` of all cases.
+    """
+    seen = run.by_round(
+        "discriminator/accuracy_real_heldout", "discriminator/accuracy_generated_heldout"
+    )
+    late = seen[len(seen) // 2 :]
+    if not late or min(min(real, made) for _, real, made in late) < SATURATED_ACCURACY:
+        return None
+    return Finding(
+        "saturated",
+        "The discriminator tells real from written nearly without error, on unseen data too "
+        f"({late[-1][1]:.1%} and {late[-1][2]:.1%}), so that its probability is near 0 for "
+        "whatever the policy tries.",
+        "Pay the logit (--score-as logit), train the discriminator less (--d-epochs, --d-steps), "
+        "or give the policy more epochs of maximum likelihood first.",
+    )
+
+
+def collapsed(run: Evidence) -> Finding | None:
+    """From round 0 to the end the effective vocabulary fell by more than `LOST_VOCABULARY`,
+    KL(O||G) rose, KL(G||O) fell, and their mean rose, each beyond `ERRORS`: what is left is likely,
+    and the rest of the truth was given up for it. Of real data, which has no divergences, nll_gen
+    rose.
+    """
+    words = run.by_round("task/effective_vocabulary")
+    if len(words) < 2 or words[-1][1] > (1 - LOST_VOCABULARY) * words[0][1]:
+        return None
+    if not run.by_round("task/kl_mean"):
+        return _narrowed(run, words[0][1], words[-1][1])
+    rose = _change(run, "kl_forward") > 0 and _change(run, "kl_mean") > 0
+    if not rose or _change(run, "kl_reverse") >= 0:
+        return None
+    return Finding(
+        "collapsed",
+        f"The policy gave up variety: its effective vocabulary fell from {words[0][1]:.1f} to "
+        f"{words[-1][1]:.1f} words, KL(O||G) rose by {_change(run, 'kl_forward'):.3f} and KL(G||O) "
+        f"fell by {-_change(run, 'kl_reverse'):.3f}, as when steps are too large.",
+        f"Lower the learning rate{_half_rate(run)}, or the steps of the discriminator (--d-steps, "
+        "--d-epochs).",
+    )
+
+
+def _narrowed(run: Evidence, before: float, after: float) -> Finding | None:
+    """`collapsed`, of real data."""
+    likelihoods = run.by_round("task/nll_gen")
+    if len(likelihoods) < 2 or likelihoods[-1][1] <= likelihoods[0][1]:
+        return None
+    rise = likelihoods[-1][1] - likelihoods[0][1]
+    return Finding(
+        "collapsed",
+        f"The policy gave up variety: its effective vocabulary fell from {before:.1f} to "
+        f"{after:.1f} words, and real held-out sequences became less likely, by {rise:.3f} nats "
+        "per token.",
+        f"Lower the learning rate{_half_rate(run)}, or the steps of the discriminator (--d-steps, "
+        "--d-epochs).",
+    )
+
+
+def exploited(run: Evidence) -> Finding | None:
+    """Both KL divergences rose beyond `ERRORS` from round 0 to the end: the policy went to where
+    the truth is not.
+    """
+    forward, reverse = _change(run, "kl_forward"), _change(run, "kl_reverse")
+    if not (forward > 0 and reverse > 0):
+        return None
+    return Finding(
+        "exploited",
+        f"The policy left the truth in both directions, KL(G||O) by {reverse:.3f} and KL(O||G) by "
+        f"{forward:.3f}: the reward pays for something else, or its noise was followed.",
+        f"Lower the learning rate{_half_rate(run)}, keep a discriminator learning along (--d-steps "
+        "1 or more), or hold the policy near maximum likelihood (--set kl_weight=0.1).",
+    )
+
+
+def overshot(run: Evidence) -> Finding | None:
+    """The mean of both divergences was lowest in an earlier round, and has risen since beyond
+    `ERRORS`.
+    """
+    rows = run.by_round("task/kl_mean", "task/kl_mean_error")
+    if len(rows) < 3:
+        return None
+    best, last = min(rows, key=lambda row: row[1]), rows[-1]
+    if last[1] - best[1] <= ERRORS * math.hypot(best[2], last[2]) or best is rows[0]:
+        return None
+    return Finding(
+        "overshot",
+        f"The agent was nearest to the truth in round {best[0]:.0f} (mean of both KLs "
+        f"{best[1]:.4f}) and has moved away since (round {last[0]:.0f}: {last[1]:.4f}).",
+        f"Stop earlier (--rounds {best[0]:.0f}), or lower the learning rate{_half_rate(run)}; "
+        "choose the round on other seeds than those you report.",
+    )
+
+
+def control_as_well(run: Evidence) -> Finding | None:
+    """The same agent under a constant reward is as near to the truth, within `ERRORS`."""
+    agent, control = run.of("agent", "kl_mean"), run.of("constant", "kl_mean")
+    error = math.hypot(run.of("agent", "kl_mean_error"), run.of("constant", "kl_mean_error"))
+    if not control <= agent + ERRORS * error:
+        return None
+    return Finding(
+        "control_as_well",
+        f"It was not the reward that did it: the same agent under a constant reward came as near "
+        f"({control:.4f} against {agent:.4f}, mean of both KLs).",
+        "Finish maximum likelihood first (--mle-epochs, a falling learning rate), so that further "
+        "training as such gains nothing, and then ask again what the reward adds.",
+    )
+
+
+def mle_unfinished(run: Evidence) -> Finding | None:
+    """The validation likelihood was best in the last tenth of the epochs, and still fell by more
+    than `MLE_GAIN` over the last quarter of them.
+    """
+    epochs = run.epochs
+    tail = math.ceil(TAIL * len(epochs))
+    if len(epochs) < 4:
+        return None
+    best = epochs.index(min(epochs))
+    gain = epochs[-1 - tail] - epochs[best]
+    if best < 0.9 * (len(epochs) - 1) or gain <= MLE_GAIN:
+        return None
+    return Finding(
+        "mle_unfinished",
+        "Maximum likelihood was not finished: over its last "
+        f"{tail} epochs the validation likelihood still improved by {gain:.4f} nats per token, so "
+        "that a part of any gain, or any gap, is unfinished optimisation.",
+        f"Give it twice the epochs (--mle-epochs {2 * len(epochs)}) before judging the reward.",
+    )
+
+
+def overfitted(run: Evidence) -> Finding | None:
+    """The validation likelihood was best in the first half of the epochs (`OVERFIT_SHARE`), and
+    rose by more than `OVERFIT_RISE` behind it.
+    """
+    epochs = run.epochs
+    if len(epochs) < 4:
+        return None
+    best, rise = epochs.index(min(epochs)), epochs[-1] - min(epochs)
+    if best >= OVERFIT_SHARE * (len(epochs) - 1) or rise <= OVERFIT_RISE:
+        return None
+    return Finding(
+        "overfitted",
+        f"Maximum likelihood overfits the real data: its validation likelihood was best in epoch "
+        f"{best + 1} of {len(epochs)} and was {rise:.3f} nats per token worse at the end.",
+        "More real data would help most; else a smaller policy, or more weight decay (--set "
+        "mle_weight_decay=X).",
+    )
+
+
+def still_improving(run: Evidence) -> Finding | None:
+    """The mean of both divergences is lowest in the last evaluated round, and fell beyond `ERRORS`
+    over the last quarter of the rounds.
+    """
+    rows = run.by_round("task/kl_mean", "task/kl_mean_error")
+    if len(rows) < 3:
+        return None
+    last, best = rows[-1], min(value for _, value, _ in rows)
+    before = [row for row in rows[:-1] if row[0] <= (1 - TAIL) * last[0]][-1]
+    gain, error = before[1] - last[1], math.hypot(before[2], last[2])
+    if last[1] > best or gain <= ERRORS * error:
+        return None
+    return Finding(
+        "still_improving",
+        f"The agent was still coming nearer to the truth at the end: from round {before[0]:.0f} to "
+        f"{last[0]:.0f} the mean of both KLs fell by {gain:.4f}.",
+        f"Train for longer (--rounds {2 * last[0]:.0f}).",
+    )
+
+
+def hardly_moved(run: Evidence) -> Finding | None:
+    """From round 0 to the end neither divergence changed beyond `ERRORS`."""
+    if not run.by_round("task/kl_forward", "task/kl_forward_error")[1:]:
+        return None
+    if _change(run, "kl_forward") or _change(run, "kl_reverse"):
+        return None
+    return Finding(
+        "hardly_moved",
+        "The adversarial phase hardly changed the policy: neither KL divergence moved by more than "
+        "its error.",
+        "Train for longer (--rounds), or with a larger learning rate.",
+    )
+
+
+def reward_taught(run: Evidence) -> Finding | None:
+    """The agent is nearer to the truth than maximum likelihood, and than itself under a constant
+    reward, beyond `ERRORS`.
+    """
+    agent, error = run.of("agent", "kl_mean"), run.of("agent", "kl_mean_error")
+    gaps = []
+    for other in ("mle", "constant"):
+        gap = run.of(other, "kl_mean") - agent
+        if not gap > ERRORS * math.hypot(error, run.of(other, "kl_mean_error")):
+            return None
+        gaps.append(gap)
+    return Finding(
+        "reward_taught",
+        f"The reward did teach something here: the mean of both KLs is {gaps[0]:.4f} lower than "
+        f"that of maximum likelihood, and {gaps[1]:.4f} lower than under a constant reward.",
+        f"See whether it holds over five seeds{_bench(run)}.",
+    )
+
+
+# What lies behind a score above 0, and what behind one that is not; in the order in which they are
+# asked.
+OF_A_GAIN: tuple[Rule, ...] = (
+    control_reward,
+    control_as_well,
+    mle_unfinished,
+    still_improving,
+    reward_taught,
+)
+OF_NO_GAIN: tuple[Rule, ...] = (
+    control_reward,
+    constant_reward,
+    floor_reward,
+    memorised,
+    saturated,
+    collapsed,
+    exploited,
+    overshot,
+    mle_unfinished,
+    overfitted,
+    still_improving,
+    hardly_moved,
+    control_as_well,
+    reward_taught,
+)
+
+POLICIES = ("mle", "best_knob", "constant", "agent")
+_RANKING = (RANKING, REFEREED)
+_SPEAK_FOR_THEMSELVES = ("diverged", "unfinished", "unscored", "infinitely_far")
+NO_CAUSE = "The numbers show no single cause."
+
+
+def _error_of_score(run: Evidence) -> float:
+    """The standard error of the score; 0 where it is not known."""
+    return run.score_error or 0.0
+
+
+def _by(run: Evidence) -> str:
+    """The score with its error and unit."""
+    assert run.score is not None
+    score, value = run.score
+    error = "" if run.score_error is None else f" ± {run.score_error:.4f}"
+    return f"{value:+.4f}{error} {score.unit}"
+
+
+def _change(run: Evidence, divergence: str) -> float:
+    """The change of a divergence from round 0 to the last evaluated one; 0 where it is not beyond
+    `ERRORS`, or not known.
+    """
+    rows = run.by_round(f"task/{divergence}", f"task/{divergence}_error")
+    if len(rows) < 2:
+        return 0.0
+    change = rows[-1][1] - rows[0][1]
+    return change if abs(change) > ERRORS * math.hypot(rows[0][2], rows[-1][2]) else 0.0
+
+
+def _command(text: str) -> str:
+    return f" (`{text}`)"
+
+
+def _bench(run: Evidence) -> str:
+    """The command that repeats a run over seeds, where the run is known by names alone."""
+    if not {"agent", "task", "source"} <= run.settings.keys():
+        return ""
+    return _command(
+        f"seqgan bench --agents {run.settings['agent']} --tasks {run.settings['task']} --sources "
+        f"{shlex.quote(str(run.settings['source']))} constant --seeds 5"
+    )
+
+
+def _half_rate(run: Evidence) -> str:
+    """Half of the agent's learning rate as a flag, where it was set."""
+    rate = run.settings.get("agent_options", {}).get("learning_rate")
+    if not isinstance(rate, (int, float)):
+        return " (--set learning_rate=X)"
+    return f" (--set learning_rate={rate / 2:g})"
