@@ -97,6 +97,8 @@ class PrefixNetwork(nn.Module):
 class ActorCritic(PolicyGradient):
     """REINFORCE whose baseline and whose returns are a critic's.
 
+    Use it where rollouts are too dear: it asks for the score of the whole sequence alone.
+
     Attributes:
         critic: from what `_features` gives of a batch to values (B, T), trained beside the policy.
     """

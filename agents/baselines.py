@@ -61,7 +61,11 @@ class Uniform:
 
 
 class MLE(LanguageModelAgent):
-    """Maximum likelihood and no more (Yu et al. 2017, eq. 1)."""
+    """Maximum likelihood and no more (Yu et al. 2017, eq. 1).
+
+    Use it as what everything else must beat. Give it as much time as the reward takes before a gain
+    is claimed.
+    """
 
     learns_from_reward: ClassVar = False
 
@@ -142,6 +146,9 @@ class ScheduledSampling(MLE):
     there; the real words stay what it is to predict. The share of real ones falls with training by
     a schedule of that paper: k / (k + exp(i / k)), or linear.
 
+    Use it to reproduce the paper's row. It is not consistent: what it converges to need not be the
+    truth (Huszar 2015).
+
     Attributes:
         config: what it was made with.
         epoch: epochs of pre-training so far.
@@ -218,6 +225,9 @@ class ScheduledSampling(MLE):
 class PolicyGradientBLEU(Reinforce):
     """PG-BLEU: the paper's policy gradient on BLEU against the real data in place of a
     discriminator.
+
+    Use it to reproduce the paper's row, or where n-grams of the data are all that is asked for.
+    BLEU is exploited by whoever is paid for it alone.
     """
 
     training_settings: ClassVar[dict[str, Any]] = {
@@ -230,6 +240,8 @@ class PolicyGradientBLEU(Reinforce):
 class SeqGAN(Reinforce):
     """SeqGAN as in the paper: Q is the mean probability of being real over the rollouts, and
     nothing is subtracted from it.
+
+    Use it to reproduce the paper's row; `reinforce` is the same with a baseline.
     """
 
     training_settings: ClassVar[dict[str, Any]] = {

@@ -50,6 +50,9 @@ class Distillation(PolicyGradient):
     """Fits the policy to fresh samples of q, that of the environment's `RatioDiscriminator`.
 
     It is paid nothing and asks for no rollouts.
+
+    Use it beside `reinforce` with the discriminator `ratio`: what reinforcement adds must show
+    against it.
     """
 
     training_settings: ClassVar[dict[str, Any]] = {
@@ -109,6 +112,8 @@ class Teacher:
     """q itself, which needs no policy: who may score by q may write by it.
 
     It is as large as q, and no rival of one size; it is the most that a policy can be taught.
+
+    Use it as the ceiling of whatever is paid by the discriminator `ratio`.
     """
 
     training_settings: ClassVar[dict[str, Any]] = Distillation.training_settings

@@ -38,7 +38,10 @@ class GRPOConfig(SequenceLevelConfig):
 
 
 class GRPO(SequenceLevel):
-    """Several steps on each batch, as far as the ratio to the policy that wrote it allows."""
+    """Several steps on each batch, as far as the ratio to the policy that wrote it allows.
+
+    Use it as `rloo`, where scores are dear: every batch is used several times.
+    """
 
     config: GRPOConfig
 

@@ -44,6 +44,8 @@ class ReinforceConfig(PolicyGradientConfig):
 class Reinforce(PolicyGradient):
     """The agent of the paper: a language model trained by maximum likelihood, then by REINFORCE.
 
+    Use it first: it is the agent of the paper, and what the others are compared with.
+
     Attributes:
         config: what it was made with.
         value_head: the value of a prefix, linear in the policy's hidden state; 0 at first.

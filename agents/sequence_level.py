@@ -120,6 +120,9 @@ class SequenceLevel(PolicyGradient):
 class RLOO(SequenceLevel):
     """REINFORCE leave-one-out (Ahmadian et al. 2024, eq. 8; Kool et al. 2019): the baseline of a
     sequence is the mean score of the others of its group.
+
+    Use it where whole sequences are scored and rollouts are too dear. It has the fewest settings of
+    its kind.
     """
 
     def weights(self, scores: Tensor) -> Tensor:
@@ -131,6 +134,8 @@ class RAFT(SequenceLevel):
     """Best-of-n expert iteration (Dong et al. 2023): maximum likelihood on the best of each group.
 
     A step is taken on each batch; the paper fits several batches' best for some epochs.
+
+    Use it where only the best of several matters, and for scores whose scale means nothing.
     """
 
     default_group_size: ClassVar[int | None] = 4
@@ -146,6 +151,9 @@ class MaliGAN(SequenceLevel):
 
     It wants the logit of D as score. With the optimal D the expected gradient is that of maximum
     likelihood. Scaled so that the mean of the first part is 1, and the constant is 1.
+
+    Use it with a discriminator that is near to the optimal one; a poor one makes few sequences take
+    all the weight.
     """
 
     training_settings: ClassVar[dict[str, Any]] = {"reward": "terminal", "score_as": "logit"}
@@ -161,6 +169,8 @@ class Rank(SequenceLevel):
     3.1). RankGAN (Lin et al. 2017) ranks a sequence among real ones by a softmax of what its ranker
     says; with the discriminator as ranker and the group as what is compared, that is the weight of
     `MaliGAN`, and the order is what is left without the softmax.
+
+    Use it where the order of scores can be trusted and their size cannot.
     """
 
     def weights(self, scores: Tensor) -> Tensor:

@@ -53,6 +53,9 @@ class SequencePPOConfig(ActorCriticConfig):
 class SequencePPO(ActorCritic):
     """Several steps on each batch, as far as the ratio to the policy that wrote it allows.
 
+    Use it for a known reward that would be exploited, since the policy is held near the pre-trained
+    one: the recipe of fine-tuning by human preferences.
+
     Attributes:
         kl_coefficient: beta as it is now.
     """

@@ -200,7 +200,10 @@ def _play_real_sequence(env: gym.Env[Any, Any]) -> list[str]:
     frames = env.render()
     step = max(1, -(-len(frames) // _NUM_FRAMES))
     kept = frames[::-step][::-1]
-    return [textwrap.shorten(frame, 150, placeholder=" ...") for frame in kept]
+    return [
+        textwrap.shorten(frame, 150, placeholder=" ...") if len(frame) > 150 else frame
+        for frame in kept
+    ]
 
 
 def _end_of(task: Any) -> str:

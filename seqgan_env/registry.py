@@ -31,6 +31,16 @@ _MODULE = re.compile(r"(\w[\w.-]*):")  # of package.module:Name, anywhere in a t
 class Registry:
     """All things of one kind.
 
+    Examples:
+        >>> DISCRIMINATORS.origin("ratio")
+        'seqgan_env.discriminators.ratio:RatioDiscriminator'
+        >>> DISCRIMINATORS.load("ratio").__name__
+        'RatioDiscriminator'
+        >>> DISCRIMINATORS.load("ration")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: unknown discriminator 'ration'; allowed are ... Did you mean 'ratio'?
+
     Attributes:
         kind: what one of them is called in messages: "agent", "source".
         group: the entry-point group in which packages declare theirs.

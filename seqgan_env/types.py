@@ -24,6 +24,14 @@ if TYPE_CHECKING:  # the command line knows what it can do before torch is loade
 class TokenSpec:
     """What a sequence is: its vocabulary, its longest length and how it may end.
 
+    Examples:
+        >>> import torch
+        >>> spec = TokenSpec(vocab_size=5, seq_len=3, eos_token=0)
+        >>> spec.pad_token
+        5
+        >>> spec.lengths(torch.tensor([[2, 0, 5], [1, 2, 3]]))  # the end token counts
+        tensor([2, 3])
+
     Attributes:
         vocab_size: V, the number of tokens; actions are 0..V-1.
         seq_len: T, the number of tokens after which a sequence ends in any case.

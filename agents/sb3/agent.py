@@ -379,7 +379,11 @@ class _ActorCriticAgent(SB3Agent):
 
 
 class PPO(_ActorCriticAgent):
-    """Proximal policy optimisation (Schulman et al. 2017)."""
+    """Proximal policy optimisation (Schulman et al. 2017).
+
+    Use it where scores are dear, since every batch is used four times, or to compare with what is
+    known of PPO elsewhere.
+    """
 
     algorithm: ClassVar[type[BaseAlgorithm]] = sb3.PPO
     policy_class: ClassVar[type[BasePolicy]] = LanguageModelPolicy
@@ -397,19 +401,28 @@ class PPO(_ActorCriticAgent):
 class MaskablePPO(PPO):
     """PPO that is told which tokens are allowed (Huang and Ontanon 2022); the others never leave
     the end token's mask either.
+
+    Use it where the task has a `min_length`.
     """
 
     algorithm, policy_class = sb3_contrib.MaskablePPO, MaskableLanguageModelPolicy
 
 
 class RecurrentPPO(PPO):
-    """PPO on minibatches of consecutive steps; see `RecurrentLanguageModelPolicy`."""
+    """PPO on minibatches of consecutive steps; see `RecurrentLanguageModelPolicy`.
+
+    Use it to compare with the recurrent policies of sb3-contrib; `ppo` trains the same language
+    model.
+    """
 
     algorithm, policy_class = sb3_contrib.RecurrentPPO, RecurrentLanguageModelPolicy
 
 
 class A2C(_ActorCriticAgent):
-    """Advantage actor-critic (Mnih et al. 2016)."""
+    """Advantage actor-critic (Mnih et al. 2016).
+
+    Use it as the simplest of Stable-Baselines3: one step on each batch.
+    """
 
     algorithm, policy_class = sb3.A2C, LanguageModelPolicy
 
@@ -424,7 +437,11 @@ class A2C(_ActorCriticAgent):
 
 
 class TRPO(_ActorCriticAgent):
-    """Trust-region policy optimisation (Schulman et al. 2015)."""
+    """Trust-region policy optimisation (Schulman et al. 2015).
+
+    Use it where a step must not change the policy by more than is said, whatever the reward's
+    scale.
+    """
 
     algorithm, policy_class = sb3_contrib.TRPO, TrustRegionLanguageModelPolicy
 
@@ -511,7 +528,11 @@ class _ValueAgent(SB3Agent):
 
 
 class DQN(_ValueAgent):
-    """Deep Q-learning (Mnih et al. 2015)."""
+    """Deep Q-learning (Mnih et al. 2015).
+
+    Use it to compare: it follows a fixed signal, and a learned, moving one leads it astray
+    (`docs/results.md`).
+    """
 
     algorithm, policy_class = sb3.DQN, LanguageModelDQNPolicy
 
@@ -525,7 +546,10 @@ class DQN(_ValueAgent):
 
 
 class QRDQN(_ValueAgent):
-    """Quantile-regression DQN (Dabney et al. 2018)."""
+    """Quantile-regression DQN (Dabney et al. 2018).
+
+    Use it to compare, as `dqn`.
+    """
 
     algorithm, policy_class = sb3_contrib.QRDQN, LanguageModelQRDQNPolicy
 

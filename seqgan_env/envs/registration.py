@@ -62,6 +62,15 @@ def build_rewards(
     """A reward model of a task. A policy or a discriminator that is not given is a new one, seeded
     by `model_seed`.
 
+    Examples:
+        >>> from seqgan_env import TokenVectorEnv, make_task
+        >>> task = make_task("oracle-tiny", num_real=100)
+        >>> rewards = build_rewards(task, RewardSettings(source="oracle", reward="terminal"))
+        >>> envs = TokenVectorEnv(4, rewards)
+        >>> _ = envs.reset(seed=0)
+        >>> envs.play(task.real_sequences[:4]).shape  # what each token of four sequences is paid
+        torch.Size([4, 10])
+
     Args:
         task: what is written.
         settings: source and form.
@@ -182,6 +191,17 @@ def make_env(
     **settings: Any,
 ) -> TokenEnv:
     """A single environment, from a reward model to share or from settings of a task and a reward.
+
+    Examples:
+        >>> import gymnasium as gym
+        >>> import seqgan_env  # importing registers the ids
+        >>> env = gym.make("SeqGAN/Oracle-v0", source="oracle", reward="difference", seq_len=5)
+        >>> observation, info = env.reset(seed=0)
+        >>> observation, reward, terminated, truncated, info = env.step(7)
+        >>> observation  # 50 means "not written yet"
+        array([ 7, 50, 50, 50, 50], dtype=int32)
+        >>> env.unwrapped.discount
+        1.0
 
     Entry point of every id. Without a task it is that of the rewards, or the default one.
     """

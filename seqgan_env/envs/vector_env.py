@@ -37,6 +37,17 @@ class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
       pays 0 and returns the first observation of the next episode.
     - `AutoresetMode.DISABLED`: the caller resets, through `options={"reset_mask": done}`.
 
+    Examples:
+        >>> import gymnasium as gym
+        >>> import seqgan_env  # importing registers the ids
+        >>> envs = gym.make_vec("SeqGAN/Oracle-v0", num_envs=3, source="constant")
+        >>> observations, infos = envs.reset(seed=0)
+        >>> observations, rewards, terminated, truncated, infos = envs.step(np.array([4, 8, 15]))
+        >>> observations[:, :2].tolist()
+        [[4, 50], [8, 50], [15, 50]]
+        >>> rewards.tolist()
+        [1.0, 1.0, 1.0]
+
     Attributes:
         task: what is written.
         rewards: what is paid, shared by handle with whoever trains the discriminator and the

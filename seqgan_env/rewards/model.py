@@ -97,6 +97,14 @@ class RewardModel:
     and discriminator: what is read back, here or in another process, is another model with the same
     numbers, and goes its own way.
 
+    Examples:
+        >>> from seqgan_env import build_rewards, make_task
+        >>> task = make_task("oracle-tiny", num_real=100)
+        >>> rewards = build_rewards(task, RewardSettings(source="constant"))
+        >>> prefix = torch.full((1, 10), task.spec.pad_token)
+        >>> rewards.value(prefix, torch.tensor([0]), torch.Generator().manual_seed(0))
+        tensor([1.])
+
     Attributes:
         task: what is written.
         settings: source and form.

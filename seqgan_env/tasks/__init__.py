@@ -177,6 +177,15 @@ def _task_of_corpus(path: Path) -> str:
 def make_task(task: Any, **changes: Any) -> Task:
     """A task with some of its settings changed.
 
+    Examples:
+        >>> task = make_task("oracle-tiny", seq_len=5, num_real=100)
+        >>> task.real_sequences.shape
+        torch.Size([100, 5])
+        >>> make_task("oracle-tiny", seq_length=5)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: unknown setting of task oracle-tiny 'seq_length'; ... Did you mean 'seq_len'?
+
     Args:
         task: a name, `package.module:Class`, the class, or a task as it is.
         changes: of its settings.

@@ -27,6 +27,14 @@ def check_agent(agent: object, spec: TokenSpec | None = None) -> None:
 
     The agent is trained a little: check a fresh one.
 
+    Examples:
+        >>> from agents.reinforce import Reinforce
+        >>> check_agent(Reinforce)
+        >>> check_agent(object())  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        AssertionError: object has no pretrain() and no update(); an agent needs ...
+
     Args:
         agent: an agent, or a class, of which one is made as `seqgan train` would, by `Class(env,
             seed=0)`, in a small environment that pays as the class asks.

@@ -22,6 +22,10 @@ def check_discriminator(discriminator: object, spec: TokenSpec | None = None) ->
 
     It is trained a little, and told of a small policy: check a fresh one.
 
+    Examples:
+        >>> from seqgan_env.discriminators.lstm import LSTMDiscriminator
+        >>> check_discriminator(LSTMDiscriminator)
+
     Args:
         discriminator: an object; or a class or function, of which one is made as `seqgan train`
             would: `Class(spec, rng)`.

@@ -23,6 +23,10 @@ _NORMALISED = 0.03  # how far the sum of all probabilities may be from 1; some a
 def check_knob(knob: object, policy: LanguageModel | None = None) -> None:
     """Verifies a `Knob`: that what it makes of a policy writes what it says is likely.
 
+    Examples:
+        >>> from seqgan_env.generators.knobs import Temperature
+        >>> check_knob(Temperature(0.5))
+
     Args:
         knob: an object; or a class without arguments, of which one is made.
         policy: that is turned; by default a small language model. Every sequence of its spec is

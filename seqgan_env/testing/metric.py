@@ -15,6 +15,14 @@ from seqgan_env.types import Task
 def check_metric(metric: Any, task: Task) -> None:
     """Verifies a metric of one's own, on the held-out sequences of a task.
 
+    Examples:
+        >>> from seqgan_env import make_task
+        >>> class FirstToken:
+        ...     name = "first token"
+        ...     def __call__(self, samples, task):
+        ...         return samples[:, 0].double().mean()
+        >>> check_metric(FirstToken(), make_task("oracle-tiny", num_real=200))
+
     Raises:
         AssertionError: it has no name, gives no number, another one each time, or changes the
             sequences.

@@ -23,6 +23,10 @@ def check_policy(policy: object, spec: TokenSpec | None = None) -> None:
     Of a `LanguageModel` also that a hidden state depends on what was read so far alone, and that
     `start` and `advance` give the same as `hidden_states`.
 
+    Examples:
+        >>> from seqgan_env import GRULanguageModel
+        >>> check_policy(GRULanguageModel)
+
     Args:
         policy: anything with `complete(tokens, lengths, rng)`; or a class, of which one is made as
             `seqgan train --policy` would: `Class(spec)`.

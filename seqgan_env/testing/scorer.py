@@ -17,6 +17,12 @@ from seqgan_env.types import AdditiveScorer, PrefixValue, SequenceScorer, TokenS
 def check_scorer(scorer: object, spec: TokenSpec | None = None) -> None:
     """Verifies a score source: a `SequenceScorer`, or the value of a prefix.
 
+    Examples:
+        >>> class FirstToken:
+        ...     def score(self, tokens):  # (B, T) -> (B,)
+        ...         return (tokens[:, 0] == 0).float()
+        >>> check_scorer(FirstToken())
+
     Args:
         scorer: an object; or a class, of which one is made on a small oracle task as `seqgan train
             --source` would.

@@ -16,6 +16,10 @@ from seqgan_env.types import Task, TokenSpec
 def check_task(task: Any) -> None:
     """Verifies a plug-in `Task`.
 
+    Examples:
+        >>> from seqgan_env import make_task
+        >>> check_task(make_task("oracle-tiny", num_real=200, num_eval=200))
+
     Args:
         task: a task, or a class of tasks, of which one is made by its `defaults`.
 

@@ -31,6 +31,11 @@ def check_vector_env(
     autoreset mode against what happens, that no array is handed out twice, seeding by an int and by
     a list, rendering in the mode it was made for, and close.
 
+    Examples:
+        >>> import gymnasium as gym
+        >>> import seqgan_env  # importing registers the ids
+        >>> check_vector_env(gym.make_vec("SeqGAN/Oracle-v0", num_envs=3))
+
     Args:
         env: with sub-environments that are alike. One whose rewards learn should be made with few
             of them, so that what it learns from does not end within the check.

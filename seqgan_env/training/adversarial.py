@@ -219,6 +219,16 @@ def train_adversarial(
     times fresh negatives and `d_epochs` over them. Without a discriminator that learns from
     negatives there are no d-steps.
 
+    Examples:
+        >>> from agents.reinforce import Reinforce
+        >>> from seqgan_env import RewardSettings, TokenVectorEnv, build_rewards, make_task
+        >>> task = make_task("oracle-tiny", num_real=200, num_held_out=200, num_eval=200)
+        >>> rewards = build_rewards(task, RewardSettings(num_rollouts=1))
+        >>> agent = Reinforce(TokenVectorEnv(8, rewards))
+        >>> schedule = Schedule(rounds=2, d_pretrain_epochs=1, num_negatives=50, num_heldout=50)
+        >>> [int(row["round"]) for row in train_adversarial(agent, rewards, schedule)]
+        [0, 1, 2]
+
     Args:
         agent: trained in place; its environment must pay by `rewards`.
         rewards: bound to the agent's policy here.

@@ -112,7 +112,19 @@ class Run:
 
 
 class Trainer:
-    """Runs one `TrainSettings` from the beginning to the end."""
+    """Runs one `TrainSettings` from the beginning to the end.
+
+    Examples:
+        >>> from seqgan_env.training.settings import TrainSettings
+        >>> small = {"num_real": 200, "num_held_out": 200, "num_eval": 200}
+        >>> settings = TrainSettings(
+        ...     rounds=1, mle_epochs=1, batch_size=8, num_negatives=50, knobs=False, control=False,
+        ...     task_options=small,
+        ... )
+        >>> run = Trainer(settings)()
+        >>> sorted(run.metrics)
+        ['agent', 'mle']
+    """
 
     def __init__(
         self,
@@ -554,6 +566,19 @@ def _settings_in(config: Mapping[str, Any], path: Path, trust: Trust) -> TrainSe
 
 def load_run(path: Path, trust: Trust = False) -> tuple[TrainSettings, Task, GeneratorAgent]:
     """The settings, task and trained agent of a run directory.
+
+    Examples:
+        >>> import tempfile
+        >>> from seqgan_env.training.settings import TrainSettings
+        >>> small = {"num_real": 200, "num_held_out": 200, "num_eval": 200}
+        >>> settings = TrainSettings(agent="mle", mle_epochs=1, knobs=False, task_options=small)
+        >>> folder = Path(tempfile.mkdtemp())  # as `seqgan train --out` makes one
+        >>> trainer = Trainer(settings)
+        >>> write_config(settings, folder, trainer.task)
+        >>> write_run(trainer(), folder)
+        >>> settings, task, agent = load_run(folder)
+        >>> settings.agent, task.name, type(agent).__name__
+        ('mle', 'oracle-tiny', 'MLE')
 
     Args:
         path: of the run directory.
