@@ -68,6 +68,12 @@ def _load_run(folder: Path) -> object:
     return load_run(folder)
 
 
+def _load_carried(folder: Path) -> object:
+    from seqgan_env.training.trainer import load_run
+
+    return load_run(folder / "words", needs_data=False)
+
+
 def _load_rewards(folder: Path) -> object:
     from seqgan_env.training.trainer import load_run_with_rewards
 
@@ -143,6 +149,7 @@ def _load_results(folder: Path) -> object:
 TARGETS: dict[str, Target] = {
     "config.json": Target("config.json", _load_run, True),
     "config.json, with what paid": Target("config.json", _load_rewards, True),
+    "task.json": Target("words/task.json", _load_carried, True),
     "policy weights": Target("policy.safetensors", _load_run, False),
     "discriminator weights": Target("discriminator.safetensors", _load_rewards, False),
     "checkpoint": Target("checkpoint.pt", _load_checkpoint, False),
@@ -208,10 +215,31 @@ def plant(folder: Path) -> None:
     rng = random.Random(0)
     rows = [" ".join(str(rng.randrange(50)) for _ in range(10)) for _ in range(4)]
     (folder / "samples.txt").write_text("\n".join(rows) + "\n")
+    _plant_words(folder, str(folder / "corpus.txt"))
     _write_results(folder, Result)
     for name in ("evil", "os2", "sitecustomize"):
         trace = f"import pathlib\npathlib.Path({str(folder / SUSPECT)!r}).touch()\n"
         (folder / f"{name}.py").write_text(trace + "class A: pass\n")
+
+
+def _plant_words(folder: Path, corpus: str) -> None:
+    """A run of a text that has a tokenizer, neither of which is there any more."""
+    from seqgan_env.training import run_directory
+    from seqgan_env.training.settings import TrainSettings
+    from seqgan_env.training.trainer import Trainer, write_config
+
+    gone, tokenizer = folder / "gone.txt", folder / "gone.json"
+    shutil.copy(corpus, gone)
+    shutil.copy(folder / "tokenizer.json", tokenizer)
+    options = {"corpus": str(gone), "tokenizer": str(tokenizer), "num_eval": 2}
+    settings = TrainSettings(task="text", task_options=options, batch_size=4)
+    trainer = Trainer(settings)
+    (folder / "words").mkdir()
+    write_config(settings, folder / "words", trainer.task)
+    policy: Any = trainer.agent.policy
+    run_directory.write_weights(folder / "words" / "policy.safetensors", policy.state_dict())
+    gone.unlink()
+    tokenizer.unlink()
 
 
 SUITE = """title = "fuzzed"

@@ -332,6 +332,32 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class Portable(Protocol):
+    """A task that a run carries with it, so that its policy writes where the real data are gone."""
+
+    def essentials(self) -> Mapping[str, Any]:
+        """What the settings do not tell without the real data, such as a vocabulary, as values of
+        JSON.
+        """
+        ...
+
+    @classmethod
+    def without_data(cls, settings: Any, name: str, essentials: Mapping[str, Any]) -> Any:
+        """The task with its `name` and `spec`, `decode`, `to` and all else that asks for no real
+        data.
+
+        Args:
+            settings: of the task.
+            name: of the task.
+            essentials: what an equal task gave, out of a file that anyone may have written.
+
+        Raises:
+            ValueError: they cannot be; says which, and what is expected.
+        """
+        ...
+
+
 class Judge(Protocol):
     """Says from samples alone how far a policy is from real data; `seqgan_env.metrics.referee` has
     one.

@@ -207,3 +207,13 @@ class _Bars:
 
 def _text(metrics: Mapping[str, float]) -> str:
     return "  ".join(f"{key} {value:.3f}" for key, value in metrics.items())
+
+
+def tell_of_no_data(task: object, rather: str) -> bool:
+    """Says on standard error why a task has no real data, and what is done instead; whether it has
+    none.
+    """
+    why: str | None = getattr(task, "no_data", None)
+    if why is not None:
+        _tell(f"seqgan: {why}; {rather}")
+    return why is not None

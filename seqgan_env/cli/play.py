@@ -17,6 +17,7 @@ from rich.table import Table
 from torch import Tensor
 
 from seqgan_env.cli.arguments import trust_of
+from seqgan_env.cli.output import tell_of_no_data
 from seqgan_env.cli.show import visible
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.names import choose, nearest
@@ -52,6 +53,7 @@ def play(arguments: argparse.Namespace) -> int:
             f"run {path} has nothing that pays: agent {settings.agent} trained no discriminator; "
             "play a run of an agent that learns from a reward"
         )
+    tell_of_no_data(task, "played without them")
     console = Console(highlight=False)
     judges = Judges(task, agent.policy, rewards)
     read = _reader(console)

@@ -21,7 +21,7 @@ from seqgan_env.cli.arguments import (
     given_settings,
     trust_of,
 )
-from seqgan_env.cli.output import RunProgress, console
+from seqgan_env.cli.output import RunProgress, console, tell_of_no_data
 from seqgan_env.extras import is_installed, remedy
 from seqgan_env.files import naming
 from seqgan_env.metrics.catalogue import METRICS, TABLE, Metric, described, load_metrics
@@ -36,12 +36,15 @@ from seqgan_env.training.checkpoint import LAST, read_checkpoint, remove_checkpo
 from seqgan_env.training.health import DivergenceError
 from seqgan_env.training.interpreter import Evidence, explain
 from seqgan_env.training.interrupts import interruptible
+from seqgan_env.training.portable import write_task
 from seqgan_env.training.settings import settings_from
 from seqgan_env.training.trainer import (
     CURVES,
     Run,
     Trainer,
     at_temperature,
+    check_files,
+    check_unchanged,
     load_run,
     more_metrics,
     read_config,
@@ -131,11 +134,14 @@ def _resume(arguments: argparse.Namespace) -> int:
         threads = settings.threads if state is None else state["threads"]
         if threads:
             torch.set_num_threads(threads)
+        check_files(settings, path)
         with reported(_of_large_files(progress)):
             trainer = Trainer(settings, progress, checkpoints=path)
+        check_unchanged(trainer.task, path)
         if state is not None:
             with naming(f"the checkpoint of {path}"):
                 trainer.load_state_dict(state)
+        write_task(trainer.task, path)  # a run may have been killed before it was written
         run = _run_to_the_end(trainer, path)
     return _conclude(screen, run, path)
 
@@ -231,12 +237,14 @@ def _evidence(run: Run, path: Path) -> Evidence:
 
 def sample(arguments: argparse.Namespace) -> int:
     """`seqgan sample`."""
-    settings, task, agent = load_run(arguments.run_path, trust_of(arguments))
+    path: Path = arguments.run_path
+    settings, task, agent = load_run(path, trust_of(arguments), needs_data=False)
+    tell_of_no_data(task, "written with the vocabulary that the run carries")
     policy = at_temperature(agent.policy, arguments.temperature)
     rng = torch.Generator(device=settings.device).manual_seed(arguments.seed)
     samples = sample_sequences(policy, task.spec, arguments.num, rng)
     if isinstance(task, WritesFiles):
-        folder = arguments.out or arguments.run_path / "samples"
+        folder = arguments.out or path / "samples"
         task.write_samples(samples, folder)
         print(f"files: {folder}", file=sys.stderr)
     elif arguments.out:

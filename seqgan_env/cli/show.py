@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_env.cli.arguments import trust_of
+from seqgan_env.cli.output import tell_of_no_data
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.training import run_directory
 from seqgan_env.training.opinions import QUANTITIES, Judges, Quantity, token_name
@@ -78,7 +79,8 @@ def show(arguments: argparse.Namespace) -> int:
     mle = _pretrained(path, agent.policy)
     if mle is not None:
         drawn["Maximum likelihood"] = sample_sequences(mle, task.spec, arguments.num, rng)
-    drawn["Real data, held out"] = task.held_out[: arguments.num]
+    if not tell_of_no_data(task, "the page shows none"):
+        drawn["Real data, held out"] = task.held_out[: arguments.num]
     sections = [
         Section(heading, tokens, judges.of_sequences(tokens, rng))
         for heading, tokens in drawn.items()

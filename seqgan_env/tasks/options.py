@@ -71,7 +71,10 @@ def check_split_settings(settings: SplitSettings) -> None:
 
 
 def map_paths(
-    settings: Any, values: Mapping[str, Any], change: Callable[[Path], str]
+    settings: Any,
+    values: Mapping[str, Any],
+    change: Callable[[Path], str],
+    folder: Path = Path(),
 ) -> dict[str, Any]:
     """The `values` of some settings with every path in them changed.
 
@@ -81,6 +84,7 @@ def map_paths(
             reads is overlooked.
         values: by name of the setting.
         change: from a path to what takes its place.
+        folder: in which texts name what exists.
     """
     declared: dict[str, bool | None] = {}
     if is_dataclass(settings):
@@ -88,24 +92,25 @@ def map_paths(
     found = dict(values)
     for name, value in values.items():
         if value is not None:
-            found[name] = _mapped(value, declared.get(name), change)
+            found[name] = _mapped(value, declared.get(name), change, folder)
     return found
 
 
-def _mapped(value: Any, is_path: bool | None, change: Callable[[Path], str]) -> Any:
+def _mapped(value: Any, is_path: bool | None, change: Callable[[Path], str], folder: Path) -> Any:
     if isinstance(value, (list, tuple)):
-        return [_mapped(item, is_path, change) for item in value]
+        return [_mapped(item, is_path, change, folder) for item in value]
     if isinstance(value, Mapping):
-        return {key: _mapped(item, is_path, change) for key, item in value.items()}
+        return {key: _mapped(item, is_path, change, folder) for key, item in value.items()}
     if not isinstance(value, (str, Path)) or is_path is False:
         return value
-    if is_path or isinstance(value, Path) or (value and _exists(value)):
+    if is_path or isinstance(value, Path) or (value and exists(folder / value)):
         return change(Path(value))
     return value
 
 
-def _exists(text: str) -> bool:
+def exists(path: Path) -> bool:
+    """Whether there is something at a path; nothing is where no path can be."""
     try:
-        return Path(text).exists()
+        return path.exists()
     except (OSError, ValueError):  # too long for a path, or with a zero byte
         return False

@@ -19,6 +19,7 @@ from torch import Tensor
 from seqgan_env.generators.knobs import FEW_KNOBS, Knob, Temperature, knobs_for
 from seqgan_env.metrics.real_data import RealDataMetrics
 from seqgan_env.metrics.score import REFEREED, SELECT
+from seqgan_env.tasks.carried import MayLackData
 from seqgan_env.tasks.options import SplitSettings
 from seqgan_env.types import Estimate, Judge, RolloutPolicy, TokenSpec
 
@@ -27,7 +28,7 @@ MOST_IN_MEMORY = 2**26  # numbers of 8 bytes each
 MOST_JUDGED = 20_000  # to select on and to report on; beyond that errors hardly fall
 
 
-class RealDataTask:
+class RealDataTask(MayLackData):
     """A task whose real sequences are all there is, split into those to train on, to select on and
     to report on.
     """
@@ -112,9 +113,19 @@ class RealDataTask:
 
     def to(self, device: str) -> Self:
         """Moves the data to `device`, in place."""
-        for name in ("real_sequences", "validation", "held_out"):
-            setattr(self, name, getattr(self, name).to(device))
+        if self.no_data is None:
+            for name in ("real_sequences", "validation", "held_out"):
+                setattr(self, name, getattr(self, name).to(device))
         return self
+
+    @classmethod
+    def bare(cls, name: str, spec: TokenSpec) -> Self:
+        """A task of this class with nothing but a name and a spec, for `without_data`
+        (`seqgan_env.types.Portable`).
+        """
+        task = cls.__new__(cls)
+        task.name, task.spec, task.no_data = name, spec, "it was made without them"
+        return task
 
 
 def allocated(shape: tuple[int, int], most: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from typing import Any
 
 import torch
@@ -54,6 +55,7 @@ def check_task(task: Any) -> None:
         "draw_real gave other sequences for the same seed; draw from the generator it is given"
     )
     _check_text(task, task.held_out[0])
+    _check_portable(task)
     policy = LSTMLanguageModel.initialised(task.spec, torch.Generator().manual_seed(0), 4, 4)
     found = [
         call("evaluate", task.evaluate, policy, torch.Generator().manual_seed(1)) for _ in range(2)
@@ -71,6 +73,35 @@ def _check_sequences(what: str, tokens: Any, spec: TokenSpec) -> None:
         spec.check_sequences(tokens, what)
     except ValueError as problem:
         raise AssertionError(str(problem)) from problem
+
+
+def _check_portable(task: Any) -> None:
+    """What a task tells of itself is JSON, from which one is made that writes the same."""
+    if not hasattr(task, "essentials"):
+        return
+    name = type(task).__name__
+    assert hasattr(task, "without_data"), (
+        f"{name} has essentials and no without_data(settings, name, essentials), which makes it of "
+        "them again"
+    )
+    essentials = call("essentials", task.essentials)
+    try:
+        read = json.loads(json.dumps(essentials))
+    except (TypeError, ValueError) as problem:
+        raise AssertionError(f"essentials gave what is no JSON: {problem}") from problem
+    assert isinstance(read, dict), f"essentials gave {essentials!r:.60}; expected a dict"
+    settings = getattr(task, "settings", getattr(type(task), "defaults", None))
+    again = call("without_data", type(task).without_data, settings, task.name, read)
+    assert (again.name, again.spec) == (task.name, task.spec), (
+        f"without_data made a task {again.name!r} of {again.spec}; expected {task.name!r} of "
+        f"{task.spec}"
+    )
+    call("to", again.to, "cpu")
+    for tokens in task.held_out[:20]:
+        text, expected = again.decode(tokens), task.decode(tokens)
+        assert text == expected, (
+            f"a task of without_data decodes {tokens.tolist()} as {text!r}; expected {expected!r}"
+        )
 
 
 def _check_text(task: Any, tokens: Tensor) -> None:

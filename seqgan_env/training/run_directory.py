@@ -169,9 +169,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object; a ValueError names the file if it is missing or damaged."""
-    text = read_text(path, str(path), MOST_BYTES_OF_JSON)
+def read_json(path: Path, most_bytes: int = MOST_BYTES_OF_JSON) -> dict[str, Any]:
+    """Reads a JSON object; a ValueError names the file if it is missing, damaged or too large."""
+    text = read_text(path, str(path), most_bytes)
     try:
         content = json.loads(text)
     except ValueError as problem:

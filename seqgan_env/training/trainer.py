@@ -43,6 +43,13 @@ from seqgan_env.training.adversarial import (
 from seqgan_env.training.checkpoint import write_checkpoint
 from seqgan_env.training.health import check_health
 from seqgan_env.training.plots import plot_curves
+from seqgan_env.training.portable import (
+    located,
+    missing_files,
+    task_without_data,
+    working_folder,
+    write_task,
+)
 from seqgan_env.training.settings import TrainSettings
 from seqgan_env.trust import Trust, check_names
 from seqgan_env.types import (
@@ -525,9 +532,10 @@ def write_run(run: Run, path: Path) -> None:
 
 
 def write_config(settings: TrainSettings, path: Path, task: Task) -> None:
-    """Everything needed to repeat a run."""
+    """Everything needed to repeat a run, and to write with its policy where its data are gone."""
     config = {
         "settings": asdict(settings),
+        "folder": str(Path.cwd()),
         "versions": run_directory.versions(),
         "command": ["seqgan", *sys.argv[1:]],
     }
@@ -535,10 +543,11 @@ def write_config(settings: TrainSettings, path: Path, task: Task) -> None:
     if fingerprint:
         config["corpus_fingerprint"] = fingerprint
     run_directory.write_json(path / run_directory.CONFIG, config)
+    write_task(task, path)
 
 
 def read_config(path: Path, trust: Trust = False) -> TrainSettings:
-    """The settings of a run directory.
+    """The settings of a run directory, with its files as they lie where it was begun.
 
     Args:
         path: of the run directory.
@@ -560,11 +569,14 @@ def _settings_in(config: Mapping[str, Any], path: Path, trust: Trust) -> TrainSe
     check_names(settings, file, trust)
     for name in settings:
         choose([each.name for each in fields(TrainSettings)], name, f"setting in {file}")
+    folder = working_folder(config, file)
     with naming(file):
-        return TrainSettings(**settings)
+        return located(TrainSettings(**settings), folder)
 
 
-def load_run(path: Path, trust: Trust = False) -> tuple[TrainSettings, Task, GeneratorAgent]:
+def load_run(
+    path: Path, trust: Trust = False, needs_data: bool = True
+) -> tuple[TrainSettings, Task, GeneratorAgent]:
     """The settings, task and trained agent of a run directory.
 
     Examples:
@@ -583,12 +595,15 @@ def load_run(path: Path, trust: Trust = False) -> tuple[TrainSettings, Task, Gen
     Args:
         path: of the run directory.
         trust: as of `read_config`.
+        needs_data: whether the real data must be there. If not, and they are gone or have changed,
+            the task is the one that the run carries (`seqgan_env.types.Portable`), which says in
+            `no_data` why it has none.
 
     Raises:
         ValueError: a file is missing or damaged, names code that is not trusted, or the corpus has
             changed since.
     """
-    settings, task = _read_run(path, trust)
+    settings, task = _read_run(path, trust, needs_data)
     with naming(path / run_directory.CONFIG):
         agent, _ = build_agent(settings, task, "constant")
     _load_file(agent.policy, path / "policy.safetensors", "the run's policy")
@@ -599,7 +614,8 @@ def load_run_with_rewards(
     path: Path, num_rollouts: int, trust: Trust = False
 ) -> tuple[TrainSettings, Task, GeneratorAgent, RewardModel | None]:
     """The same and what paid the agent in the end, with its discriminator; None in its place where
-    there is a discriminator that was never trained.
+    there is a discriminator that was never trained. The real data need not be there, unless what
+    paid asks for them.
 
     Args:
         path: of the run directory.
@@ -609,7 +625,7 @@ def load_run_with_rewards(
     Raises:
         ValueError: as `load_run`.
     """
-    settings, task = _read_run(path, trust)
+    settings, task = _read_run(path, trust, needs_data=False)
     settings = replace(settings, num_rollouts=num_rollouts)
     file = path / DISCRIMINATOR_WEIGHTS
     is_paid = DISCRIMINATOR not in names_in(settings.source) or file.exists()
@@ -622,7 +638,7 @@ def load_run_with_rewards(
     return settings, task, agent, rewards if is_paid else None
 
 
-def _read_run(path: Path, trust: Trust) -> tuple[TrainSettings, Task]:
+def _read_run(path: Path, trust: Trust, needs_data: bool) -> tuple[TrainSettings, Task]:
     """The settings and the task of a run directory.
 
     Raises:
@@ -630,14 +646,37 @@ def _read_run(path: Path, trust: Trust) -> tuple[TrainSettings, Task]:
     """
     config = run_directory.read_json(path / run_directory.CONFIG)
     settings = _settings_in(config, path, trust)
-    with naming(path / run_directory.CONFIG):
-        task = build_task(settings)
+    try:
+        check_files(settings, path)
+        with naming(path / run_directory.CONFIG):
+            task = build_task(settings)
+        check_unchanged(task, path)
+    except ValueError as problem:
+        carried = None
+        if not needs_data:
+            carried = task_without_data(settings, path, str(problem))
+        if carried is None:
+            raise
+        return settings, carried
+    return settings, task
+
+
+def check_files(settings: TrainSettings, path: Path) -> None:
+    """Raises a ValueError unless all files are there that the task of the run `path` reads."""
+    file = path / run_directory.CONFIG
+    missing = missing_files(settings, working_folder(run_directory.read_json(file), file))
+    if missing:
+        raise ValueError(f"the real data of {path} are not there: {missing}")
+
+
+def check_unchanged(task: Task, path: Path) -> None:
+    """Raises a ValueError unless a task has the real data with which the run `path` was begun."""
+    config = run_directory.read_json(path / run_directory.CONFIG)
     if getattr(task, "fingerprint", None) != config.get("corpus_fingerprint"):
         raise ValueError(
             f"the corpus of {path} has changed since it was trained; its tokens no longer mean the "
             "same words"
         )
-    return settings, task
 
 
 def _load_file(model: object, file: Path, what: str) -> None:

@@ -64,7 +64,8 @@ def plot_properties(table: PropertyTable, smiles: Sequence[str], real: Sequence[
         if len(both):
             edges = np.histogram_bin_edges(both, bins=_BINS)
             style = {"bins": edges, "density": True}
-            axis.hist(data, **style, color=_REAL, alpha=0.45, label=f"{len(data)} held-out")
+            if len(data):
+                axis.hist(data, **style, color=_REAL, alpha=0.45, label=f"{len(data)} held-out")
             if len(written):
                 told = f"{len(written)} written ({len(written) / len(smiles):.0%} are molecules)"
                 axis.hist(written, **style, histtype="step", lw=2, color=_WRITTEN, label=told)

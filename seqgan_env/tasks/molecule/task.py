@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from seqgan_env.metrics.molecules import NUM_MEASURED, MoleculeMetrics, spread
 from seqgan_env.names import choose
+from seqgan_env.tasks.carried import check_parts, checked_words
 from seqgan_env.tasks.molecule.chemistry import molecule
 from seqgan_env.tasks.molecule.drawing import draw_grid, plot_properties
 from seqgan_env.tasks.molecule.fragments import built_in_molecules
@@ -116,8 +117,7 @@ class MoleculeTask(RealDataTask):
         sides = split(fitting, settings, self._source(), "molecules")
         counts = Counter(word for words in fitting for word in words)
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
-        self.vocabulary = (EOS_WORD, *ranked)
-        self._token_of = {word: token for token, word in enumerate(self.vocabulary) if token != EOS}
+        self._have_words((EOS_WORD, *ranked))
         spec = TokenSpec(len(self.vocabulary), settings.max_length, EOS, min_length=1)
         parts = [self._number(side, spec) for side in sides]
         metrics = partial(MoleculeMetrics, smiles_of=self._smiles_of_array, table=self.table)
@@ -134,6 +134,28 @@ class MoleculeTask(RealDataTask):
         kept_settings = {k: v for k, v in asdict(settings).items() if k not in skipped}
         texts = ("".join(words) for words in fitting)
         self.fingerprint = digest(json.dumps(kept_settings, sort_keys=True), *texts).hex()
+
+    def _have_words(self, vocabulary: tuple[str, ...]) -> None:
+        self.vocabulary = vocabulary
+        self._token_of = {word: token for token, word in enumerate(vocabulary) if token != EOS}
+
+    def essentials(self) -> dict[str, Any]:
+        """T and the words."""
+        return {"max_length": self.spec.seq_len, "vocabulary": list(self.vocabulary)}
+
+    @classmethod
+    def without_data(
+        cls, settings: MoleculeSettings, name: str, essentials: Mapping[str, Any]
+    ) -> Self:
+        """The task without its molecules."""
+        check_parts(essentials, {"max_length": int, "vocabulary": list})
+        vocabulary = checked_words(essentials["vocabulary"], (EOS_WORD,))
+        spec = TokenSpec(len(vocabulary), essentials["max_length"], EOS, min_length=1)
+        task = cls.bare(name, spec)
+        task.settings = replace(settings, max_length=spec.seq_len)
+        task.table = PropertyTable()
+        task._have_words(vocabulary)
+        return task
 
     def encode(self, text: str) -> Tensor:
         """A molecule's text as a sequence (T,); one of T tokens has no end.
@@ -165,13 +187,16 @@ class MoleculeTask(RealDataTask):
         return self._smiles_of_array(tokens.cpu().numpy())
 
     def pictures(self, samples: Tensor) -> dict[str, bytes]:
-        """The first sequences drawn, and properties of all beside held-out ones, PNG by file name.
+        """The first sequences drawn, and properties of all beside held-out ones where there are
+        such, PNG by file name.
 
         Raises:
             ValueError: matplotlib is not installed.
         """
         smiles = self.smiles(samples)
-        real = self._smiles_of_array(spread(self.held_out.cpu().numpy(), NUM_MEASURED))
+        real: list[str] = []
+        if self.no_data is None:
+            real = self._smiles_of_array(spread(self.held_out.cpu().numpy(), NUM_MEASURED))
         return {
             _PICTURE: draw_grid(smiles),
             _HISTOGRAMS: plot_properties(self.table, smiles, real),

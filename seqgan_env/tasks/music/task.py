@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from seqgan_env.metrics.music import MusicMetrics
+from seqgan_env.tasks.carried import check_parts
 from seqgan_env.tasks.music.melody import Melody, finer_grid, melody_of, to_common_key
 from seqgan_env.tasks.music.midi import Score, UnusableMidiError, read_score, write_melody
 from seqgan_env.tasks.music.music_summary import MusicSummary
@@ -122,6 +123,20 @@ class MusicTask(RealDataTask):
             raise ValueError(
                 f"samples cannot be written to {folder}: {problem.strerror or problem}"
             ) from problem
+
+    def essentials(self) -> dict[str, Any]:
+        """Nothing: the settings tell what a sequence is."""
+        return {}
+
+    @classmethod
+    def without_data(
+        cls, settings: MusicSettings, name: str, essentials: Mapping[str, Any]
+    ) -> Self:
+        """The task without its melodies."""
+        check_parts(essentials, {})
+        task = cls.bare(name, TokenSpec(VOCAB_SIZE, settings.max_length))
+        task.settings = settings
+        return task
 
     def _melodies(self, scores: dict[str, Score], skipped: dict[str, str]) -> list[Melody]:
         """A melody of each piece that has one; the others go to `skipped`."""

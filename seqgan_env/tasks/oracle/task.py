@@ -7,10 +7,10 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, Self
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from seqgan_env.generators.knobs import KNOBS, Knob, knobs_for
 from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.metrics.oracle import Metrics, OracleMetrics
 from seqgan_env.streams import RowStreams, seed_key
+from seqgan_env.tasks.carried import MayLackData, check_parts
 from seqgan_env.tasks.oracle.settings import PAPER, SMALL, TINY, OracleSettings
 from seqgan_env.tasks.real_data import draw_without_repeats
 from seqgan_env.training.run_directory import read_weights
@@ -47,7 +48,7 @@ _OPCODES = frozenset(
 _SELECTION = 1_000_003  # added to a seed: draws that choose a knob and measure nothing
 
 
-class OracleTask:
+class OracleTask(MayLackData):
     """Writing what a random LSTM would write; the truth is known, so that every divergence can be
     measured.
 
@@ -161,11 +162,28 @@ class OracleTask:
 
     def to(self, device: str) -> OracleTask:
         """Moves the oracle and all data to `device`, in place."""
+        if self.no_data is not None:
+            return self
         self.oracle.to(device)
         for name in ("real_sequences", "validation", "held_out"):
             setattr(self, name, getattr(self, name).to(device))
         self.__dict__.pop("_metrics", None)  # made anew from what was moved
         return self
+
+    def essentials(self) -> dict[str, Any]:
+        """Nothing: the settings tell what a sequence is."""
+        return {}
+
+    @classmethod
+    def without_data(
+        cls, settings: OracleSettings, name: str, essentials: Mapping[str, Any]
+    ) -> Self:
+        """The task without its oracle and its data."""
+        check_parts(essentials, {})
+        task = cls.__new__(cls)
+        task.name, task.settings, task.no_data = name, settings, "it was made without them"
+        task.spec = TokenSpec(settings.vocab_size, settings.seq_len)
+        return task
 
     def _draw(self, num: int, which: int) -> Tensor:
         key = torch.tensor([seed_key(self.settings.oracle_seed) - 2**63])

@@ -18,7 +18,7 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from torch import Tensor
 from seqgan_env.metrics.bootstrap import Mean, Statistic
 from seqgan_env.metrics.molecules import wasserstein
 from seqgan_env.metrics.real_data import RealDataMetrics
+from seqgan_env.tasks.carried import check_parts
 from seqgan_env.tasks.peptide.settings import PEPTIDE, PeptideSettings
 from seqgan_env.tasks.reading import read_lines
 from seqgan_env.tasks.real_data import RealDataTask, Words, digest, split
@@ -191,7 +192,7 @@ class PeptideTask(RealDataTask):
                 f"({settings.max_length})"
             )
         sides = split([tuple(text) for text in fitting], settings, source, "peptides")
-        spec = TokenSpec(len(ACIDS) + 1, settings.max_length, EOS, min_length=1)
+        spec = _spec(settings)
         parts = [_number(side, spec) for side in sides]
         super().__init__(name, spec, parts, settings.num_eval, PeptideMetrics)
         self.summary = (
@@ -202,6 +203,20 @@ class PeptideTask(RealDataTask):
         kept = (settings.max_length, settings.split_seed)
         shares = (settings.validation_share, settings.held_out_share)
         self.fingerprint = digest(str((*kept, *shares)), *fitting).hex()
+
+    def essentials(self) -> dict[str, Any]:
+        """Nothing: the settings tell what a sequence is."""
+        return {}
+
+    @classmethod
+    def without_data(
+        cls, settings: PeptideSettings, name: str, essentials: Mapping[str, Any]
+    ) -> Self:
+        """The task without its peptides."""
+        check_parts(essentials, {})
+        task = cls.bare(name, _spec(settings))
+        task.settings = settings
+        return task
 
     def encode(self, text: str) -> Tensor:
         """One-letter codes as a sequence (T,); T of them have no end.
@@ -220,6 +235,10 @@ class PeptideTask(RealDataTask):
     def decode(self, tokens: Tensor) -> str:
         """The one-letter codes of a sequence (T,), up to its end."""
         return "".join(ACIDS[t - 1] for t in tokens.tolist() if t not in (EOS, PAD))
+
+
+def _spec(settings: PeptideSettings) -> TokenSpec:
+    return TokenSpec(len(ACIDS) + 1, settings.max_length, EOS, min_length=1)
 
 
 def _number(lines: list[Words], spec: TokenSpec) -> Tensor:

@@ -11,12 +11,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from seqgan_env.names import choose
+from seqgan_env.tasks.carried import check_parts, checked_words
 from seqgan_env.tasks.reading import reported
 from seqgan_env.tasks.real_data import RealDataTask, Words, allocated, sides
 from seqgan_env.tasks.text.corpus_summary import (
@@ -35,7 +37,13 @@ from seqgan_env.tasks.text.formats import iterate_texts, natural_level
 from seqgan_env.tasks.text.graphemes import graphemes, stands_alone
 from seqgan_env.tasks.text.numbering import NumberedLines
 from seqgan_env.tasks.text.settings import DEFAULT_LENGTH, TEXT, CorpusSettings
-from seqgan_env.tasks.text.tokenizers import make_tokenizer, words_of
+from seqgan_env.tasks.text.tokenizers import (
+    LEVELS,
+    HuggingFace,
+    Tokenizer,
+    make_tokenizer,
+    words_of,
+)
 from seqgan_env.types import TokenSpec
 
 EOS_WORD, UNKNOWN_WORD = SPECIAL = ("<eos>", "<unk>")
@@ -83,10 +91,10 @@ class CorpusTask(RealDataTask):
         level = "word"
         if settings.tokenizer is None:
             level = natural_level(settings.corpus)
-        settings = replace(settings, level=settings.level or level)
+        level = settings.level or level
+        settings = replace(settings, level=level)
         self.settings = settings  # with the length that is chosen below
-        self.tokenizer = make_tokenizer(settings.level or level, settings.tokenizer)
-        self._by_characters = settings.level == "char" and settings.tokenizer is None
+        self._have_tokenizer(make_tokenizer(level, settings.tokenizer))
         self._num_lines: list[int] = []  # of each file
         lines = NumberedLines(self._lines_of_words())
         # Where it is the usual length, there is nothing to report.
@@ -99,23 +107,53 @@ class CorpusTask(RealDataTask):
         fates = self._fates(lines.lengths)
         parts, num_shared = self._parts(lines, fates)
         counts = self._counts(lines, parts[0])
-        special: tuple[str, ...] = SPECIAL
-        if settings.fixed_length:  # nothing ends before its time
-            special = (UNKNOWN_WORD,)
-        self.unknown_token: int = special.index(UNKNOWN_WORD)
-        self.vocabulary = special + _most_frequent(counts, settings.vocab_size, len(special))
-        self._token_of = {
-            word: token for token, word in enumerate(self.vocabulary) if not self._is_reserved(word)
-        }
-        eos = None
-        if not settings.fixed_length:
-            eos = EOS
-        spec = TokenSpec(len(self.vocabulary), self.max_length, eos, settings.min_length)
+        special = _special(settings)
+        self._have_words(special + _most_frequent(counts, settings.vocab_size, len(special)))
+        spec = _spec(settings, len(self.vocabulary), self.max_length)
         super().__init__(
             name, spec, [self._sequences(lines, part, spec) for part in parts], settings.num_eval
         )
         self.summary = self._summarise(lines, fates, len(counts), num_shared)
         self.fingerprint = self._hash(lines)
+
+    def _have_tokenizer(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._by_characters = self.settings.level == "char" and self.settings.tokenizer is None
+
+    def _have_words(self, vocabulary: Words) -> None:
+        self.vocabulary = vocabulary
+        self.unknown_token: int = vocabulary.index(UNKNOWN_WORD)
+        self._token_of = {
+            word: token for token, word in enumerate(vocabulary) if not self._is_reserved(word)
+        }
+
+    def essentials(self) -> dict[str, Any]:
+        """The level, T, the words, and what stands in the file of a tokenizer."""
+        tokenizer = None
+        if isinstance(self.tokenizer, HuggingFace):
+            tokenizer = self.tokenizer.text
+        return {
+            "level": self.settings.level,
+            "max_length": self.max_length,
+            "tokenizer": tokenizer,
+            "vocabulary": list(self.vocabulary),
+        }
+
+    @classmethod
+    def without_data(
+        cls, settings: CorpusSettings, name: str, essentials: Mapping[str, Any]
+    ) -> Self:
+        """The task without its text."""
+        kinds = {"level": str, "max_length": int, "tokenizer": str | None, "vocabulary": list}
+        check_parts(essentials, kinds)
+        level, length = essentials["level"], essentials["max_length"]
+        settings = replace(settings, level=choose(LEVELS, level, "level"), max_length=length)
+        vocabulary = checked_words(essentials["vocabulary"], _special(settings))
+        task = cls.bare(name, _spec(settings, len(vocabulary), length))
+        task.settings, task.max_length = settings, length
+        task._have_tokenizer(make_tokenizer(level, settings.tokenizer, essentials["tokenizer"]))
+        task._have_words(vocabulary)
+        return task
 
     def encode(self, text: str) -> Tensor:
         """One line of text as a sequence (T,); T words are one that has no end.
@@ -364,6 +402,20 @@ class CorpusTask(RealDataTask):
             for words in lines:
                 hashed.update(b"\0" + json.dumps(words).encode())
         return hashed.hexdigest()
+
+
+def _special(settings: CorpusSettings) -> tuple[str, ...]:
+    """The tokens that are no words; nothing ends before its time where all have one length."""
+    if settings.fixed_length:
+        return (UNKNOWN_WORD,)
+    return SPECIAL
+
+
+def _spec(settings: CorpusSettings, vocab_size: int, max_length: int) -> TokenSpec:
+    eos = None
+    if not settings.fixed_length:
+        eos = EOS
+    return TokenSpec(vocab_size, max_length, eos, settings.min_length)
 
 
 def _counted(fates: np.ndarray) -> Counter[str]:

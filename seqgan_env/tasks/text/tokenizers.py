@@ -73,19 +73,29 @@ class English:
 
 
 class HuggingFace:
-    """A tokenizer of the library `tokenizers`, from its JSON file; special tokens are not added."""
+    """A tokenizer of the library `tokenizers`, from its JSON file; special tokens are not added.
 
-    def __init__(self, path: str) -> None:
+    Attributes:
+        text: what stands in the file.
+    """
+
+    def __init__(self, path: str, text: str | None = None) -> None:
         """Loads `path`, or `tokenizer.json` where that is a folder, such as those of models of
         `transformers`.
+
+        Args:
+            path: of the file or the folder.
+            text: what stood in the file, where it is not to be read.
 
         Raises:
             ValueError: the library is missing, or the file is missing or damaged.
         """
         tokenizers = load("tokenizers", f"tokenizer {path}")
-        if Path(path).is_dir():
-            path = str(Path(path) / "tokenizer.json")
-        text = read_text(Path(path), f"tokenizer {path}", _MOST_BYTES)
+        if text is None:
+            if Path(path).is_dir():
+                path = str(Path(path) / "tokenizer.json")
+            text = read_text(Path(path), f"tokenizer {path}", _MOST_BYTES)
+        self.text = text
         try:
             _check_growth(json.loads(text))
             self._tokenizer = tokenizers.Tokenizer.from_str(text)
@@ -138,7 +148,9 @@ BY_LEVEL: dict[str, Callable[[], Tokenizer]] = {"word": WhiteSpace, "char": Char
 
 
 def make_tokenizer(
-    level: str, tokenizer: str | Callable[[str], Sequence[str]] | None = None
+    level: str,
+    tokenizer: str | Callable[[str], Sequence[str]] | None = None,
+    text: str | None = None,
 ) -> Tokenizer:
     """The tokenizer that a user asked for.
 
@@ -147,12 +159,15 @@ def make_tokenizer(
         tokenizer: "english", the path of a JSON file of the library `tokenizers` or of a folder
             with one called `tokenizer.json`, "package.module:name" of a tokenizer, or a tokenizer:
             a `Tokenizer`, or any function from a line to its words.
+        text: what stood in the JSON file, where `tokenizer` is one that is not to be read.
 
     Raises:
         ValueError: it cannot be found, loaded or called.
     """
     if tokenizer is None:
         return BY_LEVEL[choose(LEVELS, level, "level")]()
+    if text is not None:
+        return HuggingFace(str(tokenizer), text)
     found = _named(tokenizer) if isinstance(tokenizer, str) else tokenizer
     if not callable(found):
         raise ValueError(
