@@ -10,7 +10,6 @@ import argparse
 import torch
 from torch import Tensor, nn
 
-from agents.reinforce import Reinforce, ReinforceConfig
 from seqgan_env import (
     LanguageModel,
     RewardSettings,
@@ -20,6 +19,7 @@ from seqgan_env import (
     make_task,
     train_adversarial,
 )
+from seqgan_env.agents import Reinforce, ReinforceConfig
 from seqgan_env.training.adversarial import pretrain_policy
 from seqgan_env.types import TokenSpec
 

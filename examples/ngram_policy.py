@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents.reinforce import returns_to_go
 from seqgan_env import (
     RewardSettings,
     Schedule,
@@ -21,6 +20,7 @@ from seqgan_env import (
     make_task,
     train_adversarial,
 )
+from seqgan_env.agents import returns_to_go
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.streams import RowStreams, uniforms
 from seqgan_env.types import TokenSpec

@@ -15,7 +15,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from torch import Tensor
 
 import seqgan_env  # noqa: F401  registers the ids
-from agents.sb3.features import PrefixExtractor
+from seqgan_env.agents import PrefixExtractor
 from seqgan_env.rewards.model import RewardModel
 from seqgan_env.types import TokenSpec
 

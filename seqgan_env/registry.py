@@ -19,6 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from seqgan_env import agents
 from seqgan_env.extras import remedy
 from seqgan_env.names import choose, nearest
 
@@ -203,7 +204,7 @@ def _told(problem: Exception) -> str:
     """An error of an import, with its class where that is news and with the extra that mends it."""
     if not isinstance(problem, ImportError):
         return f"{type(problem).__name__}: {problem}"
-    return f"{problem} {remedy(problem.name)}".rstrip()
+    return agents.collision_behind(problem) or f"{problem} {remedy(problem.name)}".rstrip()
 
 
 def _article(noun: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "seqgan_env").rglob("*.py"))
+DOOR = ROOT / "seqgan_env" / "agents.py"  # imports them when it is asked for one, and not before
 
 
 def imported(path: Path) -> set[str]:
@@ -27,6 +28,8 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_library_imports_neither_agents_nor_stable_baselines(path: Path) -> None:
     roots = {name.split(".")[0] for name in imported(path)}
+    if path == DOOR:
+        roots -= {"agents"}
     assert not roots & {"agents", "stable_baselines3", "sb3_contrib", "tests", "benchmarks"}
 
 

@@ -4,7 +4,6 @@ it.
 
 import argparse
 
-from agents.reinforce import Reinforce, ReinforceConfig
 from seqgan_env import (
     RewardSettings,
     Schedule,
@@ -14,6 +13,7 @@ from seqgan_env import (
     pretrain_policy,
     train_adversarial,
 )
+from seqgan_env.agents import Reinforce, ReinforceConfig
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--quick", action="store_true", help="too little training to learn from")

@@ -6,8 +6,8 @@ The policy is maximum likelihood. With probability 0.9 it writes a whole sequenc
 
 import argparse
 
-from agents.baselines import MLE
 from seqgan_env import RewardSettings, TokenVectorEnv, build_rewards, make_task, pretrain_policy
+from seqgan_env.agents import MLE
 from seqgan_env.generators.knobs import Mixture, Temperature
 from seqgan_env.training.adversarial import evaluate_task
 

@@ -8,7 +8,6 @@ import argparse
 
 import torch
 
-from agents.sequence_level import RLOO, SequenceLevelConfig
 from seqgan_env import (
     RewardSettings,
     Schedule,
@@ -18,6 +17,7 @@ from seqgan_env import (
     pretrain_policy,
     train_adversarial,
 )
+from seqgan_env.agents import RLOO, SequenceLevelConfig
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.streams import RowStreams
 

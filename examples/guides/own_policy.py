@@ -8,7 +8,6 @@ import argparse
 import torch
 from torch import Tensor, nn
 
-from agents.reinforce import Reinforce, ReinforceConfig
 from seqgan_env import (
     LanguageModel,
     RewardSettings,
@@ -20,6 +19,7 @@ from seqgan_env import (
     pretrain_policy,
     train_adversarial,
 )
+from seqgan_env.agents import Reinforce, ReinforceConfig
 from seqgan_env.testing import check_policy
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.reinforce import Reinforce, ReinforceConfig
 from seqgan_env import (
     RewardSettings,
     Schedule,
@@ -24,6 +23,7 @@ from seqgan_env import (
     pretrain_policy,
     train_adversarial,
 )
+from seqgan_env.agents import Reinforce, ReinforceConfig
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.streams import RowStreams
 from seqgan_env.testing import check_scorer
