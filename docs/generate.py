@@ -272,7 +272,7 @@ def _agent(name: str) -> str:
         f"`{registry.AGENTS.origin(name)}`, in code [`{cls.__name__}`]"
         f"[{cls.__module__}.{cls.__name__}].",
         _asked_for(name),
-        "## Where it comes from\n\n" + inspect.cleandoc(getattr(module, "__doc__", "") or ""),
+        "## Where it comes from\n\n" + _own_doc(module),
         _options(cls),
     )
 
@@ -360,9 +360,12 @@ def _api_index() -> str:
 
 
 def _modules(package: str) -> tuple[str, ...]:
-    """Every public module below a package, itself first."""
+    """Every public module below a package, itself first; it alone where it gathers their names."""
+    imported = import_module(package)
+    if hasattr(imported, "__all__"):
+        return (package,)
     found = [package]
-    for info in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
+    for info in pkgutil.walk_packages(imported.__path__, f"{package}."):
         if not any(part.startswith("_") for part in info.name.split(".")):
             found.append(info.name)
     return tuple(found)
@@ -391,7 +394,9 @@ def _described(thing: Any) -> str:
 
 
 def _own_doc(thing: Any) -> str:
-    return inspect.cleandoc(getattr(thing, "__doc__", None) or "")
+    """A docstring, in which pages of the documentation are links from a folder of it."""
+    text = inspect.cleandoc(getattr(thing, "__doc__", None) or "")
+    return re.sub(r"`docs/([\w-]+)\.md`", r"[`docs/\1.md`](../\1.md)", text)
 
 
 def _first_sentence(thing: Any) -> str:
