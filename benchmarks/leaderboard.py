@@ -1,8 +1,8 @@
-"""The leaderboard of the README, from the results of benchmarks.
+"""The leaderboards of the README and of docs/results.md, from the results of benchmarks.
 
-    python -m benchmarks.leaderboard benchmarks/results/controls benchmarks/results/algorithms
+    python -m benchmarks.leaderboard benchmarks/results/controls --short
     # fails if the README says something else
-    python -m benchmarks.leaderboard benchmarks/results/controls --check
+    python -m benchmarks.leaderboard benchmarks/results/controls --short --check
 
 What stands between the two markers of the README is replaced; the rest of it stays. Every folder
 has a table of its own, since what cost differently is not to be ranked together.
@@ -23,8 +23,9 @@ from seqgan_env.training.run_directory import write_text
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 
 
-def section(folders: Sequence[Path]) -> str:
-    """A short table for every folder and kind of task, with what the score is.
+def section(folders: Sequence[Path], short: bool = False) -> str:
+    """A table for every folder and kind of task, with what the score is; `short` has fewer columns
+    and verdicts in few words.
 
     The referee's board of an oracle task is left out where the exact divergences rank every row.
 
@@ -36,7 +37,8 @@ def section(folders: Sequence[Path]) -> str:
     for folder, standings in boards:
         for kind in standings.kinds:
             if kind != JUDGED or _is_needed(standings):
-                parts.append(_board(folder.resolve().name, standings, kind))
+                board = _short_board if short else _board
+                parts.append(board(folder.resolve().name, standings, kind))
     return "\n".join(parts)
 
 
@@ -100,6 +102,43 @@ def _board(title: str, standings: Standings, kind: str) -> str:
     )
 
 
+def _short_board(_: str, standings: Standings, kind: str) -> str:
+    of, tasks, entries = KINDS[kind], standings.tasks_of(kind), standings.entries(kind)
+    distances = [(task, of.score.divergence) for task in tasks]
+    columns = [
+        Column("row"),
+        Column("score (interval)", "+.4f"),
+        *(Column(_title(metric, task, tasks)) for task, metric in distances),
+        Column("against the best knob"),
+    ]
+    rows = [
+        [
+            entry.label,
+            entry.score,
+            *(entry.mean(metric, task) for task, metric in distances),
+            _IN_FEW_WORDS.get(entry.outcome, entry.outcome),
+        ]
+        for entry in entries
+    ]
+    table = Table("", "", "", columns, rows, [entry.mark for entry in entries])
+    return (
+        f"How much nearer to the truth than the best knob of maximum likelihood each row is on "
+        f"{', '.join(tasks)}, in {of.score.unit}, over {_seeds(entries)} seeds. "
+        f"{of.score.divergence} is its distance from the truth; intervals are corrected for their "
+        f"number.\n\n{table.markdown()}"
+    )
+
+
+_IN_FEW_WORDS = {
+    "reference": "is the best knob",
+    "better": "nearer to the truth",
+    "worse": "further from the truth",
+    "same": "no difference shown",
+    "one run": "one run shows nothing",
+    "infinite": "infinitely far",
+}
+
+
 # Of what stands beside the score in a report, what a narrow table has no room for.
 _WIDTH = ("effective_vocabulary",)
 _LEFT_OUT = {JUDGED: (*_WIDTH, "nll_oracle")}
@@ -139,10 +178,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="change nothing; exit with 1 if the leaderboard is stale",
     )
+    parser.add_argument(
+        "--short", action="store_true", help="fewer columns, and verdicts in few words"
+    )
     chosen = parser.parse_args(arguments)
     try:
         old = chosen.readme.read_text(encoding="utf-8")
-        new = replaced(old, section(chosen.folders))
+        new = replaced(old, section(chosen.folders, chosen.short))
     except (OSError, ValueError) as problem:
         print(f"{chosen.readme}: {problem}", file=sys.stderr)
         return 2

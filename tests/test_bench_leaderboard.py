@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.leaderboard import BEGIN, END, main
+from benchmarks.leaderboard import BEGIN, END, main, section
 from seqgan_env.bench.jobs import REFERENCE, Job, Suite
 from seqgan_env.bench.leaderboard import BEST_KNOB, INFINITE, JUDGED, ORACLE, REAL, Entry, Standings
 from seqgan_env.bench.results import Result
@@ -557,6 +557,16 @@ def test_the_readme_is_rewritten_between_its_markers_and_nowhere_else(folder: Pa
     assert main([*arguments, "--check"]) == 0
     assert main(arguments) == 0
     assert (folder / "README.md").read_text() == text
+
+
+def test_a_short_board_has_the_same_rows_and_scores(folder: Path) -> None:
+    rows = []
+    for short in (False, True):
+        lines = section([folder / "one"], short).splitlines()
+        rows.append([line.split(" | ") for line in lines if line.startswith("|")][2:])
+    whole, brief = rows
+    assert [row[:3] for row in whole] == [row[:3] for row in brief]
+    assert brief[0][3].startswith("nearer to the truth")
 
 
 def test_a_readme_with_other_numbers_is_stale(folder: Path) -> None:
