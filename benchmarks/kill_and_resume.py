@@ -39,12 +39,14 @@ SMALL = [
     *("--mle-epochs", "4", "--rounds", "12", "--eval-every", "4", "--num-negatives", "200"),
     *("--batch-size", "16", "--num-rollouts", "2", "--threads", "1", "--num-eval", "1000"),
 ]
+# Knobs take most of such a run; without them more kills come while the agent learns.
+LEARNING = ["--rounds", "30", "--no-knobs"]
 RUNS: dict[str, list[str]] = {
     "reinforce": ["--agent", "reinforce"],
-    "ppo": ["--agent", "ppo"],
-    "dqn": ["--agent", "dqn"],
+    "ppo": ["--agent", "ppo", *LEARNING],
+    "dqn": ["--agent", "dqn", *LEARNING],
     "reinforce, density ratio": [
-        *("--agent", "reinforce", "--discriminator", "ratio"),
+        *("--agent", "reinforce", "--discriminator", "ratio", *LEARNING),
         *("--set-discriminator", "learns_by=both", "--set-discriminator", "mle_epochs=2"),
     ],
 }

@@ -1,5 +1,6 @@
 """A run that was stopped anywhere goes on from its checkpoint and ends as if nothing had been."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from agents.reinforce import Reinforce
 from seqgan_env.cli.main import main
 from seqgan_env.training import checkpoint, run_directory
 from seqgan_env.training.settings import settings_from
-from seqgan_env.training.trainer import Run, Trainer
+from seqgan_env.training.trainer import Run, Trainer, write_run
 from seqgan_env.types import Resumable
 
 SMALL: dict[str, Any] = {
@@ -110,7 +111,7 @@ def test_a_run_stopped_anywhere_ends_bit_equal(
     settings = small(**KINDS[kind])
     expected = Trainer(settings)()
     stopped = Trainer(settings, stopper(phase, at), checkpoints=tmp_path)
-    stopped.seconds_between = 0.0
+    stopped.seconds_between, stopped.most_saving = 0.0, math.inf
     try:
         stopped()
     except StopError:
@@ -125,11 +126,47 @@ def test_a_run_stopped_anywhere_ends_bit_equal(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("phase", "at"), STOPS)
+def test_a_run_that_was_asked_to_end_goes_on_bit_equal(phase: str, at: int, tmp_path: Path) -> None:
+    settings = small()
+    expected = Trainer(settings)()
+    stop = stopper(phase, at)
+
+    def asked(*progress: Any) -> None:
+        try:
+            stop(*progress)
+        except StopError:
+            raise KeyboardInterrupt from None
+
+    stopped = Trainer(settings, asked, checkpoints=tmp_path)
+    stopped.seconds_between, stopped.most_saving = 0.0, math.inf
+    run = stopped()
+    assert run.interrupted
+    write_run(run, tmp_path)
+    assert not run_directory.is_finished(tmp_path)
+    state = checkpoint.read_checkpoint(tmp_path)
+    assert state is not None
+    resumed = Trainer(settings)
+    resumed.load_state_dict(state)
+    assert_same(resumed(), expected)
+
+
+def test_checkpoints_become_rarer_where_they_are_dear(tmp_path: Path) -> None:
+    trainer = Trainer(small(rounds=0, mle_epochs=1), checkpoints=tmp_path)
+    trainer.seconds_between = 0.0
+    trainer._save()
+    assert trainer.run.seconds["checkpoints"] > 0
+    before = (tmp_path / checkpoint.LAST).stat().st_mtime_ns
+    trainer._save_if_due()  # a hundred times as long as saving takes has not gone by
+    assert (tmp_path / checkpoint.LAST).stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
 def test_the_best_knob_is_the_same_after_the_policy_has_moved(tmp_path: Path) -> None:
     settings = small(knobs=True, control=False)
     expected = Trainer(settings)()
     stopped = Trainer(settings, stopper("adversarial", 3), checkpoints=tmp_path)
-    stopped.seconds_between = 0.0
+    stopped.seconds_between, stopped.most_saving = 0.0, math.inf
     with pytest.raises(StopError):
         stopped()
     state = checkpoint.read_checkpoint(tmp_path)

@@ -21,8 +21,9 @@ from torch import nn
 from seqgan_env.cli.main import main
 from seqgan_env.cli.output import RunProgress, Tolerant
 from seqgan_env.training import run_directory
+from seqgan_env.training.checkpoint import read_checkpoint, write_checkpoint
 from seqgan_env.training.health import WORSE_THAN_UNIFORM, DivergenceError, check_health
-from seqgan_env.training.interrupts import interruptible
+from seqgan_env.training.interrupts import interruptible, uninterruptible
 
 TINY = [
     *("--mle-epochs", "1", "--rounds", "2", "--eval-every", "2", "--num-negatives", "100"),
@@ -48,6 +49,20 @@ def test_every_signal_asks_once_and_those_after_it_do_nothing(number: signal.Sig
             finished = True
         assert finished
         assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_no_signal_ends_what_is_being_written(number: signal.Signals) -> None:
+    before = {each: signal.signal(each, signal.default_int_handler) for each in SIGNALS}
+    try:
+        with interruptible():
+            with uninterruptible():
+                signal.raise_signal(number)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
@@ -229,10 +244,10 @@ def test_all_files_of_a_run_have_the_mode_that_the_user_gives_to_files(tmp_path:
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
+def small_disk(folder: Path, kibibytes: int = 96) -> Iterator[None]:
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(folder)], check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", str(folder)], check=False
     )
     if mounted.returncode:
         pytest.skip("a small disk cannot be mounted here")
@@ -251,6 +266,44 @@ def test_a_full_disk_is_one_line_and_what_was_there_stays_whole(tmp_path: Path) 
             run_directory.write_weights(path, {"a": torch.ones(100_000)})
         assert torch.equal(run_directory.read_weights(path)["a"], torch.ones(10))
         assert {entry.name for entry in folder.iterdir()} == {"w.safetensors"}
+
+
+def test_a_checkpoint_for_which_there_is_no_room_leaves_the_one_before(tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    with small_disk(folder):
+        write_checkpoint(folder, {"round": 1, "weights": torch.ones(10)})
+        with pytest.raises(ValueError, match="cannot be written: No space left"):
+            write_checkpoint(folder, {"round": 2, "weights": torch.ones(100_000)})
+        state = read_checkpoint(folder)
+        assert state is not None
+        assert state["round"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kibibytes", [8, 96, 1200])
+def test_a_run_on_a_full_disk_ends_in_one_line(kibibytes: int, tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    with small_disk(folder, kibibytes):
+        process = started(folder / "run")
+        _, errors = process.communicate(timeout=300)
+        (line,) = errors.decode().splitlines()
+        assert process.returncode == 2
+        assert "cannot be written: No space left on device" in line
+        for path in (folder / "run").glob("*.json"):
+            run_directory.read_json(path)  # whole
+
+
+@pytest.mark.slow
+def test_a_disk_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    with small_disk(folder):
+        again = ["mount", "-o", "remount,ro", str(folder)]
+        subprocess.run(again, check=True)
+        process = started(folder / "run")
+        _, errors = process.communicate(timeout=300)
+        (line,) = errors.decode().splitlines()
+        assert process.returncode == 2
+        assert "cannot be written: Read-only file system" in line
 
 
 def test_the_command_line_needs_no_fcntl() -> None:
@@ -290,18 +343,24 @@ def test_a_weight_that_is_not_finite_is_found() -> None:
     nn.init.constant_(model.bias, math.nan)
     with pytest.raises(DivergenceError, match="a weight of the policy is not finite"):
         check_health("pre-train policy", 1, {}, 50, model)
+    with pytest.raises(DivergenceError, match=r"of the discriminator is not finite.* of"):
+        check_health("adversarial", 1, {}, 50, nn.Linear(2, 2), model)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("option", "phase"),
-    [("mle_learning_rate=1e30", "pre-train policy"), ("learning_rate=1e30", "adversarial")],
+    ("flag", "option", "phase"),
+    [
+        ("--set", "mle_learning_rate=1e30", "pre-train policy"),
+        ("--set", "learning_rate=1e30", "adversarial"),
+        ("--set-discriminator", "learning_rate=1e38", "pre-train discriminator"),
+    ],
 )
 def test_a_run_that_diverges_stops_with_one_line_and_saves_nothing_of_it(
-    option: str, phase: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flag: str, option: str, phase: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    assert main(["train", *TINY, "--set", option, "--out", str(out)]) == 2
+    assert main(["train", *TINY, flag, option, "--out", str(out)]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1
     assert f"training diverged in phase {phase!r}" in errors[0]

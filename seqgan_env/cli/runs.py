@@ -35,7 +35,7 @@ from seqgan_env.training.adversarial import evaluate_task
 from seqgan_env.training.checkpoint import LAST, read_checkpoint, remove_checkpoints
 from seqgan_env.training.health import DivergenceError
 from seqgan_env.training.interpreter import Evidence, explain
-from seqgan_env.training.interrupts import interruptible
+from seqgan_env.training.interrupts import interruptible, uninterruptible
 from seqgan_env.training.portable import write_task
 from seqgan_env.training.settings import settings_from
 from seqgan_env.training.trainer import (
@@ -154,7 +154,8 @@ def _run_to_the_end(trainer: Trainer, path: Path) -> Run:
     except DivergenceError as problem:
         run_directory.write_text(path / run_directory.DIVERGED, f"{problem}\n")
         raise
-    write_run(run, path)
+    with uninterruptible():
+        write_run(run, path)
     if not run.interrupted:
         remove_checkpoints(path)
     return run

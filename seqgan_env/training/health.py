@@ -13,9 +13,10 @@ from torch import nn
 WORSE_THAN_UNIFORM = 100.0
 
 _LIKELIHOODS = ("nll_validation", "nll_gen")
+_OF_DISCRIMINATOR = "learning_rate of the discriminator (--set-discriminator)"
 _RATE = {
     "pre-train policy": "mle_learning_rate",
-    "pre-train discriminator": "the discriminator's learning rate",
+    "pre-train discriminator": _OF_DISCRIMINATOR,
     "adversarial": "learning_rate",
     "constant-reward control": "learning_rate",
 }
@@ -26,7 +27,12 @@ class DivergenceError(ValueError):
 
 
 def check_health(
-    phase: str, done: int, metrics: Mapping[str, float], vocab_size: int, policy: object
+    phase: str,
+    done: int,
+    metrics: Mapping[str, float],
+    vocab_size: int,
+    policy: object,
+    discriminator: object = None,
 ) -> None:
     """Checks losses, likelihoods and weights after an epoch or a round.
 
@@ -36,6 +42,7 @@ def check_health(
         metrics: of the last one.
         vocab_size: V.
         policy: whose weights are looked at, where it is a `torch.nn.Module`.
+        discriminator: the same.
 
     Raises:
         DivergenceError: a loss or a weight is not finite, or a likelihood is worse than that of
@@ -55,6 +62,9 @@ def check_health(
             )
     if isinstance(policy, nn.Module) and not _is_finite(policy):
         raise _diverged(phase, done, "a weight of the policy is not finite")
+    if isinstance(discriminator, nn.Module) and not _is_finite(discriminator):
+        what = "a weight of the discriminator is not finite"
+        raise _diverged(phase, done, what, _OF_DISCRIMINATOR)
 
 
 @torch.no_grad()
@@ -62,11 +72,13 @@ def _is_finite(model: nn.Module) -> bool:
     return all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
 
 
-def _diverged(phase: str, done: int, what: str) -> DivergenceError:
+def _diverged(phase: str, done: int, what: str, rate: str | None = None) -> DivergenceError:
+    """The error; `rate` is the setting to lower, by default that of the phase."""
     step = "epoch"
     if phase in ("adversarial", "constant-reward control"):
         step = "round"
     hint = ""
-    if phase in _RATE:
-        hint = f"; try a smaller {_RATE[phase]}"
+    rate = rate or _RATE.get(phase)
+    if rate is not None:
+        hint = f"; try a smaller {rate}"
     return DivergenceError(f"training diverged in phase {phase!r}, {step} {done}: {what}{hint}")

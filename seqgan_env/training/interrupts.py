@@ -1,10 +1,13 @@
-"""How a run is asked to end: Ctrl-C, SIGTERM and SIGHUP all mean the same."""
+"""How a run is asked to end: Ctrl-C, SIGTERM and SIGHUP all mean the same.
+
+While its results are written nothing ends it.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -31,12 +34,29 @@ def interruptible() -> Iterator[None]:
             asked = True
             raise KeyboardInterrupt(signal.Signals(number).name)
 
+    with _handled_by(ask):
+        yield
+
+
+@contextmanager
+def uninterruptible() -> Iterator[None]:
+    """Inside, these signals do nothing: what is written takes a moment, and is the end of a run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _handled_by(lambda number, frame: None):
+        yield
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Inside, the signals that are not ignored get this handler."""
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     for number in numbers:
         # `nohup` has SIGHUP ignored, and a shell the SIGINT of its background jobs.
         if before[number] is not signal.SIG_IGN:
-            signal.signal(number, ask)
+            signal.signal(number, handler)
     try:
         yield
     finally:

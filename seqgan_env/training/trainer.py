@@ -140,6 +140,7 @@ class Trainer:
         on_row: OnRow = lambda row: None,
         checkpoints: Path | None = None,
         seconds_between_checkpoints: float = 60.0,
+        most_saving: float = 0.01,
     ) -> None:
         """
         Args:
@@ -150,11 +151,14 @@ class Trainer:
                 there (`seqgan_env.training.checkpoint`); None for none. Agents that are not
                 `Resumable` have none.
             seconds_between_checkpoints: at least; there is one at the beginning of every phase too.
+            most_saving: share of the time between two checkpoints within a phase which saving one
+                may take; where it takes longer, they become rarer.
         """
         self.settings, self.on_row = settings, on_row
         load_metrics(settings.more_metrics)  # before hours of training, not behind them
         self.checkpoints, self.seconds_between = checkpoints, seconds_between_checkpoints
-        self._saved_at = time.monotonic()
+        self.most_saving = most_saving
+        self._saved_at, self._cost = time.monotonic(), 0.0  # of the last checkpoint
         self._show = progress
         self.run = Run(settings)
         progress("read data", 0, 1, {})
@@ -234,16 +238,22 @@ class Trainer:
 
     def _save(self) -> None:
         if self.checkpoints is not None and self.is_resumable:
-            write_checkpoint(self.checkpoints, self.state_dict())
+            started = time.monotonic()
+            with self.run.timed("checkpoints"):
+                write_checkpoint(self.checkpoints, self.state_dict())
             self._saved_at = time.monotonic()
+            self._cost = self._saved_at - started
 
     def _save_if_due(self) -> None:
-        if time.monotonic() - self._saved_at >= self.seconds_between:
+        due = max(self.seconds_between, self._cost / self.most_saving)
+        if time.monotonic() - self._saved_at >= due:
             self._save()
 
     def progress(self, phase: str, done: int, total: int, metrics: dict[str, float]) -> None:
         """Stops a run that has diverged, and shows how far it is."""
-        check_health(phase, done, metrics, self.task.spec.vocab_size, self.agent.policy)
+        discriminator = self.rewards.discriminator
+        vocab_size = self.task.spec.vocab_size
+        check_health(phase, done, metrics, vocab_size, self.agent.policy, discriminator)
         self._show(phase, done, total, metrics)
 
     def __call__(self) -> Run:
