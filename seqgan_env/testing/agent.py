@@ -28,7 +28,7 @@ def check_agent(agent: object, spec: TokenSpec | None = None) -> None:
     The agent is trained a little: check a fresh one.
 
     Examples:
-        >>> from agents.reinforce import Reinforce
+        >>> from seqgan_env.agents import Reinforce
         >>> check_agent(Reinforce)
         >>> check_agent(object())  # doctest: +ELLIPSIS
         Traceback (most recent call last):

@@ -220,7 +220,7 @@ def train_adversarial(
     negatives there are no d-steps.
 
     Examples:
-        >>> from agents.reinforce import Reinforce
+        >>> from seqgan_env.agents import Reinforce
         >>> from seqgan_env import RewardSettings, TokenVectorEnv, build_rewards, make_task
         >>> task = make_task("oracle-tiny", num_real=200, num_held_out=200, num_eval=200)
         >>> rewards = build_rewards(task, RewardSettings(num_rollouts=1))
