@@ -11,6 +11,7 @@ EXTRAS = {
     "jinja2": "bench",
     "matplotlib": "plots",
     "mido": "midi",
+    "mlflow": "mlflow",
     "peft": "transformers",
     "ray": "ray",
     "rdkit": "molecules",
@@ -21,6 +22,7 @@ EXTRAS = {
     "tokenizers": "tokenizers",
     "transformers": "transformers",
     "vl_convert": "bench",
+    "wandb": "wandb",
     "zstandard": "zstd",
 }
 

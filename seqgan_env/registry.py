@@ -296,3 +296,14 @@ POLICIES = Registry(
 )
 KNOBS = Registry("knob", "seqgan_env.knobs", {}, hint="name, fits(policy) and __call__(policy)")
 METRICS = Registry("metric", "seqgan_env.metrics", {})
+TRACKERS = Registry(
+    "tracker",
+    "seqgan_env.trackers",
+    {
+        "tensorboard": "seqgan_env.tracking.tensorboard:TensorBoardTracker",
+        "wandb": "seqgan_env.tracking.weights_and_biases:WandbTracker",
+        "mlflow": "seqgan_env.tracking.mlflow:MLflowTracker",
+    },
+    needs=("begin", "log", "end"),
+    hint="begin(config), log(step, metrics) and end(status)",
+)

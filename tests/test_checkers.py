@@ -25,6 +25,7 @@ from seqgan_env.testing import (
     check_policy,
     check_scorer,
     check_task,
+    check_tracker,
 )
 from seqgan_env.types import RolloutPolicy, TokenSpec
 
@@ -267,6 +268,7 @@ def test_the_examples_of_the_documentation_keep_their_contracts() -> None:
         check_knob(knob)
     check_task(found["Coins"])
     check_metric(found["Heads"](), found["Coins"]())
+    check_tracker(found["Lines"])
 
 
 def test_an_agents_traits_are_checked() -> None:

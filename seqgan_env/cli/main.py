@@ -65,6 +65,7 @@ LISTINGS: dict[str, Callable[[], dict[str, str]]] = {
     "policies": registry.POLICIES.names,
     "knobs": _knobs,
     "metrics": _metrics,
+    "trackers": registry.TRACKERS.names,
 }
 
 
@@ -200,6 +201,15 @@ def _add_train(commands: Any) -> None:
         metavar="RUN",
         help="go on with an unfinished run, with the settings that it has",
     )
+    train.add_argument(
+        "--track",
+        action="append",
+        default=None,
+        metavar="NAME",
+        help=f"tell the run to {', '.join(registry.TRACKERS.builtin)}, an installed tracker or "
+        "package.module:Class; may be given several times (default: tensorboard, where it is "
+        "installed)",
+    )
     add_settings(train, [field.name for field in fields(TrainSettings)])
     add_task_settings(train)
     add_trust(train)
@@ -302,6 +312,8 @@ def _add_num_rollouts(parser: argparse.ArgumentParser) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     """`seqgan train`; what is wrong with the task is said before torch is loaded."""
+    for name in arguments.track or ():
+        registry.TRACKERS.origin(name)
     if arguments.resume is None:
         with_task(arguments.preset, given_settings(arguments))
     return later("seqgan_env.cli.runs:train")(arguments)

@@ -91,6 +91,11 @@ def _discard(stream: TextIO) -> None:
         return  # it has no file behind it, or is closed
 
 
+def warn(text: str) -> None:
+    """Says something on standard error, if anybody reads it."""
+    _tell(f"seqgan: {text}")
+
+
 def _tell(text: str) -> None:
     try:
         print(text, file=sys.stderr, flush=True)

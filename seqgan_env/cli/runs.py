@@ -6,9 +6,11 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -21,7 +23,7 @@ from seqgan_env.cli.arguments import (
     given_settings,
     trust_of,
 )
-from seqgan_env.cli.output import RunProgress, console, tell_of_no_data
+from seqgan_env.cli.output import RunProgress, console, tell_of_no_data, warn
 from seqgan_env.extras import is_installed, remedy
 from seqgan_env.files import naming
 from seqgan_env.metrics.catalogue import METRICS, TABLE, Metric, described, load_metrics
@@ -30,6 +32,15 @@ from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED
 from seqgan_env.rewards.sources import is_control
 from seqgan_env.tasks.reading import Report, reported
+from seqgan_env.tracking.base import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    Tracker,
+    Tracking,
+    make_trackers,
+    names_or_default,
+)
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import evaluate_task
 from seqgan_env.training.checkpoint import LAST, read_checkpoint, remove_checkpoints
@@ -48,10 +59,11 @@ from seqgan_env.training.trainer import (
     load_run,
     more_metrics,
     read_config,
-    tensorboard_logger,
+    samples_text,
     write_config,
     write_run,
 )
+from seqgan_env.trust import Trust, check_names
 from seqgan_env.types import HasEstimates, HasWords, Task, WritesFiles
 
 ROWS = {
@@ -75,13 +87,14 @@ def train(arguments: argparse.Namespace) -> int:
     run_directory.check_available(path, arguments.force)
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    trackers = make_trackers(names_or_default(arguments.track), path)
     screen = console()
     with interruptible(), RunProgress(screen) as progress:
         with reported(_of_large_files(progress)):
             trainer = Trainer(settings, progress, checkpoints=path)
         with run_directory.created(path, arguments.force):
             progress.log_to(path / run_directory.LOG)
-            write_config(settings, path, trainer.task)
+            config = write_config(settings, path, trainer.task, arguments.track)
             data = getattr(trainer.task, "summary", f"task {settings.task}: {trainer.task.spec}")
             screen.print(str(data), highlight=False, markup=False, soft_wrap=True)
             if not trainer.is_resumable:
@@ -90,9 +103,9 @@ def train(arguments: argparse.Namespace) -> int:
                     "resumed",
                     highlight=False,
                 )
-            for note in _left_out():
+            for note in _left_out(arguments.track):
                 screen.print(note, markup=False, highlight=False)
-            run = _run_to_the_end(trainer, path)
+            run = _run_to_the_end(trainer, path, trackers, config)
     return _conclude(screen, run, path)
 
 
@@ -106,18 +119,21 @@ def _of_large_files(progress: RunProgress) -> Report:
     return report
 
 
-def _left_out() -> list[str]:
+def _left_out(trackers: Sequence[str] | None) -> list[str]:
     """What a run will not write because a library is missing, and what installs it."""
+    parts = {"matplotlib": CURVES}
+    if trackers is None:
+        parts["tensorboard"] = "tensorboard/"
     return [
         f"{part} will not be written: {library} is missing {remedy(library)}"
-        for library, part in (("matplotlib", CURVES), ("tensorboard", "tensorboard/"))
+        for library, part in parts.items()
         if not is_installed(library)
     ]
 
 
 def _resume(arguments: argparse.Namespace) -> int:
     path: Path = arguments.resume
-    given = [name for name in ("out", "force") if getattr(arguments, name)]
+    given = [name for name in ("out", "force", "track") if getattr(arguments, name)]
     given += list(given_settings(arguments))
     if given:
         raise ValueError(
@@ -125,6 +141,8 @@ def _resume(arguments: argparse.Namespace) -> int:
             f"that stand in {path / run_directory.CONFIG}"
         )
     settings = read_config(path, trust_of(arguments))
+    config = run_directory.read_json(path / run_directory.CONFIG)
+    trackers = make_trackers(_trackers_in(config, path, trust_of(arguments)), path)
     screen = console()
     with interruptible(), RunProgress(screen) as progress, run_directory.locked(path, "run"):
         if run_directory.is_finished(path):
@@ -142,34 +160,54 @@ def _resume(arguments: argparse.Namespace) -> int:
             with naming(f"the checkpoint of {path}"):
                 trainer.load_state_dict(state)
         write_task(trainer.task, path)  # a run may have been killed before it was written
-        run = _run_to_the_end(trainer, path)
+        run = _run_to_the_end(trainer, path, trackers, config)
     return _conclude(screen, run, path)
 
 
-def _run_to_the_end(trainer: Trainer, path: Path) -> Run:
-    """Runs what is left and writes everything; of a run that diverges, why it broke off."""
+def _trackers_in(config: Mapping[str, Any], path: Path, trust: Trust) -> list[str]:
+    """The trackers of the run `path`, by its configuration.
+
+    Raises:
+        ValueError: they are no list of names, or name code that is not trusted.
+    """
+    file, names = path / run_directory.CONFIG, config.get("trackers")
+    if names is None:
+        return names_or_default(None)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{file}: trackers is {names!r}; expected a list of names")
+    check_names(names, file, trust)
+    return names
+
+
+def _run_to_the_end(
+    trainer: Trainer,
+    path: Path,
+    trackers: Mapping[str, Tracker],
+    config: Mapping[str, Any],
+) -> Run:
+    """Runs what is left and writes everything, in front of the trackers; of a run that diverges,
+    why it broke off.
+    """
     (path / run_directory.DIVERGED).unlink(missing_ok=True)
+    tracking = Tracking(trackers, warn)
+    tracking.begin({"run_id": uuid.uuid4().hex} | dict(config))  # old runs have none
+    trainer.on_row = tracking.log_row
+    status = FAILED
     try:
-        run = _run_logged(trainer, path)
+        run = trainer()
+        with uninterruptible():
+            write_run(run, path)
+        pictures = [path / CURVES, *(path / name for name in run.pictures)]
+        tracking.show(run.metrics, samples_text(run.samples), [p for p in pictures if p.exists()])
+        status = INTERRUPTED if run.interrupted else FINISHED
     except DivergenceError as problem:
         run_directory.write_text(path / run_directory.DIVERGED, f"{problem}\n")
         raise
-    with uninterruptible():
-        write_run(run, path)
+    finally:
+        tracking.end(status)
     if not run.interrupted:
         remove_checkpoints(path)
     return run
-
-
-def _run_logged(trainer: Trainer, path: Path) -> Run:
-    """Runs what is left, with TensorBoard's events where it is installed."""
-    if is_installed("tensorboard"):
-        from torch.utils.tensorboard import SummaryWriter  # no other command needs it
-
-        with SummaryWriter(str(path / "tensorboard")) as writer:
-            trainer.on_row = tensorboard_logger(writer)
-            return trainer()
-    return trainer()
 
 
 def _conclude(screen: Console, run: Run, path: Path) -> int:

@@ -8,11 +8,12 @@ import copy
 import math
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,9 +61,6 @@ from seqgan_env.types import (
     RolloutPolicy,
     Task,
 )
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter  # loaded by whoever writes with it
 
 CURVES = "curves.png"
 NUM_SAMPLES = 20
@@ -527,7 +525,7 @@ def write_run(run: Run, path: Path) -> None:
         run_directory.write_csv(
             path / "knobs.csv", [{"knob": name} | row for name, row in run.knobs.items()]
         )
-    run_directory.write_text(path / "samples.txt", _samples_text(run.samples))
+    run_directory.write_text(path / "samples.txt", samples_text(run.samples))
     for name, picture in run.pictures.items():
         run_directory.write_bytes(path / name, picture)
     if is_installed("matplotlib"):
@@ -541,19 +539,32 @@ def write_run(run: Run, path: Path) -> None:
     run_directory.write_json(path / run_directory.RESULT, result)
 
 
-def write_config(settings: TrainSettings, path: Path, task: Task) -> None:
-    """Everything needed to repeat a run, and to write with its policy where its data are gone."""
+def write_config(
+    settings: TrainSettings, path: Path, task: Task, trackers: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Writes and returns everything needed to repeat a run, to go on with it, and to write with its
+    policy where its data are gone.
+
+    Args:
+        settings: of the run.
+        path: of the run directory.
+        task: of the run.
+        trackers: names of those that were asked for; None where nobody asked.
+    """
     config = {
         "settings": asdict(settings),
         "folder": str(Path.cwd()),
         "versions": run_directory.versions(),
         "command": ["seqgan", *sys.argv[1:]],
+        "run_id": uuid.uuid4().hex,
+        "trackers": None if trackers is None else list(trackers),
     }
     fingerprint = getattr(task, "fingerprint", None)
     if fingerprint:
         config["corpus_fingerprint"] = fingerprint
     run_directory.write_json(path / run_directory.CONFIG, config)
     write_task(task, path)
+    return config
 
 
 def read_config(path: Path, trust: Trust = False) -> TrainSettings:
@@ -708,19 +719,6 @@ def _load(model: object, state: Mapping[str, Tensor]) -> None:
     model.load_state_dict(state)
 
 
-def _samples_text(samples: Mapping[str, list[str]]) -> str:
+def samples_text(samples: Mapping[str, list[str]]) -> str:
+    """Samples of every policy, a line each, under headings."""
     return "\n".join(f"## {name}\n" + "\n".join(lines) + "\n" for name, lines in samples.items())
-
-
-def tensorboard_logger(writer: SummaryWriter) -> OnRow:
-    """Writes every row as scalars: of pre-training by epoch under `pretrain/`, of the adversarial
-    phase by round.
-    """
-
-    def log(row: dict[str, float]) -> None:
-        step, prefix = (int(row["round"]), "") if row["phase"] else (int(row["epoch"]), "pretrain/")
-        for key, value in row.items():
-            if key not in ("phase", "round", "epoch"):
-                writer.add_scalar(prefix + key, value, step)
-
-    return log
