@@ -224,6 +224,7 @@ def _draw(axes: Axes, evidence: Evidence, task: str) -> None:
             axes.text(LEFT_OUT_BELOW, place, note, va="center", color=colour)
     axes.axvline(0, color="black", linewidth=1)
     axes.set_xlim(LEFT_OUT_BELOW, None)
+    axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.set_yticks(range(len(rows)), rows)
     axes.set_title(f"{task}, {_num_seeds(evidence, task)} oracles")
     axes.set_xlabel("score, nats per token")
