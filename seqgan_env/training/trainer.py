@@ -607,7 +607,7 @@ def load_run(
         >>> settings = TrainSettings(agent="mle", mle_epochs=1, knobs=False, task_options=small)
         >>> folder = Path(tempfile.mkdtemp())  # as `seqgan train --out` makes one
         >>> trainer = Trainer(settings)
-        >>> write_config(settings, folder, trainer.task)
+        >>> config = write_config(settings, folder, trainer.task)
         >>> write_run(trainer(), folder)
         >>> settings, task, agent = load_run(folder)
         >>> settings.agent, task.name, type(agent).__name__
