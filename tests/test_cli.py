@@ -130,7 +130,7 @@ def test_an_existing_run_is_refused_without_force(
 
 
 @pytest.mark.slow
-def test_text_trains_to_the_end(tmp_path: Path) -> None:
+def test_text_trains_to_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text(
         "".join(
@@ -164,7 +164,12 @@ def test_text_trains_to_the_end(tmp_path: Path) -> None:
         "distinct2",
     }
     corpus.write_text(corpus.read_text().replace("cat", "rat"))
-    assert main(["sample", str(tmp_path / "run")]) == 2  # the tokens no longer mean the same words
+    capsys.readouterr()
+    assert main(["sample", str(tmp_path / "run"), "--num", "100"]) == 0
+    samples, notes = capsys.readouterr()
+    assert "cat" in samples  # the words that the run was trained on
+    assert "rat" not in samples
+    assert "has changed since it was trained" in notes
 
 
 @pytest.mark.slow
