@@ -18,6 +18,10 @@ from torch import Tensor
 # threads
 _ROWS = 16
 _DEVICES = ("cpu", "cuda")
+# from which on a product rounds alike with any number of threads; on Intel with two threads, wide
+# products of up to 368 rows round otherwise
+_ROWS_OF_THREADS = 512
+_ROWS_OF_HALVES = 64  # of a product in bfloat16, always
 NUMBERS = 64  # as many as any processor works on at once
 
 
@@ -37,13 +41,45 @@ def full_precision() -> Iterator[None]:
 
 def in_whole_blocks(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     """`function` of rows (B, ...), with rows of zeros behind them up to a whole number of blocks,
-    whose results are dropped.
+    whose results are dropped; few rows by one thread.
     """
     missing = -len(rows) % _ROWS
-    if not missing:
-        return function(rows)
-    padded = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
-    return function(padded)[: len(rows)]
+    padded = rows
+    if missing:
+        padded = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
+    if len(padded) >= _ROWS_OF_THREADS or not rows.is_cpu:
+        return function(padded)[: len(rows)]
+    with _one_thread():
+        return function(padded)[: len(rows)]
+
+
+def linear_in_bfloat16(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """rows W^T + b in bfloat16, (B, F); all three are in it.
+
+    Processors with matrix units sum otherwise for every number of rows and threads. So it is
+    always as many rows at once, by one thread.
+    """
+    if not rows.is_cpu:
+        return F.linear(rows, weight, bias)
+    missing = -len(rows) % _ROWS_OF_HALVES
+    padded = F.pad(rows, (0, 0, 0, missing))
+    with _one_thread():
+        parts = [F.linear(part, weight, bias) for part in padded.split(_ROWS_OF_HALVES)]
+    return torch.cat(parts)[: len(rows)]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch works in one thread for a while; to change the number takes less than a microsecond."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def sigmoid(x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from seqgan_env.discriminators.dense_network import pass_highway
 from seqgan_env.native.fast_routes import Snapshot
 from seqgan_env.native.network import Network, half_head_logits, head_logits
 from seqgan_env.native.pooling import FilterBank, make_tables, pool_tables, weight_taps
-from seqgan_env.rowwise import in_whole_blocks
+from seqgan_env.rowwise import in_whole_blocks, linear_in_bfloat16
 
 _TABLE_BYTES = 2**30  # lookup tables above this size are not built
 _CHANNELS = 16  # tables are measured in whole multiples, whichever processor is to use them
@@ -114,7 +114,8 @@ class FilterTables:
         if self._half_highway is None:
             z = F.linear(features, network.highway, network.highway_bias)
         else:
-            z = F.linear(features.to(torch.bfloat16), *self._half_highway).to(features.dtype)
+            halves = linear_in_bfloat16(features.to(torch.bfloat16), *self._half_highway)
+            z = halves.to(features.dtype)
         out = pass_highway(z, features)
         return F.linear(out, network.output, network.output_bias).squeeze(1)
 

@@ -18,7 +18,7 @@ from seqgan_env import native
 from seqgan_env.native.adam import Factors, adam_step
 from seqgan_env.native.linear import product
 from seqgan_env.native.pooling import ByTables, ByWindows, FilterBank, round_up
-from seqgan_env.rowwise import in_whole_blocks
+from seqgan_env.rowwise import linear_in_bfloat16
 from seqgan_env.streams import draw_counters, draws_of
 
 _FEATURES, _SEQUENCES = 16, 16  # grains
@@ -157,9 +157,7 @@ def half_head_logits(
     """Logits (B,) of features (B, F), without gradient; the highway layer is given in bfloat16, and
     is multiplied so.
     """
-    z = in_whole_blocks(
-        lambda rows: F.linear(rows, highway, highway_bias), features.to(torch.bfloat16)
-    )
+    z = linear_in_bfloat16(features.to(torch.bfloat16), highway, highway_bias)
     logits, weight = native.empty(len(features)), output.detach().contiguous()
     native.run(
         "half_head",

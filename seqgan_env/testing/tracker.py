@@ -42,6 +42,14 @@ def check_tracker(cls: Callable[[Path], Any], folder: Path | None = None) -> Non
 
     What it would tell over a network it tells: set it to a mode of its own that does not.
 
+    Examples:
+        >>> class Silent:
+        ...     def __init__(self, folder): ...
+        ...     def begin(self, config): ...
+        ...     def log(self, step, metrics): ...
+        ...     def end(self, status): ...
+        >>> check_tracker(Silent)
+
     Args:
         cls: makes a tracker of the folder of a run.
         folder: of the run; None for one that is removed afterwards.
