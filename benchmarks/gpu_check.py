@@ -33,10 +33,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.costs import Cost
-from benchmarks.measuring import Limits, commit, cpu_model
+from benchmarks.measuring import Limits, commit
 from benchmarks.speed import ITEMS, QUICK, Bench, Sizes
 from seqgan_env import DiscriminatorTrainer
 from seqgan_env.generators.sampling import _TorchSoftmax
+from seqgan_env.machine import processor
 from seqgan_env.streams import RowStreams
 from seqgan_env.training.adversarial import Schedule, train_adversarial
 from seqgan_env.training.run_directory import versions, write_json
@@ -404,7 +405,7 @@ def show(found: Found, title: str) -> Table:
 def main() -> int:
     """Runs everything, writes the JSON and prints the table; 1 if something failed."""
     arguments, check = read_arguments(), Check()
-    name = cpu_model() if arguments.device == "cpu" else torch.cuda.get_device_name()
+    name = processor() if arguments.device == "cpu" else torch.cuda.get_device_name()
     about = {"device": name, "versions": versions(), "commit": commit(), "quick": arguments.quick}
     print(about, flush=True)
     run_all(check, arguments, about)

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import torch
 
 from seqgan_env import native
+from seqgan_env.machine import processor
 from seqgan_env.training.run_directory import versions
 
 Result = TypeVar("Result")
@@ -166,7 +167,7 @@ def torch_threads(num: int) -> None:
 def machine() -> dict[str, Any]:
     """What was measured on, and with which versions."""
     return {
-        "cpu": cpu_model(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "kernels": native.variant(),
@@ -174,16 +175,6 @@ def machine() -> dict[str, Any]:
         "versions": versions(),
         "commit": commit(),
     }
-
-
-def cpu_model() -> str:
-    """As the system names it, or the architecture where it does not."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def commit() -> str:

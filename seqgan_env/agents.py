@@ -132,6 +132,13 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 _OF_OURS = "sequence_level.py"  # a file that the folder of our package has
 
 
+def told(problem: Exception) -> str:
+    """An error of an import, with its class where that is news and with what mends it."""
+    if not isinstance(problem, ImportError):
+        return f"{type(problem).__name__}: {problem}"
+    return collision_behind(problem) or f"{problem} {remedy(problem.name)}".rstrip()
+
+
 def collision_behind(problem: ImportError) -> str:
     """What stands in the way, and what to do, where an import failed since Python finds another
     module `agents` in place of ours; "" where something else was wrong.
@@ -174,8 +181,7 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(f"{PACKAGE}.{_HOME_OF[name]}"), name)
     except ImportError as problem:
-        told = collision_behind(problem) or f"{problem} {remedy(problem.name)}".rstrip()
-        raise ImportError(f"{__name__}.{name}: {told}", name=problem.name) from problem
+        raise ImportError(f"{__name__}.{name}: {told(problem)}", name=problem.name) from problem
     globals()[name] = value
     return value
 

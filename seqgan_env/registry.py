@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_env import agents
-from seqgan_env.extras import remedy
 from seqgan_env.names import choose, nearest
 
 BY_MODULE = "package.module:Name"  # how a thing is named that nobody has declared
@@ -173,7 +172,7 @@ def import_object(origin: str, called: str) -> Any:
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as problem:  # a module of the user's may fail in any way
-        raise ValueError(f"{called} cannot be imported: {_told(problem)}") from problem
+        raise ValueError(f"{called} cannot be imported: {agents.told(problem)}") from problem
     for part in path.split("."):
         if not hasattr(found, part):
             public = [other for other in vars(found) if not other.startswith("_")]
@@ -198,13 +197,6 @@ def find_in_working_folder(texts: Iterable[str]) -> None:
 
 def _is_found(package: str) -> bool:
     return package in sys.modules or importlib.util.find_spec(package) is not None
-
-
-def _told(problem: Exception) -> str:
-    """An error of an import, with its class where that is news and with the extra that mends it."""
-    if not isinstance(problem, ImportError):
-        return f"{type(problem).__name__}: {problem}"
-    return agents.collision_behind(problem) or f"{problem} {remedy(problem.name)}".rstrip()
 
 
 def _article(noun: str) -> str:

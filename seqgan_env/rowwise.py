@@ -43,10 +43,7 @@ def in_whole_blocks(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tenso
     """`function` of rows (B, ...), with rows of zeros behind them up to a whole number of blocks,
     whose results are dropped; few rows by one thread.
     """
-    missing = -len(rows) % _ROWS
-    padded = rows
-    if missing:
-        padded = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
+    padded = _filled_up(rows, _ROWS)
     if len(padded) >= _ROWS_OF_THREADS or not rows.is_cpu:
         return function(padded)[: len(rows)]
     with _one_thread():
@@ -61,11 +58,18 @@ def linear_in_bfloat16(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     if not rows.is_cpu:
         return F.linear(rows, weight, bias)
-    missing = -len(rows) % _ROWS_OF_HALVES
-    padded = F.pad(rows, (0, 0, 0, missing))
+    padded = _filled_up(rows, _ROWS_OF_HALVES)
     with _one_thread():
         parts = [F.linear(part, weight, bias) for part in padded.split(_ROWS_OF_HALVES)]
     return torch.cat(parts)[: len(rows)]
+
+
+def _filled_up(rows: Tensor, num: int) -> Tensor:
+    """Rows (B, ...) with rows of zeros behind them, up to a multiple of `num`."""
+    missing = -len(rows) % num
+    if not missing:
+        return rows
+    return torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
 
 
 @contextmanager

@@ -130,7 +130,7 @@ CASES: dict[str, tuple[Evidence, str, Evidence]] = {
     "as_well": (run(-0.0039), "does as well", run(-0.0041)),
     "worse": (run(-0.0041), "nearer to the truth than the agent", run(-0.0039)),
     "control_reward": (
-        run(is_control=True, settings=SETTINGS | {"source": "constant"}),
+        run(settings=SETTINGS | {"source": "constant"}),
         "constant",
         run(),
     ),

@@ -23,7 +23,6 @@ from benchmarks import exactness, plain, profile_round, scaling, speed
 from benchmarks.costs import Cost, Costs
 from benchmarks.measuring import (
     Limits,
-    cpu_model,
     gemm_gflops,
     in_own_process,
     measure,
@@ -32,6 +31,7 @@ from benchmarks.measuring import (
 )
 from seqgan_env import CNNDiscriminator, LSTMLanguageModel, TokenSpec
 from seqgan_env.discriminators.cnn import PAPER_CNN, CNNConfig
+from seqgan_env.machine import processor
 from tests.conftest import FIXED, all_sequences, random_model, rng
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +72,7 @@ def test_peak_memory_and_the_processor_are_told_or_unknown_but_never_a_crash(
     monkeypatch.setattr(Path, "read_text", no_proc)
     monkeypatch.setitem(sys.modules, "resource", None)
     assert peak_memory() is None
-    assert cpu_model()
+    assert processor()
 
 
 def test_limits_are_rates_and_the_better_of_two_counts() -> None:

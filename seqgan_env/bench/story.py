@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.leaderboard import INFINITE, KINDS, Entry, Run, Standings
 from seqgan_env.metrics.score import REFEREED
-from seqgan_env.rewards.sources import is_control
 from seqgan_env.training.interpreter import NO_CAUSE, Evidence, cause_of
 
 
@@ -96,13 +95,7 @@ def _evidence(standings: Standings, run: Run) -> Evidence:
                 metrics["mle"] = other.metrics
             elif same and theirs.get("source") == "constant" and other is not run:
                 metrics["constant"] = other.metrics
-    source = settings.get("source")
-    return Evidence(
-        metrics=metrics,
-        rows=run.result.curve,
-        settings=settings,
-        is_control=isinstance(source, str) and is_control(source),
-    )
+    return Evidence(metrics=metrics, rows=run.result.curve, settings=settings)
 
 
 def _by(kind: str) -> str:

@@ -23,6 +23,7 @@ import torch
 from seqgan_env import native
 from seqgan_env.bench.jobs import Job, options_with
 from seqgan_env.bench.results import Result
+from seqgan_env.machine import processor
 from seqgan_env.metrics.likelihood import unigram_metrics
 from seqgan_env.metrics.score import SCORES
 from seqgan_env.registry import find_in_working_folder
@@ -116,22 +117,11 @@ def origin() -> dict[str, Any]:
     """What made a result: versions, machine and commit."""
     machine = {
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "kernels": native.variant(),
     }
     return run_directory.versions() | machine | {"commit": _commit()}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.processor(),
-    )
 
 
 def _commit() -> str | None:

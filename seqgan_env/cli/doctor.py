@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -26,6 +25,7 @@ from seqgan_env.envs.registration import build_rewards
 from seqgan_env.extras import EXTRAS, is_installed
 from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
+from seqgan_env.machine import processor
 from seqgan_env.rewards.model import RewardSettings
 from seqgan_env.tasks.oracle.settings import OracleSettings
 from seqgan_env.tasks.oracle.task import OracleTask
@@ -148,7 +148,7 @@ def machine() -> dict[str, str]:
     """What runs here."""
     there = ", ".join(native.variants_here()) or "none"
     return {
-        "processor": f"{_processor()}, {_num_cores()} cores for this process",
+        "processor": f"{processor()}, {_num_cores()} cores for this process",
         "kernels": f"{native.variant()} in use; built and able to run: {there}",
         "torch": f"{torch.__version__}, {torch.get_num_threads()} threads, {_accelerator()}",
         "python": f"{platform.python_version()}, seqgan-env {version('seqgan-env')}",
@@ -159,15 +159,6 @@ def _num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux; elsewhere a process may use all
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _processor() -> str:
-    """Its name, where the system tells it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _accelerator() -> str:

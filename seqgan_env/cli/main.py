@@ -270,7 +270,7 @@ def _add_doctor(commands: Any) -> None:
         help="what this machine has, how fast the kernels are on it, and what would help",
         description=(
             "Prints processor, kernels, threads and extras, and measures every operation of a run "
-            "by each variant of the kernels and by torch, in half a minute."
+            "by each variant of the kernels and by torch, in under a minute."
         ),
         allow_abbrev=False,
     )

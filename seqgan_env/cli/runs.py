@@ -6,7 +6,6 @@ import argparse
 import json
 import math
 import sys
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +29,6 @@ from seqgan_env.metrics.catalogue import METRICS, TABLE, Metric, described, load
 from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED
-from seqgan_env.rewards.sources import is_control
 from seqgan_env.tasks.reading import Report, reported
 from seqgan_env.tracking.base import (
     FAILED,
@@ -152,10 +150,10 @@ def _resume(arguments: argparse.Namespace) -> int:
         threads = settings.threads if state is None else state["threads"]
         if threads:
             torch.set_num_threads(threads)
-        check_files(settings, path)
+        check_files(settings, config, path)
         with reported(_of_large_files(progress)):
             trainer = Trainer(settings, progress, checkpoints=path)
-        check_unchanged(trainer.task, path)
+        check_unchanged(trainer.task, config, path)
         if state is not None:
             with naming(f"the checkpoint of {path}"):
                 trainer.load_state_dict(state)
@@ -190,7 +188,7 @@ def _run_to_the_end(
     """
     (path / run_directory.DIVERGED).unlink(missing_ok=True)
     tracking = Tracking(trackers, warn)
-    tracking.begin({"run_id": uuid.uuid4().hex} | dict(config))  # old runs have none
+    tracking.begin(dict(config))
     trainer.on_row = tracking.log_row
     status = FAILED
     try:
@@ -270,7 +268,6 @@ def _evidence(run: Run, path: Path) -> Evidence:
         settings=asdict(run.settings),
         path=str(path),
         interrupted=run.interrupted,
-        is_control=is_control(run.settings.source),
     )
 
 

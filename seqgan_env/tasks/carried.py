@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from seqgan_env.checks import MOST_VOCAB_SIZE, check_type
 from seqgan_env.names import choose
+from seqgan_env.types import TokenSpec
 
 
 class NoDataError(ValueError, AttributeError):
@@ -22,10 +23,26 @@ class MayLackData:
     What it lacks then raises a `NoDataError`.
 
     Attributes:
+        name: of the task.
+        spec: of its sequences.
         no_data: why there are none; None where they are there.
     """
 
+    name: str
+    spec: TokenSpec
     no_data: str | None = None
+
+    @classmethod
+    def bare(cls, name: str, spec: TokenSpec) -> Self:
+        """A task of this class with nothing but a name and a spec.
+
+        A `without_data` (`seqgan_env.types.Portable`) begins with it.
+        """
+        task = cls.__new__(cls)
+        task.name = name
+        task.spec = spec
+        task.no_data = "it was made without them"
+        return task
 
     if not TYPE_CHECKING:  # a type checker would take every name for one of a task
 

@@ -118,15 +118,6 @@ class RealDataTask(MayLackData):
                 setattr(self, name, getattr(self, name).to(device))
         return self
 
-    @classmethod
-    def bare(cls, name: str, spec: TokenSpec) -> Self:
-        """A task of this class with nothing but a name and a spec, for `without_data`
-        (`seqgan_env.types.Portable`).
-        """
-        task = cls.__new__(cls)
-        task.name, task.spec, task.no_data = name, spec, "it was made without them"
-        return task
-
 
 def allocated(shape: tuple[int, int], most: int) -> np.ndarray:
     """Room for numbers 0..`most`: int64; of very many the narrowest type, mapped from a temporary

@@ -67,7 +67,6 @@ class Evidence:
         diverged: the message of a divergence that ended the run; "" otherwise.
         last_line: of the log of a run without a result.
         interrupted: whether the run was ended early.
-        is_control: whether the reward says nothing about a sequence, on purpose.
     """
 
     metrics: Mapping[str, Row] = field(default_factory=dict)
@@ -79,7 +78,14 @@ class Evidence:
     diverged: str = ""
     last_line: str = ""
     interrupted: bool = False
-    is_control: bool = False
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the reward says nothing about a sequence, on purpose."""
+        from seqgan_env.rewards.sources import is_control  # loads torch
+
+        source = self.settings.get("source")
+        return isinstance(source, str) and is_control(source)
 
     @property
     def score(self) -> tuple[Score, float] | None:
@@ -195,7 +201,6 @@ def read_evidence(path: Path) -> Evidence:
             diverged=" ".join(diverged.split()),
             last_line=(log.strip().splitlines() or [""])[-1],
             interrupted=bool(result.get("interrupted")),
-            is_control=_says_nothing(settings.get("source")),
         )
 
 
@@ -220,13 +225,6 @@ def _row(cells: Mapping[str | None, str]) -> dict[str, float]:
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
     """Metrics of a result; null, which stands for what is not finite, becomes NaN."""
     return {name: math.nan if value is None else float(value) for name, value in row.items()}
-
-
-def _says_nothing(source: Any) -> bool:
-    """Whether a source is a control."""
-    from seqgan_env.rewards.sources import is_control  # loads torch
-
-    return isinstance(source, str) and is_control(source)
 
 
 # What happened. The first that holds is told; the last one always does.

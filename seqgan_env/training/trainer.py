@@ -668,10 +668,10 @@ def _read_run(path: Path, trust: Trust, needs_data: bool) -> tuple[TrainSettings
     config = run_directory.read_json(path / run_directory.CONFIG)
     settings = _settings_in(config, path, trust)
     try:
-        check_files(settings, path)
+        check_files(settings, config, path)
         with naming(path / run_directory.CONFIG):
             task = build_task(settings)
-        check_unchanged(task, path)
+        check_unchanged(task, config, path)
     except ValueError as problem:
         carried = None
         if not needs_data:
@@ -682,17 +682,27 @@ def _read_run(path: Path, trust: Trust, needs_data: bool) -> tuple[TrainSettings
     return settings, task
 
 
-def check_files(settings: TrainSettings, path: Path) -> None:
-    """Raises a ValueError unless all files are there that the task of the run `path` reads."""
-    file = path / run_directory.CONFIG
-    missing = missing_files(settings, working_folder(run_directory.read_json(file), file))
+def check_files(settings: TrainSettings, config: Mapping[str, Any], path: Path) -> None:
+    """Raises a ValueError unless all files are there that the task of the run `path` reads.
+
+    Args:
+        settings: of the run.
+        config: what stands in its `config.json`.
+        path: of its folder.
+    """
+    missing = missing_files(settings, working_folder(config, path / run_directory.CONFIG))
     if missing:
         raise ValueError(f"the real data of {path} are not there: {missing}")
 
 
-def check_unchanged(task: Task, path: Path) -> None:
-    """Raises a ValueError unless a task has the real data with which the run `path` was begun."""
-    config = run_directory.read_json(path / run_directory.CONFIG)
+def check_unchanged(task: Task, config: Mapping[str, Any], path: Path) -> None:
+    """Raises a ValueError unless a task has the real data with which the run `path` was begun.
+
+    Args:
+        task: as it is made now.
+        config: what stands in the `config.json` of the run.
+        path: of its folder.
+    """
     if getattr(task, "fingerprint", None) != config.get("corpus_fingerprint"):
         raise ValueError(
             f"the corpus of {path} has changed since it was trained; its tokens no longer mean the "

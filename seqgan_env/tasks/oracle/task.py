@@ -180,9 +180,8 @@ class OracleTask(MayLackData):
     ) -> Self:
         """The task without its oracle and its data."""
         check_parts(essentials, {})
-        task = cls.__new__(cls)
-        task.name, task.settings, task.no_data = name, settings, "it was made without them"
-        task.spec = TokenSpec(settings.vocab_size, settings.seq_len)
+        task = cls.bare(name, TokenSpec(settings.vocab_size, settings.seq_len))
+        task.settings = settings
         return task
 
     def _draw(self, num: int, which: int) -> Tensor:
