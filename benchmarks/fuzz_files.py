@@ -465,9 +465,11 @@ class Reader:
     """A process that reads mutants; a new one where the last has died or was too slow."""
 
     def __init__(self, whole: Path, names: Sequence[str]) -> None:
-        """Args:
-        whole: folder of undamaged files.
-        names: kinds of file.
+        """Fuzzes copies of undamaged files.
+
+        Args:
+            whole: folder of undamaged files.
+            names: kinds of file.
 
         Raises:
             RuntimeError: an undamaged one is not read; errors would say nothing.

@@ -22,11 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.turned_agents import measured_knobs
+from seqgan_env.generators.knobs import UNTURNED
 from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.metrics.catalogue import METRICS, OF_ORACLES
 from seqgan_env.metrics.likelihood import nll_per_token
-from seqgan_env.metrics.score import RANKING, best_knob
 from seqgan_env.tasks import make_task
 from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training.run_directory import read_json, versions, write_json
@@ -80,17 +81,10 @@ def run(seed: int) -> dict[str, Any]:
     }
     found: dict[str, Any] = {}
     for name, policy in policies.items():
-        knobs = task.knobs_of(policy)
-        rows = {
-            knob.name: row
-            for knob, row in zip(knobs, task.measure_knobs(policy, knobs, seed + 1), strict=True)
-        }
-        best = best_knob(rows, RANKING)
-        assert best is not None
-        found[name] = {metric: rows["T 1"][metric] for metric in SHOWN}
-        found[f"{name}, best knob"] = {metric: rows[best][metric] for metric in SHOWN} | {
-            "knob": best
-        }
+        rows, best = measured_knobs(task, policy, seed + 1)
+        found[name] = {metric: rows[UNTURNED.name][metric] for metric in SHOWN}
+        found[f"{name}, best knob"] = {metric: rows[best][metric] for metric in SHOWN}
+        found[f"{name}, best knob"]["knob"] = best
     return {"seed": seed, "rows": found}
 
 
@@ -133,6 +127,8 @@ def main() -> None:
             print(f"oracle {seed} done", flush=True)
         if arguments.out:
             write_json(arguments.out, content | {"versions": versions()})
+    if not content["runs"]:
+        parser.error("there are no oracles to tell of; --seeds is at least 1")
     print(table(content["runs"]))
 
 

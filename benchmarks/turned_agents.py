@@ -39,15 +39,7 @@ def turned(job: Job) -> dict[str, Any]:
     torch.set_num_threads(1)
     trainer = Trainer(job.settings)
     trainer()
-    task, policy = trainer.task, trainer.agent.policy
-    if not isinstance(task, MeasuresKnobs):
-        raise ValueError(f"{job.task} cannot measure knobs")
-    knobs = task.knobs_of(policy, ())
-    measured = task.measure_knobs(policy, knobs, job.settings.seed + 1)
-    rows = {knob.name: row for knob, row in zip(knobs, measured, strict=True)}
-    best = best_knob(rows, RANKING)
-    if best is None:
-        raise ValueError(f"no knob of {job.name} has a finite divergence")
+    rows, best = measured_knobs(trainer.task, trainer.agent.policy, job.settings.seed + 1)
     return {
         "row": job.label,
         "seed": job.settings.seed,
@@ -55,6 +47,23 @@ def turned(job: Job) -> dict[str, Any]:
         "turned": rows[best][MEASURE],
         "knob": best,
     }
+
+
+def measured_knobs(task: Any, policy: Any, seed: int) -> tuple[dict[str, dict[str, float]], str]:
+    """Every knob of a policy by its name, with its metrics; and the name of the best.
+
+    Raises:
+        ValueError: the task cannot measure knobs, or none has a finite divergence.
+    """
+    if not isinstance(task, MeasuresKnobs):
+        raise ValueError(f"a task {type(task).__name__} cannot measure knobs")
+    knobs = task.knobs_of(policy, ())
+    measured = task.measure_knobs(policy, knobs, seed)
+    rows = {knob.name: row for knob, row in zip(knobs, measured, strict=True)}
+    best = best_knob(rows, RANKING)
+    if best is None:
+        raise ValueError("no knob of the policy has a finite divergence")
+    return rows, best
 
 
 def table(runs: Sequence[dict[str, Any]]) -> str:

@@ -31,8 +31,7 @@ class TensorBoardTracker:
 
     def begin(self, config: Mapping[str, Any]) -> None:
         """The configuration is a text."""
-        lines = json.dumps(config, indent=2, default=str).splitlines()
-        self.writer.add_text("config", "\n".join(f"    {line}" for line in lines))
+        self.text("config", json.dumps(config, indent=2, default=str))
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """A scalar for every number."""
