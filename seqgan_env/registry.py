@@ -9,6 +9,7 @@ package does not know them.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -76,7 +77,7 @@ class Registry:
                 one under the name of what is built in.
         """
         found = dict(self.builtin)
-        for point in sorted(entry_points(group=self.group)):
+        for point in _declared(self.group, _where_packages_lie()):
             if found.get(point.name, point.value) != point.value:
                 raise ValueError(self._clash(point, found[point.name]))
             found[point.name] = point.value
@@ -154,6 +155,29 @@ class Registry:
             f"{declared}: {other} and {point.value}; give the entry point in {self.group} another "
             "name"
         )
+
+
+@functools.lru_cache(maxsize=256)
+def _declared(group: str, where: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    """The entry points of a group, sorted.
+
+    Every installed package is asked, which takes tens of milliseconds; a suite asks for hundreds of
+    names. So they are asked again only when `where`, what `_where_packages_lie` says, has changed.
+    """
+    return tuple(sorted(entry_points(group=group)))
+
+
+def _where_packages_lie() -> tuple[tuple[str, int], ...]:
+    """Every folder in which Python looks for packages, and when a package was last put there."""
+    found = []
+    for folder in sys.path:
+        path = Path(folder).absolute()  # "" is the working folder
+        try:
+            changed = path.stat().st_mtime_ns
+        except OSError:  # Python passes over folders that are not there
+            continue
+        found.append((str(path), changed))
+    return tuple(found)
 
 
 def import_object(origin: str, called: str) -> Any:

@@ -117,3 +117,12 @@ def test_every_agent_of_this_project_can_be_loaded() -> None:
     pytest.importorskip("sb3_contrib")
     for name, origin in AGENTS.names().items():
         assert AGENTS.load(name) is AGENTS.load(origin)
+
+
+def test_a_package_that_is_installed_while_python_runs_is_found(
+    things: Registry, site: Path
+) -> None:
+    with pytest.raises(ValueError, match="unknown thing 'late'"):
+        things.origin("late")
+    declare(site, "late", late="late.mine:Thing")
+    assert things.origin("late") == "late.mine:Thing"

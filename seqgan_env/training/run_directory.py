@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import platform
@@ -243,11 +244,19 @@ def versions() -> dict[str, str]:
     )
     found = {"python": sys.version.split()[0], "platform": platform.platform()}
     for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+        installed = _version(package)
+        if installed is not None:
+            found[package] = installed
     return found
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    """The installed version of a package, read once; None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _finite(value: Any) -> Any:
