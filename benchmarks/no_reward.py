@@ -28,6 +28,7 @@ from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.metrics.catalogue import METRICS, OF_ORACLES
 from seqgan_env.metrics.likelihood import nll_per_token
+from seqgan_env.metrics.score import RANKING
 from seqgan_env.tasks import make_task
 from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training.run_directory import read_json, versions, write_json
@@ -93,8 +94,10 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
     labels = [METRICS[metric].label for metric in SHOWN]
     lines = [f"| | score (range) | {' | '.join(labels)} |", "|---" * (len(labels) + 2) + "|"]
     for name in runs[0]["rows"]:
-        rival = [r["rows"]["maximum likelihood, best knob"]["kl_mean"] for r in runs]
-        scores = [of - r["rows"][name]["kl_mean"] for of, r in zip(rival, runs, strict=True)]
+        rival = [r["rows"]["maximum likelihood, best knob"][RANKING.divergence] for r in runs]
+        scores = [
+            of - r["rows"][name][RANKING.divergence] for of, r in zip(rival, runs, strict=True)
+        ]
         cells = [
             f"{statistics.mean(r['rows'][name][metric] for r in runs):.3f}" for metric in SHOWN
         ]

@@ -24,6 +24,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.runs import add_arguments, read_rows, train_all
+from seqgan_env.metrics.catalogue import OF_ORACLES
 from seqgan_env.training.run_directory import METRICS, versions, write_atomically, write_json
 
 Curve = dict[str, Any]
@@ -32,10 +33,8 @@ SIZES = {
     "quick": ("--preset tiny --task oracle-tiny --batch-size 64 --num-negatives 1000", 3, 300),
     "full": ("--preset paper", 5, 3000),
 }  # arguments of `seqgan train`, seeds, policy updates
-SHOWN = {
-    "task/nll_oracle": "nll_oracle, nats per token (quality) ↓",
-    "task/nll_gen": "nll_gen, nats per token (diversity) ↓",
-}
+_SHOWN = (OF_ORACLES.quality, OF_ORACLES.diversity)
+SHOWN = {f"task/{metric.name}": metric.axis for metric in _SHOWN}  # column to label of its axis
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52")
 POINTS = 20  # of a curve, at most
 
@@ -82,7 +81,7 @@ def curve(runs: Sequence[Path], setting: Setting) -> Curve:
     at these.
     """
     histories = [
-        [row for row in read_rows(run / METRICS) if "task/nll_oracle" in row] for run in runs
+        [row for row in read_rows(run / METRICS) if SHOWN.keys() <= row.keys()] for run in runs
     ]
     updates = [row["round"] * setting.g_steps for row in histories[0]]
     return {"label": setting.label, "updates": updates} | {
@@ -133,16 +132,17 @@ def markdown(
     curves: Sequence[Curve], controls: Mapping[str, Sequence[float]], seconds: Mapping[str, float]
 ) -> str:
     """Where every setting ended: mean and standard error over seeds."""
+    quality, diversity = (metric.label for metric in _SHOWN)
     lines = [
-        "| setting | best nll_oracle | last nll_oracle | last nll_gen | seconds a run |",
+        f"| setting | best {quality} | last {quality} | last {diversity} | seconds a run |",
         "|---|---|---|---|---|",
     ]
     for found in curves:
-        quality, diversity = (np.array(found[name]) for name in SHOWN)
+        of_quality, of_diversity = (np.array(found[name]) for name in SHOWN)
         cells = [
-            _cell(quality.min(1)),
-            _cell(quality[:, -1]),
-            _cell(diversity[:, -1]),
+            _cell(of_quality.min(1)),
+            _cell(of_quality[:, -1]),
+            _cell(of_diversity[:, -1]),
             f"{seconds[found['label']]:.0f}",
         ]
         lines.append(f"| {found['label']} | {' | '.join(cells)} |")

@@ -28,6 +28,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.runs import add_arguments, read_rows, train_all
+from seqgan_env.metrics.catalogue import METRICS
 from seqgan_env.metrics.score import SELECT, scores
 from seqgan_env.training.run_directory import RESULT, read_json, versions, write_json
 
@@ -203,7 +204,9 @@ def markdown(found: Mapping[str, Mapping[str, Any]], table: Table) -> str:
     """The table with the published numbers beside it."""
     ours = [name for name in table.metrics if any(name in row for row in found.values())]
     paper = table.metrics[: len(next(iter(table.published.values())))]
-    head = ["", *ours, "p against MLE", *(f"published {name}" for name in paper)]
+    labels = [METRICS[name].label for name in ours]
+    of_paper = [f"published {METRICS[name].label}" for name in paper]
+    head = ["", *labels, "p against MLE", *of_paper]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     published = {row.label: table.published.get(row.published, ()) for row in ROWS}
     for label, row in found.items():

@@ -25,6 +25,7 @@ from scipy import stats
 
 from benchmarks.runs import add_arguments, train_all
 from seqgan_env.metrics.catalogue import TABLE
+from seqgan_env.metrics.score import RANKING, REFEREED
 from seqgan_env.training.run_directory import read_weights, versions, write_json
 from seqgan_env.training.trainer import load_run
 from seqgan_env.types import Estimate, HasEstimates
@@ -145,7 +146,9 @@ def main() -> None:
     results = list(train_all(jobs, arguments.workers, "seeds").values())
     table = summarise(results)
     print(markdown(table))
-    divergence = "kl_mean" if "kl_mean" in table["agent"] else "referee_js"
+    divergence = RANKING.divergence
+    if divergence not in table["agent"]:  # real data: the referee judges
+        divergence = REFEREED.divergence
     differences = {
         f"{m}, agent - {other}": paired(results, other, m)
         for m in (divergence, "nll_gen")
