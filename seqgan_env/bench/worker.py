@@ -34,7 +34,7 @@ from seqgan_env.types import DrawsPictures
 NUM_SAMPLES = 10
 
 _SCORE_NAMES = {score.name for score in SCORES}  # against knobs of other runs: the report says
-_CURVE = ("task/", "discriminator/", "budget/")
+_CURVE = ("task/", "discriminator/", "validation/", "budget/")
 
 
 ENVIRONMENT = {

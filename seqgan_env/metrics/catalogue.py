@@ -165,6 +165,11 @@ _METRICS = (
         chart="correlation, -1 to 1",
         in_table=False,
     ),
+    # By these settings are chosen (`seqgan_env.metrics.validation`); nothing is reported by them.
+    Metric("validation/kl_mean", "mean of both KLs, validation", LOW, digits=4, in_table=False),
+    Metric("validation/kl_reverse", "KL(G||O), validation", LOW, in_table=False),
+    Metric("validation/kl_forward", "KL(O||G), validation", LOW, in_table=False),
+    Metric("validation/referee_js", "JS / ln 2 by n-grams, validation", LOW, in_table=False),
 )
 METRICS = {metric.name: metric for metric in _METRICS}
 TABLE = [metric for metric in _METRICS if metric.in_table]

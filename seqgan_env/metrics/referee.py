@@ -83,6 +83,7 @@ class Referee:
         num_train: int = 8_000,
         num_validation: int = 4_000,
         num_judged: int = 5_000,
+        recurrent: bool = True,
     ) -> None:
         """
         Args:
@@ -94,11 +95,13 @@ class Referee:
             num_train: sequences of each side that classifiers are trained on, at most.
             num_validation: sequences of each side that choose, at most.
             num_judged: sequences of each side that are judged, at most.
+            recurrent: whether the LSTMs are among the families. Without them a judgement takes
+                seconds, and finds less.
 
         Raises:
             ValueError: there are too few real sequences to judge by.
         """
-        self.spec, self.seed = spec, seed
+        self.spec, self.seed, self.recurrent = spec, seed, recurrent
         self._all_real = _array(thinned(real_sequences))
         self._train, self._validation = (
             self._all_real[:num_train],
@@ -180,15 +183,16 @@ class Referee:
         self, generated: np.ndarray, check_real: np.ndarray, check_generated: np.ndarray
     ) -> _Families:
         real = self._train
-        of_generated = fitted_language_model(self.spec, generated, check_generated, self.seed)
         classifiers: dict[str, Classifier] = {
             "n-grams": NGramRegression(self.spec, real, generated, check_real, check_generated),
             "n-gram models": KneserNeyRatio(self.spec, self._ngram_model, generated),
-            "LSTM models": LSTMRatio(self._lstm_model, of_generated),
-            "recurrent": BidirectionalLSTM(
-                self.spec, real, generated, check_real, check_generated, self.seed
-            ),
         }
+        if self.recurrent:
+            of_generated = fitted_language_model(self.spec, generated, check_generated, self.seed)
+            classifiers["LSTM models"] = LSTMRatio(self._lstm_model, of_generated)
+            classifiers["recurrent"] = BidirectionalLSTM(
+                self.spec, real, generated, check_real, check_generated, self.seed
+            )
         memories = [self._memory_of_real, Memory(self.spec, generated)]
         return _Families(
             {name: classifier.logits for name, classifier in classifiers.items()}, memories

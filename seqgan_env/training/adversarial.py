@@ -20,6 +20,7 @@ from seqgan_env.rewards.model import RewardModel
 from seqgan_env.types import GeneratorAgent, HasLogProb, RolloutPolicy, Task
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
+Measure = Callable[[RolloutPolicy], dict[str, float]]
 
 EPOCH_TOKENS = 2_000_000  # about a minute on one core
 
@@ -256,9 +257,19 @@ class AdversarialTraining:
         rewards: RewardModel,
         schedule: Schedule = Schedule(),
         seed: int = 0,
+        measure: Measure | None = None,
     ) -> None:
-        """Args: as those of `train_adversarial`."""
+        """
+        Args:
+            agent: as of `train_adversarial`, like the next three.
+            rewards: as there.
+            schedule: as there.
+            seed: as there.
+            measure: what is measured of the policy in place of `evaluate`: at round 0, every
+                `eval_every` rounds and at the end. It must draw from streams of its own.
+        """
         self.agent, self.rewards, self.schedule, self.seed = agent, rewards, schedule, seed
+        self._measure = measure or self._evaluate
         rewards.bind(agent.policy)
         self.rng = torch.Generator(device=rewards.device).manual_seed(seed)
         self.round = -1
@@ -329,7 +340,10 @@ class AdversarialTraining:
         learned = {f"discriminator/{key}": value for key, value in self._learned.items()}
         row = {"round": 0.0} | learned | rewards.budget.metrics()
         row["time/d_pretrain"] = time.perf_counter() - started
-        return row | evaluate(self.agent.policy, rewards, schedule.num_heldout, self.seed)
+        return row | self._measure(self.agent.policy)
+
+    def _evaluate(self, policy: RolloutPolicy) -> dict[str, float]:
+        return evaluate(policy, self.rewards, self.schedule.num_heldout, self.seed)
 
     def _one_round(self) -> dict[str, float]:
         """One pass of Algorithm 1's outer loop."""
@@ -346,7 +360,7 @@ class AdversarialTraining:
         metrics["time/g_steps"] = after_g - started
         metrics["time/d_steps"] = time.perf_counter() - after_g
         if number % schedule.eval_every == 0 or number == schedule.rounds:
-            metrics |= evaluate(self.agent.policy, rewards, schedule.num_heldout, self.seed)
+            metrics |= self._measure(self.agent.policy)
         return metrics
 
 

@@ -159,6 +159,9 @@ class TrainSettings:
     eval_every: int = _setting(
         20, "rounds between evaluations; a quarter of them where there are fewer", "ROUNDS"
     )
+    validate: bool = _setting(
+        False, "measure the divergence on validation data, too, wherever the task is evaluated"
+    )
     threads: int = _setting(
         1, "torch threads; one gives the same numbers on any machine; 0 leaves torch's choice", "N"
     )

@@ -27,6 +27,7 @@ from seqgan_env.generators.policies import make_policy
 from seqgan_env.metrics.catalogue import load_metrics, measure_more
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED, SELECT, best_knob, scores
+from seqgan_env.metrics.validation import ValidationDivergence
 from seqgan_env.names import choose
 from seqgan_env.plugins import control_options, learns_from_reward, load_knobs, make_agent
 from seqgan_env.rewards.model import RewardModel, RewardSettings
@@ -35,8 +36,10 @@ from seqgan_env.tasks import make_task
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import (
     AdversarialTraining,
+    Measure,
     Pretraining,
     Progress,
+    evaluate,
     evaluate_task,
     silent,
     train_adversarial,
@@ -325,10 +328,26 @@ class Trainer:
                 row |= judged | {SELECT + REFEREED.divergence: selected}
 
     def _begin_training(self) -> AdversarialTraining:
+        settings = self.settings
         self.adversarial = AdversarialTraining(
-            self.agent, self.rewards, self.settings.schedule(), self.settings.seed
+            self.agent,
+            self.rewards,
+            settings.schedule(),
+            settings.seed,
+            self._measure_validation_too() if settings.validate else None,
         )
         return self.adversarial
+
+    def _measure_validation_too(self) -> Measure:
+        """What is measured of a policy by round, the divergence on validation data among it."""
+        settings, num = self.settings, self.settings.schedule().num_heldout
+        on_validation = ValidationDivergence(self.task)
+
+        def measure(policy: RolloutPolicy) -> dict[str, float]:
+            reported = evaluate(policy, self.rewards, num, settings.seed)
+            return reported | on_validation(policy, settings.seed, settings.device)
+
+        return measure
 
     def _train(self) -> None:
         if not self.learns:
