@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import optimize, sparse
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from seqgan_env.generators.language_model import LSTMLanguageModel
@@ -62,9 +63,12 @@ def logistic_regression(
         return float(value), gradient
 
     start = np.zeros(features.shape[1] + 1)
-    found: np.ndarray = optimize.minimize(
-        loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}
-    ).x
+    # Threads of BLAS gain nothing on these vectors. Beside other work they wait for one another,
+    # ten times as long as the work takes, and the last bits would depend on their number.
+    with threadpool_limits(1, "blas"):
+        found: np.ndarray = optimize.minimize(
+            loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}
+        ).x
     return found
 
 
@@ -96,9 +100,14 @@ class NGramRegression:
         self.spec = spec
         features = sparse.vstack([self._features(real), self._features(generated)], format="csr")
         is_real = np.repeat([1.0, 0.0], [len(real), len(generated)])
+        # A bucket in which nothing falls keeps its weight of 0, and is left out while fitting.
+        used = np.flatnonzero(features.getnnz(axis=0))
+        features = features[:, used]
         best = np.inf
         for penalty in self._PENALTIES:
-            weights = logistic_regression(features, is_real, penalty)
+            of_used = logistic_regression(features, is_real, penalty)
+            weights = np.zeros(self._BUCKETS + 1)
+            weights[used], weights[-1] = of_used[:-1], of_used[-1]
             checked = [self._logits(tokens, weights) for tokens in (check_real, check_generated)]
             if cross_entropy(*checked) < best:
                 best, self._weights = cross_entropy(*checked), weights
