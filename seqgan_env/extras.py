@@ -12,6 +12,7 @@ EXTRAS = {
     "matplotlib": "plots",
     "mido": "midi",
     "mlflow": "mlflow",
+    "optuna": "sweep",
     "peft": "transformers",
     "ray": "ray",
     "rdkit": "molecules",

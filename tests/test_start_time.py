@@ -10,7 +10,7 @@ import pytest
 from seqgan_env import registry
 from seqgan_env.tasks import default_settings, load_task, presets_of
 
-HEAVY = ("torch", "scipy", "matplotlib", "pandas", "safetensors", "stable_baselines3")
+HEAVY = ("torch", "scipy", "matplotlib", "pandas", "safetensors", "stable_baselines3", "optuna")
 PROGRAM = f"""
 import sys
 from seqgan_env.cli.main import main
@@ -25,6 +25,7 @@ SAYS_AT_ONCE = {
     "--help": 0,
     "train --help": 0,
     "bench --help": 0,
+    "sweep --help": 0,
     "evaluate --help": 0,
     "show --help": 0,
     "list tasks": 0,

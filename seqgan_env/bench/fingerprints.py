@@ -13,7 +13,7 @@ import seqgan_env
 from seqgan_env.files import check_regular
 
 # code that decides how a benchmark is run and shown, and no number in it
-_UNDECIDING = ("cli", "bench")
+_UNDECIDING = ("cli", "bench", "sweep")
 _DECIDING = ("bench/worker.py",)
 
 

@@ -52,7 +52,16 @@ REFERENCE = "mle"  # the row that every other one is compared with; its knobs ar
 
 _MOST_BYTES_OF_A_SUITE = MIB
 _MOST_SEEDS = 10_000
-_OF_A_SUITE = ("title", "seeds", "first_seed", "fresh_oracles", "tasks", "rows", "settings")
+_OF_A_SUITE = (
+    "title",
+    "seeds",
+    "first_seed",
+    "fresh_oracles",
+    "tasks",
+    "rows",
+    "settings",
+    "sweep",
+)
 _CHOSEN = [
     "preset",
     *(field.name for field in fields(TrainSettings) if field.name not in DECIDED_BY_THE_HARNESS),
@@ -139,6 +148,8 @@ class Suite:
         file: that it was read from, for messages.
         fresh_oracles: whether every seed has an oracle of its own, so that the verdict is about
             tasks of a kind and not about one of them.
+        sweep: the table `[sweep]` as it stands in the file, for `seqgan sweep` alone
+            (`seqgan_env.sweep.plan`).
     """
 
     title: str
@@ -149,6 +160,7 @@ class Suite:
     first_seed: int = 0
     fresh_oracles: bool = False
     file: Path | None = None
+    sweep: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if (
@@ -368,11 +380,14 @@ def read_suite(path: Path, trust: Trust = False) -> Suite:
             isinstance(entry, dict) for entry in content[name].values()
         ):
             raise ValueError(f"suite {path} has no tables [{name}.NAME]; it needs one or more")
+    shared = [content.get("settings"), content.get("sweep")]
     check_names(
-        [content.get("settings"), *content["tasks"].values(), *content["rows"].values()],
+        [*shared, *content["tasks"].values(), *content["rows"].values()],
         f"suite {path}",
         trust,
     )
+    if not isinstance(content.get("sweep", {}), dict):
+        raise ValueError(f"sweep of suite {path} is {content['sweep']!r}; expected a table")
     with naming(f"suite {path}"):
         return Suite(
             title=str(content.get("title", path.stem)),
@@ -383,6 +398,7 @@ def read_suite(path: Path, trust: Trust = False) -> Suite:
             first_seed=content.get("first_seed", 0),
             fresh_oracles=content.get("fresh_oracles", False),
             file=path,
+            sweep=content.get("sweep"),
         )
 
 

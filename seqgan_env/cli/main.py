@@ -31,6 +31,7 @@ from seqgan_env.cli.arguments import (
 from seqgan_env.metrics.catalogue import METRICS
 from seqgan_env.names import choose
 from seqgan_env.rewards.forms import FORMS
+from seqgan_env.sweep.flags import add_command as add_sweep
 from seqgan_env.training import run_directory
 from seqgan_env.training.settings import PRESETS, TrainSettings, with_task
 
@@ -150,6 +151,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     _add_explain(commands)
     bench_flags.add_commands(commands)
+    add_sweep(commands)
     parser.introduce_commands()
     return parser
 
