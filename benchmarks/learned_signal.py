@@ -27,6 +27,7 @@ from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.leaderboard import BEST_KNOB, Run, Standings
 from seqgan_env.bench.results import read_all
 from seqgan_env.bench.statistics import ALPHA, Decision, Paired, holm, paired
+from seqgan_env.files import MIB, read_text
 from seqgan_env.metrics.score import RANKING
 
 BEGIN, END = "<!-- learned-signal:begin -->", "<!-- learned-signal:end -->"
@@ -259,7 +260,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not chosen.page:
         print(section(evidence))
         return 0
-    old = chosen.page.read_text(encoding="utf-8")
+    try:
+        old = read_text(chosen.page, f"the page {chosen.page}", MIB)
+    except ValueError as problem:
+        print(problem, file=sys.stderr)
+        return 2
     new = replaced(old, section(evidence), BEGIN, END)
     return rewrite(chosen.page, old, new, chosen.check, "learned_signal")
 

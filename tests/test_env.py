@@ -461,6 +461,8 @@ def test_stepping_before_the_first_reset_or_after_the_end_is_refused() -> None:
 
 
 def test_play_refuses_a_wrong_batch_and_a_begun_episode() -> None:
+    with pytest.raises(gym.error.ResetNeeded, match="env 0 has no episode to write in"):
+        TokenVectorEnv(2, reward_model(FIXED)).play(torch.zeros(2, 3, dtype=torch.int64))
     env = reset(TokenVectorEnv(2, reward_model(FIXED)))
     with pytest.raises(ValueError, match="3 sequences; this environment has 2"):
         env.play(torch.zeros(3, 3, dtype=torch.int64))

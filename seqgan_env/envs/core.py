@@ -211,6 +211,13 @@ class SequenceCore:
         """The random streams of the present episodes, (B,) uint64."""
         return fold_keys(self.seed_keys, self.episodes)
 
+    def check_begun(self) -> None:
+        """Raises a `gymnasium.error.ResetNeeded` if an env has no episode to write in."""
+        if _any(self.finished):
+            raise error.ResetNeeded(
+                f"env {int(self.finished.argmax())} has no episode to write in; call reset() first"
+            )
+
     def _new_values(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values (B,) of the prefixes in `rows` (B,) bool, not a number in others, and the same
         with 0 there.
@@ -245,10 +252,8 @@ class SequenceCore:
                 f"actions have dtype {actions.dtype}; expected integers, tokens "
                 f"0..{self.spec.vocab_size - 1}"
             )
-        if ignored is None and _any(self.finished):
-            raise error.ResetNeeded(
-                f"env {int(self.finished.argmax())} has no episode to write in; call reset() first"
-            )
+        if ignored is None:
+            self.check_begun()
         outside = (actions < 0) | (actions >= self.spec.vocab_size)
         if ignored is not None:
             outside &= ~ignored

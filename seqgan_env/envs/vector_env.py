@@ -170,13 +170,15 @@ class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
             tokens: (B, T) int64, finished sequences; row i is written by env i.
 
         Raises:
-            ValueError: these are no such sequences, or an episode has begun.
+            ValueError: these are no such sequences, or an episode is under way.
+            gymnasium.error.ResetNeeded: an env has no episode to write in.
         """
         if len(tokens) != self.num_envs:
             raise ValueError(
                 f"play was given {len(tokens)} sequences; this environment has {self.num_envs} envs"
             )
-        if self.core.lengths.any() or self.core.finished.any():
+        self.core.check_begun()
+        if self.core.lengths.any():
             raise ValueError(
                 "play starts at the beginning of an episode, but tokens have been written; call "
                 "reset() first"
