@@ -250,7 +250,8 @@ class Item:
     Attributes:
         name: with the fields of `Sizes` in braces.
         work: how it is prepared; None for the estimate of the round.
-        released_seconds: of the authors' TensorFlow code on a core of the same kind.
+        released_seconds: of the authors' TensorFlow code, as `PEERS` says.
+        textgan_seconds: of TextGAN-PyTorch, likewise.
         target_seconds: on one core that multiplies float32 matrices at 98 GFLOP/s.
         target_ratio: to plain torch.
     """
@@ -258,25 +259,33 @@ class Item:
     name: str
     work: Callable[[Bench], Work] | None
     released_seconds: float | None = None
+    textgan_seconds: float | None = None
     target_seconds: float | None = None
     target_ratio: float | None = None
 
 
+PEERS = (
+    "seconds of the authors' TensorFlow code and of TextGAN-PyTorch on one core of an AMD EPYC "
+    "(Zen 4), measured once in 2026, not in this run"
+)
 ITEMS = {
-    "sample": Item("sample {num_sequences:,} sequences", Bench.sampling, 4.95, 1.0, 25),
+    "sample": Item("sample {num_sequences:,} sequences", Bench.sampling, 4.95, 24.6, 1.0, 25),
     "rollout": Item(
         "rollout reward, {batch_size} x {seq_len}, N {num_rollouts}",
         Bench.rollout_reward,
         13.6,
+        45.2,
         2.5,
         5,
     ),
     "g_step": Item("g-step, {batch_size} x {seq_len}, N {num_rollouts}", Bench.g_step, 13.9),
-    "mle": Item("MLE epoch, {num_sequences:,} sequences", Bench.likelihood_epoch, 11.8, 4.0, 3),
-    "discriminator": Item(
-        "D epoch, 2 x {num_sequences:,} sequences", Bench.discriminator_epoch, 36.0, 18.0, 2
+    "mle": Item(
+        "MLE epoch, {num_sequences:,} sequences", Bench.likelihood_epoch, 11.8, 7.6, 4.0, 3
     ),
-    "round": Item("round: g-step, {d_steps} x (sample, {d_epochs} D)", None, 580.0, 290.0, 2),
+    "discriminator": Item(
+        "D epoch, 2 x {num_sequences:,} sequences", Bench.discriminator_epoch, 36.0, 40.0, 18.0, 2
+    ),
+    "round": Item("round: g-step, {d_steps} x (sample, {d_epochs} D)", None, 580.0, None, 290.0, 2),
 }
 
 
@@ -413,7 +422,7 @@ def row_of(item: Measurement, limits: Limits, first: Measurement, quick: bool) -
         "bound_by": bound,
         "gain": first.seconds / item.seconds if item is not first else None,
     }
-    names = ("released_seconds", "target_seconds", "target_ratio")
+    names = ("released_seconds", "textgan_seconds", "target_seconds", "target_ratio")
     return row | {name: None if quick else getattr(of_item, name) for name in names}
 
 
@@ -439,6 +448,7 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "gain": lambda row: _or_blank(row["gain"], "{:.2f}x"),
     "target": lambda row: _or_blank(row["target_seconds"], "{:g}"),
     "released": lambda row: _or_blank(row["released_seconds"], "{:g}"),
+    "TextGAN": lambda row: _or_blank(row["textgan_seconds"], "{:g}"),
 }
 
 
@@ -469,8 +479,8 @@ def show(rows: list[dict[str, Any]], limits: dict[int, Limits], about: dict[str,
     for row in zip(*(cells for cells in shown.values() if any(cells)), strict=True):
         table.add_row(*row)
     table.caption = (
-        "plain: seconds of plain torch, from a part; ratio: to it (target); target, released: "
-        "seconds on one core"
+        "plain: seconds of plain torch, from a part; ratio: to it (target); target: seconds on one "
+        f"core; released, TextGAN: {PEERS}"
     )
     return table
 
