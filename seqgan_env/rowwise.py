@@ -39,6 +39,11 @@ def full_precision() -> Iterator[None]:
         yield
 
 
+def in_parts(function: Callable[[Tensor], Tensor], rows: Tensor, num: int) -> Tensor:
+    """`function` of rows (B, ...), at most `num` at a time, so that memory stays bounded."""
+    return torch.cat(list(map(function, rows.split(num))))
+
+
 def in_whole_blocks(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     """`function` of rows (B, ...), with rows of zeros behind them up to a whole number of blocks,
     whose results are dropped; few rows by one thread.

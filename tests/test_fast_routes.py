@@ -953,6 +953,27 @@ def test_autocast_changes_no_reward_no_draw_and_no_training(
         assert all(
             torch.equal(given, value) for given, value in zip(everything(), expected, strict=True)
         )
+
+
+def torch_runs_lstms_in_bfloat16() -> bool:
+    """Whether this processor has what torch's LSTM needs under autocast; not all of x86 have."""
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.nn.LSTM(4, 4)(torch.zeros(2, 1, 4))
+    except RuntimeError:
+        return False
+    return True
+
+
+@both_routes
+def test_a_loss_under_autocast_has_gradients_and_is_near_the_one_without(
+    wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not torch_runs_lstms_in_bfloat16():
+        pytest.skip("torch has no LSTM in bfloat16 for this processor")
+    monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
+    policy, (real, generated) = random_model(EOS), real_and_generated(40)
+    with torch.autocast("cpu", torch.bfloat16):
         loss = policy.weighted_nll(generated, torch.ones(generated.shape))
         logits = discriminator()(real)
     (loss + logits.sum()).backward()

@@ -23,7 +23,7 @@ from seqgan_env.native import adam
 from seqgan_env.native.fast_routes import has_hooks, is_as_made, keeps_methods
 from seqgan_env.native.network import Dropout, Network, network_logits, network_scores, train_step
 from seqgan_env.native.pooling import FilterBank
-from seqgan_env.rowwise import full_precision, in_whole_blocks
+from seqgan_env.rowwise import full_precision, in_parts, in_whole_blocks
 from seqgan_env.types import TokenSpec
 
 
@@ -108,24 +108,16 @@ class CNNDiscriminator(Discriminator):
         super().__init__(spec, score_as)
         self.config = config
         self.batch_size, self.learning_rate = config.batch_size, config.learning_rate
-        sizes = [
-            (w, c) for w, c in zip(config.widths, config.channels, strict=True) if w <= spec.seq_len
-        ]
-        if not sizes:
-            raise ValueError(
-                f"every filter width {config.widths} is longer than the sequence ({spec.seq_len} "
-                "tokens)"
-            )
-        num_features = sum(channels for _, channels in sizes)
+        self.bank = _bank_of(config, spec.seq_len)
+        num_features = self.bank.num_features
         number, dim = torch.float32, config.embedding_dim
         # Padding is a token like any other.
         self.embedding = nn.Embedding(spec.vocab_size + 1, dim, dtype=number)
-        self.convolutions = nn.ModuleList(
-            nn.Conv1d(dim, channels, width, dtype=number) for width, channels in sizes
-        )
+        self.convolutions = nn.ModuleList()
+        for width, channels in zip(self.bank.widths, self.bank.channels, strict=True):
+            self.convolutions.append(nn.Conv1d(dim, channels, width, dtype=number))
         self.highway = nn.Linear(num_features, 2 * num_features, dtype=number)  # transform and gate
         self.output = nn.Linear(num_features, 1, dtype=number)
-        self.bank = FilterBank(*(tuple(numbers) for numbers in zip(*sizes, strict=True)))
         self._tables = FilterTables(self.bank, config.bfloat16_highway)
 
     @classmethod
@@ -143,9 +135,11 @@ class CNNDiscriminator(Discriminator):
         model = cls(spec, config, score_as)
         with torch.no_grad():
             for parameter in model.parameters():
+                # Biases have no inputs, and start at 0.
                 fan_in = parameter[0].numel() if parameter.ndim > 1 else 0
                 normal = torch.randn(parameter.shape, generator=rng, dtype=torch.float32)
                 parameter.copy_(normal.clamp_(-2, 2) * (fan_in or torch.inf) ** -0.5)
+            # The second half is the gate's: sigmoid(-2) lets an eighth through.
             model.highway.bias[len(model.highway.bias) // 2 :] = -2.0
         return model
 
@@ -166,14 +160,15 @@ class CNNDiscriminator(Discriminator):
 
     def _forward_by_torch(self, tokens: Tensor, dropout: Dropout | None = None) -> Tensor:
         embedded = self.embedding(tokens).transpose(1, 2)  # (B, E, T)
-        features = torch.cat(
-            [F.relu(convolution(embedded).amax(2)) for convolution in self.convolutions], dim=1
-        )
-        return self._head(features, dropout)
+        features = []
+        for convolution in self.convolutions:
+            most = convolution(embedded).amax(2)  # (B, C), over all places of the filter
+            features.append(F.relu(most))
+        return self._head(torch.cat(features, dim=1), dropout)
 
     def _head(self, features: Tensor, dropout: Dropout | None = None) -> Tensor:
         """Logits (B,) of features (B, F)."""
-        features = pass_highway(self.highway(features), features)
+        features = pass_highway(self.highway(features), features)  # (B, F)
         if dropout:
             features = features * dropout.scales(len(features))
         logits: Tensor = self.output(features)
@@ -218,17 +213,20 @@ class CNNDiscriminator(Discriminator):
             route = functools.partial(network_scores, self.bank, network)
         else:
             route = functools.partial(in_whole_blocks, self._forward_by_torch)
-        return torch.cat([route(part) for part in tokens.split(SEQUENCES_PER_CHUNK)])
+        return in_parts(route, tokens, SEQUENCES_PER_CHUNK)
 
     # Who may stand in for the layers.
 
     def network(self) -> Network:
         """The parameters as the fast routes take them."""
-        output, filters = self.output, self._filters()
-        head = (self.highway.bias, output.weight, output.bias)
-        weights = tuple(c.weight for c in filters)
-        biases = tuple(c.bias for c in filters if c.bias is not None)
-        return Network(self.highway.weight, self.embedding.weight, *head, weights, biases)
+        weights, biases = [], []
+        for convolution in self._filters():
+            weights.append(convolution.weight)
+            if convolution.bias is not None:
+                biases.append(convolution.bias)
+        head = (self.highway.bias, self.output.weight, self.output.bias)
+        embedding = self.embedding.weight
+        return Network(self.highway.weight, embedding, *head, tuple(weights), tuple(biases))
 
     def is_plain(self) -> bool:
         """Whether calling this discriminator computes the network that its class describes."""
@@ -248,30 +246,46 @@ class CNNDiscriminator(Discriminator):
         """Whether calling the layers computes what their classes say, with the filters that the
         fast routes know.
         """
-        filters = self._filters()
-        if (self.bank.widths, self.bank.channels) != (
-            tuple(convolution.kernel_size[0] for convolution in filters),
-            tuple(convolution.out_channels for convolution in filters),
-        ):
+        if not is_as_made(self.convolutions, nn.ModuleList):
             return False
-        embedding = is_as_made(self.embedding, nn.Embedding, **_PLAIN_EMBEDDING)
-        linear = all(
-            is_as_made(layer, nn.Linear) and layer.bias is not None
-            for layer in (self.highway, self.output)
-        )
-        convolutions = is_as_made(self.convolutions, nn.ModuleList)
-        return (
-            embedding
-            and linear
-            and convolutions
-            and all(_is_plain_convolution(layer) for layer in filters)
-        )
+        sizes = []
+        for convolution in self._filters():
+            if not _is_plain_convolution(convolution):
+                return False
+            sizes.append((convolution.kernel_size[0], convolution.out_channels))
+        # A user may have put other convolutions in their place.
+        if sizes != list(zip(self.bank.widths, self.bank.channels, strict=True)):
+            return False
+        if not is_as_made(self.embedding, nn.Embedding, **_PLAIN_EMBEDDING):
+            return False
+        for linear in (self.highway, self.output):
+            if not is_as_made(linear, nn.Linear) or linear.bias is None:
+                return False
+        return True
 
     def _has_tables(self) -> bool:
         return self.device.type == "cpu" and self._tables.are_small_enough(self.spec.vocab_size + 1)
 
     def _filters(self) -> list[nn.Conv1d]:
         return [module for module in self.convolutions if isinstance(module, nn.Conv1d)]
+
+
+def _bank_of(config: CNNConfig, seq_len: int) -> FilterBank:
+    """The filters of a config that fit into sequences of `seq_len` tokens.
+
+    Raises:
+        ValueError: none does.
+    """
+    widths, channels = [], []
+    for width, num in zip(config.widths, config.channels, strict=True):
+        if width <= seq_len:
+            widths.append(width)
+            channels.append(num)
+    if not widths:
+        raise ValueError(
+            f"every filter width {config.widths} is longer than the sequence ({seq_len} tokens)"
+        )
+    return FilterBank(tuple(widths), tuple(channels))
 
 
 _PLAIN_EMBEDDING: dict[str, object] = {

@@ -21,7 +21,7 @@ from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageMode
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.generators.token_mixture import TokenMixture, log_mean_exp
 from seqgan_env.names import choose
-from seqgan_env.rowwise import full_precision
+from seqgan_env.rowwise import full_precision, in_parts
 from seqgan_env.types import HasLogProb, RolloutPolicy, TokenSpec, token_log_probs
 
 LEARNS_BY = ("likelihood", "gan", "both")
@@ -105,10 +105,10 @@ class RatioDiscriminator(Discriminator):
             "batch_size": mle_batch_size,
         }
         with undisturbed():
-            self.models = nn.ModuleList(
-                LSTMLanguageModel.initialised(spec, rng, embedding_dim, hidden_dim)
-                for _ in range(num_models)
-            )
+            self.models = nn.ModuleList()
+            for _ in range(num_models):
+                model = LSTMLanguageModel.initialised(spec, rng, embedding_dim, hidden_dim)
+                self.models.append(model)
         self._live = _Handle()
 
     @property
@@ -131,6 +131,7 @@ class RatioDiscriminator(Discriminator):
 
     def forward(self, tokens: Tensor, dropout_rng: torch.Generator | None = None) -> Tensor:
         """Logits (B,) of sequences (B, T), with gradient for q alone."""
+        # The policy learns by its agent, so that its likelihood is a constant here.
         return self.power * self.log_density(tokens) - self._policy().log_prob(tokens).detach()
 
     @torch.no_grad()
@@ -140,7 +141,7 @@ class RatioDiscriminator(Discriminator):
 
         Likelihoods see to whole blocks of rows themselves.
         """
-        return torch.cat([self(part) for part in tokens.split(SEQUENCES_PER_CHUNK)])
+        return in_parts(self, tokens, SEQUENCES_PER_CHUNK)
 
     @torch.no_grad()
     @full_precision()
@@ -162,9 +163,10 @@ class RatioDiscriminator(Discriminator):
 
     def token_log_densities(self, tokens: Tensor) -> Tensor:
         """log q(y_t | y_1..y_{t-1}), (B, T), in nats, with gradient; 0 behind the end."""
-        of_models = [
-            _TokenLogProbs.apply(model, tokens, *_trained(model)) for model in self._models()
-        ]
+        of_models = []
+        for model in self._models():
+            # Trainable parameters are arguments, so that autograd knows what the gradient is for.
+            of_models.append(_TokenLogProbs.apply(model, tokens, *_trained(model)))
         return log_mean_exp(of_models)
 
     def pretrain(self, real: Tensor, validation: Tensor, rng: torch.Generator) -> dict[str, float]:
@@ -176,9 +178,11 @@ class RatioDiscriminator(Discriminator):
         if self.learns_by == "gan":
             return {}
         for model in self._models():
+            # A stream of its own for each, so that one more model changes none of the others.
             seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))
             self._fit(model, real, validation, torch.Generator().manual_seed(seed))
         with torch.no_grad():
+            # Summed in double: a float of many sequences loses the digits that differ.
             nll = -self.log_density(validation).double().sum() / self.spec.lengths(validation).sum()
         return {"nll_validation": float(nll)}
 
@@ -191,6 +195,7 @@ class RatioDiscriminator(Discriminator):
         for _ in range(self.mle_epochs):
             with in_mode(model, training=True):
                 likelihood.fit(real, 1)
+            # Early stopping looks at validation data alone; held-out data are for the report.
             reached = float(model.log_prob(validation).double().sum())
             if reached > best:
                 best, state = reached, copy.deepcopy(model.state_dict())

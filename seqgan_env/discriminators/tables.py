@@ -49,11 +49,11 @@ class FilterTables:
         """Whether tables of `num_tokens`, padding among them, may be built: a matter of their size
         alone, never of what is scored.
         """
-        row_size = sum(
-            width * -(-channels // _CHANNELS) * _CHANNELS
-            for width, channels in zip(self.bank.widths, self.bank.channels, strict=True)
-        )
-        return row_size * num_tokens * 4 <= _TABLE_BYTES
+        row_size = 0
+        for width, channels in zip(self.bank.widths, self.bank.channels, strict=True):
+            padded = -(-channels // _CHANNELS) * _CHANNELS  # rounded up to whole groups
+            row_size += width * padded
+        return row_size * num_tokens * 4 <= _TABLE_BYTES  # 4 bytes a float32
 
     def logits(self, network: Network, for_kernels: bool, tokens: Tensor) -> Tensor:
         """Logits (B,) of tokens (B, T), by what the last `refresh` has made.

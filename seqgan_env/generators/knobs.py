@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from seqgan_env.generators.language_model import LanguageModel
+from seqgan_env.rowwise import in_parts
 from seqgan_env.streams import RowStreams, uniforms
 from seqgan_env.types import HasLogProb, RolloutPolicy
 
@@ -210,7 +211,7 @@ class Mixture:
     parts: tuple[tuple[Knob, float], ...]
 
     def __post_init__(self) -> None:
-        weights = [weight for _, weight in self.parts]
+        _, weights = self._apart()
         if min(weights, default=0.0) <= 0 or not math.isclose(sum(weights), 1.0):
             raise ValueError(
                 f"the weights of a mixture are {weights}; allowed are numbers above 0 that sum to 1"
@@ -231,12 +232,20 @@ class Mixture:
         return " + ".join(f"{knob.name} x {weight:g}" for knob, weight in self.parts)
 
     def fits(self, policy: object) -> bool:
-        return all(knob.fits(policy) for knob, _ in self.parts)
+        knobs, _ = self._apart()
+        return all(knob.fits(policy) for knob in knobs)
 
     def __call__(self, policy: RolloutPolicy) -> LikelihoodPolicy:
-        return MixturePolicy(
-            [knob(policy) for knob, _ in self.parts], [weight for _, weight in self.parts]
-        )
+        knobs, weights = self._apart()
+        return MixturePolicy([knob(policy) for knob in knobs], weights)
+
+    def _apart(self) -> tuple[list[Knob], list[float]]:
+        """The knobs and their weights."""
+        knobs, weights = [], []
+        for knob, weight in self.parts:
+            knobs.append(knob)
+            weights.append(weight)
+        return knobs, weights
 
 
 def parts_of(knob: Knob) -> tuple[tuple[Knob, float], ...]:
@@ -263,9 +272,11 @@ class MixturePolicy:
         to have written it.
         """
         streams = RowStreams.draw(rng, len(tokens))
+        # Bayes: how likely each policy is to be the one that has written the prefix.
         shares = self._log_shares(tokens, lengths).softmax(0).cumsum(0)  # (K, B)
         draws = streams.fold_in(_CHOICE).uniform(1).squeeze(1)
         chosen = (draws >= shares[:-1]).sum(0)  # (B,)
+        # Each policy goes on with its own rows, by the streams of these rows.
         completed = tokens.clone()
         for k, policy in enumerate(self.policies):
             rows = (chosen == k).nonzero().squeeze(1)
@@ -295,10 +306,9 @@ class MixturePolicy:
 
     def _log_joint(self, tokens: Tensor) -> Tensor:
         """log w_k p_k of what is written of `tokens` (B, T), (K, B)."""
-        parts = [
-            policy.log_prob(tokens) + math.log(w)
-            for policy, w in zip(self.policies, self.weights, strict=True)
-        ]
+        parts = []
+        for policy, weight in zip(self.policies, self.weights, strict=True):
+            parts.append(policy.log_prob(tokens) + math.log(weight))
         return torch.stack(parts)
 
 
@@ -406,7 +416,7 @@ class TruncatedPolicy:
         """log p(Y), (B,), in nats; minus infinity where a token was cut off."""
         spec = self.model.spec
         rows = max(1, _LOGITS_AT_ONCE // (spec.seq_len * spec.vocab_size))
-        return torch.cat([self._log_prob(part) for part in tokens.split(rows)])
+        return in_parts(self._log_prob, tokens, rows)
 
     def _log_prob(self, tokens: Tensor) -> Tensor:
         written = tokens != self.model.spec.pad_token

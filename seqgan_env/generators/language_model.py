@@ -8,6 +8,7 @@ p(Y) = prod_t softmax(W h_t + b)[y_t], where h_t encodes y_1..y_{t-1} (Yu et al.
 from __future__ import annotations
 
 import copy
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +24,7 @@ from seqgan_env.native.fast_routes import has_own_hooks, is_as_made, keeps_metho
 from seqgan_env.native.lstm import NativeLSTM
 from seqgan_env.native.recurrence import lstm_states
 from seqgan_env.native.softmax import NativeSoftmax
-from seqgan_env.rowwise import full_precision, in_whole_blocks
+from seqgan_env.rowwise import full_precision, in_parts, in_whole_blocks
 from seqgan_env.streams import uniforms
 from seqgan_env.types import TokenSpec
 
@@ -132,7 +133,7 @@ class LanguageModel(nn.Module, ABC):
         def of_part(part: Tensor) -> Tensor:
             return self._token_log_probs(part, temperature)
 
-        return torch.cat([in_whole_blocks(of_part, part) for part in tokens.split(4096)])
+        return in_parts(functools.partial(in_whole_blocks, of_part), tokens, 4096)
 
     def _token_log_probs(self, tokens: Tensor, temperature: float) -> Tensor:
         """`token_log_probs` of few enough sequences to be taken at once."""

@@ -53,13 +53,17 @@ class TokenMixture:
         spec, num = self.spec, len(tokens)
         uniform, choice = uniforms(rng, num, 2 * spec.seq_len).split(spec.seq_len, dim=1)
         asked = (choice * len(self.models)).long()  # (B, T)
-        samplers = [(each.sampler(masked=False), each.sampler(masked=True)) for each in self.models]
-        states = [each.start(num) for each in self.models]
+        # Of every model: who draws a token, with the end free and masked, and what it has read.
+        samplers, states = [], []
+        for model in self.models:
+            samplers.append((model.sampler(masked=False), model.sampler(masked=True)))
+            states.append(model.start(num))
         tokens = tokens.clone()
         ended = spec.is_complete(tokens, lengths)
         inputs = tokens.new_full((num,), spec.start_token)
         for t in range(spec.seq_len):
             writes = ~ended & (lengths <= t)
+            # Every model reads the token, whoever has drawn it.
             for index, model in enumerate(self.models):
                 hidden, states[index] = model.advance(states[index], inputs)
                 drawn = samplers[index][t < spec.min_length](hidden, uniform[:, t])
@@ -85,5 +89,6 @@ def log_mean_exp(parts: Sequence[Tensor]) -> Tensor:
         return parts[0]
     stacked = torch.stack(list(parts))
     missing = -stacked.shape[1] % NUMBERS
+    # Whole blocks of numbers: vector instructions round the rest of a block otherwise.
     padded = F.pad(stacked, (0, 0, 0, missing))
     return padded.logsumexp(0)[: stacked.shape[1]] - math.log(len(parts))

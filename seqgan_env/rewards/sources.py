@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,26 +91,32 @@ def check_source(source: Source) -> None:
 
 def names_in(source: Source) -> list[str]:
     """The names in a source; what is given as an object has none."""
-    return [term for _, term in read_source(source).terms if isinstance(term, str)]
+    names = []
+    for _, term in read_source(source).terms:
+        if isinstance(term, str):
+            names.append(term)
+    return names
 
 
 def is_control(source: Source) -> bool:
     """Whether a source says nothing about a sequence, nor does any part of it."""
-    return all(_is_name(term, CONTROLS) for _, term in read_source(source).terms)
+    return all(_among(source, CONTROLS))
 
 
 def knows_the_truth(source: Source) -> bool:
     """Whether a source, or a part of it, sees what a policy is to learn."""
-    return any(_is_name(term, TRUTH) for _, term in read_source(source).terms)
+    return any(_among(source, TRUTH))
 
 
 def has_logit(source: Source) -> bool:
     """Whether a source, or a part of it, scores by a probability or by its logit."""
-    return any(_is_name(term, LOGITS) for _, term in read_source(source).terms)
+    return any(_among(source, LOGITS))
 
 
-def _is_name(term: Source, names: Iterable[str]) -> bool:
-    return isinstance(term, str) and term in names
+def _among(source: Source, names: Collection[str]) -> Iterator[bool]:
+    """Of every term of a source, whether it is one of these names; an object is none."""
+    for _, term in read_source(source).terms:
+        yield isinstance(term, str) and term in names
 
 
 def _parse(text: str) -> WeightedSum:
