@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from seqgan_env.training.run_directory import write_atomically
 MOST_BYTES = 4 * MIB  # a symphony has a tenth of it
 MOST_BEATS = 10_000  # over an hour; damage easily makes a piece of years
 
+# A meta event: its kind, its length, the sharps (flats as negative bytes) and whether it is minor.
 _KEY_SIGNATURE, _MOST_SHARPS = re.compile(rb"\xff\x59\x02..", re.DOTALL), 7
 _DRUM_CHANNEL = 9  # of 0..15, in General MIDI
 _PROGRAM, _VELOCITY = 0, 80  # a piano, neither soft nor loud
 _BEATS_PER_MINUTE = 120
-_LEAST_TICKS_PER_BEAT = 480
+_LEAST_TICKS_PER_BEAT = 480  # what sequencers usually write
 
 
 class UnusableMidiError(ValueError):
@@ -65,13 +67,21 @@ def read_score(path: Path) -> Score:
         raise UnusableMidiError("tracks without a common time")
     if file.ticks_per_beat <= 0:
         raise UnusableMidiError("time in frames, not in beats")
-    parts = [part for track in file.tracks for part in _notes(track)]
-    notes = tuple(note for channel, note in parts if channel != _DRUM_CHANNEL)
+    notes: list[Note] = []
+    num_drums = latest = 0
+    for channel, note in itertools.chain.from_iterable(map(_notes, file.tracks)):
+        if channel == _DRUM_CHANNEL:
+            num_drums += 1
+        else:
+            notes.append(note)
+            latest = max(latest, note.end)
+    if not notes and num_drums:
+        raise UnusableMidiError("drums only")
     if not notes:
-        raise UnusableMidiError("drums only" if parts else "no notes")
-    if max(note.end for note in notes) > MOST_BEATS * file.ticks_per_beat:
+        raise UnusableMidiError("no notes")
+    if latest > MOST_BEATS * file.ticks_per_beat:
         raise UnusableMidiError(f"over {MOST_BEATS} beats")
-    return Score(file.ticks_per_beat, notes, len(parts) - len(notes), repaired)
+    return Score(file.ticks_per_beat, tuple(notes), num_drums, repaired)
 
 
 def _mido() -> Any:
@@ -84,21 +94,24 @@ def _load(path: Path) -> tuple[Any, bool]:
     try:
         content = read_bytes(path, "it", MOST_BYTES)
     except ValueError as problem:
-        too_large = path.is_file() and path.stat().st_size > MOST_BYTES
-        raise UnusableMidiError("too large" if too_large else "cannot be read") from problem
+        reason = "cannot be read"
+        if path.is_file() and path.stat().st_size > MOST_BYTES:
+            reason = "too large"
+        raise UnusableMidiError(reason) from problem
     if not content.startswith(b"MThd"):
         raise UnusableMidiError("not a MIDI file")
     mido = _mido()
     try:
         return mido.MidiFile(file=io.BytesIO(content)), False
-    # of damage the library raises OSError, EOFError, KeyError, IndexError, struct.error and more
+    # Of damage the library raises OSError, EOFError, KeyError, IndexError, struct.error and more.
     except Exception:
         return _repaired(mido, content), True
 
 
 def _repaired(mido: Any, content: bytes) -> Any:
-    """The same with values brought into their range: velocities, and key signatures that are none,
-    of which nothing here depends.
+    """The file with its velocities brought into their range, and C major for bad key signatures.
+
+    Nothing that is read here depends on a key signature.
     """
     content = _KEY_SIGNATURE.sub(_valid_key, content)
     try:
@@ -110,24 +123,26 @@ def _repaired(mido: Any, content: bytes) -> Any:
 def _valid_key(found: re.Match[bytes]) -> bytes:
     """A key signature as it is, or C major in place of one that is none."""
     sharps, minor = found[0][3], found[0][4]
-    is_valid = minor <= 1 and (sharps <= _MOST_SHARPS or sharps >= 256 - _MOST_SHARPS)
-    return found[0] if is_valid else found[0][:3] + bytes(2)
+    # Flats are negative numbers in two's complement: 7 of them are the byte 249.
+    if minor <= 1 and (sharps <= _MOST_SHARPS or sharps >= 256 - _MOST_SHARPS):
+        return found[0]
+    return found[0][:3] + bytes(2)
 
 
 def _notes(track: Any) -> Iterator[tuple[int, Note]]:
     """The notes of a track with their channels; one that is struck again ends there, one left open
     ends with the track.
     """
-    open_notes: dict[tuple[int, int], int] = {}
+    open_notes: dict[tuple[int, int], int] = {}  # from channel and pitch to the tick of the start
     now = 0
     for message in track:
-        now += message.time
+        now += message.time  # ticks since the message before, of whatever kind
         if message.type not in ("note_on", "note_off"):
             continue
         key = (message.channel, message.note)
         if key in open_notes:
             yield message.channel, Note(open_notes.pop(key), now, message.note)
-        if message.type == "note_on" and message.velocity:
+        if message.type == "note_on" and message.velocity:  # without velocity it is an end
             open_notes[key] = now
     for (channel, pitch), start in open_notes.items():
         yield channel, Note(start, now, pitch)
@@ -162,5 +177,7 @@ def _events(notes: Sequence[tuple[int, int, int]]) -> list[tuple[int, str, int]]
     """Steps in order, what happens and the pitch; an end comes before a beginning ("note_off" <
     "note_on").
     """
-    begins = [(start, "note_on", pitch) for start, _, pitch in notes]
-    return sorted(begins + [(end, "note_off", pitch) for _, end, pitch in notes])
+    events = []
+    for start, end, pitch in notes:
+        events += [(start, "note_on", pitch), (end, "note_off", pitch)]
+    return sorted(events)

@@ -47,6 +47,7 @@ class MusicSummary:
 
     def __str__(self) -> str:
         train, select, report = self.parts
+        # Steps behind the last whole window of a piece, and those of silent windows.
         left_over = self.steps - self.windows * self.steps_per_window
         moved = ""
         if self.off_grid:
@@ -64,7 +65,8 @@ class MusicSummary:
             lines.append(f"--steps-per-beat {self.finer} would keep most of those between steps")
         if self.repaired:
             lines.append(f"{self.repaired} files had values out of range, which were repaired")
-        skipped = [f"  {name}: {reason}" for name, reason in self.skipped.items()]
-        if skipped:
-            lines += [f"skipped {len(skipped)} files", *skipped]
+        if self.skipped:
+            lines.append(f"skipped {len(self.skipped)} files")
+        for name, reason in self.skipped.items():
+            lines.append(f"  {name}: {reason}")
         return "\n".join(lines)

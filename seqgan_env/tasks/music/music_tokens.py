@@ -28,8 +28,9 @@ def pitch_name(pitch: int) -> str:
 
 
 def word_of(token: int) -> str:
-    """A token as a person reads it: "C4", "-" for a hold, "." for a rest; nothing for anything
-    else.
+    """A token as a person reads it: "C4", "-" for a hold, "." for a rest.
+
+    It is "" for a number that is no token.
     """
     if 0 <= token < NUM_KEYS:
         return pitch_name(token + LOWEST_PITCH)
@@ -47,10 +48,11 @@ def token_of(word: str) -> int:
             return REST
         return HOLD
     found = _NOTE.fullmatch(word)
-    token = -1
+    token = -1  # refused below
     if found:
         letter, accidental, octave = found.groups()
-        pitch = _NAMES.index(letter) + {"": 0, "#": 1, "b": -1}[accidental] + 12 * (int(octave) + 1)
+        shift = {"": 0, "#": 1, "b": -1}[accidental]
+        pitch = _NAMES.index(letter) + shift + 12 * (int(octave) + 1)  # MIDI begins at C-1
         token = pitch - LOWEST_PITCH
     if not 0 <= token < NUM_KEYS:
         raise ValueError(
@@ -77,21 +79,28 @@ def is_onset(tokens: np.ndarray) -> np.ndarray:
 def notes_of(tokens: np.ndarray) -> list[tuple[int, int, int]]:
     """The notes (first step, step of the end, MIDI pitch) of one melody (T,)."""
     pitches = sounding_pitches(tokens)
-    starts = np.flatnonzero(is_onset(tokens))
-    breaks = [*np.flatnonzero(is_onset(tokens) | (pitches == SILENCE)).tolist(), len(tokens)]
-    ends = [breaks[i] for i in np.searchsorted(breaks, starts, side="right")]
-    return list(zip(starts.tolist(), ends, pitches[starts].tolist(), strict=True))
+    starts = np.flatnonzero(is_onset(tokens))  # (K,)
+    # A note ends at the next break: where another is struck, in a silence, or at the end.
+    breaks = np.flatnonzero(is_onset(tokens) | (pitches == SILENCE))
+    breaks = np.append(breaks, len(tokens))
+    ends = breaks[np.searchsorted(breaks, starts, side="right")]  # (K,)
+    return list(zip(starts.tolist(), ends.tolist(), pitches[starts].tolist(), strict=True))
 
 
 def highest_notes(notes: Sequence[tuple[int, int, int]], num_steps: int) -> np.ndarray:
-    """Which of the notes (first step, step of the end, MIDI pitch) is the highest at each step,
-    (num_steps,).
+    """The number of the highest note at each step, (num_steps,); -1 where none sounds.
 
-    -1 where none sounds. Of two of one pitch it is the one that began later.
+    Of two notes of one pitch it is the one that began later.
+
+    Args:
+        notes: the first step, the step of the end and the MIDI pitch of each.
+        num_steps: of the result.
     """
     highest = np.full(num_steps, -1)
+    # Low notes first: each overwrites those below it.
     for i in sorted(range(len(notes)), key=lambda i: (notes[i][2], notes[i][0])):
-        highest[notes[i][0] : notes[i][1]] = i
+        start, end, _ = notes[i]
+        highest[start:end] = i
     return highest
 
 
@@ -102,6 +111,7 @@ def from_notes(notes: Sequence[tuple[int, int, int]], num_steps: int) -> np.ndar
     """
     highest = highest_notes(notes, num_steps)
     struck = np.diff(highest, prepend=-1) != 0
+    pitches = np.array(notes, dtype=np.int64).reshape(-1, 3)[:, 2]
     # Where no note sounds, `highest` is -1 and takes the last one, the rest.
-    keys = np.array([pitch - LOWEST_PITCH for _, _, pitch in notes] + [REST])[highest]
+    keys = np.append(pitches - LOWEST_PITCH, REST)[highest]  # (num_steps,)
     return np.where(struck | (highest < 0), keys, HOLD).astype(np.int64)

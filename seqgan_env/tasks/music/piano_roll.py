@@ -37,7 +37,13 @@ def plot_piano_rolls(
     rows = max(1, -(-len(shown) // _COLUMNS))
     figure = figures.Figure(figsize=(11, 0.6 + 1.5 * rows), layout="constrained")
     axes = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
-    low, high = shown_range([pitch for notes in shown for _, _, pitch in notes] or [60])
+    pitches = []
+    for notes in shown:
+        for _, _, pitch in notes:
+            pitches.append(pitch)
+    low, high = shown_range(pitches or [60])  # around C4 where all are silent
+
+    # Draw one melody in each plane. An odd number leaves the last plane empty.
     for i, (axis, notes) in enumerate(zip(axes.flat, shown, strict=False)):
         for start, end, pitch in notes:
             span = (start / steps_per_beat, (end - start - _GAP) / steps_per_beat)
@@ -46,13 +52,14 @@ def plot_piano_rolls(
             else:
                 _mark_outside(axis, span[0], pitch, low, high)
         axis.set_title(f"{i:03}", loc="left", fontsize=8, pad=2)
+
+    # Give all planes the same axes, with a line at every C and G and at eight beats or so.
+    num_beats = num_steps // steps_per_beat
     for axis in axes.flat:
         axis.set(xlim=(0, num_steps / steps_per_beat), ylim=(low - 0.5, high + 0.5))
-        axis.set_yticks([pitch for pitch in range(low, high + 1) if pitch % 12 in (0, 7)])
+        axis.set_yticks(list(filter(_is_c_or_g, range(low, high + 1))))
         axis.yaxis.set_major_formatter(lambda pitch, _: pitch_name(round(pitch)))
-        axis.set_xticks(
-            range(0, num_steps // steps_per_beat + 1, max(1, num_steps // steps_per_beat // 8))
-        )
+        axis.set_xticks(range(0, num_beats + 1, max(1, num_beats // 8)))
         axis.tick_params(labelsize=7)
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(shown) :]:
@@ -72,6 +79,7 @@ def shown_range(pitches: Sequence[int]) -> tuple[int, int]:
     """
     low, high = min(pitches), max(pitches)
     if high - low > _MOST_SEMITONES:
+        # The middle one is on the axis itself, so that some pitch is near.
         ordered = sorted(pitches)
         middle = ordered[len(ordered) // 2]
         near = [pitch for pitch in pitches if abs(pitch - middle) <= _MOST_SEMITONES // 2]
@@ -79,8 +87,14 @@ def shown_range(pitches: Sequence[int]) -> tuple[int, int]:
     return low - 1, high + 1
 
 
+def _is_c_or_g(pitch: int) -> bool:
+    return pitch % 12 in (0, 7)
+
+
 def _mark_outside(axis: Any, beat: float, pitch: int, low: int, high: int) -> None:
     """A mark at the edge of the axis, with the name of the note that lies beyond."""
-    edge, marker, side = (high, "^", "top") if pitch > high else (low, "v", "bottom")
+    edge, marker, side = low, "v", "bottom"
+    if pitch > high:
+        edge, marker, side = high, "^", "top"
     axis.plot([beat], [edge], marker, color=_COLOUR, markersize=3)
     axis.text(beat, edge, f"  {pitch_name(pitch)}", fontsize=6, verticalalignment=side)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -33,8 +34,8 @@ from seqgan_env.tasks.music.tunes import built_in_scores
 from seqgan_env.tasks.real_data import RealDataTask, Words, digest, split
 from seqgan_env.types import TokenSpec
 
-_MANY_BETWEEN = 0.01  # of the notes
-_MOST_NAMED = 5  # skipped files in an error
+_MANY_BETWEEN = 0.01  # the share of lost notes from which a finer grid is looked for
+_MOST_NAMED = 5  # skipped files that an error names; it counts the others
 
 
 class MusicTask(RealDataTask):
@@ -68,19 +69,28 @@ class MusicTask(RealDataTask):
         else:
             scores, skipped = _read(Path(settings.corpus))
         melodies = self._melodies(scores, skipped)
-        pieces = [_words(melody.tokens) for melody in melodies]
-        windows = {piece: windows_of(_tokens(piece), settings.max_length) for piece in pieces}
-        if not any(map(len, windows.values())):
+
+        # Cut every melody. Two files with one melody share their windows, for the key is the text.
+        windows: dict[Words, np.ndarray] = {}
+        pieces, usable, num_windows = [], [], []
+        for melody in melodies:
+            piece = _words(melody.tokens)
+            windows[piece] = windows_of(melody.tokens, settings.max_length)  # (K, T)
+            pieces.append(piece)
+            num_windows.append(len(windows[piece]))
+            if len(windows[piece]):
+                usable.append(piece)
+        if not usable:
             raise ValueError(self._nothing_to_use(len(pieces), skipped))
-        usable = [piece for piece in pieces if len(windows[piece])]
+
+        # Split by whole pieces: windows of one piece are too alike to be on two sides.
         parts = []
         for side in split(usable, settings, self._source(), "melodies"):
             of_side = np.concatenate([windows[piece] for piece in side])
             parts.append(torch.from_numpy(of_side))
         super().__init__(name, spec, parts, settings.num_eval, MusicMetrics)
-        self.summary = self._summarise(
-            scores, melodies, [len(windows[piece]) for piece in pieces], skipped
-        )
+        self.summary = self._summarise(scores, melodies, num_windows, skipped)
+
         # Where the files lie and how policies are evaluated changes no sequence.
         chosen = asdict(settings)
         for name_of_setting in ("corpus", "num_eval"):
@@ -103,7 +113,8 @@ class MusicTask(RealDataTask):
 
     def decode(self, tokens: Tensor) -> str:
         """The melody (T,) as words, one a step: the note struck, "-" a hold, "." a rest."""
-        return " ".join(word_of(token) for token in tokens.tolist() if token != self.spec.pad_token)
+        written = tokens[tokens != self.spec.pad_token]
+        return " ".join(map(word_of, written.tolist()))
 
     def write_samples(self, samples: Tensor, folder: Path) -> None:
         """Melodies (B, T) as `000.mid`, `001.mid`, ... and `piano_roll.png`, in `folder`, which is
@@ -113,7 +124,7 @@ class MusicTask(RealDataTask):
             ValueError: the folder cannot be written.
         """
         steps_per_beat, num_steps = self.settings.steps_per_beat, self.spec.seq_len
-        melodies = [notes_of(row) for row in samples.cpu().numpy()]
+        melodies = list(map(notes_of, samples.cpu().numpy()))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for i, notes in enumerate(melodies):
@@ -155,12 +166,15 @@ class MusicTask(RealDataTask):
         return found
 
     def _nothing_to_use(self, num_pieces: int, skipped: dict[str, str]) -> str:
-        named = [f"{name}: {reason}" for name, reason in skipped.items()]
-        more = ""
-        if len(named) > _MOST_NAMED:
-            more = f", and {len(named) - _MOST_NAMED} more"
+        """The message of the error that no piece fills a window."""
         skips = ""
-        if named:
+        if skipped:
+            named = []
+            for name, reason in skipped.items():
+                named.append(f"{name}: {reason}")
+            more = ""
+            if len(named) > _MOST_NAMED:
+                more = f", and {len(named) - _MOST_NAMED} more"
             skips = f" ({', '.join(named[:_MOST_NAMED])}{more})"
         length = self.settings.max_length
         hint = ""
@@ -175,10 +189,12 @@ class MusicTask(RealDataTask):
         num_windows: list[int],
         skipped: dict[str, str],
     ) -> MusicSummary:
-        notes = sum(melody.num_notes for melody in melodies)
-        between = sum(melody.num_between for melody in melodies)
+        """What became of the pieces, and what to try where the grid loses many notes."""
+        notes = _total(melodies, "num_notes")
+        between = _total(melodies, "num_between")
         finer = None
         if between > _MANY_BETWEEN * notes:
+            # This reads every piece once more for each grid, so only where it is worth it.
             finer = finer_grid(list(scores.values()), self.settings.steps_per_beat, between)
         return MusicSummary(
             source=self._source(),
@@ -187,16 +203,16 @@ class MusicTask(RealDataTask):
             pieces=len(melodies),
             skipped=skipped,
             notes=notes,
-            off_keys=sum(melody.num_off_keys for melody in melodies),
-            lower=sum(melody.num_lower for melody in melodies),
+            off_keys=_total(melodies, "num_off_keys"),
+            lower=_total(melodies, "num_lower"),
             between=between,
-            off_grid=sum(melody.num_off_grid for melody in melodies),
-            moved_beats=sum(melody.moved_beats for melody in melodies),
+            off_grid=_total(melodies, "num_off_grid"),
+            moved_beats=_total(melodies, "moved_beats"),
             too_short=num_windows.count(0),
             windows=sum(num_windows),
             steps=sum(len(melody.tokens) for melody in melodies),
             parts=(len(self.real_sequences), len(self.validation), len(self.held_out)),
-            repaired=sum(score.repaired for score in scores.values()),
+            repaired=_total(scores.values(), "repaired"),
             finer=finer,
         )
 
@@ -213,17 +229,26 @@ def windows_of(tokens: np.ndarray, length: int) -> np.ndarray:
     A note that is held over from the window before is struck again.
     """
     end = len(tokens) - len(tokens) % length
-    windows = tokens[:end].reshape(-1, length).copy()
-    sounding = sounding_pitches(tokens)[:end].reshape(-1, length)
-    first = sounding[:, 0]
+    windows = tokens[:end].reshape(-1, length).copy()  # (K, length)
+    # What sounds is asked of the whole melody, for a hold at a cut looks back beyond it.
+    sounding = sounding_pitches(tokens)[:end].reshape(-1, length)  # (K, length)
+    first = sounding[:, 0]  # (K,)
     windows[:, 0] = np.where(first == SILENCE, REST, first - LOWEST_PITCH)
-    silent = (sounding == SILENCE).all(1)
+    silent = (sounding == SILENCE).all(1)  # (K,)
     sounding_windows: np.ndarray = windows[~silent]
     return sounding_windows
 
 
+def _total(items: Iterable[Any], attribute: str) -> Any:
+    """The sum of one attribute of many things."""
+    return sum(map(operator.attrgetter(attribute), items))
+
+
 def _built_in() -> tuple[dict[str, Score], dict[str, str]]:
-    return {str(i): score for i, score in enumerate(built_in_scores())}, {}
+    """The built-in pieces under their numbers, and none that is skipped."""
+    scores = built_in_scores()
+    names = map(str, range(len(scores)))
+    return dict(zip(names, scores, strict=True)), {}
 
 
 def _read(folder: Path) -> tuple[dict[str, Score], dict[str, str]]:
@@ -232,14 +257,13 @@ def _read(folder: Path) -> tuple[dict[str, Score], dict[str, str]]:
         raise ValueError(
             f"music folder {folder} is no folder; give one with files *.mid, *.midi or *.kar"
         )
-    paths = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
+    paths = list(filter(_is_music_file, folder.rglob("*")))
     if not paths:
         raise ValueError(f"music folder {folder} has no file *.mid, *.midi or *.kar")
     scores: dict[str, Score] = {}
     skipped: dict[str, str] = {}
-    for path in paths:
+    # File systems list files in any order; the task must not depend on it.
+    for path in sorted(paths):
         name = path.relative_to(folder).as_posix()
         try:
             scores[name] = read_score(path)
@@ -248,9 +272,15 @@ def _read(folder: Path) -> tuple[dict[str, Score], dict[str, str]]:
     return scores, skipped
 
 
+def _is_music_file(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
 def _words(tokens: np.ndarray) -> Words:
+    """The words of a melody (steps,)."""
     return tuple(map(word_of, tokens.tolist()))
 
 
 def _tokens(words: Sequence[str]) -> np.ndarray:
-    return np.array([token_of(word) for word in words], dtype=np.int64)
+    """The tokens (steps,) int64 of a melody's words."""
+    return np.array(list(map(token_of, words)), dtype=np.int64)

@@ -27,7 +27,8 @@ _CLIMB, _FALL = tuple(range(8)), tuple(range(7, -1, -1))
 
 
 def _even(degrees: tuple[int, ...], eighths: int = 1) -> _Phrase:
-    return tuple((degree, eighths) for degree in degrees)
+    """Degrees that all last as long."""
+    return tuple(zip(degrees, itertools.repeat(eighths)))
 
 
 _SCALES: tuple[_Phrase, ...] = (
@@ -60,10 +61,10 @@ _CADENCES: tuple[_Phrase, ...] = (
 def built_in_scores() -> tuple[Score, ...]:
     """The tunes, always the same: `PIECES_PER_KEY` in each of 24 keys, no two of a key alike."""
     pairs = itertools.product(_FIGURES, _CHORD_PAIRS)
-    arpeggios = tuple(_arpeggio(figure, roots) for figure, roots in pairs)
+    arpeggios = tuple(itertools.starmap(_arpeggio, pairs))
     plans = list(itertools.product(_SCALES, arpeggios, _SCALES + arpeggios, _CADENCES))
     keys = itertools.product((_MAJOR, _HARMONIC_MINOR), range(55, 67))  # tonics from G3 to F#4
-    # a prime that does not divide the number of plans: it comes to every one before any comes again
+    # A prime that does not divide the number of plans comes to every one before any comes again.
     stride = 1019
     scores: list[Score] = []
     for scale, tonic in keys:
@@ -85,6 +86,13 @@ def _arpeggio(figure: _Phrase, roots: tuple[int, int]) -> _Phrase:
 
 
 def _score(phrases: tuple[_Phrase, ...], scale: tuple[int, ...], tonic: int) -> Score:
+    """The notes of phrases, one behind the other, in a key.
+
+    Args:
+        phrases: of the tune.
+        scale: semitones of the seven degrees above the tonic.
+        tonic: MIDI pitch of degree 0.
+    """
     notes, now = [], 0
     for degree, eighths in itertools.chain.from_iterable(phrases):
         end = now + eighths * _TICKS_PER_EIGHTH
