@@ -71,49 +71,62 @@ class MoleculeMetrics(RealDataMetrics):
         found = super()._sample_statistics(samples)
         measured = self._measured(samples[:NUM_MEASURED])
         found["validity"] = Mean(measured.valid.astype(float))
-        groups = np.arange(len(measured.valid)) % min(_GROUPS, len(measured.valid))
+        num_groups = min(_GROUPS, len(measured.valid))
+        groups = np.arange(len(measured.valid)) % num_groups  # (B,): every row in one of 20
         whole = self._chemistry(measured)
 
+        # Only intervals ask for it, and all statistics of the loop below share what it finds.
         @cache
         def without() -> list[dict[str, float]]:
-            return [self._chemistry(measured.of(groups != g)) for g in range(groups.max() + 1)]
+            found_without = []
+            for group in range(num_groups):
+                found_without.append(self._chemistry(measured.of(groups != group)))
+            return found_without
 
         for name, value in whole.items():
-            if np.isnan(value):  # of no molecules
+            if np.isnan(value):  # a mean or a distance of no molecules
                 continue
             found[name] = DeleteGroup(value, name, without, groups)
         return found
 
     def _measured(self, samples: np.ndarray) -> Measured:
+        """What chemistry says of sequences (B, T)."""
         smiles, table = self._smiles_of(samples), self.table
-        names = table.values("canonical", smiles)
-        valid = np.array([name is not None for name in names])
-        molecules = [name for name in names if name is not None]
+        valid, molecules = [], []
+        for name in table.values("canonical", smiles):
+            valid.append(name is not None)
+            if name is not None:
+                molecules.append(name)
+        descriptors = np.array(table.values("descriptors", molecules))
+        properties = {}
+        for name, key in _PROPERTIES.items():
+            properties[name] = table.numbers(key, molecules)
         return Measured(
-            valid,
+            np.array(valid),
             np.array(molecules, dtype=object),
             np.array(table.values("scaffold", molecules), dtype=object),
             _bits(table.values("bits", molecules)),
-            np.array(table.values("descriptors", molecules)).reshape(
-                len(molecules), NUM_DESCRIPTORS
-            ),
-            {name: table.numbers(key, molecules) for name, key in _PROPERTIES.items()},
+            # The shape is said because of an array of no molecules, which has one axis.
+            descriptors.reshape(len(molecules), NUM_DESCRIPTORS),
+            properties,
         )
 
     def _chemistry(self, these: Measured) -> dict[str, float]:
-        """Everything but the validity."""
-        distinct = dict.fromkeys(these.molecules)
-        novel = sum(name not in self._training for name in distinct)
+        """Every metric of chemistry but the validity, by name."""
+        distinct = set(these.molecules)
+        novel = distinct - self._training
         found = {
             "uniqueness": len(distinct) / max(1, len(these.molecules)),
-            "novelty": novel / max(1, len(distinct)),
+            "novelty": len(novel) / max(1, len(distinct)),
             "internal_diversity": internal_diversity(these.bits),
             "scaffolds": float(len(set(these.scaffolds))),
             "kl_score": kl_score(these.distinct(), self._real_molecules.distinct()),
         }
         for name in ("qed", "sa", "logp"):
             values = these.properties[name]
-            found[f"{name}_mean"] = float(values.mean()) if len(values) else np.nan
+            found[f"{name}_mean"] = np.nan
+            if len(values):
+                found[f"{name}_mean"] = float(values.mean())
         for name, values in these.properties.items():
             real = self._real_molecules.properties[name]
             found[f"wasserstein_{name}"] = wasserstein(values, real)
@@ -121,17 +134,20 @@ class MoleculeMetrics(RealDataMetrics):
 
     @cached_property
     def _training(self) -> frozenset[str]:
+        """Canonical SMILES of all training molecules."""
         training = self._smiles_of(self._real_sequences.cpu().numpy())
         return frozenset(self.table.values("canonical", training))
 
     @cached_property
     def _real_molecules(self) -> Measured:
+        """What chemistry says of the held-out molecules that samples are compared with."""
         return self._measured(spread(self._held_out, NUM_MEASURED))
 
 
 def spread(rows: np.ndarray, num: int) -> np.ndarray:
-    """`num` of some rows, at equal distances, for files are often sorted by size; all if there are
-    no more.
+    """`num` of some rows at equal distances, or all if there are no more.
+
+    The first rows would not do: files are often sorted by size.
     """
     chosen: np.ndarray = rows[np.linspace(0, len(rows) - 1, min(num, len(rows))).astype(int)]
     return chosen
@@ -158,23 +174,29 @@ class Measured:
     properties: Mapping[str, np.ndarray]
 
     def of(self, kept: np.ndarray) -> Measured:
-        """Those of the sequences where `kept` (B,) is true."""
+        """What is said of the sequences where `kept` (B,) is true."""
+        # The other arrays have a row for each molecule only: `kept[self.valid]` is theirs, (N,).
         return self._chosen(self.valid[kept], kept[self.valid])
 
     def distinct(self) -> Measured:
-        """Every molecule once."""
-        first = np.zeros(len(self.molecules), dtype=bool)
-        first[list({name: i for i, name in enumerate(self.molecules)}.values())] = True
-        return self._chosen(first[first], first)
+        """Every molecule once, where it stands last, without the sequences that are none."""
+        row_of = dict(zip(self.molecules, range(len(self.molecules)), strict=True))
+        last = np.zeros(len(self.molecules), dtype=bool)  # (N,)
+        last[list(row_of.values())] = True
+        return self._chosen(last[last], last)
 
     def _chosen(self, valid: np.ndarray, rows: np.ndarray) -> Measured:
+        """Some rows (N,) bool of all that has a row for each molecule, with another `valid`."""
+        properties = {}
+        for name, values in self.properties.items():
+            properties[name] = values[rows]
         return Measured(
             valid,
             self.molecules[rows],
             self.scaffolds[rows],
             self.bits[rows],
             self.descriptors[rows],
-            {name: values[rows] for name, values in self.properties.items()},
+            properties,
         )
 
 
@@ -210,17 +232,20 @@ class DeleteGroup:
 
 
 def internal_diversity(bits: np.ndarray) -> float:
-    """1 less the mean similarity of two of N fingerprints (N, K); 0 where there are none."""
+    """1 less the mean similarity of two of N fingerprints (N, K), each with itself counted.
+
+    0 where there are none.
+    """
     if not len(bits):
         return 0.0
     return float(1 - similarities(bits).mean())
 
 
 def similarities(bits: np.ndarray) -> np.ndarray:
-    """Tanimoto's (N, N) of fingerprints (N, K); 1 of two without any bit."""
-    common = bits @ bits.T
-    counts = np.diag(common)
-    either = counts[:, None] + counts[None] - common
+    """Tanimoto similarities (N, N) of fingerprints (N, K); 1 of two without any bit."""
+    common = bits @ bits.T  # (N, N): bits that both have
+    counts = np.diag(common)  # (N,): bits of each
+    either = counts[:, None] + counts[None] - common  # (N, N): bits that one of the two has
     found: np.ndarray = np.where(either > 0, common / np.maximum(either, 1), 1.0)
     return found
 
@@ -235,19 +260,20 @@ def wasserstein(values: np.ndarray, real: np.ndarray) -> float:
 
 
 def kl_score(these: Measured, real: Measured) -> float:
-    """GuacaMol's: the mean of exp(-KL(real || these)) over the descriptors and the similarity to
-    the nearest other molecule. 0 where there are fewer than 3 molecules.
+    """The KL score of GuacaMol, 0 to 1.
+
+    It is the mean of exp(-KL(real || these)) over the descriptors and the similarity to the nearest
+    other molecule. 0 where there are fewer than 3 molecules.
     """
     if min(len(these.molecules), len(real.molecules)) < 3:
         return 0.0
-    num = len(CONTINUOUS)
-    divergences = [
-        _continuous_kl(real.descriptors[:, i], these.descriptors[:, i]) for i in range(num)
-    ]
-    divergences += [
-        _whole_kl(real.descriptors[:, i], these.descriptors[:, i])
-        for i in range(num, real.descriptors.shape[1])
-    ]
+    divergences = []
+    for i in range(real.descriptors.shape[1]):
+        # The continuous descriptors stand before those that are whole numbers.
+        kl = _whole_kl
+        if i < len(CONTINUOUS):
+            kl = _continuous_kl
+        divergences.append(kl(real.descriptors[:, i], these.descriptors[:, i]))
     divergences.append(_continuous_kl(_nearest(real.bits), _nearest(these.bits)))
     return float(np.exp(-np.array(divergences)).mean())
 
@@ -255,7 +281,7 @@ def kl_score(these: Measured, real: Measured) -> float:
 def _nearest(bits: np.ndarray) -> np.ndarray:
     """The similarity of each of N molecules to the nearest other one (N,)."""
     found = similarities(bits)
-    np.fill_diagonal(found, 0)
+    np.fill_diagonal(found, 0)  # each is most similar to itself
     nearest: np.ndarray = found.max(1)
     return nearest
 
@@ -270,12 +296,13 @@ def _continuous_kl(real: np.ndarray, these: np.ndarray) -> float:
         return np.inf
     both = np.concatenate([real, these])
     grid = np.linspace(both.min(), both.max(), _GRID)
-    p, q = (stats.gaussian_kde(values)(grid) + _TINY for values in (real, these))
-    return float(stats.entropy(p, q))
+    p = stats.gaussian_kde(real)(grid) + _TINY
+    q = stats.gaussian_kde(these)(grid) + _TINY
+    return float(stats.entropy(p, q))  # which makes both sum to 1
 
 
 def _whole_kl(real: np.ndarray, these: np.ndarray) -> float:
-    """KL of histograms over the range of the real values."""
+    """KL of histograms over the range of the real values; infinite where these have none there."""
     from scipy import stats
 
     p, edges = np.histogram(real, bins=_BINS, density=True)

@@ -119,7 +119,10 @@ def tanimoto(smiles: str, target: str) -> float | None:
 
 
 def bits(smiles: str) -> str | None:
-    """The same substructures folded into 1,024 bits, as MOSES compares molecules; "0" and "1"."""
+    """The fingerprint that MOSES compares molecules by: 1,024 characters "0" and "1".
+
+    The circular substructures of `tanimoto`, folded into so many bits.
+    """
     found = molecule(smiles)
     if found is None:
         return None
@@ -127,12 +130,15 @@ def bits(smiles: str) -> str | None:
 
 
 def descriptors(smiles: str) -> list[float] | None:
-    """`CONTINUOUS` and `WHOLE` of a molecule."""
+    """The values of RDKit's descriptors `CONTINUOUS` and `WHOLE`, in this order."""
     found = molecule(smiles)
     if found is None:
         return None
     module = rdkit("Chem.Descriptors")
-    return [float(getattr(module, name)(found)) for name in (*CONTINUOUS, *WHOLE)]
+    values = []
+    for name in (*CONTINUOUS, *WHOLE):
+        values.append(float(getattr(module, name)(found)))
+    return values
 
 
 @functools.cache
@@ -141,17 +147,14 @@ def _generator() -> Any:
 
 
 PROPERTIES: Mapping[str, Callable[..., Any]] = {
-    each.__name__: each
-    for each in (
-        canonical,
-        scaffold,
-        qed,
-        log_p,
-        accessibility,
-        weight,
-        penalised_log_p,
-        tanimoto,
-        bits,
-        descriptors,
-    )
+    "canonical": canonical,
+    "scaffold": scaffold,
+    "qed": qed,
+    "log_p": log_p,
+    "accessibility": accessibility,
+    "weight": weight,
+    "penalised_log_p": penalised_log_p,
+    "tanimoto": tanimoto,
+    "bits": bits,
+    "descriptors": descriptors,
 }

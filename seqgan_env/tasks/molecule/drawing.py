@@ -31,20 +31,31 @@ def draw_grid(smiles: Sequence[str], as_svg: bool = False) -> bytes:
 
     A text that is no molecule is a place with a star that says so.
     """
-    shown = list(smiles[:MOST_SHOWN])
-    drawn = [molecule(text) or molecule("*") for text in shown]  # nothing is written under nothing
-    legends = [
-        "no molecule" if molecule(text) is None else f"QED {qed(text):.2f}" for text in shown
-    ]
+    drawn, legends = [], []
+    for text in smiles[:MOST_SHOWN]:
+        found = molecule(text)
+        if found is None:
+            # RDKit writes no legend where there is nothing above it.
+            drawn.append(molecule("*"))
+            legends.append("no molecule")
+        else:
+            drawn.append(found)
+            legends.append(f"QED {qed(text):.2f}")
+    columns = _COLUMNS
+    if as_svg:
+        columns = _COLUMNS_OF_PAGE
     picture = rdkit("Chem.Draw").MolsToGridImage(
         drawn,
-        molsPerRow=_COLUMNS_OF_PAGE if as_svg else _COLUMNS,
+        molsPerRow=columns,
         subImgSize=_CELL,
         legends=legends,
         useSVG=as_svg,
         returnPNG=not as_svg,
     )
-    data: bytes = picture.encode() if as_svg else picture
+    # RDKit gives an SVG as text, a PNG as bytes.
+    data: bytes = picture
+    if as_svg:
+        data = picture.encode()
     return data
 
 
@@ -56,12 +67,13 @@ def plot_properties(table: PropertyTable, smiles: Sequence[str], real: Sequence[
     """
     figures = load("matplotlib.figure", "the histograms of properties")
     figure = figures.Figure(figsize=(11, 6.5), layout="constrained")
-    for axis, (name, label) in zip(
-        figure.subplots(2, 2).flat, PROPERTIES_SHOWN.items(), strict=True
-    ):
-        written, data = (_finite(table.numbers(name, texts)) for texts in (smiles, real))
+    planes = figure.subplots(2, 2).flat
+    for axis, (name, label) in zip(planes, PROPERTIES_SHOWN.items(), strict=True):
+        written = _finite(table.numbers(name, smiles))
+        data = _finite(table.numbers(name, real))
         both = np.concatenate([written, data])
         if len(both):
+            # The same bins for both, so that the histograms can be compared by eye.
             edges = np.histogram_bin_edges(both, bins=_BINS)
             style = {"bins": edges, "density": True}
             if len(data):
@@ -71,6 +83,7 @@ def plot_properties(table: PropertyTable, smiles: Sequence[str], real: Sequence[
                 axis.hist(written, **style, histtype="step", lw=2, color=_WRITTEN, label=told)
         axis.set(xlabel=label, ylabel="density")
         axis.grid(alpha=0.3)
+    # One legend for the figure: the numbers are the same in every plane.
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
     file = io.BytesIO()
@@ -79,5 +92,6 @@ def plot_properties(table: PropertyTable, smiles: Sequence[str], real: Sequence[
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
+    """The values (N,) of what is a molecule, of (B,)."""
     found: np.ndarray = values[np.isfinite(values)]
     return found

@@ -60,5 +60,6 @@ def built_in_molecules() -> tuple[str, ...]:
         parts = chem.MolFromSmiles(f"{ring}.[*:1]{first}.[*:2]{second}")
         return str(chem.MolToSmiles(chem.molzip(parts)))
 
-    found = [made(*parts) for parts in itertools.product(RINGS, GROUPS, GROUPS)]
+    # Rings that are alike from both places give a molecule twice.
+    found = itertools.starmap(made, itertools.product(RINGS, GROUPS, GROUPS))
     return tuple(dict.fromkeys(found))

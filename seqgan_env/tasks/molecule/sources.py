@@ -51,7 +51,7 @@ class PropertyScorer:
     def score(self, tokens: Tensor) -> Tensor:
         """Scores (B,) of finished sequences (B, T)."""
         smiles = self.task.smiles(tokens)
-        values = self.task.table.numbers(self.key, smiles)
+        values = self.task.table.numbers(self.key, smiles)  # (B,), NaN where there is no molecule
         valid = np.isfinite(values)
         scores = np.full(len(smiles), self.invalid)
         scores[valid] = self.score_of(values[valid])
@@ -62,6 +62,7 @@ class PropertyScorer:
 
     def _spent(self, smiles: list[str], most: int) -> np.ndarray:
         """Whether the scaffold of each text (B,) has been paid `most` times already."""
+        # One row after the other: a batch may use up a scaffold that it begins with.
         spent = np.zeros(len(smiles), dtype=bool)
         for i, scaffold in enumerate(self.task.table.values("scaffold", smiles)):
             if scaffold is not None:
@@ -106,8 +107,9 @@ class UniquenessScorer:
                 f"{type(self.policy).__name__} has no log_prob(tokens)"
             )
         names = self.task.table.values("canonical", self.task.smiles(tokens))
-        valid = torch.tensor([name is not None for name in names], device=tokens.device)
-        copies = 1 + (NUM_COPIES_AMONG - 1) * self.policy.log_prob(tokens).detach().exp()
+        valid = torch.tensor([name is not None for name in names], device=tokens.device)  # (B,)
+        # The one itself, and what n - 1 others are expected to repeat of it.
+        copies = 1 + (NUM_COPIES_AMONG - 1) * self.policy.log_prob(tokens).detach().exp()  # (B,)
         return valid / copies
 
 

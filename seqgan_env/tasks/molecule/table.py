@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -13,8 +14,8 @@ import torch
 
 from seqgan_env.tasks.molecule.chemistry import PROPERTIES
 
-MOST_KEPT = 500_000  # values, before the oldest half is forgotten
-_WORTH_A_PROCESS = 200  # molecules that take longer than the way there and back
+MOST_KEPT = 500_000  # values of a property, before the oldest ones are forgotten
+_WORTH_A_PROCESS = 200  # molecules whose computing takes longer than the way there and back
 
 Key = tuple[str, ...]  # the name of a property and what it is asked with
 
@@ -45,24 +46,26 @@ class PropertyTable:
         if isinstance(key, str):
             key = (key,)
         known = self._known.setdefault(key, {})
-        missing = [text for text in dict.fromkeys(smiles) if text not in known]
+        missing = list(itertools.filterfalse(known.__contains__, dict.fromkeys(smiles)))
         known.update(zip(missing, self._computed(key, missing), strict=True))
-        found = [known[text] for text in smiles]
+        found = list(map(known.__getitem__, smiles))
+        # Forget only now: what was asked for may be the oldest.
         if len(known) > MOST_KEPT:
             for text in list(known)[: MOST_KEPT // 2]:
                 del known[text]
         return found
 
     def numbers(self, key: str | Key, smiles: Sequence[str]) -> np.ndarray:
-        """The same of a property that is a number, (B,); NaN of texts that are no molecules."""
-        found = self.values(key, smiles)
-        return np.array([np.nan if value is None else value for value in found], dtype=float)
+        """As `values`, of a property that is a number: (B,), NaN for texts that are none."""
+        return np.array(self.values(key, smiles), dtype=float)  # which makes NaN of None
 
     def _computed(self, key: Key, smiles: list[str]) -> list[Any]:
+        """The values of a property of different molecules, in one process or in several."""
         name, *arguments = key
         processes = min(torch.get_num_threads(), len(smiles) // _WORTH_A_PROCESS)
         if processes < 2:
             return [PROPERTIES[name](text, *arguments) for text in smiles]
+        # Deal the texts out like cards: neighbours in a file are often of one size.
         parts = [smiles[i::processes] for i in range(processes)]
         found: list[Any] = [None] * len(smiles)
         for i, part in enumerate(self._ask(key, parts)):
@@ -70,7 +73,8 @@ class PropertyTable:
         return found
 
     def _ask(self, key: Key, parts: Sequence[Sequence[str]]) -> list[list[Any]]:
-        """The values of each part, of a process each."""
+        """The values of each part, which a process of its own computes."""
+        # Processes stay for the next call, for each takes a while to load RDKit.
         while len(self._workers) < len(parts):
             self._workers.append(
                 subprocess.Popen(
@@ -81,17 +85,19 @@ class PropertyTable:
                 )
             )
         workers = self._workers[: len(parts)]
+        # Give all of them their work before waiting for the first.
         for worker, part in zip(workers, parts, strict=True):
             assert worker.stdin is not None
             worker.stdin.write(json.dumps([key, part]) + "\n")
             worker.stdin.flush()
-        return [self._answer(worker) for worker in workers]
+        return list(map(self._answer, workers))
 
     def _answer(self, worker: subprocess.Popen[str]) -> list[Any]:
+        """The values that a process writes, a line of JSON."""
         assert worker.stdout is not None
         line = worker.stdout.readline()
         if not line:
-            self._workers.clear()
+            self._workers.clear()  # what the others answer would be taken for the next question's
             raise RuntimeError(f"a process for properties of molecules ended with {worker.wait()}")
         answer: list[Any] = json.loads(line)
         return answer

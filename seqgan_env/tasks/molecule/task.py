@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 from collections import Counter
@@ -35,7 +36,9 @@ EOS_WORD, EOS = "<eos>", 0
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _DEFAULT_COLUMN = "smiles"
 _COVERED = 0.99  # share of the molecules that fits into a length that is chosen
-_DAMAGED, _TWICE, _LONG = "no molecule", "there already", "too long"
+_DAMAGED, _TWICE, _LONG = "no molecule", "there already", "too long"  # why a line is left out
+# The settings that change no sequence; the others are in the fingerprint.
+_NOT_IN_FINGERPRINT = ("corpus", "column", "num_eval", "target", "diversity_filter")
 _PICTURE, _HISTOGRAMS, _TEXT = "molecules.png", "properties.png", "molecules.smi"
 
 
@@ -60,11 +63,12 @@ class MoleculeSummary:
     seq_len: int
 
     def __str__(self) -> str:
-        left_out = ", ".join(f"{num} {reason}" for reason, num in self.dropped.items() if num)
+        left_out = _counted(self.dropped)
+        if left_out:
+            left_out = f"; left out {left_out}"
         train, select, report = self.parts
         return (
-            f"{self.source}: {self.lines} lines, {sum(self.parts)} molecules"
-            f"{f'; left out {left_out}' if left_out else ''}\n"
+            f"{self.source}: {self.lines} lines, {sum(self.parts)} molecules{left_out}\n"
             f"{self.vocab_size} tokens, up to {self.seq_len} in a sequence, the end counted\n"
             f"{train} molecules to train on, {select} to select on, {report} to report on"
         )
@@ -101,21 +105,23 @@ class MoleculeTask(RealDataTask):
         if molecule(settings.target) is None:
             raise ValueError(f"target {settings.target!r} is no molecule that RDKit can read")
         self.table = PropertyTable()
+
+        # Read the molecules, choose T if need be, and leave out what does not fit into it.
         lines = read_molecules(settings)
         kept, dropped = self._usable(lines, settings)
         if settings.max_length is None:
-            needed = np.sort([len(words) + 1 for words in kept]) if kept else np.array([2])
-            chosen = int(needed[math.ceil(_COVERED * len(needed)) - 1])
-            settings = replace(settings, max_length=max(2, chosen))
+            settings = replace(settings, max_length=_covering_length(kept))
         self.settings = settings
         assert settings.max_length is not None
         fitting = [words for words in kept if len(words) < settings.max_length]
         dropped[_LONG] = len(kept) - len(fitting)
         if not fitting:
-            told = ", ".join(f"{num} {reason}" for reason, num in dropped.items() if num)
-            raise ValueError(f"{self._source()} has no molecule to use ({told or 'no lines'})")
+            told = _counted(dropped) or "no lines"
+            raise ValueError(f"{self._source()} has no molecule to use ({told})")
         sides = split(fitting, settings, self._source(), "molecules")
-        counts = Counter(word for words in fitting for word in words)
+
+        # Number the words. Ties go by the alphabet, so that the file's order changes no token.
+        counts = Counter(itertools.chain.from_iterable(fitting))
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         self._have_words((EOS_WORD, *ranked))
         spec = TokenSpec(len(self.vocabulary), settings.max_length, EOS, min_length=1)
@@ -130,14 +136,17 @@ class MoleculeTask(RealDataTask):
             spec.vocab_size,
             spec.seq_len,
         )
-        skipped = ("corpus", "column", "num_eval", "target", "diversity_filter")
-        kept_settings = {k: v for k, v in asdict(settings).items() if k not in skipped}
-        texts = ("".join(words) for words in fitting)
-        self.fingerprint = digest(json.dumps(kept_settings, sort_keys=True), *texts).hex()
+        chosen = asdict(settings)
+        for name_of_setting in _NOT_IN_FINGERPRINT:
+            del chosen[name_of_setting]
+        texts = map("".join, fitting)
+        self.fingerprint = digest(json.dumps(chosen, sort_keys=True), *texts).hex()
 
     def _have_words(self, vocabulary: tuple[str, ...]) -> None:
+        """Takes the text of every token; the end's is none that a molecule can have."""
         self.vocabulary = vocabulary
-        self._token_of = {word: token for token, word in enumerate(vocabulary) if token != EOS}
+        self._token_of = dict(zip(vocabulary, itertools.count()))
+        del self._token_of[vocabulary[EOS]]
 
     def essentials(self) -> dict[str, Any]:
         """T and the words."""
@@ -165,12 +174,12 @@ class MoleculeTask(RealDataTask):
                 too long.
         """
         words = tokens_of(text, self.settings.notation)
-        unknown = [word for word in words if word not in self._token_of]
-        if unknown:
-            raise ValueError(
-                f"text {text[:40]!r} has the token {unknown[0]!r}; this task's "
-                f"{self.spec.vocab_size - 1} tokens are {' '.join(self.vocabulary[1:])}"
-            )
+        for word in words:
+            if word not in self._token_of:
+                raise ValueError(
+                    f"text {text[:40]!r} has the token {word!r}; this task's "
+                    f"{self.spec.vocab_size - 1} tokens are {' '.join(self.vocabulary[1:])}"
+                )
         if not 1 <= len(words) <= self.spec.seq_len:
             raise ValueError(
                 f"text {text[:40]!r} has {len(words)} tokens; this task allows "
@@ -187,8 +196,10 @@ class MoleculeTask(RealDataTask):
         return self._smiles_of_array(tokens.cpu().numpy())
 
     def pictures(self, samples: Tensor) -> dict[str, bytes]:
-        """The first sequences drawn, and properties of all beside held-out ones where there are
-        such, PNG by file name.
+        """Pictures of sequences (B, T): bytes of PNG by file name.
+
+        One draws the first of them. The other shows the properties of all, beside those of
+        held-out molecules where the task has its data.
 
         Raises:
             ValueError: matplotlib is not installed.
@@ -205,7 +216,7 @@ class MoleculeTask(RealDataTask):
     def drawing(self, lines: Sequence[str]) -> str:
         """Sequences as `decode` writes them, as one SVG."""
         if self.settings.notation == "selfies":
-            lines = [from_selfies(line) for line in lines]
+            lines = list(map(from_selfies, lines))
         return draw_grid(lines, as_svg=True).decode()
 
     def write_samples(self, samples: Tensor, folder: Path) -> None:
@@ -228,18 +239,23 @@ class MoleculeTask(RealDataTask):
     def _usable(
         self, lines: Sequence[str], settings: MoleculeSettings
     ) -> tuple[list[Words], dict[str, int]]:
-        """The tokens of every molecule that can be read, each once, and how many lines cannot be
-        used.
+        """The tokens of every molecule that can be read, each once, and how many lines by reason
+        cannot be used.
         """
         canonical = self.table.values("canonical", lines)
-        first = {key: line for key, line in zip(canonical[::-1], lines[::-1], strict=True) if key}
         known = Counter(canonical)
         dropped = {_DAMAGED: known.pop(None, 0), _TWICE: known.total() - len(known)}
+        # Backwards, so that the first text of a molecule stays, and the molecules stand in the
+        # order of their last texts.
+        first: dict[str, str] = {}
+        for key, line in zip(canonical[::-1], lines[::-1], strict=True):
+            if key:
+                first[key] = line
         kept = []
         for smiles in reversed(list(first.values())):
             text: str | None = smiles
             if settings.notation == "selfies":
-                text = to_selfies(smiles)
+                text = to_selfies(smiles)  # None where RDKit knows more than SELFIES
             if text is None:
                 dropped[_DAMAGED] += 1
             else:
@@ -250,17 +266,19 @@ class MoleculeTask(RealDataTask):
         """Sequences (M, T) of up to T tokens, the end where there is room for it, padding."""
         rows = np.full((len(lines), spec.seq_len), spec.pad_token, dtype=np.int64)
         for row, line in zip(rows, lines, strict=True):
-            row[: len(line)] = [self._token_of[word] for word in line]
-            row[len(line) : len(line) + 1] = EOS
+            row[: len(line)] = list(map(self._token_of.__getitem__, line))
+            row[len(line) : len(line) + 1] = EOS  # an empty slice where the line has T tokens
         return torch.from_numpy(rows)
 
     def _smiles_of_array(self, tokens: np.ndarray) -> list[str]:
-        texts = [self._text_of(row) for row in tokens.tolist()]
+        """The SMILES of sequences (B, T)."""
+        texts = list(map(self._text_of, tokens.tolist()))
         if self.settings.notation == "selfies":
             return list(map(from_selfies, texts))
         return texts
 
     def _text_of(self, tokens: Sequence[int]) -> str:
+        """The words before the end, joined."""
         words = []
         for token in tokens:
             if token in (EOS, self.spec.pad_token):
@@ -272,6 +290,23 @@ class MoleculeTask(RealDataTask):
         if self.settings.corpus is None:
             return "built-in fragments"
         return f"molecules {self.settings.corpus}"
+
+
+def _counted(dropped: Mapping[str, int]) -> str:
+    """How many lines were left out for each reason, in words; "" where none was."""
+    told = []
+    for reason, num in dropped.items():
+        if num:
+            told.append(f"{num} {reason}")
+    return ", ".join(told)
+
+
+def _covering_length(molecules: Sequence[Words]) -> int:
+    """The smallest T into which 99 % of the molecules fit with their end; 2 or more."""
+    if not molecules:
+        return 2
+    needed = sorted(map(len, molecules))
+    return max(2, needed[math.ceil(_COVERED * len(needed)) - 1] + 1)
 
 
 def read_molecules(settings: MoleculeSettings) -> list[str]:
@@ -292,29 +327,56 @@ def read_molecules(settings: MoleculeSettings) -> list[str]:
                 f"*{', *'.join(SEPARATORS)} have columns with headings"
             )
         if separator is None:
-            found = [line.split()[0] for line in lines if line.strip()]
+            found = _first_words(lines)
         else:
             found = _column(lines, separator, settings.column, path)
     if settings.max_molecules is None or len(found) <= settings.max_molecules:
         return found
+    # Those with the smallest hashes: a choice that neither the order nor other molecules change.
     chosen = sorted(set(found), key=lambda text: digest(str(settings.split_seed), text))
     wanted = set(chosen[: settings.max_molecules])
     return [text for text in found if text in wanted]
 
 
+def _first_words(lines: Sequence[str]) -> list[str]:
+    """The first word of each line; what follows it in a *.smi file is a name."""
+    found = []
+    for line in lines:
+        words = line.split()
+        if words:
+            found.append(words[0])
+    return found
+
+
 def _column(lines: Sequence[str], separator: str, column: str | None, path: Path) -> list[str]:
-    """One column of a table."""
+    """The texts of one column of a table, without empty ones.
+
+    Args:
+        lines: of the file, the headings first.
+        separator: between the fields of a line.
+        column: its heading; None is the one called "smiles", in any case.
+        path: of the file, for messages.
+
+    Raises:
+        ValueError: the table has no such column.
+    """
     rows = list(csv.reader(lines, delimiter=separator))
     heading = []
     if rows:
         heading = rows[0]
-    names = [name.strip() for name in heading]
+    names = list(map(str.strip, heading))
     if column is None:
-        column = next((name for name in names if name.lower() == _DEFAULT_COLUMN), None)
-        if column is None:
+        lower_names = list(map(str.lower, names))
+        if _DEFAULT_COLUMN not in lower_names:
             raise ValueError(
                 f"molecules {path} has the columns {', '.join(names) or 'none'}; say which holds "
                 "the SMILES by --column"
             )
+        column = names[lower_names.index(_DEFAULT_COLUMN)]
     at = names.index(choose(names, column, f"column of {path}"))
-    return [row[at].strip() for row in rows[1:] if len(row) > at and row[at].strip()]
+    found = []
+    for row in rows[1:]:
+        # A row may end early: it lacks this field then.
+        if len(row) > at and row[at].strip():
+            found.append(row[at].strip())
+    return found
