@@ -29,8 +29,8 @@ from seqgan_env.tasks.real_data import draw_without_repeats
 from seqgan_env.training.run_directory import read_weights
 from seqgan_env.types import Judge, RolloutPolicy, TokenSpec
 
-# streams of an oracle's seed: each set of data has its own, so that changing one size changes no
-# other set
+# Streams of an oracle's seed. Each set of data has its own, so that changing one size changes no
+# other set.
 _REAL, _VALIDATION, _HELD_OUT = 1, 2, 3
 _MOST_BYTES = 256 * MIB  # of a pickle of weights; the authors' has 3.2 million
 # What protocols 0 to 5 write a list of arrays with.
@@ -60,6 +60,7 @@ class OracleTask(MayLackData):
 
     @undisturbed()
     def __init__(self, settings: OracleSettings = OracleSettings(), name: str = "oracle") -> None:
+        # Checked before anything is drawn: too large a set fills the memory.
         for field in ("num_real", "num_validation", "num_held_out", "num_eval"):
             most = MOST_TOKENS // max(1, settings.seq_len)
             check_range(field, getattr(settings, field), 1, most)
@@ -144,7 +145,7 @@ class OracleTask(MayLackData):
         """
         words = text.split()
         for word in words:
-            is_number = word.isascii() and word.isdecimal()
+            is_number = word.isascii() and word.isdecimal()  # int() would take "-0" and "1_0" too
             if not is_number or int(word) >= self.spec.vocab_size:
                 raise ValueError(
                     f"text {text[:40]!r} holds {word!r}; allowed are tokens "
@@ -155,10 +156,12 @@ class OracleTask(MayLackData):
                 f"text {text[:40]!r} has {len(words)} tokens; a sequence of this task has "
                 f"{self.spec.seq_len}"
             )
-        return torch.tensor([int(word) for word in words])
+        return torch.tensor(list(map(int, words)))
 
     def decode(self, tokens: Tensor) -> str:
-        return " ".join(str(token) for token in tokens.tolist() if token != self.spec.pad_token)
+        """The numbers of the tokens of a sequence (T,), without padding."""
+        written = tokens[tokens != self.spec.pad_token]
+        return " ".join(map(str, written.tolist()))
 
     def to(self, device: str) -> OracleTask:
         """Moves the oracle and all data to `device`, in place."""
@@ -185,7 +188,8 @@ class OracleTask(MayLackData):
         return task
 
     def _draw(self, num: int, which: int) -> Tensor:
-        key = torch.tensor([seed_key(self.settings.oracle_seed) - 2**63])
+        """Sequences (num, T) of the oracle, from stream `which` of its seed."""
+        key = torch.tensor([seed_key(self.settings.oracle_seed) - 2**63])  # in the range of int64
         return self.oracle.sample(num, RowStreams(key).fold_in(which).repeat(num))
 
 
@@ -223,7 +227,10 @@ def load_oracle_arrays(path: Path) -> dict[str, np.ndarray]:
         ValueError: the file is missing, damaged, or holds anything but arrays of numbers.
     """
     if path.suffix == ".safetensors":
-        return {name: _array(tensor) for name, tensor in read_weights(path).items()}
+        arrays = {}
+        for name, tensor in read_weights(path).items():
+            arrays[name] = tensor.to(torch.float32).numpy()  # NumPy knows no bfloat16
+        return arrays
     content = read_bytes(path, f"weights file {path}", _MOST_BYTES)
     try:
         _check_opcodes(content)
@@ -233,10 +240,6 @@ def load_oracle_arrays(path: Path) -> dict[str, np.ndarray]:
             f"weights file {path} is damaged or not an oracle's weights: "
             f"{problem or type(problem).__name__}"
         ) from problem
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.to(torch.float32).numpy()  # NumPy knows no bfloat16
 
 
 def _check_opcodes(content: bytes) -> None:
@@ -275,40 +278,68 @@ def _empty_array(cls: object, shape: object, kind: object) -> np.ndarray:
 
 
 def _from_released(arrays: object, path: Path) -> dict[str, np.ndarray]:
-    """The authors' order: embedding, then W, U, b of input, forget, output gate and candidate, then
-    the output layer.
+    """The parameters by PyTorch's names from the authors' list of arrays.
+
+    Theirs are in the order: embedding, then W, U and b of the input, the forget and the output gate
+    and the candidate, then the output layer.
+
+    Raises:
+        ValueError: it is no list of 15 arrays.
     """
-    if (
-        not isinstance(arrays, list)
-        or len(arrays) != 15
-        or not all(isinstance(a, np.ndarray) for a in arrays)
-    ):
+    if not isinstance(arrays, list) or len(arrays) != 15 or not _are_arrays(arrays):
         raise ValueError(
             f"weights file {path} holds {type(arrays).__name__}; expected the released list of 15 "
             "arrays"
         )
     embedding, *gates, weight, bias = arrays
     order = (0, 1, 3, 2)  # theirs is i, f, o, g; PyTorch's i, f, g, o
-    stacked = [np.concatenate([gates[3 * gate + part].T for gate in order]) for part in range(3)]
-    names = (
-        "embedding.weight",
-        "lstm.weight_ih_l0",
-        "lstm.weight_hh_l0",
-        "lstm.bias_ih_l0",
-        "output.weight",
-        "output.bias",
-    )
-    return dict(zip(names, (embedding, *stacked, weight.T, bias), strict=True))
+
+    def stacked(part: int) -> np.ndarray:
+        """One part of all gates as PyTorch has it: rows of outputs, gate below gate."""
+        return np.concatenate([gates[3 * gate + part].T for gate in order])
+
+    return {
+        "embedding.weight": embedding,
+        "lstm.weight_ih_l0": stacked(0),
+        "lstm.weight_hh_l0": stacked(1),
+        "lstm.bias_ih_l0": stacked(2),
+        "output.weight": weight.T,
+        "output.bias": bias,
+    }
+
+
+def _are_arrays(items: list[object]) -> bool:
+    return all(isinstance(item, np.ndarray) for item in items)
 
 
 def _random_arrays(oracle: LSTMLanguageModel, seed: int) -> dict[str, np.ndarray]:
+    """Parameters ~ N(0, 1) by name, drawn in the order of the module's."""
     rng = np.random.Generator(np.random.PCG64(seed))
-    shapes = {name: tuple(p.shape) for name, p in oracle.named_parameters() if p.requires_grad}
-    return {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    arrays = {}
+    for name, parameter in _parameters(oracle).items():
+        arrays[name] = rng.standard_normal(tuple(parameter.shape))
+    return arrays
+
+
+def _parameters(oracle: LSTMLanguageModel) -> dict[str, torch.nn.Parameter]:
+    """The parameters that an oracle has, by name.
+
+    PyTorch's LSTM adds a bias to a bias; the second is frozen at 0, and no parameter of ours.
+    """
+    found = {}
+    for name, parameter in oracle.named_parameters():
+        if parameter.requires_grad:
+            found[name] = parameter
+    return found
 
 
 def _fill(oracle: LSTMLanguageModel, arrays: dict[str, np.ndarray], source: str) -> None:
-    parameters = {name: p for name, p in oracle.named_parameters() if p.requires_grad}
+    """Copies arrays by name into an oracle's parameters.
+
+    Raises:
+        ValueError: names, shapes or numbers are not what the oracle has room for.
+    """
+    parameters = _parameters(oracle)
     if set(arrays) != set(parameters):
         raise ValueError(f"{source} holds {sorted(arrays)}; expected {sorted(parameters)}")
     with torch.no_grad():

@@ -71,13 +71,14 @@ _PAIRS = """
 
 
 def _padded(values: Any) -> np.ndarray:
-    """A table by token: nothing for the end and for the padding."""
+    """Numbers by acid, along every axis, as a table by token: 0 for the end and for the padding."""
     array = np.asarray(values, dtype=float)
     found: np.ndarray = np.pad(array, [(1, 1)] * array.ndim)
     return found
 
 
 def _charge(acid: str) -> float:
+    """The charge of a side chain at pH 7, by Henderson and Hasselbalch."""
     if acid in _BASES:
         return 1 / (1 + 10 ** (NEUTRAL_PH - _BASES[acid]))
     if acid in _ACIDIC:
@@ -86,8 +87,9 @@ def _charge(acid: str) -> float:
 
 
 _HYDROPATHIES, _MOMENTS = _padded(_HYDROPATHY), _padded(_CONSENSUS)
-_CHARGES = _padded([_charge(acid) for acid in ACIDS])
-_WEIGHTS = _padded([line.split() for line in _PAIRS.split("\n") if line])
+_CHARGES = _padded(list(map(_charge, ACIDS)))
+_WEIGHTS = _padded(list(map(str.split, _PAIRS.strip().split("\n"))))  # (22, 22)
+# Of the two ends of the chain together, whatever it is made of.
 _ENDS = 1 / (1 + 10 ** (NEUTRAL_PH - _AMINO_END)) - 1 / (1 + 10 ** (_CARBOXYL_END - NEUTRAL_PH))
 
 
@@ -105,20 +107,21 @@ def charges(tokens: np.ndarray) -> np.ndarray:
 
 def instabilities(tokens: np.ndarray) -> np.ndarray:
     """Instability indices (B,)."""
-    pairs = _WEIGHTS[tokens[:, :-1], tokens[:, 1:]].sum(1)
+    pairs = _WEIGHTS[tokens[:, :-1], tokens[:, 1:]].sum(1)  # (B, T - 1) -> (B,)
     found: np.ndarray = 10 * pairs / _lengths(tokens)
     return found
 
 
 def helical_moments(tokens: np.ndarray) -> np.ndarray:
     """Hydrophobic moments (B,) of a helix, per residue."""
-    turns = np.exp(1j * RADIANS * np.arange(tokens.shape[1]))
+    # A residue's direction around the helix as a complex number, so that vectors add up as numbers.
+    turns = np.exp(1j * RADIANS * np.arange(tokens.shape[1]))  # (T,)
     found: np.ndarray = np.abs(_MOMENTS[tokens] @ turns) / _lengths(tokens)
     return found
 
 
 def _lengths(tokens: np.ndarray) -> np.ndarray:
-    """Residues (B,); 1 where there is none."""
+    """Residues (B,); 1 where there is none, since they divide."""
     lengths: np.ndarray = ((tokens != EOS) & (tokens != PAD)).sum(1).clip(min=1)
     return lengths
 
@@ -149,10 +152,11 @@ class PeptideMetrics(RealDataMetrics):
         The distances have no interval: they are not among the estimates.
         """
         rows = samples.cpu().numpy()
-        return super().of_samples(samples) | {
-            f"wasserstein_{name}": wasserstein(formula(rows), formula(self._held_out))
-            for name, formula in FORMULAE.items()
-        }
+        found = super().of_samples(samples)
+        for name, formula in FORMULAE.items():
+            distance = wasserstein(formula(rows), formula(self._held_out))
+            found[f"wasserstein_{name}"] = distance
+        return found
 
 
 class PeptideTask(RealDataTask):
@@ -178,28 +182,38 @@ class PeptideTask(RealDataTask):
             ValueError: the file cannot be read, is no FASTA, or has too few peptides.
         """
         self.settings = settings
-        source = "built-in helices"
-        if settings.corpus is not None:
-            source = f"peptides {settings.corpus}"
-        entries = built_in_peptides() if settings.corpus is None else read_fasta(settings.corpus)
-        known = [text for text in entries if text and set(text) <= set(ACIDS)]
-        fitting = [text for text in known if len(text) < settings.max_length]
+        if settings.corpus is None:
+            source, entries = "built-in helices", built_in_peptides()
+        else:
+            source, entries = f"peptides {settings.corpus}", read_fasta(settings.corpus)
+
+        # An end needs a place: a peptide of T letters is too long.
+        fitting: list[str] = []
+        num_unknown = num_long = 0
+        for text in entries:
+            if not text or not set(text) <= set(ACIDS):
+                num_unknown += 1
+            elif len(text) >= settings.max_length:
+                num_long += 1
+            else:
+                fitting.append(text)
         if not fitting:
             raise ValueError(
                 f"{source} has no peptide to use among {len(entries)}: "
-                f"{len(entries) - len(known)} with other letters than {ACIDS}, "
-                f"{len(known) - len(fitting)} too long; raise --max-length "
+                f"{num_unknown} with other letters than {ACIDS}, "
+                f"{num_long} too long; raise --max-length "
                 f"({settings.max_length})"
             )
-        sides = split([tuple(text) for text in fitting], settings, source, "peptides")
+        sides = split(list(map(tuple, fitting)), settings, source, "peptides")
         spec = _spec(settings)
         parts = [_number(side, spec) for side in sides]
         super().__init__(name, spec, parts, settings.num_eval, PeptideMetrics)
         self.summary = (
-            f"{source}: {len(entries)} entries; left out {len(entries) - len(known)} with other "
-            f"letters, {len(known) - len(fitting)} too long\n{len(parts[0])} peptides to train "
+            f"{source}: {len(entries)} entries; left out {num_unknown} with other "
+            f"letters, {num_long} too long\n{len(parts[0])} peptides to train "
             f"on, {len(parts[1])} to select on, {len(parts[2])} to report on"
         )
+        # What decides which sequences there are: where the file lies and num_eval do not.
         kept = (settings.max_length, settings.split_seed)
         shares = (settings.validation_share, settings.held_out_share)
         self.fingerprint = digest(str((*kept, *shares)), *fitting).hex()
@@ -226,7 +240,9 @@ class PeptideTask(RealDataTask):
         """
         other = sorted(set(text) - set(ACIDS))
         if other or not 1 <= len(text) <= self.spec.seq_len:
-            found = f"the letter {other[0]!r}" if other else f"{len(text)} letters"
+            found = f"{len(text)} letters"
+            if other:
+                found = f"the letter {other[0]!r}"
             raise ValueError(
                 f"text {text[:40]!r} has {found}; allowed are 1..{self.spec.seq_len} of {ACIDS}"
             )
@@ -234,7 +250,11 @@ class PeptideTask(RealDataTask):
 
     def decode(self, tokens: Tensor) -> str:
         """The one-letter codes of a sequence (T,), up to its end."""
-        return "".join(ACIDS[t - 1] for t in tokens.tolist() if t not in (EOS, PAD))
+        letters = []
+        for token in tokens.tolist():
+            if token not in (EOS, PAD):
+                letters.append(ACIDS[token - 1])
+        return "".join(letters)
 
 
 def _spec(settings: PeptideSettings) -> TokenSpec:
@@ -242,10 +262,12 @@ def _spec(settings: PeptideSettings) -> TokenSpec:
 
 
 def _number(lines: list[Words], spec: TokenSpec) -> Tensor:
+    """Peptides as sequences (M, T): their letters, the end where there is room for it, padding."""
     rows = np.full((len(lines), spec.seq_len), spec.pad_token, dtype=np.int64)
     for row, line in zip(rows, lines, strict=True):
-        row[: len(line)] = [ACIDS.index(acid) + 1 for acid in line]
-        row[len(line) : len(line) + 1] = EOS
+        for i, acid in enumerate(line):
+            row[i] = ACIDS.index(acid) + 1
+        row[len(line) : len(line) + 1] = EOS  # an empty slice where the line has T letters
     return torch.from_numpy(rows)
 
 
@@ -256,7 +278,7 @@ def read_fasta(path: str) -> list[str]:
     Raises:
         ValueError: it cannot be read, or begins without a heading.
     """
-    found: list[list[str]] = []
+    found: list[list[str]] = []  # the lines of each entry
     for i, line in enumerate(read_lines(path, "peptides"), start=1):
         if line.startswith(">"):
             found.append([])
@@ -274,12 +296,16 @@ def built_in_peptides(num: int = 3_000) -> list[str]:
     """Helices with a greasy side: of seven residues those at places 0, 3 and 4 are hydrophobic, the
     others polar or charged; 10 to 28 long, all different.
     """
-    rng = random.Random(0)
-    found: dict[str, None] = {}
+    rng = random.Random(0)  # of its own, so that the peptides are the same for everybody
+    found: dict[str, None] = {}  # a set that keeps the order
     while len(found) < num:
-        length = rng.randint(10, 28)
-        sides = ("LLIVFAW" if i % 7 in (0, 3, 4) else "KKRSTGNQEH" for i in range(length))
-        found["".join(rng.choice(side) for side in sides)] = None
+        letters = []
+        for i in range(rng.randint(10, 28)):
+            side = "KKRSTGNQEH"
+            if i % 7 in (0, 3, 4):
+                side = "LLIVFAW"
+            letters.append(rng.choice(side))
+        found["".join(letters)] = None
     return list(found)
 
 
@@ -300,7 +326,7 @@ class FormulaScorer:
 
 
 def hydrophobicity(task: Task) -> FormulaScorer:
-    """GRAVY."""
+    """GRAVY, the mean hydropathy of the residues."""
     return _scorer(task, "hydrophobicity", hydrophobicities)
 
 
