@@ -105,13 +105,16 @@ class RealDataMetrics:
     def _sample_statistics(self, samples: np.ndarray) -> dict[str, Statistic]:
         """Statistics over `samples` (B, T)."""
         references = BleuReferences(samples, self.spec, max(BLEU_ORDERS))
-        against_held_out = self._references.scores_by_order(samples)
-        against_each_other = references.leave_one_out_scores()
-        found: dict[str, Statistic] = {
-            f"bleu{n}": Mean(against_held_out[:, n - 1]) for n in BLEU_ORDERS
-        }
-        found |= {f"self_bleu{n}": Mean(against_each_other[:, n - 1]) for n in BLEU_ORDERS}
-        found |= {f"distinct{n}": _share(references.ngrams[n - 1]) for n in DISTINCT_ORDERS}
+        against_held_out = self._references.scores_by_order(samples)  # (B, max(BLEU_ORDERS))
+        against_each_other = references.leave_one_out_scores()  # (B, max(BLEU_ORDERS))
+        # Three loops, for tables show metrics in this order.
+        found: dict[str, Statistic] = {}
+        for n in BLEU_ORDERS:
+            found[f"bleu{n}"] = Mean(against_held_out[:, n - 1])
+        for n in BLEU_ORDERS:
+            found[f"self_bleu{n}"] = Mean(against_each_other[:, n - 1])
+        for n in DISTINCT_ORDERS:
+            found[f"distinct{n}"] = _share(references.ngrams[n - 1])
         return (
             found
             | self._length_statistics(samples)
@@ -120,19 +123,24 @@ class RealDataMetrics:
         )
 
     def _length_statistics(self, samples: np.ndarray) -> dict[str, Statistic]:
+        """Statistics of the lengths of samples (B, T); none where all sequences have one length."""
         if self.spec.eos_token is None:
             return {}
         from scipy import stats  # takes half a second to load: where it is used
 
         lengths, real = _num_words(samples, self.spec), _num_words(self._held_out, self.spec)
         test = stats.ks_2samp(lengths, real, method="asymp")
+        # The statistic is the widest gap of two distribution functions. At a given length the gap
+        # is a mean over the samples, whose interval is known.
         at = test.statistic_location
         gap = Transformed(np.abs, Mean((lengths <= at) - (real <= at).mean()))
+        # The effective number of lengths, as SciPy rounds it for its p-value.
         num = np.round(len(lengths) * len(real) / (len(lengths) + len(real)))
         p_value = Transformed(partial(stats.kstwo.sf, n=num), gap)
         return {"mean_length": Mean(lengths.astype(float)), "length_ks": gap, "length_p": p_value}
 
     def _vocabulary_statistics(self, samples: np.ndarray) -> dict[str, Statistic]:
+        """Statistics of which tokens samples (B, T) write."""
         counts = TypeCounts(np.where(samples == self.spec.pad_token, ABSENT, samples))
         return {
             "effective_vocabulary": DeleteOne(
@@ -144,14 +152,18 @@ class RealDataMetrics:
         }
 
     def _likeness(self, samples: np.ndarray) -> dict[str, Statistic]:
-        """Likeness to the training sequences, word for word and by a language model of them, and to
-        each other.
+        """Likeness of samples (B, T) to the training sequences and to each other.
+
+        To the training sequences word for word, and by a language model of them.
         """
-        rows = [row.tobytes() for row in samples]
-        number = {row: i for i, row in enumerate(dict.fromkeys(rows))}
+        # Number the different rows in the order in which they appear.
+        numbers: dict[bytes, int] = {}
+        number_of_row = []
+        for row in samples:
+            number_of_row.append(numbers.setdefault(row.tobytes(), len(numbers)))
         return {
             "copied_share": Mean(np.isin(_hashes(samples), self._training_hashes).astype(float)),
-            "unique_share": _share(np.array([[number[row]] for row in rows])),
+            "unique_share": _share(np.array(number_of_row)[:, None]),
             "perplexity_samples": _perplexity(self._model_of_real, samples),
         }
 
@@ -175,8 +187,12 @@ class RealDataMetrics:
 
     @cached_property
     def _training_hashes(self) -> np.ndarray:
-        blocks = self._real_sequences.split(_ROWS_AT_ONCE)
-        return np.concatenate([_hashes(_array(block)) for block in blocks])
+        """A number (M,) for each training sequence."""
+        # Blocks, for `_array` may have to copy them from a file into int64.
+        hashes = []
+        for block in self._real_sequences.split(_ROWS_AT_ONCE):
+            hashes.append(_hashes(_array(block)))
+        return np.concatenate(hashes)
 
     @cached_property
     def _model_of_real(self) -> KneserNey:
@@ -197,12 +213,16 @@ def _hashes(tokens: np.ndarray) -> np.ndarray:
 
 
 def _array(tokens: Tensor) -> np.ndarray:
+    """Tokens as int64 in NumPy, every row's bytes one behind the other."""
     array: np.ndarray = np.ascontiguousarray(tokens.cpu().numpy(), dtype=np.int64)
     return array
 
 
 def _values(statistics: Mapping[str, Statistic]) -> dict[str, float]:
-    return {name: statistic.value for name, statistic in statistics.items()}
+    values = {}
+    for name, statistic in statistics.items():
+        values[name] = statistic.value
+    return values
 
 
 def _num_tokens(tokens: np.ndarray, spec: TokenSpec) -> np.ndarray:
@@ -219,10 +239,11 @@ def _num_words(tokens: np.ndarray, spec: TokenSpec) -> np.ndarray:
 
 
 def _share(ids: np.ndarray) -> DeleteOne:
-    """Different things as a share of all; `ids` (B, K)."""
+    """Different things as a share of all, for `ids` (B, K) of the K things in each sequence."""
     counts = TypeCounts(ids)
     return DeleteOne(counts.share, counts.share_without_each, most=1)
 
 
 def _perplexity(model: KneserNey, tokens: np.ndarray) -> Transformed:
+    """The perplexity of sequences (B, T) under a model, per token written."""
     return Transformed(np.exp, Ratio(-model.log_prob(tokens), _num_tokens(tokens, model.spec)))

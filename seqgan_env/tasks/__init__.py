@@ -56,7 +56,7 @@ def default_settings(task: Any) -> Any:
 
 
 def setting_names(task: Any) -> list[str]:
-    """The settings that a task takes."""
+    """The names of the settings that a task takes, in the order of its dataclass."""
     return [field.name for field in fields(default_settings(task))]
 
 
@@ -66,7 +66,8 @@ def presets_of(task: Any) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _defaults_of(task: Any) -> Defaults:
-    """What is known of a task; the class of one of this package is not imported for it."""
+    """What is known of a task before its class is imported; other packages' classes are."""
+    # Classes of this package import torch, and flags are to be had without it.
     if isinstance(task, str) and task in registry.TASK_DEFAULTS.builtin:
         found: Defaults = registry.TASK_DEFAULTS.load(task)
         return found
@@ -109,7 +110,11 @@ def seq_len_of(task: str, settings: Any) -> int | None:
 
 def takers(names: Iterable[str]) -> list[str]:
     """The tasks that take all of these settings. Those that cannot be imported take none."""
-    return [task for task in task_names() if set(names) <= _taken_by(task)]
+    wanted, found = set(names), []
+    for task in task_names():
+        if wanted <= _taken_by(task):
+            found.append(task)
+    return found
 
 
 def _taken_by(task: str) -> set[str]:
@@ -130,11 +135,11 @@ def infer_task(given: Mapping[str, Any]) -> str:
     Raises:
         ValueError: no task takes them all, or more than one does.
     """
-    known: set[str] = set()
-    for task in task_names():
-        known |= set(_taken_by(task))
+    # A typo first: its error names the nearest setting of any task.
+    known = sorted(set().union(*map(_taken_by, task_names())))
     for name in given:
-        choose(sorted(known), name, "setting")
+        choose(known, name, "setting")
+    # A file says more than the settings beside it, which are checked against its task later.
     if given.get("corpus") is not None:
         return _task_of_corpus(Path(given["corpus"]))
     possible = takers(given)
@@ -148,7 +153,9 @@ def infer_task(given: Mapping[str, Any]) -> str:
             f"{flags} is for {' or '.join(possible)}; say which by --task (task {DEFAULT_TASK}, "
             "the default, does not take it)"
         )
-    told = [f"{_flag(name)} is a setting of {', '.join(takers([name]))}" for name in given]
+    told = []
+    for name in given:
+        told.append(f"{_flag(name)} is a setting of {', '.join(takers([name]))}")
     raise ValueError(f"no task takes {flags}: {'; '.join(told)}")
 
 
@@ -157,8 +164,10 @@ def _task_of_corpus(path: Path) -> str:
     if not path.exists():
         raise ValueError(f"corpus {path} cannot be read: No such file or directory")
     if not path.is_dir():
+        # Any suffix counts, for a file may be called helices.fasta.gz.
+        its_suffixes = set(map(str.lower, path.suffixes))
         for task, suffixes in _FILES.items():
-            if any(suffix.lower() in suffixes for suffix in path.suffixes):
+            if not its_suffixes.isdisjoint(suffixes):
                 return task
         if path.suffix.lower() in SUFFIXES:
             raise ValueError(

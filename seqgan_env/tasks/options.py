@@ -12,7 +12,7 @@ from seqgan_env.checks import check_range
 
 @dataclass(frozen=True)
 class Defaults:
-    """What is known of a task before its class is imported.
+    """What a task's settings are where none is given, known before its class is imported.
 
     Attributes:
         settings: where none is given, an instance of the task's frozen dataclass.
@@ -61,7 +61,7 @@ class SplitSettings(Protocol):
 
 
 def check_split_settings(settings: SplitSettings) -> None:
-    """Raises a ValueError unless they can be."""
+    """Raises a ValueError unless the shares and the number of evaluated sequences can be."""
     for name in ("validation_share", "held_out_share"):
         if not 0 < getattr(settings, name) < 0.5:
             raise ValueError(
@@ -97,12 +97,20 @@ def map_paths(
 
 
 def _mapped(value: Any, is_path: bool | None, change: Callable[[Path], str], folder: Path) -> Any:
+    """A value with every path in it changed, however deep in lists and mappings."""
     if isinstance(value, (list, tuple)):
-        return [_mapped(item, is_path, change, folder) for item in value]
+        items = []
+        for item in value:
+            items.append(_mapped(item, is_path, change, folder))
+        return items
     if isinstance(value, Mapping):
-        return {key: _mapped(item, is_path, change, folder) for key, item in value.items()}
+        entries = {}
+        for key, item in value.items():
+            entries[key] = _mapped(item, is_path, change, folder)
+        return entries
     if not isinstance(value, (str, Path)) or is_path is False:
         return value
+    # "" would name the folder itself.
     if is_path or isinstance(value, Path) or (value and exists(folder / value)):
         return change(Path(value))
     return value

@@ -1,11 +1,11 @@
-"""What the tasks with a fixed set of real sequences have in common: the split, drawing, and
-measuring.
+"""What the tasks with a fixed set of real sequences have in common.
+
+These are the split into three parts, drawing real sequences, and measuring written ones.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -23,14 +23,15 @@ from seqgan_env.tasks.carried import MayLackData
 from seqgan_env.tasks.options import SplitSettings
 from seqgan_env.types import Estimate, Judge, RolloutPolicy, TokenSpec
 
-Words = tuple[str, ...]  # of a line of text or a melody
-MOST_IN_MEMORY = 2**26  # numbers of 8 bytes each
-MOST_JUDGED = 20_000  # to select on and to report on; beyond that errors hardly fall
+Words = tuple[str, ...]  # of a line of text, a melody, a molecule or a peptide
+MOST_IN_MEMORY = 2**26  # numbers of 8 bytes each; larger sets are mapped from a file
+MOST_JUDGED = 20_000  # items to select on, or to report on; with more, errors hardly fall
 
 
 class RealDataTask(MayLackData):
-    """A task whose real sequences are all there is, split into those to train on, to select on and
-    to report on.
+    """A task whose real sequences are all there is.
+
+    They are split into those to train on, to select on and to report on.
     """
 
     def __init__(
@@ -77,8 +78,9 @@ class RealDataTask(MayLackData):
 
     @cached_property
     def referee(self) -> Judge | None:
-        """Classifiers that say how far a policy's sequences are from these; None where these are
-        too few.
+        """Classifiers that say how far a policy's sequences are from the real ones.
+
+        None where the real ones are too few.
         """
         from seqgan_env.metrics.referee import Referee  # loads scipy: where it is used
 
@@ -91,13 +93,15 @@ class RealDataTask(MayLackData):
     def measure_knobs(
         self, policy: RolloutPolicy, knobs: Sequence[Knob], seed: int
     ) -> Iterator[dict[str, float]]:
-        """The metrics of every knob and the referee's, of which that on validation data chooses the
-        best.
+        """The metrics of a policy under every knob, those of the referee too.
+
+        The best knob is chosen by the referee's divergence on validation data.
         """
         for knob in knobs:
             turned = knob(policy)
             row = self.evaluate(turned, self._rng(seed))
             if self.referee is not None:
+                # From the seed again, so that neither changes what the other draws.
                 row |= dict(self.referee.of_policy(turned, self._rng(seed)))
                 row[SELECT + REFEREED.divergence] = row[f"{REFEREED.divergence}_validation"]
             if isinstance(knob, Temperature):
@@ -120,8 +124,10 @@ class RealDataTask(MayLackData):
 
 
 def allocated(shape: tuple[int, int], most: int) -> np.ndarray:
-    """Room for numbers 0..`most`: int64; of very many the narrowest type, mapped from a temporary
-    file, so that the operating system decides what is in memory.
+    """Room for numbers 0..`most`, with whatever stands there.
+
+    It is an int64 array. For very many numbers it is of the narrowest type that holds them and
+    mapped from a temporary file, so that the operating system decides what is in memory.
     """
     if math.prod(shape) <= MOST_IN_MEMORY:
         return np.empty(shape, dtype=np.int64)
@@ -132,30 +138,41 @@ def allocated(shape: tuple[int, int], most: int) -> np.ndarray:
 
 def draw_without_repeats(sequences: Tensor, num: int, rng: torch.Generator) -> Tensor:
     """`num` rows of `sequences` (M, T), in random order, each once before any comes again."""
-    orders = [
-        torch.randperm(len(sequences), generator=rng, device=rng.device)
-        for _ in range(-(-num // len(sequences)))
-    ]
-    return sequences[torch.cat(orders)[:num].to(sequences.device)].long()
+    num_rounds = -(-num // len(sequences))
+    orders = []
+    for _ in range(num_rounds):
+        orders.append(torch.randperm(len(sequences), generator=rng, device=rng.device))  # (M,)
+    rows = torch.cat(orders)[:num].to(sequences.device)  # (num,)
+    return sequences[rows].long()
 
 
 def split(
     items: Sequence[Words], settings: SplitSettings, source: str, kind: str
 ) -> list[list[Words]]:
-    """The items to train on, to select on and to report on, in their order; what is the same is on
-    the same side.
+    """The items to train on, to select on and to report on, in their order.
+
+    Items that are the same are on the same side. The side of an item is decided by its hash with
+    the seed, so that the order of the items changes none.
+
+    Args:
+        items: all that there are.
+        settings: the seed and the shares of the parts.
+        source: of the items, for messages.
+        kind: of the items, for messages.
 
     Raises:
         ValueError: `source` has too few items of this `kind`.
     """
     seed = str(settings.split_seed)
-    hashes = b"".join(digest(seed, *item)[:8] for item in items)
+    hashes = bytearray()
+    for item in items:
+        hashes += digest(seed, *item)[:8]
+    keys = np.frombuffer(hashes, dtype=">u8")  # (M,)
     shares = (settings.validation_share, settings.held_out_share)
-    part_of = sides(np.frombuffer(hashes, dtype=">u8"), shares, source, kind).tolist()
-    return [
-        [item for item, its_part in zip(items, part_of, strict=True) if its_part == part]
-        for part in range(3)
-    ]
+    parts: list[list[Words]] = [[], [], []]
+    for item, part in zip(items, sides(keys, shares, source, kind).tolist(), strict=True):
+        parts[part].append(item)
+    return parts
 
 
 def sides(keys: np.ndarray, shares: tuple[float, float], source: str, kind: str) -> np.ndarray:
@@ -179,18 +196,25 @@ def sides(keys: np.ndarray, shares: tuple[float, float], source: str, kind: str)
             f"{source} has {len(distinct)} distinct {kind} to use; {needed} or more are needed, so "
             f"that a share of {told} is one at least"
         )
-    num_validation, num_held_out = (
-        min(round(share * len(distinct)), MOST_JUDGED) for share in shares
-    )
+    validation_share, held_out_share = shares
+    num_validation = min(round(validation_share * len(distinct)), MOST_JUDGED)
+    num_held_out = min(round(held_out_share * len(distinct)), MOST_JUDGED)
+    # Hashes are as good as random, so the smallest of them are a random choice.
     part: np.ndarray = np.where(ranks < num_validation, 1, 2)
     part[ranks >= num_validation + num_held_out] = 0
     return part
 
 
 def fewest(shares: tuple[float, float]) -> int:
-    """The fewest distinct items of which each share that is not 0 is one at least."""
-    wanted = [share for share in shares if share]
-    return next(n for n in itertools.count(1 + len(wanted)) if all(round(s * n) for s in wanted))
+    """The fewest distinct items of which each share that is not 0 is one at least.
+
+    One more than there are such shares is needed, for the part to train on.
+    """
+    smallest = min(filter(None, shares), default=1.0)
+    num = 1 + len(list(filter(None, shares)))
+    while round(smallest * num) < 1:
+        num += 1
+    return num
 
 
 def digest(*parts: str) -> bytes:

@@ -10,8 +10,8 @@ KEPT, CUT = "kept", "cut"  # what becomes of a line
 BLANK, SHORT, LONG = "blank", "too short", "too long"
 FATES = (KEPT, CUT, BLANK, SHORT, LONG)
 
-_MOST_BARS = 40
-_FEW_KNOWN = 0.5  # share of the held-out words
+_MOST_BARS = 40  # they fit into a line of a terminal behind their heading
+_FEW_KNOWN = 0.5  # share of the held-out words below which the user is warned
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,12 @@ class CorpusSummary:
     def __str__(self) -> str:
         train, select, report = self.parts
         longest = len(self.length_histogram) - 1
-        chosen = (
-            f"\n{longest} tokens are the longest sequence, chosen from the lines; --max-length "
-            "sets another"
-        )
+        chosen = ""
+        if self.length_was_chosen:
+            chosen = (
+                f"\n{longest} tokens are the longest sequence, chosen from the lines; --max-length "
+                "sets another"
+            )
         return (
             f"{self.source}: {self.lines} lines, {self.kept} kept ({self.cut} of them cut), "
             f"dropped {reasons(self.dropped)}\n"
@@ -65,45 +67,51 @@ class CorpusSummary:
             f"{self.vocab_size} tokens of {self.num_special + self.distinct_words}; "
             f"{self.coverage:.1%} of held-out words are known\n"
             f"tokens in a sequence, 0..{longest}: "
-            f"|{_bars(self.length_histogram)}|" + chosen * self.length_was_chosen + self._notes()
+            f"|{_bars(self.length_histogram)}|{chosen}{self._notes()}"
         )
 
     def _notes(self) -> str:
-        """What the user should know, each in a line."""
-        notes = []
+        """What the user should know, each in a line that begins with a line break."""
+        notes = ""
         if self.shared:
-            notes.append(
-                f"{self.shared} lines were left out that stand in a file to select or to report on "
-                "too"
+            notes += (
+                f"\n{self.shared} lines were left out that stand in a file to select or to report "
+                "on too"
             )
         if self.coverage < _FEW_KNOWN:
-            remedy = "; try --level char" * self.by_words
-            notes.append(
-                f"WARNING: only {self.coverage:.1%} of held-out words are known: these data hardly "
-                f"repeat their words, and a policy can learn little{remedy}"
+            notes += (
+                f"\nWARNING: only {self.coverage:.1%} of held-out words are known: these data "
+                "hardly repeat their words, and a policy can learn little"
             )
-        return "".join(f"\n{note}" for note in notes)
+            if self.by_words:
+                notes += "; try --level char"
+        return notes
 
 
 def dropped(fates: Counter[str]) -> dict[str, int]:
-    """Dropped lines by reason."""
+    """How many lines were dropped for each reason, 0 counted, of how many have each fate."""
     return {reason: fates[reason] for reason in (BLANK, SHORT, LONG)}
 
 
 def reasons(dropped: dict[str, int]) -> str:
-    """Dropped lines by reason, as a person reads them."""
-    return ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count) or "none"
+    """How many lines were dropped for each reason, as a person reads it; "none" if none was."""
+    told = []
+    for reason, count in dropped.items():
+        if count:
+            told.append(f"{count} {reason}")
+    return ", ".join(told) or "none"
 
 
 def _bars(histogram: Sequence[int]) -> str:
-    """A histogram as at most 40 characters, which fit into a line of a terminal behind their
-    heading; a space where there is nothing.
-    """
-    width = -(-len(histogram) // _MOST_BARS)
-    sums = [sum(histogram[start : start + width]) for start in range(0, len(histogram), width)]
+    """A histogram as at most 40 characters; a space where there is nothing."""
+    width = -(-len(histogram) // _MOST_BARS)  # numbers that share a bar
+    sums = []
+    for start in range(0, len(histogram), width):
+        sums.append(sum(histogram[start : start + width]))
     line = ""
     for count in sums:
         if count:
+            # One more than the largest, so that it gets the last of the eight and none beyond.
             line += "▁▂▃▄▅▆▇█"[8 * count // (max(sums) + 1)]
         else:
             line += " "

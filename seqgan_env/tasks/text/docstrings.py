@@ -23,7 +23,7 @@ MIN_TOKENS, MAX_TOKENS = 4, 40
 _SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
-# no digits, no CamelCase, no snake_case, no abbreviation in capitals
+# No digits, no CamelCase, no snake_case, no abbreviation in capitals.
 _WORD = r"[A-Z]?[a-z]+(?:[-'][a-z]+)*"
 _SENTENCE = re.compile(rf"(?=[A-Z])(?:A|{_WORD})(?:[,;]? (?:I|{_WORD}))+\.")
 _TOKEN = re.compile(r"[a-z]+(?:[-'][a-z]+)*|[.,;]")
@@ -39,7 +39,7 @@ def docstring_sentences() -> tuple[str, ...]:
         ValueError: this Python has no sources of its standard library.
     """
     root = Path(sysconfig.get_path("stdlib"))
-    with _no_garbage_collection():
+    with _no_garbage_collection():  # which takes as long as the parsing
         sentences: dict[str, None] = {}  # each once, in order
         for path in _source_files(root):
             for text in _docstrings(path):
@@ -65,15 +65,20 @@ def sentences_of(docstring: str) -> Iterator[str]:
 
 
 def _paragraphs(docstring: str) -> Iterator[str]:
-    """Neighbouring lines with the same indentation as one line; a list or code never runs into a
-    sentence.
+    """Neighbouring lines with the same indentation as one line.
+
+    So neither a list nor code, which are indented, runs into a sentence.
     """
-    lines = docstring.splitlines()
-    for indentation, block in itertools.groupby(
-        lines, key=lambda line: len(line) - len(line.lstrip()) if line.strip() else None
-    ):
+    for indentation, block in itertools.groupby(docstring.splitlines(), _indentation):
         if indentation is not None:
             yield " ".join(" ".join(block).split())
+
+
+def _indentation(line: str) -> int | None:
+    """The white space that a line begins with; None for a blank one."""
+    if not line.strip():
+        return None
+    return len(line) - len(line.lstrip())
 
 
 @contextmanager
@@ -100,8 +105,9 @@ def _source_files(folder: Path) -> Iterator[Path]:
 
 
 def _docstrings(path: Path) -> Iterator[str]:
-    """Docstrings of a file's module, classes and functions; none of a file that is no valid Python
-    (templates, test data).
+    """Docstrings of a file's module, classes and functions.
+
+    A file that is no valid Python, such as a template or test data, has none.
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # invalid escapes in old code
@@ -121,9 +127,12 @@ def _docstrings_below(
 
 
 def _without_lone_words(sentences: Iterable[str]) -> Iterator[str]:
-    """The sentences all of whose words stand in another one too: names of things in the code mostly
-    do not.
+    """The sentences all of whose words stand in another one too.
+
+    Names of things in the code mostly stand in one sentence only.
     """
     words = {sentence: set(sentence.split()) for sentence in sentences}
-    counts = Counter(itertools.chain.from_iterable(words.values()))
-    return (sentence for sentence in words if all(counts[word] > 1 for word in words[sentence]))
+    counts = Counter(itertools.chain.from_iterable(words.values()))  # sentences with each word
+    for sentence, its_words in words.items():
+        if min(map(counts.__getitem__, its_words)) > 1:
+            yield sentence

@@ -69,19 +69,28 @@ def iterate_texts(path: str, column: str | None = None, kind: str = "corpus") ->
     if suffix in _FASTA:
         return _of_fasta(lines, source)
     if suffix in _SMILES:
-        return (line.split(maxsplit=1)[0] if line.strip() else "" for line in lines)
+        return map(_first_word, lines)
     return lines
+
+
+def _first_word(line: str) -> str:
+    """The first word of a line, "" of a blank one."""
+    if not line.strip():
+        return ""
+    return line.split(maxsplit=1)[0]
 
 
 def _of_table(
     lines: Iterator[str], delimiter: str, column: str | None, source: str
 ) -> Iterator[str]:
+    """The entries of one column, a row after the other; a blank line is an empty text."""
+    # A quoted entry may go over several lines, so the reader needs their ends.
     ended = (f"{line}\n" for line in lines)
     if delimiter == ",":
         rows = csv.reader(ended, strict=True)
     else:  # a tab within an entry is not possible, quoted or not
         rows = csv.reader(ended, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
-    index = -1
+    index = -1  # of the column; below 0 until the names have been read
     try:
         for row in rows:
             if index < 0:
@@ -100,6 +109,7 @@ def _of_table(
 
 
 def _of_json(lines: Iterator[str], column: str | None, source: str) -> Iterator[str]:
+    """The entries under one key, a line after the other; a blank line is an empty text."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             yield ""
@@ -115,6 +125,7 @@ def _of_json(lines: Iterator[str], column: str | None, source: str) -> Iterator[
 
 
 def _parsed(line: str, where: str) -> dict[str, Any]:
+    """The object that a line of JSON holds; errors say `where` it stands."""
     try:
         content = json.loads(line)
     except (ValueError, RecursionError) as problem:
@@ -125,7 +136,8 @@ def _parsed(line: str, where: str) -> dict[str, Any]:
 
 
 def _of_fasta(lines: Iterator[str], source: str) -> Iterator[str]:
-    sequence: list[str] | None = None
+    """The sequence of every record; lines that begin with ";" are comments."""
+    sequence: list[str] | None = None  # the lines of the record so far; None before the first
     for number, line in enumerate(lines, start=1):
         if line.startswith(">"):
             if sequence is not None:

@@ -37,9 +37,12 @@ def graphemes(text: str) -> list[str]:
     if text.isascii():
         return list(text)
     found: list[str] = []
+    # The kind of the character before, whether the cluster began with a pictograph, and how many
+    # flag letters stand directly before.
     before, joins_pictograph, num_flags = "", False, 0
     for character in text:
         kind = _kind(character)
+        # The rules of Annex 29 that join a character to the one before: GB9, GB6 to 8, GB11, GB12.
         if found and (
             kind in (_EXTEND, _ZWJ)
             or kind in _HANGUL_FOLLOWS.get(before, ())
@@ -59,8 +62,9 @@ def graphemes(text: str) -> list[str]:
 
 
 def stands_alone(cluster: str) -> bool:
-    """Whether a cluster comes back as it is from among any others that do: it neither begins with
-    what joins the one before nor ends with what joins the next.
+    """Whether a cluster comes back as it is from among any others that do.
+
+    So it neither begins with what joins the one before nor ends with what joins the next.
     """
     first, last = _kind(cluster[0]), _kind(cluster[-1])
     is_half_a_flag = first == _FLAG and len(cluster) == 1
@@ -69,6 +73,7 @@ def stands_alone(cluster: str) -> bool:
 
 @cache
 def _kind(character: str) -> str:
+    """What a character is for the rules of joining."""
     code = ord(character)
     if character == _JOINER:
         return _ZWJ
@@ -83,6 +88,7 @@ def _kind(character: str) -> str:
         if low <= code <= high:
             return kind
     if 0xAC00 <= code <= 0xD7A3:
+        # Syllables in the order of their parts; the first of each 28 has no final consonant.
         if (code - 0xAC00) % 28:
             return _LVT
         return _LV

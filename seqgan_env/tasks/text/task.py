@@ -57,9 +57,11 @@ LONGEST_CHOSEN = 128
 _FITTING = 0.9  # share of the lines that must fit into the default length
 _PURPOSES = ("to train on", "to select on", "to report on")
 _LINES_AT_ONCE = 2**16
+# Settings that are no part of the fingerprint: where texts lie, and how policies are evaluated.
 _NOT_HASHED = ("corpus", "validation_corpus", "held_out_corpus", "column", "num_eval", "tokenizer")
-_HASHED_IF_CHANGED = ("fixed_length", "max_train_lines", "unicode_form")  # came later
-_COVERED = 0.95  # share of them that fits into a length that is chosen
+# Settings that came later: at their default they must not change the fingerprints of old runs.
+_HASHED_IF_CHANGED = ("fixed_length", "max_train_lines", "unicode_form")
+_COVERED = 0.95  # share of the lines that fits into a length that is chosen
 
 
 class CorpusTask(RealDataTask):
@@ -95,6 +97,8 @@ class CorpusTask(RealDataTask):
         settings = replace(settings, level=level)
         self.settings = settings  # with the length that is chosen below
         self._have_tokenizer(make_tokenizer(level, settings.tokenizer))
+
+        # Read all files, and choose T by their lines if need be.
         self._num_lines: list[int] = []  # of each file
         lines = NumberedLines(self._lines_of_words())
         # Where it is the usual length, there is nothing to report.
@@ -104,28 +108,32 @@ class CorpusTask(RealDataTask):
             self.settings = settings
             self._length_was_chosen = settings.max_length != DEFAULT_LENGTH
         self.max_length: int = self.settings.max_length or DEFAULT_LENGTH
+
+        # Split the lines. The words are those of the training part, for no other may be known.
         fates = self._fates(lines.lengths)
         parts, num_shared = self._parts(lines, fates)
         counts = self._counts(lines, parts[0])
         special = _special(settings)
         self._have_words(special + _most_frequent(counts, settings.vocab_size, len(special)))
         spec = _spec(settings, len(self.vocabulary), self.max_length)
-        super().__init__(
-            name, spec, [self._sequences(lines, part, spec) for part in parts], settings.num_eval
-        )
+        sequences = [self._sequences(lines, part, spec) for part in parts]
+        super().__init__(name, spec, sequences, settings.num_eval)
         self.summary = self._summarise(lines, fates, len(counts), num_shared)
         self.fingerprint = self._hash(lines)
 
     def _have_tokenizer(self, tokenizer: Tokenizer) -> None:
+        """Takes what splits and joins; with or without data."""
         self.tokenizer = tokenizer
         self._by_characters = self.settings.level == "char" and self.settings.tokenizer is None
 
     def _have_words(self, vocabulary: Words) -> None:
+        """Takes the word of every token; those that are reserved stand for no word of a text."""
         self.vocabulary = vocabulary
         self.unknown_token: int = vocabulary.index(UNKNOWN_WORD)
-        self._token_of = {
-            word: token for token, word in enumerate(vocabulary) if not self._is_reserved(word)
-        }
+        self._token_of: dict[str, int] = {}
+        for token, word in enumerate(vocabulary):
+            if not self._is_reserved(word):
+                self._token_of[word] = token
 
     def essentials(self) -> dict[str, Any]:
         """The level, T, the words, and what stands in the file of a tokenizer."""
@@ -164,12 +172,12 @@ class CorpusTask(RealDataTask):
         Raises:
             ValueError: these are too few words, or more than T that are not to be cut.
         """
-        # At the outside of a line of the corpus spaces mean nothing; a policy may write them.
-        words = (
-            tuple(graphemes(self._uniform(text)))
-            if self._by_characters
-            else self._words(text, "the text")
-        )
+        if self._by_characters:
+            # At the ends of a line of the corpus spaces mean nothing, and the tokenizer drops them.
+            # A policy may write them.
+            words = tuple(graphemes(self._uniform(text)))
+        else:
+            words = self._words(text, "the text")
         return self._finished(words, f"text {text[:40]!r}")
 
     def encode_words(self, words: Sequence[str]) -> Tensor:
@@ -202,20 +210,28 @@ class CorpusTask(RealDataTask):
         """The line that a sequence (T,) writes, up to its end."""
         words = self.words(tokens)
         if self._by_characters:
-            words = [UNKNOWN_CHARACTER if word == UNKNOWN_WORD else word for word in words]
+            for i, word in enumerate(words):
+                if word == UNKNOWN_WORD:
+                    words[i] = UNKNOWN_CHARACTER
         return self.tokenizer.join(words)
 
     def _is_reserved(self, word: str) -> bool:
-        """Whether a word is none of the vocabulary wherever it stands in a text."""
+        """Whether a word of a text is unknown even if its text equals that of a token.
+
+        These are the names of the special tokens, and characters that would not come back from a
+        text as they are.
+        """
         if not self._by_characters:
             return word in SPECIAL
         return word in SPECIAL or word in UNWRITABLE_CHARACTERS or not stands_alone(word)
 
     def _files(self) -> list[str | None]:
         """The corpus, and the texts to select and to report on where there are such."""
-        settings = self.settings
-        others = (settings.validation_corpus, settings.held_out_corpus)
-        return [settings.corpus, *(path for path in others if path is not None)]
+        files = [self.settings.corpus]
+        for path in (self.settings.validation_corpus, self.settings.held_out_corpus):
+            if path is not None:
+                files.append(path)
+        return files
 
     def _texts(self, path: str | None) -> Iterable[str]:
         """The texts of one of the files."""
@@ -224,14 +240,15 @@ class CorpusTask(RealDataTask):
         return iterate_texts(path, self.settings.column)
 
     def _lines_of_words(self) -> Iterator[Words]:
-        """The words of all files, line by line; `_num_lines` gets the lines of each."""
+        """The words of all files, line by line; `_num_lines` gets how many lines each file has."""
         for path in self._files():
-            source, number = self._source(path), 0
+            source, number = self._source(path), 0  # of a file without lines too
             for number, text in enumerate(self._texts(path), start=1):
                 yield self._words(text, f"line {number} of {source}")
             self._num_lines.append(number)
 
     def _words(self, line: str, where: str) -> Words:
+        """The words of a line of the corpus; errors say `where` it stands."""
         return words_of(self.tokenizer, self._uniform(line), where)
 
     def _uniform(self, text: str) -> str:
@@ -256,8 +273,9 @@ class CorpusTask(RealDataTask):
         too_long = LONG
         if self.settings.long_lines == "cut":
             too_long = CUT
+        # The first condition that holds decides.
         conditions = [lengths == 0, lengths < least, lengths <= most]
-        fates = [FATES.index(fate) for fate in (BLANK, SHORT, KEPT, too_long)]
+        fates = list(map(FATES.index, (BLANK, SHORT, KEPT, too_long)))
         found: np.ndarray = np.select(conditions, fates[:3], fates[3]).astype(np.int8)
         return found
 
@@ -268,31 +286,36 @@ class CorpusTask(RealDataTask):
         What is the same is on the same side.
         """
         settings, names = self.settings, self._files()
-        kept = np.flatnonzero((fates == FATES.index(KEPT)) | (fates == FATES.index(CUT)))
-        file_of = np.repeat(np.arange(len(names)), self._num_lines)[kept]
+        file_of_every = np.repeat(np.arange(len(names)), self._num_lines)  # (M,)
+        kept = np.flatnonzero((fates == FATES.index(KEPT)) | (fates == FATES.index(CUT)))  # (K,)
+        file_of = file_of_every[kept]  # (K,)
         for i, path in enumerate(names):
             if not (file_of == i).any():
-                its = fates[np.repeat(np.arange(len(names)), self._num_lines) == i]
-                raise ValueError(self._no_line(path, _counted(its)))
-        keys = lines.keys(kept, self.max_length, settings.split_seed)
-        has_validation = settings.validation_corpus is not None
-        has_held_out = settings.held_out_corpus is not None
-        shares = (
-            0.0 if has_validation else settings.validation_share,
-            0.0 if has_held_out else settings.held_out_share,
-        )
+                raise ValueError(self._no_line(path, _counted(fates[file_of_every == i])))
+
+        # Split the corpus by the hashes of its lines; a part with a file of its own takes no share.
+        keys = lines.keys(kept, self.max_length, settings.split_seed)  # (K,)
+        validation_share, held_out_share = settings.validation_share, settings.held_out_share
+        if settings.validation_corpus is not None:
+            validation_share = 0.0
+        if settings.held_out_corpus is not None:
+            held_out_share = 0.0
+        shares = (validation_share, held_out_share)
         of_corpus = file_of == 0
-        part = np.zeros(len(kept), dtype=np.int8)
+        part = np.zeros(len(kept), dtype=np.int8)  # (K,)
         part[of_corpus] = sides(keys[of_corpus], shares, self._source(), "lines")
-        if has_validation:
+        if settings.validation_corpus is not None:
             part[file_of == 1] = 1
-        if has_held_out:
-            part[file_of == len(names) - 1] = 2
+        if settings.held_out_corpus is not None:
+            part[file_of == len(names) - 1] = 2  # the last file, whether there is one before it
         num_shared = 0
         if len(names) > 1:
             part, num_shared = _apart(part, keys)
-        parts = [kept[part == number] for number in range(3)]
-        for number, found in enumerate(parts):
+
+        parts = []
+        for number in range(3):
+            found = kept[part == number]
+            parts.append(found)
             if not len(found):
                 raise ValueError(
                     f"{self._source()} leaves no line {_PURPOSES[number]} once those are left out "
@@ -300,11 +323,13 @@ class CorpusTask(RealDataTask):
                 )
         most = settings.max_train_lines
         if most is not None and most < len(parts[0]):
+            # Those with the smallest hashes: a choice that more lines extend and do not change.
             drawn = np.argsort(keys[part == 0], kind="stable")[:most]
             parts[0] = parts[0][np.sort(drawn)]
         return parts, num_shared
 
     def _no_line(self, path: str | None, fates: Counter[str]) -> str:
+        """The message of the error that a file has no line to use."""
         return (
             f"{self._source(path)} has no line to use among {fates.total()} "
             f"({reasons(dropped(fates))}){self._hint(fates)}"
@@ -336,9 +361,9 @@ class CorpusTask(RealDataTask):
     def _sequences(self, lines: NumberedLines, part: np.ndarray, spec: TokenSpec) -> Tensor:
         """Sequences (K, T) of lines (K,): tokens, the end where there is room for it, padding.
 
-        int64; of very many a narrower integer type, in a file of the operating system's choice that
-        ends with the process.
+        int64; very many are of a narrower integer type and in a temporary file (`allocated`).
         """
+        # The token of every distinct word, (W,), W 1 or more: blank lines ask for a place too.
         unknown = self.unknown_token
         tokens = np.array([self._token_of.get(word, unknown) for word in lines.words or ("",)])
         rows = allocated((len(part), spec.seq_len), spec.pad_token)
@@ -348,12 +373,22 @@ class CorpusTask(RealDataTask):
     def _summarise(
         self, lines: NumberedLines, fates: np.ndarray, distinct_words: int, num_shared: int
     ) -> CorpusSummary:
+        """What became of the lines of `fates` (M,).
+
+        Args:
+            lines: of all files.
+            fates: of each line, as places in `FATES`.
+            distinct_words: of the training part.
+            num_shared: lines that were left out because they stand in two files.
+        """
         parts = (self.real_sequences, self.validation, self.held_out)
-        histogram = torch.zeros(self.spec.seq_len + 1, dtype=torch.int64)
+        histogram = torch.zeros(self.spec.seq_len + 1, dtype=torch.int64)  # by length, 0..T
         for part in parts:
             for block in part.split(_LINES_AT_ONCE):
                 lengths = self.spec.lengths(block)
                 histogram += torch.bincount(lengths, minlength=self.spec.seq_len + 1)
+
+        # The share of held-out words that are unknown; ends are known and no words.
         num_words = int(self.spec.lengths(self.held_out).sum())
         if self.spec.eos_token is not None:
             num_words -= int((self.held_out == EOS).sum())
@@ -383,16 +418,19 @@ class CorpusTask(RealDataTask):
         return f"corpus {path}"
 
     def _hash(self, lines: NumberedLines) -> str:
-        """The same wherever the files lie and however policies are evaluated; of a tokenizer counts
-        what it makes of the lines.
+        """The fingerprint: a hash of the settings and the texts of all files.
+
+        It is the same wherever the files lie and however policies are evaluated. Of a tokenizer
+        counts what it makes of the lines.
         """
         settings, defaults = self.settings, CorpusSettings()
         chosen = {}
-        for name in (field.name for field in fields(settings)):
-            value = getattr(settings, name)
-            is_default = name in _HASHED_IF_CHANGED and value == getattr(defaults, name)
-            if name not in _NOT_HASHED and not is_default:
-                chosen[name] = value
+        for field in fields(settings):
+            value = getattr(settings, field.name)
+            is_default = value == getattr(defaults, field.name)
+            if field.name in _NOT_HASHED or (field.name in _HASHED_IF_CHANGED and is_default):
+                continue
+            chosen[field.name] = value
         hashed = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
         with reported(lambda source, done, total: None):  # they have been reported once
             for path in self._files():
@@ -424,10 +462,17 @@ def _counted(fates: np.ndarray) -> Counter[str]:
 
 
 def _apart(part: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, int]:
-    """The parts of lines without those that stand in a part to judge on too, which get -1, and how
-    many these are.
+    """Leaves out the lines that stand in two parts, from the part that is used earlier.
+
+    Args:
+        part: (K,) of each line: 0 to train on, 1 to select on, 2 to report on.
+        keys: (K,) hashes of the lines.
+
+    Returns:
+        The parts (K,), -1 for what is left out, and how many lines these are.
     """
     part = part.copy()
+    # What is reported on stays whole. Validation is judged on too, so training gives way to both.
     reported = keys[part == 2]
     part[(part == 1) & np.isin(keys, reported)] = -1
     judged = keys[part >= 1]
@@ -436,7 +481,11 @@ def _apart(part: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def chosen_length(lengths: np.ndarray, settings: CorpusSettings) -> int:
-    """T for lines of these lengths (M,) where none is given."""
+    """T for lines of these lengths (M,) where none is given.
+
+    The usual one if nearly all lines fit into it, else what 95 % of them need, up to
+    `LONGEST_CHOSEN`.
+    """
     needed = np.sort(lengths[lengths > 0] + 1)  # with the end
     if settings.fixed_length or not len(needed) or np.mean(needed <= DEFAULT_LENGTH) >= _FITTING:
         return max(DEFAULT_LENGTH, settings.min_length + 1)
@@ -449,4 +498,6 @@ def _most_frequent(counts: Mapping[str, int], vocab_size: int | None, num_specia
     `vocab_size` has room for.
     """
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
-    return tuple(ranked if vocab_size is None else ranked[: vocab_size - num_special])
+    if vocab_size is not None:
+        ranked = ranked[: vocab_size - num_special]
+    return tuple(ranked)

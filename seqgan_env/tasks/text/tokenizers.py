@@ -15,8 +15,8 @@ from seqgan_env.names import choose
 from seqgan_env.registry import import_object
 from seqgan_env.tasks.text.graphemes import graphemes
 
-_MOST_BYTES = 64 * MIB
-_MOST_GROWTH = 64
+_MOST_BYTES = 64 * MIB  # of a tokenizer's file
+_MOST_GROWTH = 64  # characters that a tokenizer may make of one
 
 LEVELS = ("word", "char")
 
@@ -112,13 +112,17 @@ class HuggingFace:
 
     def join(self, words: Sequence[str]) -> str:
         decoder = self._tokenizer.decoder
-        text: str = " ".join(words) if decoder is None else decoder.decode(list(words))
+        text = " ".join(words)
+        if decoder is not None:
+            text = decoder.decode(list(words))
         return text.strip()
 
 
 def _check_growth(content: Any) -> None:
     """Raises a ValueError for a tokenizer that makes much of little: replacements multiply."""
-    growth, left = 1, [content.get(part) for part in ("normalizer", "pre_tokenizer", "decoder")]
+    growth = 1
+    left = list(map(content.get, ("normalizer", "pre_tokenizer", "decoder")))
+    # `left` is what is still to look at, however deep it stands.
     while left:
         each = left.pop()
         if isinstance(each, Mapping):
@@ -168,16 +172,21 @@ def make_tokenizer(
         return BY_LEVEL[choose(LEVELS, level, "level")]()
     if text is not None:
         return HuggingFace(str(tokenizer), text)
-    found = _named(tokenizer) if isinstance(tokenizer, str) else tokenizer
+    found: Any = tokenizer
+    if isinstance(tokenizer, str):
+        found = _named(tokenizer)
     if not callable(found):
         raise ValueError(
             f"tokenizer {tokenizer!r} is a {type(found).__name__}; expected a function from a line "
             "to its words"
         )
-    return found if isinstance(found, Tokenizer) else _JoinedBySpaces(found)
+    if isinstance(found, Tokenizer):
+        return found
+    return _JoinedBySpaces(found)
 
 
 def _named(name: str) -> Any:
+    """The tokenizer that a text names; of an import, whatever is found there."""
     if name in BY_NAME:
         return BY_NAME[name]()
     if name.endswith(".json") or Path(name).exists():
@@ -224,4 +233,6 @@ def words_of(tokenizer: Tokenizer, line: str, where: str) -> tuple[str, ...]:
 
 def _short(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    if len(text) > 60:
+        text = text[:57] + "..."
+    return text
