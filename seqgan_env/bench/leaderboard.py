@@ -1,13 +1,13 @@
-"""Who is better: the ranking score of a task, the rows in order, and what can be said of each in a
-sentence.
+"""Ranks the rows of a benchmark by their scores and says in a sentence what each row has shown.
 
-The score says how much nearer to the truth a policy is than the best knob of the reference, maximum
-likelihood on the same seed: see `seqgan_env.metrics.score`. The best knob is the zero of that
-scale, and has a row; maximum likelihood as it is has another.
+The score of a policy is how much nearer to the truth it is than the best knob of the reference,
+which is maximum likelihood with the same seed: see `seqgan_env.metrics.score`. The best knob is the
+zero of that scale and has a row of its own; maximum likelihood without a knob has another.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -48,15 +48,15 @@ ORACLE, JUDGED, REAL = "oracle tasks", "oracle tasks, by the referee", "tasks wi
 
 @dataclass(frozen=True)
 class Kind:
-    """Tasks that are scored in the same unit.
+    """Tasks that are scored in the same unit and share a leaderboard.
 
     Attributes:
-        name: of the kind.
-        score: what ranks.
-        quality: the metric that is usually reported.
-        quality_high_is_good: whether it should be high.
-        diversity: what it is bought with; the lower, the more diverse.
-        beside: metrics that stand beside the score always.
+        name: name of the kind, as titles have it.
+        score: the score that ranks the rows.
+        quality: name of the metric of quality that papers usually report.
+        quality_high_is_good: whether a high `quality` is good.
+        diversity: name of the metric that `quality` is traded for; a low value is diverse.
+        beside: names of the metrics that always stand beside the score.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Kind:
 
 
 def _kind(name: str, score: Score, of: Family, beside: tuple[str, ...]) -> Kind:
-    """Tasks of a family under a score."""
+    """The kind whose tasks are of a family and are ranked by `score`."""
     high_is_good = of.quality_high_is_good
     return Kind(name, score, of.quality.name, high_is_good, of.diversity.name, beside)
 
@@ -85,9 +85,9 @@ class Run:
     """A result with its scores.
 
     Attributes:
-        result: as it was written, less what is not finite.
-        metrics: its metrics and the scores.
-        mark: `INFINITE` or "".
+        result: the result without values that are not finite.
+        metrics: its metrics and its scores, by name.
+        mark: `INFINITE` if it gives some real sequence no probability, otherwise "".
     """
 
     result: Result
@@ -100,17 +100,17 @@ class Entry:
     """A row of the leaderboard, over all tasks of a kind.
 
     Attributes:
-        label: of the row.
+        label: label of the row.
         role: "reference" (the best knob), "control" (a reward that says nothing), "ceiling" (one
             that sees the truth) or "".
-        runs: by task, by seed in order.
-        scores: (runs, tasks), of as many runs as the task with the fewest has; None where a task or
-            a run has no score.
+        runs: the runs of each task, in the order of their seeds.
+        scores: (runs, tasks), of as many runs as the task with the fewest has; None where a task
+            has no score or a run is infinitely far from the truth.
         against: the scores of all runs, tested against 0.
-        beside: by name the scores of all runs in one divergence alone, tested against 0.
-        quality: what is usually reported minus maximum likelihood's, signed so that positive is
+        beside: the scores of all runs in one divergence alone, by name, tested against 0.
+        quality: the kind's `quality` minus that of maximum likelihood, signed so that positive is
             better.
-        improvement: probability that a run has a score above 0, the best knob's; None of the
+        improvement: probability that a run has a score above 0, the best knob's; None for the
             reference.
         decision: whether the score differs from 0, corrected for all verdicts of the page; None
             where there is no test.
@@ -137,8 +137,10 @@ class Entry:
 
     @property
     def score(self) -> Estimate | None:
-        """The mean score with the interval at the level of its test, so that it excludes 0 if and
-        only if the verdict does.
+        """The mean score with its interval.
+
+        The interval has the level of the row's test, so that it excludes 0 if and only if the
+        verdict says better or worse.
         """
         if self.scores is None:
             return None
@@ -149,11 +151,11 @@ class Entry:
     @property
     def is_marked(self) -> bool:
         """Whether a run of it is infinitely far from the truth."""
-        return any(run.mark for run in self.all_runs)
+        return _any_marked(self.all_runs)
 
     @property
     def mark(self) -> str:
-        """What is said beside its name: why it cannot rank, or its role."""
+        """The word beside its name: `INFINITE` where that keeps it from a rank, else its role."""
         if self.is_marked and self.outcome == INFINITE:
             return INFINITE
         return self.role
@@ -170,42 +172,60 @@ class Standings:
     """Everything that is compared, from results of any number of benchmarks."""
 
     def __init__(self, results: Sequence[Result]) -> None:
-        """Args: results: of which every (label, task, seed) is there once.
+        """Checks the results and finds the kind and the knobs of every task.
+
+        Args:
+            results: the results; every (label, task, seed) is there at most once.
 
         Raises:
-            ValueError: one is there twice, a task has no run of the reference with its knobs, or is
-                of no kind.
+            ValueError: one is there twice, or a task is of no kind or has no run of the reference
+                with its knobs.
         """
         _check_unique(results)
-        self.results = [_finite(result) for result in results]
-        self._marks = {_place(result): _mark(result) for result in results}
+        self.results = list(map(_finite, results))
         self.tasks = sorted({result.task for result in self.results})
         labels = {result.label for result in self.results}
         self.labels = [BEST_KNOB, REFERENCE, *sorted(labels - {REFERENCE})]
-        self.kind_of = {task: self._kind(task) for task in self.tasks}
-        self._knobs = {task: self._knobs_of(task) for task in self.tasks}
+
+        # Marks are read from the results as given: `self.results` has lost the infinite values.
+        self._marks: dict[tuple[str, str, int], str] = {}
+        for result in results:
+            self._marks[_place(result)] = _mark(result)
+
+        # Every kind is known before any knob is looked for, since the best one depends on it.
+        self.kind_of: dict[str, str] = {}
+        for task in self.tasks:
+            self.kind_of[task] = self._kind(task)
+        self._knobs: dict[str, dict[int, dict[str, Row]]] = {}  # by task, seed and name
+        for task in self.tasks:
+            self._knobs[task] = self._knobs_of(task)
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of task there are."""
-        return [kind for kind in KINDS if self.tasks_of(kind)]
+        """The kinds that have a task, in the order of `KINDS`."""
+        return list(filter(self.tasks_of, KINDS))
 
     def tasks_of(self, kind: str) -> list[str]:
-        """The tasks of a kind; oracle tasks are judged by the referee too where somebody besides
-        the reference was.
+        """The tasks of a kind.
+
+        An oracle task is of the kind `JUDGED` too if the referee judged a row besides the
+        reference on it.
         """
         if kind == JUDGED:
-            return [task for task in self.tasks_of(ORACLE) if self._is_judged(task)]
+            return list(filter(self._is_judged, self.tasks_of(ORACLE)))
         return [task for task in self.tasks if self.kind_of[task] == kind]
 
     @cached_property
     def runs(self) -> dict[tuple[str, str], list[Run]]:
-        """The runs by label and task, in the order of seeds; among them those of the best knob, as
-        the task's own kind has it.
+        """The runs by label and task, in the order of their seeds.
+
+        Among them are those of the best knob, chosen by the score of the task's own kind.
         """
         everything = list(self.results)
         for task in self.tasks:
             everything += self._best_knobs(task, KINDS[self.kind_of[task]].score)
+
+        # The order of insertion is the order of the keys, and tables follow it.
         everything.sort(key=self._order)
         found: dict[tuple[str, str], list[Run]] = {}
         for result in everything:
@@ -213,12 +233,15 @@ class Standings:
         return found
 
     def _order(self, result: Result) -> tuple[int, str, int]:
-        """Sorts results by row, task and seed."""
+        """Sorts results by row (in the order of `labels`), task and seed."""
         return self.labels.index(result.label), result.task, result.seed
 
     def knobs(self, task: str, less_best: bool = False) -> dict[str, Row]:
-        """What the knobs of the reference reach on a task, by name, the mean over seeds; on demand
-        less the best of each seed.
+        """The metrics of the reference's knobs on a task, by the knob's name, as means over seeds.
+
+        Args:
+            task: name of the task.
+            less_best: whether the metrics of the best knob of each seed are subtracted first.
         """
         by_name: dict[str, list[Row]] = {}
         for seed, knobs in self._knobs[task].items():
@@ -226,47 +249,75 @@ class Standings:
                 if less_best:
                     row = self.less_best_knob(task, seed, row)
                 by_name.setdefault(name, []).append(row)
-        return {name: _mean_row(rows) for name, rows in by_name.items()}
+        means = map(_mean_row, by_name.values())
+        return dict(zip(by_name, means, strict=True))
 
     def less_best_knob(self, task: str, seed: int, metrics: Row) -> Row:
-        """Metrics less those of the best knob of a seed; of other seeds than the reference's, less
-        the mean over its seeds.
+        """Metrics minus those of the best knob with the same seed.
+
+        Where the reference was not run with the seed, the mean over its seeds is subtracted.
+        Metrics that the best knob lacks are left out.
         """
         best = self.runs[BEST_KNOB, task]
         of_seed = [run for run in best if run.result.seed == seed]
         rival = _mean_row([run.metrics for run in of_seed or best])
-        return {name: value - rival[name] for name, value in metrics.items() if name in rival}
+        differences = {}
+        for name, value in metrics.items():
+            if name in rival:
+                differences[name] = value - rival[name]
+        return differences
 
     def scores(self, result: Result, metrics: Mapping[str, float], prefix: str = "") -> Row:
-        """Scores of metrics of a run against the best knob of its seed; without one, the mean over
-        those of all seeds.
+        """The scores of a run's metrics against the best knob with the same seed.
+
+        Where the reference was not run with the seed, they are the mean of the scores against the
+        best knobs of all its seeds.
+
+        Args:
+            result: the run, of which the task and the seed count.
+            metrics: metrics of the run, at its end or at a point of its curve.
+            prefix: what the names of `metrics` begin with.
         """
         knobs = self._knobs[result.task]
         rivals = list(knobs.values())
         if result.seed in knobs:
             rivals = [knobs[result.seed]]
-        return _mean_row([scores(rival, metrics, prefix) for rival in rivals])
+        rows = []
+        for rival in rivals:
+            rows.append(scores(rival, metrics, prefix))
+        return _mean_row(rows)
 
     @cached_property
     def _boards(self) -> dict[str, list[Entry]]:
-        """The rows of every kind, ranked. The verdicts of all kinds are corrected together, for a
-        reader of the page sees them together.
+        """The rows of every kind, ranked.
+
+        The verdicts of all kinds are corrected together, for a reader of the page sees them
+        together.
         """
-        entries = {kind: self._undecided(kind) for kind in self.kinds}
-        tested: list[tuple[str, int]] = []
-        for kind, of_kind in entries.items():
-            tested += [(kind, i) for i, entry in enumerate(of_kind) if _has_test(entry)]
-        decisions = holm([entries[kind][i].against.p_value for kind, i in tested])
-        for (kind, i), decision in zip(tested, decisions, strict=True):
+        # Collect the p-values of all kinds, and where each of them belongs.
+        entries: dict[str, list[Entry]] = {}
+        places, p_values = [], []
+        for kind in self.kinds:
+            entries[kind] = self._undecided(kind)
+            for i, entry in enumerate(entries[kind]):
+                if _has_test(entry):
+                    places.append((kind, i))
+                    p_values.append(entry.against.p_value)
+
+        # Correct them at once, and give each row its own decision.
+        for (kind, i), decision in zip(places, holm(p_values), strict=True):
             entries[kind][i] = replace(entries[kind][i], decision=decision)
+
+        # Only now can the rows be ranked: the words of a verdict need the decision.
         boards = {}
         for kind, of_kind in entries.items():
             boards[kind] = _ranked(of_kind, KINDS[kind], self.tasks_of(kind))
         return boards
 
     def entries(self, kind: str) -> list[Entry]:
-        """The rows of a kind of task, the best first; infinite ones, then those without a score,
-        behind the others.
+        """The rows of a kind of task, the best first.
+
+        Infinite rows stand behind those with a score, and rows without a score behind all.
         """
         return self._boards[kind]
 
@@ -275,20 +326,26 @@ class Standings:
         tasks = self.tasks_of(kind)
         entries = []
         for label in self.labels:
-            if any(self._runs_on(kind, label, task) for task in tasks):
-                entries.append(self._entry(label, kind, tasks))
+            entry = self._entry(label, kind, tasks)
+            if entry.runs:
+                entries.append(entry)
         return entries
 
     def _runs_on(self, kind: str, label: str, task: str) -> list[Run]:
-        """The runs of a row that a kind shows; the referee's board has those that it judged."""
+        """The runs of a row on a task that a kind's board shows.
+
+        The referee's board shows the runs that the referee judged.
+        """
         if label == BEST_KNOB:
-            return [self._run(result) for result in self._best_knobs(task, KINDS[kind].score)]
+            # Which knob is the best depends on the score, and so on the board.
+            return list(map(self._run, self._best_knobs(task, KINDS[kind].score)))
         runs = self.runs.get((label, task), [])
         if kind == JUDGED:
             return [run for run in runs if REFEREED.divergence in run.metrics]
         return runs
 
     def _entry(self, label: str, kind: str, tasks: list[str]) -> Entry:
+        """A row of a kind's board, before its verdict; without runs if no task shows any."""
         of = KINDS[kind]
         runs = {}
         for task in tasks:
@@ -297,7 +354,7 @@ class Standings:
                 runs[task] = of_task
 
         # The mean over the finite runs of a row would hide the infinite ones.
-        infinite = of.score is RANKING and any(run.mark for run in _flat(runs))
+        infinite = of.score is RANKING and _any_marked(_flat(runs))
         own, against = None, _NO_PAIRS
         if not infinite:
             own = _matrix(runs, tasks, of.score.name)
@@ -332,22 +389,25 @@ class Standings:
         pairs = []
         for task, of_task in runs.items():
             reference = {run.result.seed: run.metrics for run in self.runs[REFERENCE, task]}
+            # Only seeds that both have make a pair.
             for run in of_task:
                 other = reference.get(run.result.seed, {})
                 if metric in run.metrics and metric in other:
                     pairs.append((run.metrics[metric], other[metric]))
         if not pairs:
             return _NO_PAIRS
-        own, others = np.array(pairs).T
+        own, others = np.array(pairs).T  # (pairs,) each
         return paired(own, others)
 
     def _run(self, result: Result) -> Run:
+        """The result with its scores and its mark."""
         found = self.scores(result, result.metrics)
         return Run(result, result.metrics | found, self._marks.get(_place(result), ""))
 
     def _best_knobs(self, task: str, score: Score) -> list[Result]:
-        """The reference's best knob of every seed as if somebody had run it; the sample is its
-        name.
+        """The reference's best knob of every seed, as if somebody had run it.
+
+        The setting `knob` is its name.
         """
         found = []
         for seed, knobs in sorted(self._knobs[task].items()):
@@ -377,7 +437,7 @@ class Standings:
 
     def _is_judged(self, task: str) -> bool:
         """Whether the referee has judged a row other than the reference, and one of its knobs."""
-        if not any(best_knob(of_seed, REFEREED) for of_seed in self._knobs[task].values()):
+        if not self._best_knobs(task, REFEREED):
             return False
         for result in self.results:
             is_other = result.task == task and result.label != REFERENCE
@@ -386,6 +446,7 @@ class Standings:
         return False
 
     def _kind(self, task: str) -> str:
+        """The name of the kind that a task's metrics show; raises a ValueError where none fits."""
         metrics: set[str] = set()
         for result in self.results:
             if result.task == task:
@@ -414,10 +475,12 @@ def _place_in_ranking(entry: Entry) -> tuple[bool, bool, float]:
 
 
 def _place(result: Result) -> tuple[str, str, int]:
+    """The row, task and seed of a result, which no two results of a page share."""
     return result.label, result.task, result.seed
 
 
 def _check_unique(results: Sequence[Result]) -> None:
+    """Raises a ValueError for two results in one place and for a label that is taken."""
     seen: set[tuple[str, str, int]] = set()
     for result in results:
         if _place(result) in seen:
@@ -442,11 +505,14 @@ def _mark(result: Result) -> str:
 
 def _finite(result: Result) -> Result:
     """The result without values that are not finite, such as infinite divergences."""
+    knobs = {}
+    for name, row in result.knobs.items():
+        knobs[name] = _finite_row(_whole(row))
     return replace(
         result,
         metrics=_finite_row(result.metrics),
         curve=list(map(_finite_row, result.curve)),
-        knobs={name: _finite_row(_whole(row)) for name, row in result.knobs.items()},
+        knobs=knobs,
         real=_finite_row(result.real),
         budget=_finite_row(result.budget),
         costs=_finite_row(result.costs),
@@ -454,40 +520,54 @@ def _finite(result: Result) -> Result:
 
 
 def _whole(row: Row) -> Row:
-    """A knob without divergences that are infinite on some of its draws: they are infinite,
-    whatever the other draws say.
+    """A knob's metrics without divergences that are infinite on some of its draws.
+
+    A divergence is measured twice, on draws that choose the knob and on draws that value it. One
+    infinite measurement shows that the divergence is infinite, so that both are left out.
     """
-    lost: set[str] = set()
+    whole, finite = dict(row), _finite_row(row)
     for score in SCORES:
-        names = {score.divergence, SELECT + score.divergence}
-        if not all(_is_finite(row[name]) for name in names & row.keys()):
-            lost |= names
-    return {name: value for name, value in row.items() if name not in lost}
+        measured = {score.divergence, SELECT + score.divergence} & row.keys()
+        if finite.keys() >= measured:
+            continue
+        for name in measured:
+            whole.pop(name, None)
+    return whole
 
 
 def _finite_row(row: Row) -> Row:
+    """The finite values of a row."""
     return {name: value for name, value in row.items() if _is_finite(value)}
 
 
 def _is_finite(value: float | None) -> bool:
+    """Whether a value is a finite number; null of JSON is not."""
     return value is not None and math.isfinite(value)
 
 
 def _mean_row(rows: Sequence[Row]) -> Row:
-    """The mean of what all rows have."""
-    shared = [name for name in rows[0] if all(name in row for row in rows)]
-    return {name: float(np.mean([row[name] for row in rows])) for name in shared}
+    """The means of the metrics that all rows have, in the order of the first row."""
+    shared = set(rows[0]).intersection(*rows)
+    means = {}
+    for name in rows[0]:
+        if name in shared:
+            means[name] = float(np.mean([row[name] for row in rows]))
+    return means
 
 
 def _matrix(runs: Mapping[str, list[Run]], tasks: Sequence[str], metric: str) -> np.ndarray | None:
-    """A metric of the runs, (runs, tasks), of as many runs as the task with the fewest has; None
-    where a task has none.
+    """A metric of the runs, (runs, tasks), of as many runs as the task with the fewest has.
+
+    None where a task has no run with the metric.
     """
-    columns = [_values_of(runs.get(task, []), metric) for task in tasks]
+    columns = []
+    for task in tasks:
+        columns.append(_values_of(runs.get(task, []), metric))
+    # Bootstraps resample the runs of every task, so that the matrix has to be rectangular.
     num = min(map(len, columns))
     if not num:
         return None
-    return np.array([column[:num] for column in columns]).T
+    return np.array([column[:num] for column in columns]).T  # (runs, tasks)
 
 
 def _against_zero(runs: Mapping[str, list[Run]], metric: str) -> Paired:
@@ -500,11 +580,11 @@ def _against_zero(runs: Mapping[str, list[Run]], metric: str) -> Paired:
 
 def _flat(runs: Mapping[str, list[Run]]) -> list[Run]:
     """The runs of all tasks."""
-    return [run for of_task in runs.values() for run in of_task]
+    return list(itertools.chain.from_iterable(runs.values()))
 
 
 def _values_of(runs: Sequence[Run], metric: str) -> list[float]:
-    """A metric of those runs that have it."""
+    """The values of a metric, of those runs that have it."""
     return [run.metrics[metric] for run in runs if metric in run.metrics]
 
 
@@ -516,7 +596,13 @@ def _improvement(own: np.ndarray) -> Estimate:
     return found
 
 
+def _any_marked(runs: Sequence[Run]) -> bool:
+    """Whether a run is infinitely far from the truth."""
+    return any(run.mark for run in runs)
+
+
 def _has_test(entry: Entry) -> bool:
+    """Whether the score of a row is tested against 0: a test needs two runs or more."""
     return entry.scores is not None and entry.role != "reference" and entry.against.num_pairs > 1
 
 
@@ -526,10 +612,11 @@ def _role(label: str, runs: Mapping[str, list[Run]]) -> str:
         return "reference"
     if label == REFERENCE:
         return ""
-    settings = [run.result.settings for run in _flat(runs)]
-    sources = [row["source"] for row in settings if "source" in row]
-    if len(sources) < len(settings):  # samples from elsewhere
-        return ""
+    sources = []
+    for run in _flat(runs):
+        if "source" not in run.result.settings:  # samples from elsewhere
+            return ""
+        sources.append(run.result.settings["source"])
     if all(map(knows_the_truth, sources)):
         return "ceiling"
     if all(map(is_control, sources)):
@@ -556,6 +643,7 @@ def _outcome(entry: Entry, kind: Kind) -> str:
 
 
 def _verdict(entry: Entry, kind: Kind, tasks: Sequence[str]) -> str:
+    """The outcome of a row in words, with what qualifies it."""
     by, num, unit = entry.against.mean, len(entry.all_runs), kind.score.unit
     marked = sum(bool(run.mark) for run in entry.all_runs)
     said = {
@@ -589,31 +677,42 @@ def _one_sided(entry: Entry) -> str:
 
 
 def _elsewhere(entry: Entry, kind: Kind) -> str:
-    """Where a row without likelihoods stands: every run of it needs a judgement, and so do the
-    reference's knobs.
+    """Where to find a row that has no score because it has no likelihoods.
+
+    The referee's board shows it if the referee judged both the row and the reference's knobs.
     """
-    judged = any(REFEREED.divergence in run.metrics for run in entry.all_runs)
+    judged = _values_of(entry.all_runs, REFEREED.divergence)
     if entry.outcome != "no score" or kind.score is REFEREED or not judged:
         return ""
-    if any(REFEREED.name in run.metrics for run in entry.all_runs):
+    # A judged run has a score only where the knobs were judged too.
+    if _values_of(entry.all_runs, REFEREED.name):
         return " The referee has a board for it."
     return f" The referee judged it, but no knob of {REFERENCE}: run that with the setting referee."
 
 
 def _names_of_knobs(entry: Entry) -> str:
-    counts = Counter(str(run.result.settings.get("knob", "")) for run in entry.all_runs)
+    """The knobs that were the best of a seed, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for run in entry.all_runs:
+        counts[str(run.result.settings.get("knob", ""))] += 1
     if len(counts) == 1:
         return next(iter(counts))
-    return ", ".join(f"{name} ({num} run{'s' * (num > 1)})" for name, num in counts.most_common())
+    parts = []
+    for name, num in counts.most_common():
+        plural = "s" * (num > 1)
+        parts.append(f"{name} ({num} run{plural})")
+    return ", ".join(parts)
 
 
 def _lacking(entry: Entry, kind: Kind, tasks: Sequence[str]) -> list[str]:
     """Why it has no score: metrics that none of its runs has, and tasks that it was not run on."""
-    had = {name for run in entry.all_runs for name in run.metrics}
     missing = []
-    if kind.score.divergence not in had:
+    if not _values_of(entry.all_runs, kind.score.divergence):
         missing.append(kind.score.divergence)
-    return missing + [f"task {task}" for task in tasks if task not in entry.runs]
+    for task in tasks:
+        if task not in entry.runs:
+            missing.append(f"task {task}")
+    return missing
 
 
 _NO_PAIRS = Paired(math.nan, math.nan, math.nan, 0)
