@@ -941,7 +941,7 @@ def test_autocast_changes_no_reward_no_draw_and_no_training(
     wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
-    policy, (real, generated) = random_model(EOS), real_and_generated(40)
+    policy, (real, _) = random_model(EOS), real_and_generated(40)
 
     def everything() -> list[Tensor]:
         model = discriminator()
