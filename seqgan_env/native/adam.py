@@ -27,7 +27,6 @@ _VARIANTS = (
     "differentiable",
     "decoupled_weight_decay",
 )
-_NUMBERS = ("lr", "eps")  # of a group, and its betas
 _STEP_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 _GLOBAL_HOOKS = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
 
@@ -41,9 +40,10 @@ def objection(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) ->
         return problem
     if not native.usable(*parameters):
         return "not all parameters are float32 on the CPU"
-    return _objection_to_state(
-        [optimizer.state.get(parameter, {}) for parameter in parameters], parameters
-    )
+    states = []
+    for parameter in parameters:
+        states.append(optimizer.state.get(parameter, {}))  # empty before the first step
+    return _objection_to_state(states, parameters)
 
 
 def objection_to_training(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> str:
@@ -53,23 +53,25 @@ def objection_to_training(optimizer: torch.optim.Optimizer, parameters: Sequence
     problem = _objection_to_settings(optimizer)
     if problem:
         return problem
-    if len(set(map(id, parameters))) != len(parameters) or _trained(optimizer) != set(
-        map(id, parameters)
-    ):
+    # By identity: equal tensors are other parameters.
+    of_network = set(map(id, parameters))
+    if len(of_network) != len(parameters) or _trained(optimizer) != of_network:
         return "the optimizer's parameters are not those of the network, each once"
-    if not all(parameter.requires_grad for parameter in parameters):
-        return "not all parameters are trained"
-    if any(
-        parameter._backward_hooks or parameter._post_accumulate_grad_hooks
-        for parameter in parameters
-    ):
-        return "gradients are watched by hooks"
+    for parameter in parameters:
+        if not parameter.requires_grad:
+            return "not all parameters are trained"
+    for parameter in parameters:
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+            return "gradients are watched by hooks"
     return ""
 
 
 def _trained(optimizer: torch.optim.Optimizer) -> set[int]:
-    """Which parameters, by identity."""
-    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    """The identities of the parameters that an optimizer trains."""
+    trained: set[int] = set()
+    for group in optimizer.param_groups:
+        trained.update(map(id, group["params"]))
+    return trained
 
 
 def _objection_to_settings(optimizer: torch.optim.Optimizer) -> str:
@@ -83,19 +85,22 @@ def _objection_to_settings(optimizer: torch.optim.Optimizer) -> str:
     variants = [name for name in _VARIANTS if group.get(name)]
     if variants:
         return f"the optimizer has {', '.join(variants)}"
-    if not all(
-        isinstance(number, (int, float))
-        for number in (*(group[name] for name in _NUMBERS), *group["betas"])
-    ):
-        return "the optimizer's settings are not plain numbers"
+    # A tensor in place of a number would reach the kernel as its address.
+    for number in (group["lr"], group["eps"], *group["betas"]):
+        if not isinstance(number, (int, float)):
+            return "the optimizer's settings are not plain numbers"
     return ""
 
 
 def _is_watched(optimizer: torch.optim.Optimizer) -> bool:
     """Whether somebody waits for a call of `optimizer.step`."""
-    hooks = [getattr(optimizer, name, None) for name in _STEP_HOOKS]
-    hooks += [getattr(torch_optimizer, name, None) for name in _GLOBAL_HOOKS]
-    return any(hooks) or "step" in vars(optimizer)  # schedulers put a step of their own there
+    for name in _STEP_HOOKS:
+        if getattr(optimizer, name, None):
+            return True
+    for name in _GLOBAL_HOOKS:
+        if getattr(torch_optimizer, name, None):
+            return True
+    return "step" in vars(optimizer)  # schedulers put a step of their own there
 
 
 def _objection_to_state(states: Sequence[dict[str, Any]], parameters: Sequence[Tensor]) -> str:
@@ -105,16 +110,19 @@ def _objection_to_state(states: Sequence[dict[str, Any]], parameters: Sequence[T
         return "a parameter is not contiguous"
     if not all(states):
         return "only some parameters have been trained"
-    if len({float(state["step"]) for state in states}) != 1:
+    steps = set()
+    for state in states:
+        steps.add(float(state["step"]))
+    if len(steps) != 1:
         return "parameters have been trained for different numbers of steps"
     for parameter, state in zip(parameters, states, strict=True):
-        moments = (state["exp_avg"], state["exp_avg_sq"])
-        if not native.usable(*moments) or any(
-            moment.shape != parameter.shape for moment in moments
-        ):
+        mean, square = state["exp_avg"], state["exp_avg_sq"]
+        of_its_shape = mean.shape == square.shape == parameter.shape
+        if not (of_its_shape and native.usable(mean, square)):
             return "moments are not float32 on the CPU, of the shape of their parameter"
-        if not all(tensor.is_contiguous() for tensor in (parameter, *moments)):
-            return "a parameter or a moment is not contiguous"
+        for tensor in (parameter, mean, square):
+            if not tensor.is_contiguous():
+                return "a parameter or a moment is not contiguous"
     return ""
 
 
@@ -142,10 +150,18 @@ def adam_step(
     if problem:
         raise ValueError(f"{problem}; the kernels' step of Adam cannot stand in for its own")
     (group,) = optimizer.param_groups
-    parameters = [
-        (parameter, gradient.contiguous(), _advance(optimizer, parameter))
-        for parameter, gradient in gradients
-    ]
+    # Where each parameter, its moments and its gradient lie, and how many numbers it has.
+    rows, kept, num_blocks = [], [], 0
+    block = native.sizes().adam_block
+    for parameter, gradient in gradients:
+        dense = gradient.contiguous()
+        kept.append(dense)  # the kernel reads addresses: its memory must outlive the call
+        of_parameter = _advance(optimizer, parameter)
+        rows.append([*_addresses(parameter, of_parameter, dense), parameter.numel()])
+        num_blocks += -(-parameter.numel() // block)
+    table = torch.tensor(rows, device="cpu")
+
+    # The rates of Adam with both corrections for its first steps (Kingma & Ba 2015, algorithm 1).
     state = _advance(optimizer, weight)
     (beta1, beta2), step = group["betas"], float(state["step"])
     rates = {
@@ -155,16 +171,11 @@ def adam_step(
         "correction": (1 - beta2**step) ** -0.5,
         "eps": float(group["eps"]),
     }
-    table = torch.tensor(
-        [[*_addresses(p, s, g), p.numel()] for p, g, s in parameters], device="cpu"
-    )
-    sizes = native.sizes()
-    num_blocks = sum(-(-p.numel() // sizes.adam_block) for p, _, _ in parameters)
     native.run("adam", num_blocks, 1, parameters=table, num_parameters=len(table), **rates)
     native.run(
         "adam_product",
         len(weight),
-        sizes.rows,
+        native.sizes().rows,
         left=factors.left,
         right=factors.right,
         weight=weight.detach(),
@@ -180,14 +191,14 @@ def _advance(optimizer: torch.optim.Adam, parameter: Tensor) -> dict[str, Any]:
     """The state of a parameter, which begins another step."""
     state: dict[str, Any] = optimizer.state[parameter]
     if not state:
-        moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
-        state.update(step=torch.tensor(0.0, dtype=torch.float32, device="cpu"), **moments)
+        # As torch's own Adam begins; its step is a tensor too.
+        state["step"] = torch.tensor(0.0, dtype=torch.float32, device="cpu")
+        state["exp_avg"] = torch.zeros_like(parameter)
+        state["exp_avg_sq"] = torch.zeros_like(parameter)
     state["step"] += 1
     return state
 
 
 def _addresses(parameter: Tensor, state: dict[str, Any], gradient: Tensor) -> list[int]:
-    return [
-        native.address(tensor)
-        for tensor in (parameter, state["exp_avg"], state["exp_avg_sq"], gradient)
-    ]
+    """In the order of the kernel's table."""
+    return list(map(native.address, (parameter, state["exp_avg"], state["exp_avg_sq"], gradient)))

@@ -25,8 +25,12 @@ def keeps_methods(module: nn.Module, owner: type[nn.Module], *names: str) -> boo
     """Whether `module`, an instance of `owner`, has these methods from there: no subclass and no
     patch overrides one.
     """
-    kept = all(getattr(type(module), name) is getattr(owner, name) for name in names)
-    return kept and not any(name in vars(module) for name in names)
+    for name in names:
+        if getattr(type(module), name) is not getattr(owner, name):  # a subclass has its own
+            return False
+        if name in vars(module):  # the object has been patched
+            return False
+    return True
 
 
 def has_hooks(module: nn.Module) -> bool:
@@ -63,26 +67,27 @@ class Snapshot:
 
     def take(self, tensors: Iterable[Tensor]) -> None:
         """Keeps what `tensors` hold now."""
-        given = [tensor.detach() for tensor in tensors]
-        kinds = [_kind(tensor) for tensor in given]
+        given = list(map(torch.Tensor.detach, tensors))
+        kinds = list(map(_kind, given))
         if _has_fingerprint(given):
             self._held, self._fingerprint = [], fingerprint(given)
         elif kinds == self._kinds and self._held:
+            # The copies have the right sizes: new memory would cost more than the copying.
             self._fingerprint = None
             for copy, tensor in zip(self._held, given, strict=True):
                 copy.copy_(tensor)
         else:
             self._fingerprint = None
             with torch.inference_mode(False):  # so that they can be overwritten in any mode
-                self._held = [
-                    tensor.clone(memory_format=torch.contiguous_format) for tensor in given
-                ]
+                self._held = []
+                for tensor in given:
+                    self._held.append(tensor.clone(memory_format=torch.contiguous_format))
         self._kinds = kinds
 
     def matches(self, tensors: Iterable[Tensor]) -> bool:
         """Whether `tensors` hold bit by bit what they held when it was taken; False before that."""
         given = list(tensors)
-        if [_kind(tensor) for tensor in given] != self._kinds:
+        if list(map(_kind, given)) != self._kinds:
             return False
         if self._fingerprint is not None:
             return _has_fingerprint(given) and torch.equal(self._fingerprint, fingerprint(given))
@@ -97,7 +102,7 @@ def _kind(tensor: Tensor) -> _Kind:
 
 
 def _has_fingerprint(tensors: Sequence[Tensor]) -> bool:
-    return native.usable(*tensors) and all(tensor.is_contiguous() for tensor in tensors)
+    return native.usable(*tensors) and all(map(torch.Tensor.is_contiguous, tensors))
 
 
 def _same_bits(copy: Tensor, tensor: Tensor) -> bool:

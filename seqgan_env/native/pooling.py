@@ -8,6 +8,7 @@ first takes all of it.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,23 +42,27 @@ class FilterBank:
     @property
     def padded(self) -> list[int]:
         """Channels of each width in whole vectors."""
-        return [round_up(c) for c in self.channels]
+        return list(map(round_up, self.channels))
 
     @property
     def row_sizes(self) -> list[int]:
         """What one token adds to each filter, at every tap: so many numbers."""
-        return [w * p for w, p in zip(self.widths, self.padded, strict=True)]
+        return list(map(operator.mul, self.widths, self.padded))
 
     def weight_sizes(self, depth: int) -> tuple[int, ...]:
         """Numbers in the weights of each width, if a token has `depth`."""
-        return tuple(w * c * depth for w, c in zip(self.widths, self.channels, strict=True))
+        sizes = []
+        for width, channels in zip(self.widths, self.channels, strict=True):
+            sizes.append(width * channels * depth)
+        return tuple(sizes)
 
     def tables_pay(self, rows: int, batch: int, steps: int) -> bool:
         """Whether tables of `rows` tokens are less work than convolving (batch, steps) tokens."""
-        sizes = list(zip(self.widths, self.channels, strict=True))
-        return _TABLE_COST * rows * sum(w * c for w, c in sizes) < batch * sum(
-            (steps - w + 1) * w * c for w, c in sizes
-        )
+        numbers, products = 0, 0  # of a token's row; of one sequence and one number of a token
+        for width, channels in zip(self.widths, self.channels, strict=True):
+            numbers += width * channels
+            products += (steps - width + 1) * width * channels  # so many places has a filter
+        return _TABLE_COST * rows * numbers < batch * products
 
 
 @functools.cache
@@ -65,13 +70,12 @@ def _layout(bank: FilterBank, sizes: tuple[int, ...]) -> Tensor:
     """(num, 4) int64: width, channels, first feature, and where a filter begins if each takes
     `sizes` numbers.
     """
-    firsts, begins = (
-        torch.tensor([0, *numbers], device="cpu").cumsum(0)[:-1]
-        for numbers in (bank.channels, sizes)
-    )
-    widths, channels = (
-        torch.tensor(numbers, device="cpu") for numbers in (bank.widths, bank.channels)
-    )
+    widths = torch.tensor(bank.widths, device="cpu")
+    channels = torch.tensor(bank.channels, device="cpu")
+    # Each filter begins where those before it end.
+    firsts = channels.cumsum(0) - channels
+    numbers = torch.tensor(sizes, device="cpu")
+    begins = numbers.cumsum(0) - numbers
     return torch.stack([widths, channels, firsts, begins], dim=1)
 
 
@@ -109,13 +113,22 @@ def make_tables(
         taps: of each filter, as `weight_taps` gives them.
         out: earlier tables to overwrite; new memory costs more than the product.
     """
-    sizes = [len(embedding) * size for size in bank.row_sizes]
+    sizes = _table_sizes(bank, len(embedding))
     with torch.inference_mode(False):  # so that they can be overwritten in any mode
         if out is None:
             out = native.empty(sum(sizes))
+    # A table is the product of all tokens with all taps of a filter, written where it stands.
     for table, rows in zip(out.split(sizes), taps, strict=True):
         torch.mm(embedding, rows.t(), out=table.view(len(embedding), -1))
     return out
+
+
+def _table_sizes(bank: FilterBank, rows: int) -> list[int]:
+    """Numbers in the table of each filter, if there are so many tokens."""
+    sizes = []
+    for size in bank.row_sizes:
+        sizes.append(rows * size)
+    return sizes
 
 
 def pool_tables(
@@ -136,7 +149,7 @@ def pool_tables(
         "pool_tables",
         batch,
         _SEQUENCES,
-        **_filters(bank, tuple(rows * size for size in bank.row_sizes)),
+        **_filters(bank, tuple(_table_sizes(bank, rows))),
         tokens=tokens,
         tables=tables,
         bias=bias,
@@ -151,10 +164,12 @@ def pool_tables(
 
 def weight_taps(bank: FilterBank, weights: Sequence[Tensor]) -> list[Tensor]:
     """Weights (C, E, width) each as rows (width * padded channels, E)."""
-    return [
-        F.pad(w.permute(2, 0, 1), (0, 0, 0, p - len(w))).flatten(0, 1)
-        for w, p in zip(weights, bank.padded, strict=True)
-    ]
+    rows = []
+    for weight, padded in zip(weights, bank.padded, strict=True):
+        by_tap = weight.permute(2, 0, 1)  # (width, C, E)
+        whole = F.pad(by_tap, (0, 0, 0, padded - len(weight)))  # (width, padded channels, E)
+        rows.append(whole.flatten(0, 1))
+    return rows
 
 
 class ByTables:
@@ -182,8 +197,9 @@ class ByTables:
         self, grad: Tensor, embedding: Tensor
     ) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
         """The gradients of embedding, weights and biases, for `grad` (B, F) of the features."""
+        # ReLU passes nothing back where it gave 0.
         bank, grad = self._bank, (grad * (self.features > 0)).contiguous()
-        sizes = [len(embedding) * size for size in bank.row_sizes]
+        sizes = _table_sizes(bank, len(embedding))
         of_tables = native.zeros(sum(sizes))
         batch, steps = self._tokens.shape
         native.run(
@@ -200,6 +216,7 @@ class ByTables:
             rows=len(embedding),
             num_features=grad.shape[1],
         )
+        # A table is embedding times taps, so that its gradient gives both of theirs.
         of_embedding, of_weights = torch.zeros_like(embedding), []
         for part, taps, width, channels in zip(
             of_tables.split(sizes), self._taps, bank.widths, bank.channels, strict=True
@@ -237,7 +254,7 @@ class ByWindows:
             "pool_windows",
             batch,
             1,
-            **_filters(bank, tuple(size * depth for size in bank.row_sizes)),
+            **_filters(bank, tuple(_table_sizes(bank, depth))),
             embedded=self._embedded,
             weights=packed,
             bias=bias,
@@ -289,11 +306,10 @@ class ByWindows:
         of_embedding = native.zeros(rows, depth).index_add_(
             0, self._tokens.flatten(), of_embedded.flatten(0, 1)
         )
-        shapes = [(c, dim, w) for c, w in zip(bank.channels, bank.widths, strict=True)]
-        parts = [
-            part.view(shape)
-            for part, shape in zip(of_weights.split(bank.weight_sizes(dim)), shapes, strict=True)
-        ]
+        parts = []
+        flat = of_weights.split(bank.weight_sizes(dim))
+        for part, channels, width in zip(flat, bank.channels, bank.widths, strict=True):
+            parts.append(part.view(channels, dim, width))
         return of_embedding[:, :dim], parts, of_bias.split(bank.channels)
 
 
@@ -309,12 +325,10 @@ def _pack(bank: FilterBank, weights: Sequence[Tensor], depth: int) -> tuple[Tens
     """Weights (C, E, width), flat and filter after filter: as rows (C, width * depth), and as (P /
     lanes, width * depth, lanes).
     """
-    weights = [w.contiguous() for w in weights]
-    rows, packed = (
-        native.empty(sum(bank.weight_sizes(depth))),
-        native.empty(depth * sum(bank.row_sizes)),
-    )
-    addresses = torch.tensor([native.address(w) for w in weights], device="cpu")
+    dense = list(map(torch.Tensor.contiguous, weights))  # held: the kernel reads addresses
+    rows = native.empty(sum(bank.weight_sizes(depth)))
+    packed = native.empty(depth * sum(bank.row_sizes))
+    addresses = torch.tensor(list(map(native.address, dense)), device="cpu")
     native.run(
         "pack_windows",
         sum(bank.row_sizes),
@@ -323,7 +337,7 @@ def _pack(bank: FilterBank, weights: Sequence[Tensor], depth: int) -> tuple[Tens
         addresses=addresses,
         rows=rows,
         packed=packed,
-        dim=weights[0].shape[1],
+        dim=dense[0].shape[1],
         padded_dim=depth,
     )
     return rows, packed
