@@ -482,7 +482,11 @@ def test_a_language_model_has_the_same_states_and_gradients_on_both_routes(
         hidden = made.hidden_states(inputs)
         routes.append([hidden, *torch.autograd.grad(hidden.square().sum(), trained)])
         with torch.no_grad():
-            assert torch.equal(made.hidden_states(inputs), hidden)
+            without_gradient = made.hidden_states(inputs)
+        if wanted == "1":
+            assert torch.equal(without_gradient, hidden)
+        # Torch has another LSTM for inference on some processors, with other last bits.
+        torch.testing.assert_close(without_gradient, hidden, atol=1e-6, rtol=1e-5)
     for fast, plain in zip(*routes, strict=True):
         torch.testing.assert_close(fast, plain, atol=1e-6, rtol=1e-5)
 
