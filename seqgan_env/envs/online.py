@@ -1,9 +1,8 @@
-"""Online training: a reward model that learns from the episodes written under it, for loops that
-know only `reset` and `step`.
+"""Online training: a reward model that learns from the episodes written under it.
 
-It trains the discriminator, on the episodes against real sequences, and fits a language model to
-the episodes, which is rolled out in place of a policy that nobody handed over. Algorithm 1 needs
-neither: it drives the discriminator itself.
+It is for loops that know only `reset` and `step`. It trains the discriminator, on the episodes
+against real sequences, and fits a language model to the episodes, which is rolled out in place of a
+policy that nobody handed over. Algorithm 1 needs neither: it drives the discriminator itself.
 """
 
 from __future__ import annotations
@@ -36,8 +35,9 @@ from seqgan_env.types import (
 
 @dataclass(frozen=True)
 class OnlineSettings:
-    """When and how an online environment learns. An update takes all episodes that ended since the
-    one before.
+    """When and how an online environment learns.
+
+    An update takes all episodes that ended since the update before.
 
     Attributes:
         d_interval: episodes from one update to the next; more where one step ends more.
@@ -51,7 +51,7 @@ class OnlineSettings:
         clone_memory: updates whose episodes the clone is fitted to. Each weighs half as much as the
             one after it: the policy has moved on since, but more episodes make a better fit.
         clone_epochs: passes of the clone over these.
-        clone_learning_rate: of its Adam.
+        clone_learning_rate: learning rate of the clone's Adam.
     """
 
     d_interval: int = 500
@@ -79,8 +79,13 @@ class OnlineSettings:
 
 
 class PolicyClone:
-    """Fits a language model to what an unseen policy writes: maximum likelihood, recent episodes
-    first.
+    """Fits a language model to what an unseen policy writes, by maximum likelihood.
+
+    Recent episodes weigh more than older ones.
+
+    Attributes:
+        model: the language model that is fitted.
+        recent: the episodes (M, T) of recent updates, oldest first.
     """
 
     def __init__(
@@ -98,33 +103,33 @@ class PolicyClone:
             batch_size: sequences per step.
             max_grad_norm: gradients are scaled down to this norm.
         """
-        self.model, self.num_epochs, self.batch_size, self.max_grad_norm = (
-            model,
-            settings.clone_epochs,
-            batch_size,
-            max_grad_norm,
-        )
-        self.recent: deque[Tensor] = deque(
-            maxlen=settings.clone_memory
-        )  # (M, T) each, oldest first
+        self.model = model
+        self.num_epochs = settings.clone_epochs
+        self.batch_size = batch_size
+        self.max_grad_norm = max_grad_norm
+        # The oldest episodes fall out of the deque by themselves.
+        self.recent: deque[Tensor] = deque(maxlen=settings.clone_memory)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, lr=settings.clone_learning_rate)
 
     def fit(self, episodes: Tensor, rng: torch.Generator) -> dict[str, float]:
-        """Takes in new `episodes` (M, T).
+        """Takes in new `episodes` (M, T) and fits the model to all that are kept.
 
         Returns:
             `nll`, of the new episodes before they were fitted, in nats per token.
         """
+        # Measured first: afterwards it would be a likelihood of what was fitted.
         nll = nll_per_token(self.model, self.model.spec, episodes)
         self.recent.append(episodes)
-        tokens = torch.cat(list(self.recent))
-        ages = range(len(self.recent) - 1, -1, -1)
-        of_batches = [
-            torch.full((len(batch),), 0.5**age, dtype=torch.float32)
-            for age, batch in zip(ages, self.recent, strict=True)
-        ]
-        weights = torch.cat(of_batches).to(tokens.device)
+        tokens = torch.cat(list(self.recent))  # (K, T), oldest first
+
+        # The newest update has age 0 and weight 1; each older one weighs half as much.
+        of_updates = []
+        for i, update in enumerate(self.recent):
+            age = len(self.recent) - 1 - i
+            of_updates.append(torch.full((len(update),), 0.5**age, dtype=torch.float32))
+        weights = torch.cat(of_updates).to(tokens.device)  # (K,)
+
         for _ in range(self.num_epochs):
             order = torch.randperm(len(tokens), generator=rng, device=rng.device)
             for rows in order.split(self.batch_size):
@@ -150,7 +155,8 @@ class PolicyClone:
 
     def _step(self, tokens: Tensor, weights: Tensor) -> None:
         """One step of Adam on sequences (B, T) of weights (B,)."""
-        written = (tokens != self.model.spec.pad_token) * weights.unsqueeze(1)
+        # Padding weighs nothing, a token as much as its sequence.
+        written = (tokens != self.model.spec.pad_token) * weights.unsqueeze(1)  # (B, T)
         loss = self.model.weighted_nll(tokens, written) / written.sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -196,21 +202,18 @@ class OnlineRewardModel(RewardModel):
         super().__init__(task, settings, policy, discriminator)
         self.learning = True
         self.online, self.num_episodes, self.num_updates = online, 0, 0
-        self._trainer = (
-            DiscriminatorTrainer(discriminator, self.budget)
-            if discriminator is not None and discriminator.learns_from_negatives
-            else None
-        )
-        told = any(_looks_at_policy(source) for _, source in self.sources)
-        in_use = self.needs_prefix_values or told
-        self._clone = (
-            PolicyClone(_language_model(policy), online) if fit_policy and in_use else None
-        )
+        self._trainer: DiscriminatorTrainer | None = None
+        if discriminator is not None and discriminator.learns_from_negatives:
+            self._trainer = DiscriminatorTrainer(discriminator, self.budget)
+        # A policy that nothing rolls out or looks at need not be fitted.
+        self._clone: PolicyClone | None = None
+        if fit_policy and (self.needs_prefix_values or self._tells_of_policy()):
+            self._clone = PolicyClone(_language_model(policy), online)
+        # Draws of training, apart from those of rollouts; `seed` sets it anew.
         self._rng = torch.Generator(device=self.device).manual_seed(0)
+        # Episodes (M, T) since the last update, and those of earlier updates, oldest first.
         self._waiting: list[np.ndarray] = []
-        self._past = torch.empty(
-            0, self.spec.seq_len, dtype=torch.int64, device=self.device
-        )  # (M, T), oldest first
+        self._past = torch.empty(0, self.spec.seq_len, dtype=torch.int64, device=self.device)
         self._metrics: dict[str, float] = {}
 
     def bind(self, policy: RolloutPolicy) -> None:
@@ -219,42 +222,60 @@ class OnlineRewardModel(RewardModel):
         self.learning = False
 
     def seed(self, keys: np.ndarray) -> None:
+        """Seeds the draws and the order of training data from the keys (B,) of the rows."""
+        # On the CPU whatever the device, so that both are seeded alike.
         self._rng.manual_seed(streams_from_keys(keys, torch.device("cpu")).initial_seed())
 
     def observe(self, episodes: np.ndarray) -> dict[str, float]:
+        """Takes in finished episodes (M, T), and updates once enough are waiting.
+
+        Returns:
+            The metrics of the update; nothing where there was none.
+        """
         if not self.learning:
             return {}
         self._waiting.append(episodes)
         self.num_episodes += len(episodes)
-        if sum(map(len, self._waiting)) < (
-            self.online.d_interval if self.num_updates else self.online.warm_up
-        ):
+        needed = self.online.d_interval
+        if self.num_updates == 0:
+            needed = self.online.warm_up
+        if sum(map(len, self._waiting)) < needed:
             return {}
         self._metrics = self._update()
         return self.online_metrics()
 
     def online_metrics(self) -> dict[str, float]:
-        """Metrics of the last update, empty before the first; see docs/custom_policy.md for their
-        names.
+        """Metrics of the last update, empty before the first.
+
+        Their names are in docs/custom_policy.md.
         """
         return dict(self._metrics)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that it has learned and is about to learn from: D, the clone, both optimizers,
-        the episodes that are kept, the random stream. Not a policy that was given, which somebody
-        else trains.
+        """Everything that it has learned and is about to learn from.
+
+        That is D, the clone, both optimizers, the episodes that are kept and the random stream; but
+        not a policy that was given, which somebody else trains.
         """
+        trainer: dict[str, Any] | None = None
+        clone: dict[str, Any] | None = None
+        if self._trainer is not None:
+            trainer = self._trainer.state_dict()
+        if self._clone is not None:
+            clone = self._clone.state_dict()
         learning = {
             "learning": self.learning,
             "num_episodes": self.num_episodes,
             "num_updates": self.num_updates,
             "metrics": self._metrics,
             "rng": self._rng.get_state(),
-            "waiting": [torch.from_numpy(episodes) for episodes in self._waiting],
+            # Tensors, for a file of weights alone may hold no NumPy arrays.
+            "waiting": list(map(torch.from_numpy, self._waiting)),
             "past": self._past,
-            "trainer": None if self._trainer is None else self._trainer.state_dict(),
-            "clone": None if self._clone is None else self._clone.state_dict(),
+            "trainer": trainer,
+            "clone": clone,
         }
+        # A copy, since the next update changes the tensors in place.
         return super().state_dict() | {"online": copy.deepcopy(learning)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -278,13 +299,19 @@ class OnlineRewardModel(RewardModel):
     def _parts_of_state(self) -> set[str]:
         return super()._parts_of_state() | {"online"}
 
+    def _tells_of_policy(self) -> bool:
+        """True if one of the sources scores by the policy that it is told of."""
+        return any(_looks_at_policy(source) for _, source in self.sources)
+
     # A loop may step inside torch.no_grad() or inference_mode(); learning needs gradients.
     @torch.inference_mode(mode=False)
     @torch.enable_grad()
     def _update(self) -> dict[str, float]:
+        """Learns from the episodes that are waiting; metrics of what was learned."""
         episodes = torch.from_numpy(np.concatenate(self._waiting)).to(self.device, torch.int64)
         self._waiting = []
         metrics = self._train_discriminator(episodes) | self._fit_clone(episodes)
+        # A task with an oracle knows the true likelihood of what was written.
         oracle = getattr(self.task, "oracle", None)
         if isinstance(oracle, HasLogProb):
             metrics["task/nll_oracle"] = nll_per_token(oracle, self.spec, episodes)
@@ -295,27 +322,29 @@ class OnlineRewardModel(RewardModel):
         }
 
     def _train_discriminator(self, episodes: Tensor) -> dict[str, float]:
-        """Accuracies come before the d-step: on these episodes, and on held-out real data, it has
-        not been trained yet.
-        """
+        """Measures the discriminator on episodes (M, T), then trains it on them."""
         if self.discriminator is None:
             return {}
         task = self.task
         metrics: dict[str, float] = {}
-        if not self.num_updates:
+        if self.num_updates == 0:
             metrics |= self.discriminator.pretrain(task.real_sequences, task.validation, self._rng)
+        # Accuracies come before the d-step: it has not been trained on these episodes yet.
         real_heldout = task.held_out[: len(episodes)]
         metrics |= discriminator_accuracy(self.discriminator, real_heldout, episodes)
         if self._trainer is not None:
             metrics |= self._d_step(self._trainer, episodes)
-        return {f"discriminator/{key}": value for key, value in metrics.items()}
+        return _prefixed("discriminator/", metrics)
 
     def _d_step(self, trainer: DiscriminatorTrainer, episodes: Tensor) -> dict[str, float]:
         """Trains on episodes and remembered ones against as many real sequences."""
-        negatives = torch.cat([episodes, self._remembered(len(episodes))])
-        real = self.task.draw_real(len(negatives), self._rng)
-        num_epochs = self.online.d_epochs if self.num_updates else self.online.warm_up_epochs
+        negatives = torch.cat([episodes, self._remembered(len(episodes))])  # (K, T)
+        real = self.task.draw_real(len(negatives), self._rng)  # (K, T)
+        num_epochs = self.online.d_epochs
+        if self.num_updates == 0:
+            num_epochs = self.online.warm_up_epochs
         metrics = trainer.fit(real, negatives, num_epochs, self._rng)
+        # Only now are these episodes past ones; the oldest are forgotten.
         past = torch.cat([self._past, episodes])
         self._past = past[max(0, len(past) - self.online.d_memory) :]
         return metrics
@@ -326,15 +355,24 @@ class OnlineRewardModel(RewardModel):
         return self._past[order[:num]]
 
     def _fit_clone(self, episodes: Tensor) -> dict[str, float]:
+        """Fits the clone to episodes (M, T), and rolls out what it has become."""
         if self._clone is None:
             return {}
         metrics = self._clone.fit(episodes, self._rng)
         self.sync()
-        return {f"clone/{key}": value for key, value in metrics.items()}
+        return _prefixed("clone/", metrics)
+
+
+def _prefixed(prefix: str, metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics under their names with `prefix` before them."""
+    found = {}
+    for name, value in metrics.items():
+        found[prefix + name] = value
+    return found
 
 
 def _looks_at_policy(source: SequenceScorer | PrefixValue) -> bool:
-    """Whether a source scores by the policy that it was told of."""
+    """True if a source scores by the policy that it was told of."""
     if isinstance(source, Discriminator):
         return source.needs_policy
     return isinstance(source, ToldOfPolicy)

@@ -24,9 +24,9 @@ AUTORESET_MODES = {mode.name.lower(): mode for mode in AutoresetMode}
 
 
 class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
-    """`num_envs` sequences written side by side; see `seqgan_env.envs.env.TokenEnv` for spaces,
-    rewards and episode end.
+    """Writes `num_envs` sequences side by side, one in each env.
 
+    Spaces, rewards and the end of an episode are those of `seqgan_env.envs.env.TokenEnv`.
     Env i seeded s behaves as the single env seeded s + i, and the whole as Gymnasium's
     `SyncVectorEnv` of single envs. What the step after an episode's end does is chosen:
 
@@ -120,7 +120,9 @@ class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
         """
         rows = self._reset_mask(options)
         seeds = self._seeds(seed)
-        self.core.seed([s if row else None for s, row in zip(seeds, rows, strict=True)])
+        for i in np.flatnonzero(~rows).tolist():
+            seeds[i] = None  # an env that is not reset keeps its stream
+        self.core.seed(seeds)
         self.core.reset(rows)
         self._last = None
         self._keep_frames(rows)
@@ -140,34 +142,37 @@ class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
                 or not an integer.
             gymnasium.error.ResetNeeded: an env has no episode to write in.
         """
+        # Write the tokens. In NEXT_STEP mode an env whose episode ended begins the next instead.
         step = self.core.step(actions, restart=self.autoreset_mode == AutoresetMode.NEXT_STEP)
         self.rewards.budget.env_steps += int(np.count_nonzero(step.written))
         before, self._last = self._last, step
         observations = self._view.batch(step.tokens, self.core)
+        # Before the reset: final observations and masks are those of the episodes that ended.
         infos = self._infos(step, observations)
         if step.any_terminated and self.autoreset_mode == AutoresetMode.SAME_STEP:
             self.core.reset(step.terminated)
             observations = self._view.batch(self.core.tokens.copy(), self.core)
+        # The mask is that of the next action, so it is taken after the reset.
         infos |= self._mask_info()
-        begun = np.zeros(self.num_envs, dtype=bool) if before is None else before.terminated
+        # Envs whose episode had ended in the step before have begun a new one with this step.
+        begun = np.zeros(self.num_envs, dtype=bool)  # (B,)
+        if before is not None:
+            begun = before.terminated
         self._keep_frames(begun)
-        return (
-            observations,
-            step.rewards,
-            step.terminated.copy(),
-            np.zeros(self.num_envs, dtype=bool),
-            infos,
-        )
+        truncated = np.zeros(self.num_envs, dtype=bool)  # (B,)
+        return observations, step.rewards, step.terminated.copy(), truncated, infos
 
     def play(self, tokens: Tensor) -> Tensor:
-        """Writes a whole sequence in every env at once: the rewards (B, T) that stepping would pay,
-        from one batched rollout.
+        """Writes a whole sequence in every env at once.
 
         Every env is taken from the beginning of an episode to the beginning of the next, as
         stepping would.
 
         Args:
             tokens: (B, T) int64, finished sequences; row i is written by env i.
+
+        Returns:
+            The rewards (B, T) that stepping would pay, from one batched rollout.
 
         Raises:
             ValueError: these are no such sequences, or an episode is under way.
@@ -184,9 +189,11 @@ class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
                 "reset() first"
             )
         self._check_ends(tokens)
+        # The streams of these episodes are taken before anything moves them on.
         streams = streams_from_keys(self.core.episode_keys(), tokens.device)
         self.rewards.budget.env_steps += int(self.task.spec.lengths(tokens).sum())
-        rewards = self.rewards.rewards(tokens, streams)
+        rewards = self.rewards.rewards(tokens, streams)  # (B, T)
+        # Only after they are paid do the episodes teach the reward model, as in stepping.
         self.core.observe(tokens.cpu().numpy())
         self.core.reset(np.ones(self.num_envs, dtype=bool))
         return rewards
@@ -197,7 +204,7 @@ class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
         if not spec.min_length or spec.eos_token is None:
             return
         spec.check_sequences(tokens)
-        early = tokens[:, : spec.min_length].eq(spec.eos_token).any(1)
+        early = tokens[:, : spec.min_length].eq(spec.eos_token).any(1)  # (B,)
         if bool(early.any()):
             row = int(early.nonzero()[0])
             raise ValueError(
@@ -216,7 +223,10 @@ class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
             return None
         if self.render_mode == "ansi_list":
             return self._frames.take()
-        return tuple(render_row(self.task, self.core, self._last, i) for i in range(self.num_envs))
+        frames = []
+        for i in range(self.num_envs):
+            frames.append(render_row(self.task, self.core, self._last, i))
+        return tuple(frames)
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """The attribute `name`, or the result of the method, once for each env.
@@ -224,9 +234,12 @@ class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
         The envs are one object, so it is called once; of `render` each env gets its own frame.
         """
         attribute = getattr(self, name)
-        result = attribute(*args, **kwargs) if callable(attribute) else attribute
-        own = name == "render" and result is not None
-        return tuple(result) if own else (result,) * self.num_envs
+        result = attribute
+        if callable(attribute):
+            result = attribute(*args, **kwargs)
+        if name == "render" and result is not None:
+            return tuple(result)
+        return (result,) * self.num_envs
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
         """The attribute `name`, once for each env."""
@@ -248,20 +261,27 @@ class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
                     f"set_attr of {name!r} was given {len(values)} values; this environment has "
                     f"{self.num_envs} envs"
                 )
-            if any(value is not values[0] and value != values[0] for value in values):
-                raise ValueError(
-                    f"set_attr of {name!r} was given different values; the envs are one object and "
-                    "share theirs"
-                )
+            for value in values:
+                # Asked by identity first: NaN, for one, is not equal to itself.
+                if value is not values[0] and value != values[0]:
+                    raise ValueError(
+                        f"set_attr of {name!r} was given different values; the envs are one object "
+                        "and share theirs"
+                    )
             values = values[0]
         setattr(self, name, values)
 
-    def _seeds(self, seed: Any) -> Sequence[int | None]:
+    def _seeds(self, seed: Any) -> list[int | None]:
+        """The seed of each env, (B,), in a new list.
+
+        Raises:
+            ValueError: `seed` is none, or these are other than B.
+        """
         if seed is None:
             return [None] * self.num_envs
         if isinstance(seed, (int, np.integer)):
             self._np_random, self._np_random_seed = seeding.np_random(int(seed))
-            return [int(seed) + i for i in range(self.num_envs)]
+            return list(range(int(seed), int(seed) + self.num_envs))
         if not isinstance(seed, (list, tuple, np.ndarray)):
             raise ValueError(
                 f"seed is {seed!r}; allowed are a whole number from 0, a list of one for each env, "
@@ -271,9 +291,20 @@ class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
             raise ValueError(
                 f"{len(seed)} seeds were given; this environment has {self.num_envs} envs"
             )
-        return [int(each) if isinstance(each, np.integer) else each for each in seed]
+        seeds: list[int | None] = []
+        for each in seed:
+            # Only NumPy's integers are turned; what is no integer at all the core refuses.
+            if isinstance(each, np.integer):
+                each = int(each)
+            seeds.append(each)
+        return seeds
 
     def _reset_mask(self, options: Mapping[str, Any] | None) -> np.ndarray:
+        """The envs (B,) bool to reset: those of `reset_mask`, or all.
+
+        Raises:
+            ValueError: the mask has another shape or type.
+        """
         if options is None or "reset_mask" not in options:
             return np.ones(self.num_envs, dtype=bool)
         mask = np.asarray(options["reset_mask"])
@@ -285,41 +316,45 @@ class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
         return mask
 
     def _mask_info(self) -> dict[str, Any]:
+        """The actions (B, V) allowed next, with Gymnasium's mask of envs; nothing if all are."""
         mask = self.core.action_mask()
-        return (
-            {}
-            if mask is None
-            else {"action_mask": mask, "_action_mask": np.ones(self.num_envs, dtype=bool)}
-        )
+        if mask is None:
+            return {}
+        return {"action_mask": mask, "_action_mask": np.ones(self.num_envs, dtype=bool)}
 
     def _infos(self, step: Transition, observations: Shown) -> dict[str, Any]:
         """What `step` tells beside its numbers; `observations` are those before any reset."""
         if self.autoreset_mode != AutoresetMode.SAME_STEP:
             return self._of_written(step, step.written) | self._of_ended(step)
+        # What is told of an ended episode goes to `final_info`: the env has begun the next.
         infos = self._of_written(step, ~step.terminated)
         if step.any_terminated:
-            done = step.terminated
+            done = step.terminated  # (B,)
+            # An array of objects, as Gymnasium's: an observation where an episode ended, else None.
             final_obs = np.full(self.num_envs, None, dtype=object)
             for i in done.nonzero()[0].tolist():
                 final_obs[i] = self._view.row(observations, i)
+            final_info = self._of_written(step, done)
+            final_info |= self._of_ended(step)
+            final_info |= self._final_mask(done)
             infos |= {
                 "final_obs": final_obs,
                 "_final_obs": done.copy(),
-                "final_info": self._of_written(step, done)
-                | self._of_ended(step)
-                | self._final_mask(done),
+                "final_info": final_info,
                 "_final_info": done.copy(),
             }
         return infos
 
     def _of_written(self, step: Transition, rows: np.ndarray) -> dict[str, Any]:
-        """The action values of `rows` (B,) bool that have one, and tokens that were written in
-        place of masked ones.
-        """
+        """Action values, and tokens written in place of masked ones, of the envs `rows` (B,)."""
         infos: dict[str, Any] = {}
-        known = rows if self.rewards.needs_prefix_values else rows & step.terminated
+        # Without values of prefixes only finished sequences have one: their score.
+        known = rows
+        if not self.rewards.needs_prefix_values:
+            known = rows & step.terminated
         _add(infos, "action_value", step.values, known)
         if step.replaced is not None:
+            # The place (env, position) of the token that each env wrote last.
             last = (np.arange(self.num_envs), step.lengths - 1)
             _add(infos, "written", step.tokens[last].astype(np.int64), rows & step.replaced)
         return infos
@@ -344,6 +379,7 @@ class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
         return infos
 
     def _final_mask(self, done: np.ndarray) -> dict[str, Any]:
+        """The actions (B, V) allowed behind the episodes that ended, `done` (B,)."""
         mask = self.core.action_mask()
         if mask is None:
             return {}
