@@ -24,6 +24,7 @@ EXTRAS = {
     "transformers": "transformers",
     "vl_convert": "bench",
     "wandb": "wandb",
+    "yaml": "sb3",
     "zstandard": "zstd",
 }
 

@@ -212,6 +212,14 @@ def _add_train(commands: Any) -> None:
         "package.module:Class; may be given several times (default: tensorboard, where it is "
         "installed)",
     )
+    train.add_argument(
+        "--hyperparameters",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="YAML in the style of rl-zoo3, with a section for the task: its Gym id, its name or "
+        "default; other flags go over it",
+    )
     add_settings(train, [field.name for field in fields(TrainSettings)])
     add_task_settings(train)
     add_trust(train)

@@ -43,10 +43,11 @@ from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import evaluate_task
 from seqgan_env.training.checkpoint import LAST, read_checkpoint, remove_checkpoints
 from seqgan_env.training.health import DivergenceError
+from seqgan_env.training.hyperparameters import settings_with_file
 from seqgan_env.training.interpreter import Evidence, explain
 from seqgan_env.training.interrupts import interruptible, uninterruptible
 from seqgan_env.training.portable import write_task
-from seqgan_env.training.settings import settings_from
+from seqgan_env.training.settings import TrainSettings, settings_from
 from seqgan_env.training.trainer import (
     CURVES,
     Run,
@@ -78,7 +79,7 @@ def train(arguments: argparse.Namespace) -> int:
     """`seqgan train`: a new run, or the rest of one."""
     if arguments.resume is not None:
         return _resume(arguments)
-    settings = settings_from(arguments.preset, given_settings(arguments))
+    settings = _settings(arguments)
     path = arguments.out or Path(
         "runs"
     ) / f"{settings.task}-{settings.agent}-{settings.seed}".replace(":", ".")
@@ -107,6 +108,15 @@ def train(arguments: argparse.Namespace) -> int:
     return _conclude(screen, run, path)
 
 
+def _settings(arguments: argparse.Namespace) -> TrainSettings:
+    """The settings of a new run."""
+    given = given_settings(arguments)
+    if arguments.hyperparameters is None:
+        return settings_from(arguments.preset, given)
+    file: Path = arguments.hyperparameters
+    return settings_with_file(arguments.preset, given, file, trust_of(arguments))
+
+
 def _of_large_files(progress: RunProgress) -> Report:
     """Progress of reading files that take some seconds."""
 
@@ -131,7 +141,9 @@ def _left_out(trackers: Sequence[str] | None) -> list[str]:
 
 def _resume(arguments: argparse.Namespace) -> int:
     path: Path = arguments.resume
-    given = [name for name in ("out", "force", "track") if getattr(arguments, name)]
+    given = [
+        name for name in ("out", "force", "track", "hyperparameters") if getattr(arguments, name)
+    ]
     given += list(given_settings(arguments))
     if given:
         raise ValueError(
