@@ -1,5 +1,6 @@
-"""The pictures of a report, as Vega-Lite specifications: hover for values; the page's legend sets
-the parameter `hidden`.
+"""The pictures of a report, as Vega-Lite specifications.
+
+Values appear on hovering. The page's legend sets the parameter `hidden`, the rows not to show.
 """
 
 from __future__ import annotations
@@ -86,7 +87,11 @@ CONFIG: Spec = {
 def colours(standings: Standings) -> dict[str, str]:
     """The colour of every row in all pictures; maximum likelihood and its best knob are grey."""
     hues = cycle(_HUES)
-    return {label: _GREYS.get(label) or next(hues) for label in standings.labels}
+    found = {}
+    for label in standings.labels:
+        # Grey rows use up no hue, so that the others keep theirs.
+        found[label] = _GREYS.get(label) or next(hues)
+    return found
 
 
 def ranking(standings: Standings, kind: str) -> Spec | None:
@@ -104,6 +109,7 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
     if not values:
         return None
     title = METRICS[KINDS[kind].score.name].chart
+    # Without an order of its own, Vega-Lite would sort the rows by name.
     row = {
         "field": "row",
         "type": "nominal",
@@ -112,14 +118,14 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
         "axis": {"labelExpr": _MIDDLE_OUT},
     }
     colour, hover = _colour(standings), {"row": "row", "x": title, "low": "low", "high": "high"}
+
+    # The axis is for the rows that are near; of those far below only the number is shown.
     near, far = _without_outliers(values)
-    reached: Values = []  # by the axis: zero, every score and both ends of its interval
-    for value in near:
-        for end in (0.0, value["x"], value.get("low", 0.0), value.get("high", 0.0)):
-            reached.append({"x": end})
-    domain = _domain(reached, "x", 0.05)
+    domain = _domain(_reached(near), "x", 0.05)
     intervals = {"x": _axis("low", title, domain), "x2": {"field": "high"}, "y": row} | colour
     at_the_edge = {"x": {"value": 4}, "y": row, "text": {"field": "label"}} | colour
+
+    # A rule at zero, the intervals, and the scores upon them.
     layers = [
         {
             "data": {"values": [{}]},
@@ -135,7 +141,9 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
         },
     ]
     if far:
-        labelled = [value | {"label": f"◂ {value['x']:+.3f}"} for value in far]
+        labelled = []
+        for value in far:
+            labelled.append(value | {"label": f"◂ {value['x']:+.3f}"})
         layers.append(
             {
                 "data": {"values": labelled},
@@ -146,13 +154,27 @@ def ranking(standings: Standings, kind: str) -> Spec | None:
     return _chart({"data": {"values": values}, "layer": layers, "height": 26 * len(values)})
 
 
+def _reached(values: Values) -> Values:
+    """What an axis of scores reaches over: zero, every score and both ends of its interval."""
+    reached: Values = []
+    for value in values:
+        for end in (0.0, value["x"], value.get("low", 0.0), value.get("high", 0.0)):
+            reached.append({"x": end})
+    return reached
+
+
 def _without_outliers(values: Values) -> tuple[Values, Values]:
     """The rows whose scores are near the others', and the rows that lie far below."""
-    lowest = -_FAR * float(np.median([abs(value["x"]) for value in values]))
+    scores = np.array([value["x"] for value in values])
+    lowest = -_FAR * float(np.median(np.abs(scores)))
     if lowest == 0:  # half of the scores are zero, and say nothing of what is far
         return values, []
-    near = [value for value in values if value["x"] >= lowest]
-    far = [value for value in values if value["x"] < lowest]
+    near, far = [], []
+    for value in values:
+        if value["x"] >= lowest:
+            near.append(value)
+        else:
+            far.append(value)
     return near, far
 
 
@@ -160,14 +182,17 @@ def divergences(standings: Standings, task: str) -> Spec:
     """KL(G‖O) against KL(O‖G): knobs, runs and the line on which their mean is the best knob's."""
     knobs, points = _knobs(standings, task, *_DIVERGENCES), _points(standings, task, *_DIVERGENCES)
     both = sum(_of_best_knob(points))
+    # On the line x + y is the best knob's, and so is the mean of the two.
     titles = METRICS[_DIVERGENCES[0]].chart, METRICS[_DIVERGENCES[1]].chart
     line = _level_line((0, both), (both, 0))
     return _knobs_and_points(standings, knobs, points, knobs + points, titles, line)
 
 
 def divergences_near(standings: Standings, task: str) -> Spec:
-    """The divergences near the best knob of each seed: runs and knobs less that one, so that a
-    score of 0 lies on the line.
+    """The divergences near the best knob of each seed.
+
+    The best knob of the seed is subtracted from runs and knobs, so that a score of 0 lies on the
+    line.
     """
     x, y = _of_best_knob(_points(standings, task, *_DIVERGENCES))
     points = _points(standings, task, *_DIVERGENCES, less_best=True)
@@ -179,22 +204,26 @@ def divergences_near(standings: Standings, task: str) -> Spec:
 
 
 def _less_best(name: str) -> str:
-    """The title of an axis of what is left of a metric; which way is good stands no more there."""
+    """The title of an axis for a metric minus the best knob's, without which way is good."""
     title = METRICS[name].chart.partition(" (")[0]
     return f"{title}, less the best knob's"
 
 
 def _of_best_knob(points: Values) -> tuple[float, float]:
     """The mean x and y of the best knob over seeds."""
-    best = [point for point in points if point["row"] == BEST_KNOB]
-    x = float(np.mean([point["x"] for point in best]))
-    y = float(np.mean([point["y"] for point in best]))
-    return x, y
+    xs, ys = [], []
+    for point in points:
+        if point["row"] == BEST_KNOB:
+            xs.append(point["x"])
+            ys.append(point["y"])
+    return float(np.mean(xs)), float(np.mean(ys))
 
 
 def _level_line(*ends: tuple[float, float]) -> Spec:
     """A dotted line between two points."""
-    values = [{"x": _short(x), "y": _short(y)} for x, y in ends]
+    values = []
+    for x, y in ends:
+        values.append({"x": _short(x), "y": _short(y)})
     return {
         "data": {"values": values},
         "mark": {"type": "line", "color": _GREY, "strokeDash": [2, 4], "clip": True},
@@ -218,12 +247,39 @@ def _knobs_and_points(
     titles: tuple[str, str],
     line: Spec | None = None,
 ) -> Spec:
-    """The axes reach over `shown`; `line` lies under everything."""
+    """A picture of the knobs in grey and the runs as coloured points.
+
+    Args:
+        standings: what is compared, for the colours.
+        knobs: points of the knobs.
+        points: points of the runs.
+        shown: the points that the axes reach over; others may be clipped.
+        titles: of the axes x and y.
+        line: a layer that lies under everything.
+    """
     x, y = titles
     axes = {"x": _axis("x", x, _domain(shown, "x")), "y": _axis("y", y, _domain(shown, "y"))}
     hover = {"x": x, "y": y}
-    temperatures = [knob for knob in knobs if "temperature" in knob]
     layers = [
+        *_layers_of_knobs(knobs, axes, hover),
+        {
+            "data": {"values": points},
+            "mark": {"type": "point", "filled": True, "size": 80, "opacity": 0.85, "clip": True},
+            "encoding": axes
+            | _colour(standings)
+            | _tooltip({"row": "row", "seed": "seed", "knob": "knob"} | hover),
+        },
+    ]
+    if line:
+        layers.insert(0, line | {"encoding": axes})
+    return _chart({"layer": layers})
+
+
+def _layers_of_knobs(knobs: Values, axes: Spec, hover: dict[str, str]) -> list[Spec]:
+    """The line of temperatures, a point for every knob, and the names of the temperatures."""
+    # Only temperatures have an order, and so a line; the names of all knobs would overlap.
+    temperatures = [knob for knob in knobs if "temperature" in knob]
+    return [
         {
             "data": {"values": temperatures},
             "mark": {"type": "line", "color": _GREY, "clip": True},
@@ -254,28 +310,18 @@ def _knobs_and_points(
             },
             "encoding": axes | {"text": {"field": "knob"}},
         },
-        {
-            "data": {"values": points},
-            "mark": {"type": "point", "filled": True, "size": 80, "opacity": 0.85, "clip": True},
-            "encoding": axes
-            | _colour(standings)
-            | _tooltip({"row": "row", "seed": "seed", "knob": "knob"} | hover),
-        },
     ]
-    if line:
-        layers.insert(0, line | {"encoding": axes})
-    return _chart({"layer": layers})
 
 
 def curves(standings: Standings, task: str, metric: str, budget: str) -> Spec | None:
-    """The mean of a metric over a run, by what it had cost by then. None where nobody has it.
+    """The mean of a metric over a run, by what the run had cost by then. None where nobody has it.
 
-    Maximum likelihood as it is, and its best knob, are level lines.
+    Maximum likelihood without a knob, and its best knob, are level lines.
 
     Args:
-        standings: with the runs.
-        task: of them.
-        metric: a score, a quality, or one of the discriminator's health.
+        standings: what is compared.
+        task: name of the task.
+        metric: name of a score, of a quality, or of a measure of the discriminator's health.
         budget: one of `BUDGETS`.
     """
     values: Values = []
@@ -300,7 +346,7 @@ def profile(standings: Standings, kind: str) -> Spec | None:
             scores[entry.label] = entry.scores
     if not scores:
         return None
-    everything = np.concatenate([array.ravel() for array in scores.values()])
+    everything = np.concatenate(list(map(np.ravel, scores.values())))
     thresholds = np.linspace(everything.min(), everything.max(), 60)
     values: Values = []
     for label, array in scores.items():
@@ -322,6 +368,7 @@ def _knobs(standings: Standings, task: str, x: str, y: str, less_best: bool = Fa
     """The knobs of maximum likelihood, the mean over seeds."""
     found: Values = []
     shown = standings.knobs(task, less_best)
+    # A temperature places its knob on the line, and nothing is to be subtracted from it.
     for name, row in standings.knobs(task).items():
         if {x, y} <= set(shown[name]):
             point = {"knob": name, "x": _short(shown[name][x]), "y": _short(shown[name][y])}
@@ -352,12 +399,14 @@ def _points(standings: Standings, task: str, x: str, y: str, less_best: bool = F
 def _curve(
     standings: Standings, label: str, runs: Sequence[Run], metric: str, budget: str
 ) -> Values:
-    """Points of one row: the mean over the runs that have a curve, where all of them have been
-    measured.
+    """The points of one row: means over the runs that have a curve.
+
+    There is a point where all of these runs have been measured.
     """
     name = metric
     if metric not in _HEALTH:
         name = f"task/{metric}"
+    # Rounds are aligned by their number; their budgets may differ between the seeds.
     by_round: dict[float, list[tuple[float, float]]] = {}
     for run in runs:
         for row in run.result.curve:
@@ -368,7 +417,10 @@ def _curve(
 
     # A mean over fewer runs would jump where a run ends before the others.
     most = max(map(len, by_round.values()), default=0)
-    whole = [np.array(by_round[at]) for at in sorted(by_round) if len(by_round[at]) == most]
+    whole = []
+    for at in sorted(by_round):
+        if len(by_round[at]) == most:
+            whole.append(np.array(by_round[at]))  # (seeds, 2)
     if not whole:
         return []
     measured_at = np.stack(whole, axis=-1)  # (seeds, 2, rounds): budget and metric
@@ -381,8 +433,9 @@ def _curve(
 
 
 def _level(standings: Standings, task: str, metric: str) -> list[Spec]:
-    """What has no curve: maximum likelihood as it is and its best knob, lines at their final
-    values.
+    """Level lines for what has no curve, at the final values.
+
+    These are maximum likelihood without a knob and its best knob.
     """
     data = []
     for label in (REFERENCE, BEST_KNOB):
@@ -409,7 +462,10 @@ def _level(standings: Standings, task: str, metric: str) -> list[Spec]:
 def _band_and_line(
     standings: Standings, values: Values, x: str, y: str, step: bool = False
 ) -> list[Spec]:
-    """Intervals as areas, and lines; of steps, which have no points, or from point to point."""
+    """Layers of the intervals as areas and of the means as lines.
+
+    Lines go from point to point, or in steps without points.
+    """
     across, colour = {"x": _axis("x", x)}, _colour(standings)
     hover = {"row": "row", "x": x, "y": y, "low": "low", "high": "high"}
     shape, opacity = {"interpolate": "linear"}, 0.15
@@ -428,12 +484,14 @@ def _band_and_line(
 
 def _where_known(values: Values, layer: Spec) -> list[Spec]:
     """The layer of intervals, if there are any: over one seed there are none."""
-    if any("low" in value for value in values):
-        return [layer]
+    for value in values:
+        if "low" in value:
+            return [layer]
     return []
 
 
 def _axis(field: str, title: str, domain: list[float] | None = None) -> Spec:
+    """The encoding of a field along an axis, which need not show zero."""
     scale: Spec = {"zero": False}
     if domain:
         scale |= {"domain": domain, "nice": False}
@@ -451,7 +509,7 @@ def _domain(points: Iterable[dict[str, Any]], name: str, margin: float = 0.2) ->
     values = [point[name] for point in points]
     if not values:
         return None
-    wider = margin * (max(values) - min(values)) or 0.05
+    wider = margin * (max(values) - min(values)) or 0.05  # one value alone has no extent
     return [_short(min(values) - wider), _short(max(values) + wider)]
 
 
@@ -467,6 +525,7 @@ def _tooltip(titles: dict[str, str]) -> Spec:
 
 
 def _colour(standings: Standings) -> Spec:
+    """The encoding of rows by colour; the page has a legend of its own."""
     found = colours(standings)
     scale = {"domain": list(found), "range": list(found.values())}
     return {"color": {"field": "row", "type": "nominal", "scale": scale, "legend": None}}
@@ -480,13 +539,14 @@ def _ends(low: float, high: float) -> dict[str, float]:
 
 
 def _short(value: float) -> float:
-    """Six digits are more than a picture shows, and keep the page small."""
+    """The value rounded to six digits: more than a picture shows, and the page stays small."""
     return float(f"{value:.6g}")
 
 
 def _chart(content: Spec) -> Spec:
-    """A chart whose rows the page's legend can switch off, in the data of all layers and
-    of one.
+    """A chart whose rows the page's legend can switch off.
+
+    The filter is put on the data of the chart and on the data of its layers.
     """
     shown = {"transform": [{"filter": "indexof(hidden, datum.row) < 0"}]}
     layers = []

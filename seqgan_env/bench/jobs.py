@@ -1,13 +1,15 @@
-"""What a benchmark is made of: jobs, each determined by its settings, and suites, which are grids
-of them.
+"""Jobs, which are the runs of a benchmark, and suites, which are grids of jobs.
+
+The settings of a job, with its data, code and versions, determine its result.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -62,11 +64,7 @@ _OF_A_SUITE = (
     "settings",
     "sweep",
 )
-_CHOSEN = [
-    "preset",
-    *(field.name for field in fields(TrainSettings) if field.name not in DECIDED_BY_THE_HARNESS),
-]
-# the built-in English is what this Python's own documentation says
+# The text task's built-in English is the documentation of this Python, so that it decides too.
 _DECIDING_VERSIONS = (
     "python",
     "seqgan-env",
@@ -83,9 +81,10 @@ class Job:
     """One run of the grid.
 
     Attributes:
-        label: the row of the table that it belongs to; runs of one label differ in task and seed.
-        task: the column: a task's name, or what the suite calls a task with settings of its own.
-        settings: of the run.
+        label: label of the row that it belongs to; runs of one label differ in task and seed.
+        task: name of the column: a task's name, or what the suite calls a task with settings of
+            its own.
+        settings: settings of the run.
     """
 
     label: str
@@ -94,30 +93,32 @@ class Job:
 
     @cached_property
     def key(self) -> str:
-        """A hash of everything that determines the result: settings, data, code, versions.
+        """A hash of everything that determines the result: settings, data, code and versions.
 
-        Names its file.
+        It names the file of the result.
         """
+        # Data counts by what is in it: where it lies makes no difference.
         settings = asdict(self.settings)
         settings |= options_with(self.settings, lambda path: "")
         data = _data_of(self.settings)
-        versions = {
-            name: version
-            for name, version in run_directory.versions().items()
-            if name in _DECIDING_VERSIONS
-        }
+
+        versions = {}
+        for name, version in run_directory.versions().items():
+            if name in _DECIDING_VERSIONS:
+                versions[name] = version
+
         code = [code_of_library(), native.built_from()]
-        code += [code_of_module(package) for package in packages_of(self.settings)]
+        code += map(code_of_module, packages_of(self.settings))
         deciding = [self.label, self.task, settings, data, code, versions]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:20]
 
     @property
     def name(self) -> str:
-        """What it is, for a person."""
+        """The name of the job in messages."""
         return f"{self.label} on {self.task}, seed {self.settings.seed}"
 
     def with_absolute_paths(self) -> Job:
-        """The same job from any working directory."""
+        """The same job with absolute paths, so that it can run in any working directory."""
         options = options_with(self.settings, lambda path: str(path.absolute()))
         return replace(self, settings=replace(self.settings, **options))
 
@@ -139,15 +140,15 @@ class Suite:
     """A grid: every row on every task with every seed, and always the reference beside them.
 
     Attributes:
-        title: of the report.
-        seeds: how many; first_seed..first_seed+seeds-1.
-        tasks: by name, the settings of each, among them `task`.
-        rows: by label, the settings of each, among them `agent` and `source`.
-        settings: of all; `preset` may be among them.
-        first_seed: the first of them.
-        file: that it was read from, for messages.
+        title: title of the report.
+        seeds: number of seeds, which are first_seed..first_seed+seeds-1.
+        tasks: the settings of each task by its name in the suite, among them `task`.
+        rows: the settings of each row by its label, among them `agent` and `source`.
+        settings: the settings of all jobs; `preset` may be among them.
+        first_seed: the first seed.
         fresh_oracles: whether every seed has an oracle of its own, so that the verdict is about
-            tasks of a kind and not about one of them.
+            a kind of tasks and not about one of them.
+        file: the file that the suite was read from, for messages.
         sweep: the table `[sweep]` as it stands in the file, for `seqgan sweep` alone
             (`seqgan_env.sweep.plan`).
     """
@@ -182,8 +183,13 @@ class Suite:
                 f"fresh_oracles is {self.fresh_oracles!r} in suite {self.title!r}; allowed are "
                 "true and false"
             )
-        groups = {"settings": self.settings} | {f"rows.{k}": v for k, v in self.rows.items()}
-        groups |= {f"tasks.{k}": v for k, v in self.tasks.items()}
+        # Groups of settings by their heading in the file.
+        groups = {"settings": self.settings}
+        for label, of_row in self.rows.items():
+            groups[f"rows.{label}"] = of_row
+        for task, of_task in self.tasks.items():
+            groups[f"tasks.{task}"] = of_task
+
         for name in (*self.tasks, *self.rows):
             check_label(name, f"a name in suite {self.title!r}")
         for where, settings in groups.items():
@@ -192,11 +198,15 @@ class Suite:
                     f"{where} of suite {self.title!r} is {settings!r}; expected a table"
                 )
             check_kinds(TrainSettings, settings)
-        of_tasks = self._settings_of_tasks()
+
+        # Only now are the groups known to be tables whose names can be read.
+        of_runs, of_tasks = _settings_of_runs(), self._settings_of_tasks()
         for where, settings in groups.items():
-            here = ["task"] if where.startswith("tasks.") else []
+            here = []
+            if where.startswith("tasks."):
+                here = ["task"]
             for name in settings:
-                choose([*_CHOSEN, *here, *of_tasks], name, f"setting in {where}")
+                choose([*of_runs, *here, *of_tasks], name, f"setting in {where}")
         if REFERENCE in self.rows:
             raise ValueError(
                 f"suite {self.title!r} has a row {REFERENCE!r}; that one is always there and takes "
@@ -204,10 +214,15 @@ class Suite:
             )
 
     def _settings_of_tasks(self) -> list[str]:
-        """What the tasks of the suite and the built-in ones take, by their own names."""
-        tasks = [*task_names(), *(each["task"] for each in self.tasks.values() if "task" in each)]
-        taken = {name: None for task in tasks for name in setting_names(task)}
-        return [name for name in taken if name not in DECIDED_BY_THE_HARNESS]
+        """The names of the settings that the suite's tasks and the built-in ones take."""
+        tasks = list(task_names())
+        for of_task in self.tasks.values():
+            if "task" in of_task:
+                tasks.append(of_task["task"])
+        taken: dict[str, None] = {}  # names once each, in order
+        for task in tasks:
+            taken |= dict.fromkeys(setting_names(task))
+        return _left_to_suites(taken)
 
     def jobs(self) -> list[Job]:
         """All jobs, seed by seed, the reference first.
@@ -218,33 +233,41 @@ class Suite:
         with naming(self.file and f"suite {self.file}"):
             self._check_shared_options()
             rows = {REFERENCE: {"agent": REFERENCE}} | self.rows
-            return [
-                Job(label, task, self._settings(of_task, of_row, label, seed))
-                for seed in range(self.first_seed, self.first_seed + self.seeds)
-                for task, of_task in self.tasks.items()
-                for label, of_row in rows.items()
-            ]
+            jobs = []
+            # Seeds are outermost: a benchmark that is stopped early has whole pairs.
+            for seed in range(self.first_seed, self.first_seed + self.seeds):
+                for task, of_task in self.tasks.items():
+                    for label, of_row in rows.items():
+                        settings = self._settings(of_task, of_row, label, seed)
+                        jobs.append(Job(label, task, settings))
+            return jobs
 
     def _settings(
         self, of_task: Mapping[str, Any], of_row: Mapping[str, Any], label: str, seed: int
     ) -> TrainSettings:
-        """Those of all, then of the task, then of the row; options are merged key by key."""
+        """The settings of a run; the task's override those of all, and the row's override both.
+
+        Options are merged key by key.
+        """
         changes = {**self.settings, **of_task, **of_row}
         agent = changes.get("agent", TrainSettings.agent)
         # What [settings] and the tasks say is meant for the agents that take it.
         policy_options = _options("policy", self.settings, of_task, of_row)
         if "policy" not in of_row and not takes_policy(agent):
             changes["policy"], policy_options = None, {}
-        options = control_options(agent) if changes.get("source") == "constant" else {}
+
+        # Later options override earlier ones: the control's, those shared, the row's.
+        options: dict[str, Any] = {}
+        if changes.get("source") == "constant":
+            options |= control_options(agent)
         for group in (self.settings, of_task):
             # A policy that is named elsewhere takes the place of the LSTM that they are about.
             other = changes.get("policy") and "policy" not in group
-            options = options | {
-                key: value
-                for key, value in group.get("agent_options", {}).items()
-                if accepts(agent, key) and not (other and key in OF_THE_LSTM)
-            }
-        options = options | of_row.get("agent_options", {})
+            for key, value in group.get("agent_options", {}).items():
+                if accepts(agent, key) and not (other and key in OF_THE_LSTM):
+                    options[key] = value
+        options |= of_row.get("agent_options", {})
+
         preset = changes.pop("preset", next(iter(PRESETS)))
         changes |= {
             "seed": seed,
@@ -259,7 +282,7 @@ class Suite:
         return settings_from(preset, changes)
 
     def _task_options(self, groups: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
-        """The options of the task of one run; what stands later goes over what stands before."""
+        """The options of the task of one run; later groups override earlier ones."""
         options: dict[str, Any] = {}
         for group in groups:
             options |= group.get("task_options", {})
@@ -267,31 +290,52 @@ class Suite:
                 raise ValueError(
                     f"suite {self.title!r} has both oracle_seed and fresh_oracles; allowed is one"
                 )
-        return options | ({"oracle_seed": seed} if self.fresh_oracles else {})
+        if self.fresh_oracles:
+            options["oracle_seed"] = seed
+        return options
 
     def _check_shared_options(self) -> None:
-        """Raises a ValueError for an agent option of [settings] or of a task that no agent of the
-        suite takes.
+        """Raises a ValueError for a shared agent option that no agent of the suite takes.
+
+        Options of [settings] and of tasks are shared.
         """
-        shared = [self.settings, *self.tasks.values()]
-        rows = [
-            self.settings | of_task | of_row
-            for of_task in self.tasks.values()
-            for of_row in self.rows.values()
-        ]
-        agents = sorted({row.get("agent", TrainSettings.agent) for row in rows} | {REFERENCE})
-        for option in (option for group in shared for option in group.get("agent_options", {})):
-            if not any(accepts(agent, option) for agent in agents):
-                taken = {name for agent in agents for name in option_names_of(agent)}
+        agents = self._agents()
+        for group in (self.settings, *self.tasks.values()):
+            for option in group.get("agent_options", {}):
+                if any(accepts(agent, option) for agent in agents):
+                    continue
+                taken: set[str] = set()
+                taken = taken.union(*map(option_names_of, agents))
                 raise ValueError(
                     f"suite {self.title!r} has the agent option {option!r}; none of "
                     f"{', '.join(agents)} takes it.{nearest(sorted(taken), option)}"
                 )
 
+    def _agents(self) -> list[str]:
+        """The names of all agents of the suite, sorted."""
+        agents = {REFERENCE}
+        for of_task in self.tasks.values():
+            for of_row in self.rows.values():
+                settings = self.settings | of_task | of_row
+                agents.add(settings.get("agent", TrainSettings.agent))
+        return sorted(agents)
+
+
+def _settings_of_runs() -> list[str]:
+    """The names of the settings of a run that a suite may set."""
+    return ["preset", *_left_to_suites(field.name for field in fields(TrainSettings))]
+
+
+def _left_to_suites(names: Iterable[str]) -> list[str]:
+    """The names of settings that the harness does not decide itself."""
+    return [name for name in names if name not in DECIDED_BY_THE_HARNESS]
+
 
 def _options(kind: str, *groups: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the discriminator or the policy, those of all groups, key by key; where a
-    group names another one, what stands above it is not about that one.
+    """The options of the discriminator or the policy, merged key by key.
+
+    Where a group names another discriminator or policy, the options of earlier groups are dropped:
+    they were not about that one.
     """
     name, options = getattr(TrainSettings, kind), dict[str, Any]()
     for group in groups:
@@ -302,8 +346,11 @@ def _options(kind: str, *groups: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options_with(settings: TrainSettings, change: Callable[[Path], str]) -> dict[str, Any]:
-    """The options of a run's task and of its policy with every path in them changed, by the names
-    of these settings.
+    """The settings `task_options` and `policy_options` of a run with every path changed.
+
+    Args:
+        settings: settings of the run.
+        change: gives what stands in place of a path.
     """
     defaults = default_settings(settings.task)
     return {
@@ -313,8 +360,9 @@ def options_with(settings: TrainSettings, change: Callable[[Path], str]) -> dict
 
 
 def _data_of(settings: TrainSettings) -> list[str]:
-    """Hashes of every file and folder that a run reads: its task, by its options or by default, and
-    its policy.
+    """Hashes of every file and folder that a run reads.
+
+    These are the files of its task, named by options or by default, and those of its policy.
     """
     found: list[str] = []
 
@@ -324,47 +372,53 @@ def _data_of(settings: TrainSettings) -> list[str]:
 
     chosen = check_settings(settings.task, settings.task_options)
     values = {each.name: getattr(chosen, each.name) for each in fields(chosen)}
+    # Only `note` counts here: the options with changed paths are dropped.
     map_paths(chosen, values, note)
     map_paths(None, settings.policy_options, note)
     return found
 
 
 def plug_ins(settings: TrainSettings) -> list[tuple[Registry, str]]:
-    """What a run is told to use that may come from outside this package: registries and names."""
-    return [
-        (registry.TASKS, settings.task),
-        (registry.AGENTS, settings.agent),
-        *((registry.SOURCES, name) for name in names_in(settings.source)),
-        (registry.DISCRIMINATORS, settings.discriminator),
-        *((registry.POLICIES, name) for name in [settings.policy] if name),
-        *((registry.KNOBS, name) for name in [settings.more_knobs] if name),
-        *((registry.METRICS, name) for name in [settings.more_metrics] if name),
-    ]
+    """What a run uses that may come from outside this package, as registries and names in them."""
+    found = [(registry.TASKS, settings.task), (registry.AGENTS, settings.agent)]
+    for name in names_in(settings.source):
+        found.append((registry.SOURCES, name))
+    found.append((registry.DISCRIMINATORS, settings.discriminator))
+    optional = (
+        (registry.POLICIES, settings.policy),
+        (registry.KNOBS, settings.more_knobs),
+        (registry.METRICS, settings.more_metrics),
+    )
+    for kind, chosen in optional:
+        if chosen:
+            found.append((kind, chosen))
+    return found
 
 
 def packages_of(settings: TrainSettings) -> list[str]:
-    """The packages, other than this one, whose code a run uses: where its plug-ins are named, and
-    where they are defined.
+    """The packages, other than this one, whose code a run uses.
+
+    A plug-in may be named in one package and defined in another; both count.
     """
     modules: set[str] = set()
     for kind, name in plug_ins(settings):
         defined = getattr(kind.load(name), "__module__", None)
         modules |= {kind.module(name), defined or kind.module(name)}
     packages = {module.split(".")[0] for module in modules}
-    return sorted(packages - {"seqgan_env"})  # whose code is hashed in any case
+    return sorted(packages - {"seqgan_env"})  # this package's code is hashed in any case
 
 
 def read_suite(path: Path, trust: Trust = False) -> Suite:
     """A suite from a TOML file; docs/benchmarks.md says what it holds.
 
     Args:
-        path: of the file.
+        path: path of the file.
         trust: whether plug-ins that are not installed may be imported, or the names of those that
             may.
 
     Raises:
-        ValueError: it cannot be read, is no TOML, holds what a suite does not have, or names code
-            that is not trusted.
+        ValueError: the file cannot be read, is no TOML, holds what a suite does not have, or names
+            code that is not trusted.
     """
     text = read_text(path, f"suite {path}", _MOST_BYTES_OF_A_SUITE)
     try:
@@ -376,10 +430,9 @@ def read_suite(path: Path, trust: Trust = False) -> Suite:
     for name in content:
         choose(_OF_A_SUITE, name, f"entry of suite {path}")
     for name in ("tasks", "rows"):
-        if not isinstance(content.get(name), dict) or not all(
-            isinstance(entry, dict) for entry in content[name].values()
-        ):
+        if not _is_table_of_tables(content.get(name)):
             raise ValueError(f"suite {path} has no tables [{name}.NAME]; it needs one or more")
+    # Building the suite imports the plug-ins that it names, so that trust is asked for before.
     shared = [content.get("settings"), content.get("sweep")]
     check_names(
         [*shared, *content["tasks"].values(), *content["rows"].values()],
@@ -388,11 +441,14 @@ def read_suite(path: Path, trust: Trust = False) -> Suite:
     )
     if not isinstance(content.get("sweep", {}), dict):
         raise ValueError(f"sweep of suite {path} is {content['sweep']!r}; expected a table")
+    tasks = {}
+    for name, settings in content["tasks"].items():
+        tasks[name] = {"task": name} | settings  # unless it says otherwise, a task is its name
     with naming(f"suite {path}"):
         return Suite(
             title=str(content.get("title", path.stem)),
             seeds=content.get("seeds", 5),
-            tasks={name: {"task": name} | settings for name, settings in content["tasks"].items()},
+            tasks=tasks,
             rows=content["rows"],
             settings=content.get("settings", {}),
             first_seed=content.get("first_seed", 0),
@@ -400,6 +456,13 @@ def read_suite(path: Path, trust: Trust = False) -> Suite:
             file=path,
             sweep=content.get("sweep"),
         )
+
+
+def _is_table_of_tables(value: Any) -> bool:
+    """Whether a value of a TOML file is a table that holds nothing but tables."""
+    if not isinstance(value, dict):
+        return False
+    return all(isinstance(entry, dict) for entry in value.values())
 
 
 def grid(
@@ -410,9 +473,10 @@ def grid(
     seeds: int,
     settings: dict[str, Any],
 ) -> Suite:
-    """The suite of all combinations.
+    """The suite of all combinations of agents, tasks, forms of the reward and its sources.
 
-    Agents that ask for a source of their own get that one; labels say what differs.
+    An agent that asks for a source of its own gets that one. Labels say what differs. Without
+    tasks, the one that the settings are about is taken.
     """
     rows: dict[str, dict[str, Any]] = {}
     for agent in agents:
@@ -420,10 +484,18 @@ def grid(
             rows[agent] = {"agent": agent}
             continue
         own = training_settings(agent).get("source")
-        for source in [own] if own else sources:
-            for form in forms:
-                told = [source] * (own is None and len(sources) > 1) + [form] * (len(forms) > 1)
-                rows[", ".join([agent, *told])] = {"agent": agent, "source": source, "reward": form}
+        of_agent = sources
+        if own:
+            of_agent = [own]
+        for source, form in itertools.product(of_agent, forms):
+            # A label says only what was chosen among several.
+            parts = [agent]
+            if own is None and len(sources) > 1:
+                parts.append(source)
+            if len(forms) > 1:
+                parts.append(form)
+            rows[", ".join(parts)] = {"agent": agent, "source": source, "reward": form}
+    # The reference is in every suite, and a suite refuses a row of that label.
     rows.pop(REFERENCE, None)
     chosen = tasks or [infer_task(settings_of_task(_of_run(settings)))]
     columns = {task: {"task": task} for task in chosen}
@@ -432,4 +504,6 @@ def grid(
 
 def _of_run(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings without the preset's name."""
-    return {name: value for name, value in settings.items() if name != "preset"}
+    of_run = dict(settings)
+    of_run.pop("preset", None)
+    return of_run

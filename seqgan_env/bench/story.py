@@ -1,71 +1,85 @@
-"""What a benchmark found, in a paragraph for each kind of task, and what it does not say."""
+"""Tells in sentences what a benchmark found and what it does not show."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.leaderboard import INFINITE, KINDS, Entry, Run, Standings
 from seqgan_env.metrics.score import REFEREED
-from seqgan_env.training.interpreter import NO_CAUSE, Evidence, cause_of
+from seqgan_env.training.interpreter import NO_CAUSE, Evidence, Finding, cause_of
 
 
 def story(standings: Standings) -> list[str]:
-    """Paragraphs: who wins, whether the controls lose, what is infinitely far, and what does not
-    follow.
+    """A paragraph for each kind of task, and one of what does not follow.
+
+    The first ones say who wins, whether the controls lose and who is infinitely far.
     """
-    paragraphs = [_of_kind(standings, kind) for kind in standings.kinds]
+    paragraphs = []
+    for kind in standings.kinds:
+        paragraphs.append(_of_kind(standings, kind))
     return [*paragraphs, _caution(standings)]
 
 
 def _of_kind(standings: Standings, kind: str) -> str:
     """A paragraph about the tasks of a kind."""
-    entries, tasks = standings.entries(kind), standings.tasks_of(kind)
+    entries = standings.entries(kind)
     sentences = [
-        f"On {', '.join(tasks)}{_by(kind)}: {_winner(entries, KINDS[kind].score.unit)}",
+        _opening(standings, kind),
         _ceiling(entries),
         _controls(entries),
         _marked(entries),
     ]
+    # Where nothing else explains the ranking, the reason is the ceiling, which has been told.
     sentences += [sentence for sentence in _reason(standings, entries) if sentence not in sentences]
     return " ".join(filter(None, sentences))
 
 
 def in_short(standings: Standings, kind: str) -> list[str]:
-    """Three sentences about the tasks of a kind: who wins, why it is probably so, what to try
-    next.
-    """
-    entries, tasks = standings.entries(kind), standings.tasks_of(kind)
-    winner = f"On {', '.join(tasks)}{_by(kind)}: {_winner(entries, KINDS[kind].score.unit)}"
-    return [winner, *_reason(standings, entries)]
+    """Three sentences about a kind of task: who wins, why that is probably so, what to try next."""
+    return [_opening(standings, kind), *_reason(standings, standings.entries(kind))]
+
+
+def _opening(standings: Standings, kind: str) -> str:
+    """The first sentence about a kind: on which tasks who wins, and by whose judgement."""
+    tasks = ", ".join(standings.tasks_of(kind))
+    return f"On {tasks}{_by(kind)}: {_winner(standings.entries(kind), KINDS[kind].score.unit)}"
 
 
 def _reason(standings: Standings, entries: Sequence[Entry]) -> list[str]:
-    """What probably lies behind the place of the first rival, and what to try next.
+    """Why the first rival probably stands where it does, and what to try next.
 
-    A cause is told that holds in at least half of the runs, with the figures of the first of them.
+    A cause is told if it holds in at least half of the runs, with the figures of the first of them.
     """
-    rivals = [e for e in entries if not e.role and e.label != REFERENCE and e.score is not None]
+    rivals = _rivals(entries)
     if not rivals:
         return [NO_CAUSE, "Add an agent that learns from a reward: --agents reinforce."]
     best = rivals[0]
     gained = best.outcome == "better" or (best.outcome == "one run" and best.against.mean > 0)
     runs = best.all_runs
-    found = [cause_of(_evidence(standings, run), gained) for run in runs]
-    counts = Counter(cause.rule for cause in found if cause is not None)
-    rule, num = counts.most_common(1)[0] if counts else ("", 0)
+
+    # Runs by the rule that explains them; some runs none explains.
+    explained: dict[str, list[tuple[int, Finding]]] = {}
+    for run in runs:
+        cause = cause_of(_evidence(standings, run), gained)
+        if cause is not None:
+            explained.setdefault(cause.rule, []).append((run.result.seed, cause))
+
+    # Of rules that explain as many runs, the one that was met first.
+    of_rule = max(explained.values(), key=len, default=[])
+    num = len(of_rule)
     if 2 * num < len(runs):
         return [_ceiling(entries) or NO_CAUSE, _next(best)]
-    at, cause = next((i, c) for i, c in enumerate(found) if c is not None and c.rule == rule)
+
+    seed, cause = of_rule[0]
     says = f"{cause.says[0].lower()}{cause.says[1:]}"
     if len(runs) > 1:
-        seed = runs[at].result.seed
         where = f"in {num} of {len(runs)} runs, with the figures of seed {seed}"
         says = f"{where}, {says}"
     advice = cause.advice
-    if best.outcome == "one run" or rule == "reward_taught":
+    # A reward that taught needs no change, and one run is too little for advice from its cause.
+    if best.outcome == "one run" or cause.rule == "reward_taught":
         advice = _next(best)
     return [f"Of {_names([best])}: {says}", advice]
 
@@ -82,13 +96,14 @@ def _next(best: Entry) -> str:
 
 
 def _evidence(standings: Standings, run: Run) -> Evidence:
-    """The numbers of a run of a benchmark, beside those of its seed's reference and control."""
+    """The numbers of a run, beside those of the reference and the control with the same seed."""
     task, seed, settings = run.result.task, run.result.seed, run.result.settings
     metrics = {"agent": run.metrics}
     for label in standings.labels:
         for other in standings.runs.get((label, task), []):
             if other.result.seed != seed:
                 continue
+            # The control of a run is its own agent under a reward that says nothing.
             theirs = other.result.settings
             same = theirs.get("agent") == settings.get("agent")
             if label == REFERENCE:
@@ -107,14 +122,13 @@ def _by(kind: str) -> str:
 
 def _winner(entries: Sequence[Entry], unit: str) -> str:
     """Who is nearer to the truth than the best knob, or who comes first of those that are not."""
-    agents = [e for e in entries if not e.role and e.label != REFERENCE]
-    rivals = [e for e in agents if e.score is not None]
+    rivals = _rivals(entries)
     if not rivals:
         return (
             "there is nothing that could win: no row but maximum likelihood, controls and ceilings "
             "has a score."
         )
-    best, better = rivals[0], [e for e in rivals if e.outcome == "better"]
+    best, better = rivals[0], _with_outcome(rivals, "better")
     if better:
         says = (
             f"{_names(better)} {_verb(better, 'is', 'are')} nearer to the truth than every knob of "
@@ -130,6 +144,25 @@ def _winner(entries: Sequence[Entry], unit: str) -> str:
     return f"{nothing}; {_names([best])} comes first of the rest, at {_score(best)} {unit}."
 
 
+def _rivals(entries: Sequence[Entry]) -> list[Entry]:
+    """The rows that can win: those with a score that are no reference, control or ceiling."""
+    rivals = []
+    for entry in entries:
+        if not entry.role and entry.label != REFERENCE and entry.score is not None:
+            rivals.append(entry)
+    return rivals
+
+
+def _with_outcome(entries: Sequence[Entry], *outcomes: str) -> list[Entry]:
+    """The rows whose outcome is one of `outcomes`."""
+    return [entry for entry in entries if entry.outcome in outcomes]
+
+
+def _with_role(entries: Sequence[Entry], role: str) -> list[Entry]:
+    """The rows of a role."""
+    return [entry for entry in entries if entry.role == role]
+
+
 def _score(entry: Entry) -> str:
     """A score with its interval."""
     assert entry.score is not None
@@ -140,10 +173,13 @@ def _score(entry: Entry) -> str:
 
 def _ceiling(entries: Sequence[Entry]) -> str:
     """Whether there is anything to learn: a reward that sees the truth must help."""
-    ceilings = [e for e in entries if e.role == "ceiling" and e.score is not None]
+    ceilings = []
+    for entry in _with_role(entries, "ceiling"):
+        if entry.score is not None:
+            ceilings.append(entry)
     if not ceilings:
         return ""
-    better = [e for e in ceilings if e.outcome == "better"]
+    better = _with_outcome(ceilings, "better")
     if not better:
         return (
             f"Not even a reward that sees the truth ({_names(ceilings)}) is shown to help, so "
@@ -157,9 +193,9 @@ def _ceiling(entries: Sequence[Entry]) -> str:
 
 def _controls(entries: Sequence[Entry]) -> str:
     """Whether rewards that say nothing lose, as they should."""
-    controls = [e for e in entries if e.role == "control"]
-    winners = [e for e in controls if e.outcome == "better"]
-    known = [e for e in controls if e.outcome in ("worse", "same", INFINITE)]
+    controls = _with_role(entries, "control")
+    winners = _with_outcome(controls, "better")
+    known = _with_outcome(controls, "worse", "same", INFINITE)
     if not controls:
         return "There is no control, a reward that says nothing, beside them."
     if winners:
@@ -180,7 +216,7 @@ def _controls(entries: Sequence[Entry]) -> str:
 
 def _marked(entries: Sequence[Entry]) -> str:
     """Who is infinitely far from the truth."""
-    marked = [e for e in entries if e.outcome == INFINITE]
+    marked = _with_outcome(entries, INFINITE)
     if not marked:
         return ""
     return f"Infinitely far, since they never write some real sequences: {_names(marked)}."
@@ -188,6 +224,7 @@ def _marked(entries: Sequence[Entry]) -> str:
 
 def _caution(standings: Standings) -> str:
     """What does not follow from the page."""
+    # An interval from few seeds rests on a spread that is hardly known itself.
     seeds = max(map(len, standings.runs.values()))
     over, few = f"{seeds} seeds", ""
     if seeds == 1:
@@ -197,8 +234,7 @@ def _caution(standings: Standings) -> str:
 
     verdicts = 0
     for kind in standings.kinds:
-        outcomes = [entry.outcome for entry in standings.entries(kind)]
-        verdicts += sum(outcome in ("better", "worse", "same") for outcome in outcomes)
+        verdicts += len(_with_outcome(standings.entries(kind), "better", "worse", "same"))
     holm = ""
     if verdicts:
         holm = (
@@ -213,7 +249,10 @@ def _caution(standings: Standings) -> str:
 
 
 def _names(entries: Sequence[Entry]) -> str:
-    """The names as part of a sentence, of many the first three; one with a space is quoted."""
+    """The labels as part of a sentence; of more than four the first three are named.
+
+    A label with a space is quoted.
+    """
     names = []
     for entry in entries:
         name = entry.label

@@ -1,9 +1,9 @@
-"""The tables of a report: what is in their cells, and how these read in Markdown and in CSV."""
+"""Builds the tables of a report from standings, and writes tables as Markdown and as CSV rows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,7 +36,8 @@ _COSTS = {
     "cpu_seconds": "CPU seconds",
     "peak_mebibytes": "peak memory, MiB",
 }
-_NOTHING = "–"
+_NOTHING = "–"  # what a person sees where a cell is unknown
+# "&" stands first: it would escape the other entities again.
 _IN_MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "[": "\\[", "]": "\\]"}
 _NOTES = {
     JUDGED: (
@@ -58,9 +59,9 @@ class Column:
     """One column of a table.
 
     Attributes:
-        title: with the unit.
-        digits: format of its numbers.
-        interval: whether intervals are shown; CSV has them always.
+        title: the heading, with the unit.
+        digits: format specification of its numbers.
+        interval: whether a person is shown the intervals; CSV files always have them.
     """
 
     title: str
@@ -74,10 +75,8 @@ class Column:
         if isinstance(cell, Estimate):
             if not self.interval or math.isnan(cell.low):
                 return self.text(cell.value)
-            value, low, high = (
-                f"{number:{self.digits}}" for number in (cell.value, cell.low, cell.high)
-            )
-            return f"{value} ({low} to {high})"
+            ends = f"{cell.low:{self.digits}} to {cell.high:{self.digits}}"
+            return f"{cell.value:{self.digits}} ({ends})"
         if cell is None or math.isnan(cell):
             return _NOTHING
         return f"{cell:{self.digits}}"
@@ -85,15 +84,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
+    """A table with its title and a note.
 
     Attributes:
-        name: of its CSV file.
-        title: of it.
-        note: what to know before reading; one paragraph.
-        columns: the first one names the row.
-        rows: of cells, as many as columns.
-        marks: of each row a style: "reference", "control", "ceiling", "infinite" or "".
+        name: name of its CSV file, without the ending.
+        title: title above the table.
+        note: one paragraph of what to know before reading.
+        columns: the columns; the first one names the row.
+        rows: the cells of every row, as many as there are columns.
+        marks: the style of every row: "reference", "control", "ceiling", "infinite" or "".
     """
 
     name: str
@@ -107,8 +106,7 @@ class Table:
         """The cells as a person reads them."""
         found = []
         for row in self.rows:
-            cells = zip(self.columns, row, strict=True)
-            found.append([column.text(cell) for column, cell in cells])
+            found.append(list(map(Column.text, self.columns, row)))
         return found
 
     def markdown(self) -> str:
@@ -119,10 +117,13 @@ class Table:
             if mark:
                 row[0] = f"{row[0]} ({mark})"
             lines.append(_escaped(row))
-        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        text = ""
+        for line in lines:
+            text += f"| {' | '.join(line)} |\n"
+        return text
 
     def csv_rows(self) -> list[dict[str, Any]]:
-        """Rows of plain numbers; an interval takes two columns more."""
+        """The rows by column title, in plain numbers; an interval takes two columns more."""
         rows = []
         for cells, mark in zip(self.rows, self.marks, strict=True):
             row: dict[str, Any] = {}
@@ -133,10 +134,12 @@ class Table:
 
 
 def all_tables(standings: Standings) -> tuple[list[Table], list[Table]]:
-    """The leaderboards, and what they rest on."""
-    boards = [leaderboard(standings, kind) for kind in standings.kinds]
-    pairs = [improvements(standings, kind) for kind in standings.kinds]
-    summaries = [aggregates(standings, kind) for kind in standings.kinds]
+    """The leaderboards, and the tables that have more detail; those without rows are left out."""
+    boards, pairs, summaries = [], [], []
+    for kind in standings.kinds:
+        boards.append(leaderboard(standings, kind))
+        pairs.append(improvements(standings, kind))
+        summaries.append(aggregates(standings, kind))
     others = [*summaries, *pairs, health(standings), costs(standings)]
     return boards, [table for table in others if table.rows]
 
@@ -144,12 +147,15 @@ def all_tables(standings: Standings) -> tuple[list[Table], list[Table]]:
 def leaderboard(standings: Standings, kind: str) -> Table:
     """The rows of a kind of task, the best first."""
     of, tasks, entries = KINDS[kind], standings.tasks_of(kind), standings.entries(kind)
-    everyone = [run.metrics for entry in entries for run in entry.all_runs]
-    metrics = [*of.beside, *more_of(everyone)]
+    everyone = []
+    for entry in entries:
+        everyone += [run.metrics for run in entry.all_runs]
+
+    # A metric has a column on every task where some row has a value of it.
     beside = []
     for task in tasks:
-        for metric in metrics:
-            if any(_has(entry.mean(metric, task)) for entry in entries):
+        for metric in (*of.beside, *more_of(everyone)):
+            if _is_known(metric, task, entries):
                 beside.append((task, metric))
 
     columns = [
@@ -160,16 +166,19 @@ def leaderboard(standings: Standings, kind: str) -> Table:
     ]
     for task, metric in beside:
         column = _column(metric)
-        if len(tasks) > 1:
+        if len(tasks) > 1:  # the title says of which task it is
             column = replace(column, title=f"{column.title}, {task}")
         columns.append(column)
     columns.append(Column("runs", ".0f"))
 
     rows: list[list[Cell]] = []
     for entry in entries:
-        cells = [_beside(entry, metric, task) for task, metric in beside]
-        said: list[Cell] = [entry.label, entry.score, entry.verdict, entry.improvement]
-        rows.append([*said, *cells, len(entry.all_runs)])
+        cells: list[Cell] = [entry.label, entry.score, entry.verdict, entry.improvement]
+        for task, metric in beside:
+            cells.append(_beside(entry, metric, task))
+        rows.append([*cells, len(entry.all_runs)])
+
+    # The page explains every board where it stands, for it may be read alone.
     note = _NOTES.get(kind, "") + (
         f"The score is the {of.score.divergence} of the best knob of maximum likelihood on the "
         "same seed less that of the row; above 0 is nearer to the truth. A knob is a temperature, "
@@ -183,34 +192,41 @@ def leaderboard(standings: Standings, kind: str) -> Table:
 
 
 def improvements(standings: Standings, kind: str) -> Table:
-    """For every pair of rows how probable it is that a run of the one beats one of the other."""
+    """For every pair of rows, how probable it is that a run of one beats a run of the other."""
     entries = [entry for entry in standings.entries(kind) if entry.scores is not None]
+    columns = [Column("row beats column")]
     rows: list[list[Cell]] = []
     for one in entries:
-        rows.append([one.label, *(_beats(one, other) for other in entries)])
+        columns.append(Column(one.label, ".2f", interval=False))
+        cells: list[Cell] = [one.label]
+        for other in entries:
+            cells.append(_beats(one, other))
+        rows.append(cells)
     note = (
         "How probable it is that a run of the row has a higher score than one of the column on the "
         "same task, a tie half. The intervals are in the CSV file."
     )
-    columns = [Column("row beats column")]
-    columns += [Column(entry.label, ".2f", interval=False) for entry in entries]
     return _table("pairs", f"Every pair, {kind}", note, columns, rows, entries)
 
 
 def aggregates(standings: Standings, kind: str) -> Table:
-    """Other summaries of the scores, both divergences apart, and what is usually reported, paired
-    with maximum likelihood.
+    """Other summaries of the scores, and the gain in what is usually reported.
+
+    The gain is the difference to maximum likelihood on the same seeds. Oracle tasks have the score
+    in each of the two divergences too.
     """
     of, entries = KINDS[kind], standings.entries(kind)
+    # `fmax` ignores the NaN that stands for no ceiling.
     ceiling = math.nan
     for entry in entries:
         if entry.role == "ceiling" and entry.scores is not None:
             ceiling = float(np.fmax(ceiling, mean(entry.scores)))
     gap = optimality_gap(ceiling)
     apart = ""
-    titles_apart: tuple[str, ...] = ()
+    of_parts: list[Column] = []
     if kind == ORACLE:
-        apart, titles_apart = _APART, _TITLES_APART
+        apart = _APART
+        of_parts = [Column(title, "+.4f") for title in _TITLES_APART]
     columns = [
         Column("row"),
         Column("IQM, bootstrap interval", "+.4f"),
@@ -219,7 +235,7 @@ def aggregates(standings: Standings, kind: str) -> Table:
         Column("mean, plain 95 % interval", "+.4f"),
         Column("p", ".3f"),
         Column("p, Holm", ".3f"),
-        *(Column(title, "+.4f") for title in titles_apart),
+        *of_parts,
         Column(f"{of.quality} gained on MLE", "+.3f"),
         Column("p of it", ".3f"),
         Column("pairs", ".0f"),
@@ -230,13 +246,21 @@ def aggregates(standings: Standings, kind: str) -> Table:
         f"but for Holm's. {apart}Gained is the paired difference of {of.quality} on shared seeds, "
         "positive where better: what is usually reported, and what a knob alone can move."
     )
-    rows = [_summary(entry, gap, kind == ORACLE) for entry in entries]
+    rows = []
+    for entry in entries:
+        rows.append(_summary(entry, gap, with_parts=kind == ORACLE))
     return _table("summaries", f"Other summaries, {kind}", note, columns, rows, entries)
 
 
 def _summary(entry: Entry, gap: Callable[[np.ndarray], np.ndarray], with_parts: bool) -> list[Cell]:
-    """One row of `aggregates`; `with_parts` has both divergences apart."""
-    of_scores: list[Cell] = [None] * 3
+    """The cells of a row of `aggregates`.
+
+    Args:
+        entry: the row.
+        gap: the distance of scores (runs, tasks) to the ceiling.
+        with_parts: whether there are columns for the score in each divergence alone.
+    """
+    of_scores: list[Cell] = [None] * 3  # IQM, median and gap
     if entry.scores is not None:
         quartiles: Cell = float(iqm(entry.scores))
         if len(entry.scores) > 1 and entry.role != "reference":
@@ -252,7 +276,10 @@ def _summary(entry: Entry, gap: Callable[[np.ndarray], np.ndarray], with_parts: 
     if with_parts:
         for score in (REVERSE, FORWARD):
             part = entry.beside.get(score.name)
-            apart.append(None if part is None else _estimate(part))
+            if part is None:
+                apart.append(None)
+            else:
+                apart.append(_estimate(part))
     quality = [_estimate(entry.quality), entry.quality.p_value, entry.quality.num_pairs]
     return [entry.label, *of_scores, middle, p_value, adjusted, *apart, *quality]
 
@@ -261,9 +288,11 @@ def health(standings: Standings) -> Table:
     """How good the discriminators are in the end, the mean over seeds."""
 
     def cells(label: str, task: str) -> list[Cell]:
-        curves = [run.result.curve for run in standings.runs[label, task] if run.result.curve]
-        last = [curve[-1] for curve in curves]
-        return [_mean_of(last, metric.name) for metric in HEALTH]
+        last = []
+        for run in standings.runs[label, task]:
+            if run.result.curve:
+                last.append(run.result.curve[-1])
+        return _means_of(last, [metric.name for metric in HEALTH])
 
     note = (
         "At the last evaluation. An even discriminator, which cannot tell the policy from real "
@@ -290,7 +319,7 @@ def costs(standings: Standings) -> Table:
             if run.result.costs:
                 peak = run.result.costs.get("peak_bytes", math.nan) / 2**20
                 spent.append(run.result.budget | run.result.costs | {"peak_mebibytes": peak})
-        return [_mean_of(spent, name) for name in _COSTS]
+        return _means_of(spent, _COSTS)
 
     note = (
         "The mean of a run. Evaluation counts in seconds and in nothing else; pre-training is "
@@ -319,8 +348,9 @@ def runs_rows(standings: Standings) -> list[dict[str, Any]]:
 
 
 def _beside(entry: Entry, metric: str, task: str) -> Cell:
-    """A metric beside the score; a divergence at its maximum, which no longer tells policies apart,
-    says so.
+    """The cell of a metric beside the score.
+
+    A divergence at its maximum no longer tells policies apart, and the cell says so.
     """
     value = entry.mean(metric, task)
     if metric in ("js", "tv") and value > SATURATED:
@@ -357,11 +387,20 @@ def _by_task(
     standings: Standings,
     cells: Callable[[str, str], list[Cell]],
 ) -> Table:
-    """Rows by label and task; those of which nothing is known are left out."""
+    """A table with a row for every label and task, the mean over seeds.
+
+    Args:
+        name: as of `Table`.
+        title: as of `Table`.
+        note: as of `Table`.
+        columns: the columns behind label and task.
+        standings: what is compared.
+        cells: gives the cells of `columns` for a label and a task.
+    """
     rows: list[list[Cell]] = []
     for label, task in standings.runs:
         values = cells(label, task)
-        if any(value is not None for value in values):
+        if values != [None] * len(values):  # of some rows nothing is known
             rows.append([label, task, *values])
     columns = [Column("row"), Column("task"), *columns]
     return Table(name, title, note, columns, rows, marks=[""] * len(rows))
@@ -381,32 +420,38 @@ def _estimate(difference: Paired) -> Cell:
     return Estimate(difference.mean, difference.low, difference.high)
 
 
-def _mean_of(rows: Sequence[Mapping[str, float]], name: str) -> float | None:
-    """The mean over the rows that have it; None where none has."""
-    values = [row[name] for row in rows if name in row]
-    if not values:
-        return None
-    return sum(values) / len(values)
+def _means_of(rows: Sequence[Mapping[str, float]], names: Iterable[str]) -> list[Cell]:
+    """The mean of each name over the rows that have it; None where none has."""
+    means: list[Cell] = []
+    for name in names:
+        values = [row[name] for row in rows if name in row]
+        if values:
+            means.append(sum(values) / len(values))
+        else:
+            means.append(None)
+    return means
 
 
-def _has(value: float) -> bool:
-    return not math.isnan(value)
+def _is_known(metric: str, task: str, entries: Sequence[Entry]) -> bool:
+    """Whether a row has a value of the metric on the task."""
+    means = [entry.mean(metric, task) for entry in entries]
+    return not all(map(math.isnan, means))
 
 
 def _escaped(cells: Sequence[str]) -> list[str]:
-    """Cells whose bars do not end them."""
+    """Cells for a row of a Markdown table, where an unescaped bar would end a cell."""
     return [plain_markdown(cell).replace("|", "\\|") for cell in cells]
 
 
 def plain_markdown(text: str) -> str:
-    """A text in one line that is no HTML, no link and no picture where Markdown is shown."""
+    """A text in one line that Markdown shows as it is, without HTML, links or pictures."""
     for character, shown in _IN_MARKDOWN.items():
         text = text.replace(character, shown)
     return " ".join(text.split())
 
 
 def _plain(title: str, cell: Cell) -> dict[str, Any]:
-    """The columns of a CSV file that a cell fills; what is not known is empty."""
+    """The fields of a CSV row that a cell fills, by column; an unknown value is empty."""
     if isinstance(cell, Estimate):
         low, high = _plain(f"{title}, low", cell.low), _plain(f"{title}, high", cell.high)
         return _plain(title, cell.value) | low | high
