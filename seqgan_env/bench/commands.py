@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -52,11 +52,13 @@ _DEFAULT_SEEDS = 5
 def bench(arguments: argparse.Namespace) -> int:
     """`seqgan bench`: runs what has no result yet and writes the report."""
     suite, console = _suite(arguments), Console()
+    # Every machine takes every `parts`-th job: rows and tasks are spread evenly.
     part, parts = arguments.shard
     jobs = suite.jobs()[part - 1 :: parts]
-    folder: Path = arguments.out or Path("runs") / (
-        arguments.suite.stem if arguments.suite else "bench"
-    )
+    name = "bench"
+    if arguments.suite:
+        name = arguments.suite.stem
+    folder: Path = arguments.out or Path("runs") / name
     with opened(folder):
         run_directory.write_json(
             folder / BENCHMARK,
@@ -70,22 +72,24 @@ def bench(arguments: argparse.Namespace) -> int:
             return 130
     _tell(console, progress)
     _report_if_possible(console, folder)
-    return 1 if progress.failed else 0
+    if progress.failed:
+        return 1
+    return 0
 
 
 def _suite(arguments: argparse.Namespace) -> Suite:
-    """The suite that was asked for, by file or by grid."""
-    settings = given_settings(arguments) | (
-        {"preset": arguments.preset} if arguments.preset else {}
-    )
+    """The suite that was asked for, by a file or by the parts of a grid."""
+    settings = given_settings(arguments)
+    if arguments.preset:
+        settings = settings | {"preset": arguments.preset}
     if arguments.suite is None:
         if not arguments.agents:
             raise ValueError(
                 "seqgan bench needs a suite or --agents, like `seqgan bench --agents reinforce ppo`"
             )
-        chosen = {
-            name: getattr(arguments, name) or default for name, default in _GRID_DEFAULTS.items()
-        }
+        chosen = {}
+        for name, default in _GRID_DEFAULTS.items():
+            chosen[name] = getattr(arguments, name) or default
         return grid(
             arguments.agents,
             chosen["tasks"],
@@ -101,23 +105,29 @@ def _suite(arguments: argparse.Namespace) -> Suite:
             "that itself"
         )
     suite = read_suite(arguments.suite, trust_of(arguments))
+
+    # Options are merged key by key; other settings of the command line take the file's place.
     merged = suite.settings | settings
     for name in ("agent_options", "discriminator_options", "policy_options"):
         options = suite.settings.get(name, {}) | settings.get(name, {})
-        merged |= {name: options} if options else {}
+        if options:
+            merged[name] = options
     return replace(suite, seeds=arguments.seeds or suite.seeds, settings=merged)
 
 
 def _pool(arguments: argparse.Namespace, folder: Path, jobs: Sequence[Job]) -> Pool:
+    """Where the jobs are to run: on a Ray cluster or on this machine."""
     if arguments.ray:
-        settings = [job.settings for job in jobs]
-        names = {name for each in settings for _, name in plug_ins(each)}
+        # Machines of a cluster may lack the user's own plug-ins, which are sent to them.
+        names = set()
+        for job in jobs:
+            names |= {name for _, name in plug_ins(job.settings)}
         return RayPool(folder, arguments.ray, arguments.workers, names)
     return LocalPool(folder, arguments.workers or 1)
 
 
 def _tell(console: Console, progress: Progress) -> None:
-    """What became of the jobs."""
+    """Prints what became of the jobs."""
     for job, path in progress.failed:
         last = path.read_text(encoding="utf-8").strip().splitlines()
         console.print(
@@ -141,12 +151,16 @@ def _tell(console: Console, progress: Progress) -> None:
 
 def _reason(lines: Sequence[str]) -> str:
     """The line of a traceback that says what was wrong."""
+    # Source lines are indented, and the last line only has the code that the process ended with.
     told = [line for line in lines if line and not line.startswith((" ", "ended with code"))]
     return told[-1]
 
 
 def _report_if_possible(console: Console, folder: Path) -> None:
-    """The report of a finished benchmark; why there is none is said and is no failure."""
+    """Writes the report of a finished benchmark, or prints why there is none.
+
+    Having no report is no failure: a benchmark may lack the reference until its last shard is done.
+    """
     try:
         _write_report([folder], folder, None, console)
     except ValueError as problem:
@@ -154,7 +168,7 @@ def _report_if_possible(console: Console, folder: Path) -> None:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """`seqgan report`."""
+    """`seqgan report`: writes one report on the results of all folders."""
     _write_report(
         arguments.folders, arguments.out or arguments.folders[0], arguments.title, Console()
     )
@@ -162,11 +176,16 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def _write_report(folders: Sequence[Path], out: Path, title: str | None, console: Console) -> None:
+    """Writes the report into `out` and prints the leaderboards."""
     from seqgan_env.bench.leaderboard import KINDS
     from seqgan_env.bench.report import PAGE, write_report  # its libraries are an extra
 
-    first = next((folder for folder in folders if (folder / BENCHMARK).exists()), None)
-    about = run_directory.read_json(first / BENCHMARK) if first else {}
+    # The first folder that knows them says title and command.
+    about: dict[str, Any] = {}
+    for folder in folders:
+        if (folder / BENCHMARK).exists():
+            about = run_directory.read_json(folder / BENCHMARK)
+            break
     standings = write_report(
         folders, out, title or about.get("title", "Benchmark"), about.get("command", [])
     )
@@ -178,23 +197,23 @@ def _write_report(folders: Sequence[Path], out: Path, title: str | None, console
 
 
 def _leaderboard(entries: Sequence[Entry], title: str, unit: str) -> Table:
-    """Rows, scores and outcomes, the best first."""
+    """The rows with scores and outcomes for a terminal, the best first."""
     table = Table("", f"score, {unit}", "runs", "against the best knob", title=title)
     for entry in entries:
-        role = f" ({entry.role})" if entry.role in ("control", "ceiling") else ""
-        table.add_row(entry.label + role, _score(entry), str(len(entry.all_runs)), entry.outcome)
+        label = entry.label
+        if entry.role in ("control", "ceiling"):
+            label = f"{label} ({entry.role})"
+        table.add_row(label, _score(entry), str(len(entry.all_runs)), entry.outcome)
     return table
 
 
 def _score(entry: Entry) -> str:
+    """A score with its interval, where it has one."""
     if entry.score is None:
         return ""
-    interval = (
-        ""
-        if math.isnan(entry.score.low)
-        else f" ({entry.score.low:+.4f} to {entry.score.high:+.4f})"
-    )
-    return f"{entry.score.value:+.4f}{interval}"
+    if math.isnan(entry.score.low):
+        return f"{entry.score.value:+.4f}"
+    return f"{entry.score.value:+.4f} ({entry.score.low:+.4f} to {entry.score.high:+.4f})"
 
 
 def evaluate_samples(arguments: argparse.Namespace) -> int:
@@ -217,9 +236,11 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
     for name, value in result.metrics.items():
         table.add_row(name, f"{value:.4f}")
     Console().print(table)
+    said = result.origin["samples"]
     measured_by = getattr(check_settings(task, settings), "num_eval", None)
-    beside = f"; runs are measured by {measured_by}, and some metrics depend on the number"
-    print(result.origin["samples"] + ("" if measured_by is None else beside))
+    if measured_by is not None:
+        said += f"; runs are measured by {measured_by}, and some metrics depend on the number"
+    print(said)
     for sentence in untold:
         print(sentence)
     if arguments.out:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +25,36 @@ def differences(first: Path, second: Path) -> list[str]:
         ValueError: a result is damaged, or a folder has none.
     """
     ours, theirs = _contents(first), _contents(second)
-    found = [f"{name} is only in {first}" for name in ours if name not in theirs]
-    found += [f"{name} is only in {second}" for name in theirs if name not in ours]
+    found = _only_in(first, ours, theirs) + _only_in(second, theirs, ours)
     for name in sorted(set(ours) & set(theirs)):
-        parts = [part for part in ours[name] if ours[name][part] != theirs[name].get(part)]
-        found += [
-            f"{name} ({ours[name]['label']}, {ours[name]['task']}) differs in {', '.join(parts)}"
-        ] * bool(parts)
+        our, their = ours[name], theirs[name]
+        parts = [part for part in our if our[part] != their.get(part)]
+        if parts:
+            found.append(f"{name} ({our['label']}, {our['task']}) differs in {', '.join(parts)}")
     return found
 
 
+def _only_in(folder: Path, own: Iterable[str], others: Container[str]) -> list[str]:
+    """A line for every name of a folder that the other folder lacks."""
+    return [f"{name} is only in {folder}" for name in own if name not in others]
+
+
 def _contents(folder: Path) -> dict[str, dict[str, Any]]:
-    found = {path.name: _content(path) for path in sorted((folder / RESULTS).glob("*.json"))}
+    """What is compared of every result of a folder, by the name of its file.
+
+    The name has a hash of settings, data, code and versions: other code makes other names.
+    """
+    found = {}
+    for path in sorted((folder / RESULTS).glob("*.json")):
+        found[path.name] = _content(path)
     if not found:
         raise ValueError(f"{folder} has no results ({RESULTS}/*.json)")
     return found
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """A result as JSON has it, where a number is as long as it takes to be that number."""
+    """A result as its JSON file has it, without what depends on the machine."""
+    # JSON writes every digit of a number, so that equal numbers are equal in all bits.
     content: dict[str, Any] = run_directory.read_json(path)
     for name in _OF_THE_MACHINE:
         content.pop(name, None)

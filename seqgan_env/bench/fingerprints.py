@@ -12,8 +12,9 @@ from pathlib import Path
 import seqgan_env
 from seqgan_env.files import check_regular
 
-# code that decides how a benchmark is run and shown, and no number in it
+# Code that decides how a benchmark is run and shown, and no number in it ...
 _UNDECIDING = ("cli", "bench", "sweep")
+# ... but for the module that turns a run into a result.
 _DECIDING = ("bench/worker.py",)
 
 
@@ -25,25 +26,33 @@ def fingerprint(path: Path) -> str:
     """
     files = [path]
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
+        files = sorted(filter(Path.is_file, path.rglob("*")))
     else:
         check_regular(path, str(path))
     try:
-        state = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
-        return _hash(path, state)
+        state = []
+        for file in files:
+            state.append((file, file.stat().st_size, file.stat().st_mtime_ns))
+        return _hash(path, tuple(state))
     except OSError as problem:
         raise ValueError(f"{path} cannot be read: {problem.strerror}") from problem
 
 
 @cache
 def _hash(root: Path, state: tuple[tuple[Path, int, int], ...]) -> str:
-    """A hash of files below `root`; sizes and times tell when a file must be read again."""
-    return _hash_of(root, (file for file, _, _ in state))
+    """A hash of files below `root`.
+
+    Args:
+        root: the folder that names are relative to.
+        state: each file with its size and time of change, by which the cache knows when a file
+            must be read again.
+    """
+    return _hash_of(root, [file for file, _, _ in state])
 
 
 @cache
 def code_of_library() -> str:
-    """A hash of this package's modules, those left out that can change no result."""
+    """A hash of those of this package's modules that can change a result."""
     root = Path(seqgan_env.__file__).parent
     deciding = []
     for file in sorted(root.rglob("*.py")):
@@ -55,23 +64,28 @@ def code_of_library() -> str:
 
 @cache
 def code_of_module(name: str) -> str:
-    """A hash of the package that a module is part of, so that a changed agent is another job; "" of
-    code without files.
+    """A hash of the package that a module is part of, so that a changed agent is another job.
+
+    It is "" where the code has no files.
     """
     package = importlib.import_module(name.split(".")[0])
-    folders = [Path(folder) for folder in getattr(package, "__path__", [])]
-    if folders:
-        return "".join(_hash_of(folder, sorted(folder.rglob("*.py"))) for folder in folders)
+    # A namespace package may lie in several folders.
+    hashes = []
+    for folder in map(Path, getattr(package, "__path__", [])):
+        hashes.append(_hash_of(folder, sorted(folder.rglob("*.py"))))
+    if hashes:
+        return "".join(hashes)
     if package.__file__:
         return _hash_of(Path(package.__file__).parent, [Path(package.__file__)])
     return ""
 
 
 def _hash_of(root: Path, files: Iterable[Path]) -> str:
+    """A hash of the names, below `root`, and the contents of files."""
     found = hashlib.sha256()
     for file in files:
         content = file.read_bytes()
-        found.update(
-            json.dumps([file.relative_to(root).as_posix(), len(content)]).encode() + content
-        )
+        # With its length, a content cannot pass for the head of the next file.
+        head = json.dumps([file.relative_to(root).as_posix(), len(content)])
+        found.update(head.encode() + content)
     return found.hexdigest()

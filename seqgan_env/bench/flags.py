@@ -44,6 +44,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _add_bench(commands: Any) -> None:
+    """Adds `seqgan bench`, whose settings are those of all jobs."""
     bench: Parser = commands.add_parser(
         "bench",
         help="run a grid of agents, tasks, rewards and seeds, with maximum likelihood beside it",
@@ -54,6 +55,20 @@ def _add_bench(commands: Any) -> None:
         ),
         allow_abbrev=False,
     )
+    _add_grid(bench)
+    _add_running(bench)
+    bench.add_argument(
+        "--preset", metavar="NAME", help=f"settings to start from: {', '.join(PRESETS)}"
+    )
+    add_settings(bench, _settings_of_all_runs())
+    add_task_settings(bench)
+    add_trust(bench)
+    bench.refused = _refused()
+    bench.set_defaults(run=later("seqgan_env.bench.commands:bench"))
+
+
+def _add_grid(bench: Parser) -> None:
+    """Adds what says which jobs there are: a suite, or the parts of a grid."""
     bench.add_argument(
         "suite", type=Path, nargs="?", metavar="SUITE.toml", help="a suite, in place of --agents"
     )
@@ -86,6 +101,10 @@ def _add_bench(commands: Any) -> None:
     bench.add_argument(
         "--seeds", type=positive, metavar="N", help="seeds 0..N-1 (default: the suite's, or 5)"
     )
+
+
+def _add_running(bench: Parser) -> None:
+    """Adds where the jobs run, and where their results go."""
     bench.add_argument(
         "--out",
         type=Path,
@@ -110,25 +129,19 @@ def _add_bench(commands: Any) -> None:
         metavar="I/N",
         help="only the I-th of N parts of the jobs",
     )
-    bench.add_argument(
-        "--preset", metavar="NAME", help=f"settings to start from: {', '.join(PRESETS)}"
-    )
-    add_settings(
-        bench,
-        [
-            f.name
-            for f in fields(TrainSettings)
-            if f.name not in (*DECIDED_BY_THE_HARNESS, *OF_A_GRID)
-        ],
-    )
-    add_task_settings(bench)
-    add_trust(bench)
-    bench.refused = _refused()
-    bench.set_defaults(run=later("seqgan_env.bench.commands:bench"))
+
+
+def _settings_of_all_runs() -> list[str]:
+    """The names of the settings that the runs of a grid share and that its user may choose."""
+    names = []
+    for field in fields(TrainSettings):
+        if field.name not in DECIDED_BY_THE_HARNESS and field.name not in OF_A_GRID:
+            names.append(field.name)
+    return names
 
 
 def _refused() -> dict[str, str]:
-    """Why a benchmark does not take some flags of `seqgan train`."""
+    """Why a benchmark does not take some flags of `seqgan train`, by flag."""
     told = {f"--{name}": f"A benchmark takes --{name}s, one or several" for name in OF_A_GRID}
     told["--seed"] = "A benchmark takes --seeds N, for the seeds 0..N-1"
     told["--threads"] = "A benchmark runs every job on one thread, and several jobs by --workers"
@@ -142,6 +155,7 @@ def _refused() -> dict[str, str]:
 
 
 def _shard(text: str) -> tuple[int, int]:
+    """Which part of how many, from I/N; the first part is 1."""
     part, slash, parts = text.partition("/")
     if (
         not slash
@@ -154,6 +168,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _nats(text: str) -> float:
+    """A finite number from 0; argparse itself reports what is no number."""
     value = float(text)
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is no number of nats from 0")
@@ -190,19 +205,19 @@ def chose_samples(arguments: argparse.Namespace) -> bool:
     """Whether --samples was given in place of a run.
 
     Raises:
-        ValueError: neither or both were, or samples without a task, or a run with what belongs to
-            samples.
+        ValueError: neither or both were given, or samples without a task, or a run with flags that
+            belong to samples.
     """
     if (arguments.samples is None) == (arguments.run_path is None):
         raise ValueError("seqgan evaluate takes a run, or --samples FILE --task NAME")
     settings = given_for_samples(arguments)
     if arguments.samples is not None and not settings:
         raise ValueError(f"--samples needs --task; allowed are {', '.join(task_names())}")
-    beside = [
-        name
-        for name in ("label", "task_label", "nll_gen", "out")
-        if getattr(arguments, name) is not None
-    ] + list(settings)
+    beside = []
+    for name in ("label", "task_label", "nll_gen", "out"):
+        if getattr(arguments, name) is not None:
+            beside.append(name)
+    beside += settings
     if arguments.samples is None and beside:
         raise ValueError(
             f"--{beside[0].replace('_', '-')} is for --samples; a run has its own settings"
@@ -211,6 +226,7 @@ def chose_samples(arguments: argparse.Namespace) -> bool:
 
 
 def given_for_samples(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The task and the settings of it that were given; --seed is that of the draws."""
-    given = given_settings(arguments)
-    return {name: value for name, value in given.items() if name != "seed"}
+    """The task and those of its settings that were given."""
+    given = dict(given_settings(arguments))
+    given.pop("seed", None)  # of `seqgan evaluate` it is the seed of the draws
+    return given

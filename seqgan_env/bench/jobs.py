@@ -271,9 +271,9 @@ class Suite:
         preset = changes.pop("preset", next(iter(PRESETS)))
         changes |= {
             "seed": seed,
-            "threads": 1,
+            "threads": 1,  # so that results do not depend on the machine's cores
             "control": False,
-            "knobs": label == REFERENCE,
+            "knobs": label == REFERENCE,  # every score is against these
             "agent_options": options,
             "task_options": self._task_options((self.settings, of_task, of_row), seed),
             "policy_options": policy_options,
@@ -337,6 +337,7 @@ def _options(kind: str, *groups: Mapping[str, Any]) -> dict[str, Any]:
     Where a group names another discriminator or policy, the options of earlier groups are dropped:
     they were not about that one.
     """
+    # Groups come in the order in which they override each other.
     name, options = getattr(TrainSettings, kind), dict[str, Any]()
     for group in groups:
         if group.get(kind, name) != name:

@@ -1,5 +1,6 @@
-"""What a person sees while a benchmark runs: on a terminal a bar and what runs, elsewhere a line
-for every job that ends.
+"""Shows how far a benchmark is.
+
+On a terminal there are a bar and the running jobs; elsewhere every job that ends prints a line.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class LiveView:
     def __init__(self, console: Console) -> None:
         self._console, self._started = console, time.monotonic()
         self._told: set[str] = set()  # keys of jobs
+        # A file or a pipe cannot be drawn over: there lines are printed instead.
         self._live = None
         if console.is_terminal:
             self._live = Live(console=console, refresh_per_second=4, transient=True)
@@ -45,21 +47,21 @@ class LiveView:
             self._console.print(line, highlight=False, soft_wrap=True)
 
     def _picture(self, progress: Progress) -> RenderableType:
+        """A bar with counts, and below it the jobs that run and those that failed."""
         num_over = progress.total - progress.num_left
         head = Table.grid(padding=(0, 1))
         bar = ProgressBar(progress.total, num_over, width=30)
         head.add_row(bar, Text(f"{num_over}/{progress.total}"), self._counts(progress))
         now = time.monotonic()
-        running = [
-            Text(f"  {job.name}, {_clock(now - since)}", style="dim")
-            for job, since in progress.running
-        ]
-        failed = [
-            Text(f"  failed: {job.name}, see {path}", style="red") for job, path in progress.failed
-        ]
+        running, failed = [], []
+        for job, since in progress.running:
+            running.append(Text(f"  {job.name}, {_clock(now - since)}", style="dim"))
+        for job, path in progress.failed:
+            failed.append(Text(f"  failed: {job.name}, see {path}", style="red"))
         return Group(head, *_shortened(running), *_shortened(failed))
 
     def _counts(self, progress: Progress) -> Text:
+        """How many jobs are in which state, and the time that is gone and left."""
         left = progress.seconds_left()
         failed = ""
         if progress.failed:
@@ -75,15 +77,20 @@ class LiveView:
         )
 
     def _news(self, progress: Progress) -> list[str]:
-        """Lines on what has ended since the last call."""
+        """A line for every job that has ended since the last call."""
         over = {job.key: f"{job.name}: done" for job in progress.done}
-        over |= {job.key: f"{job.name}: FAILED, see {path}" for job, path in progress.failed}
-        news = [line for key, line in over.items() if key not in self._told]
-        self._told |= set(over)
-        return [f"{line}. {self._counts(progress).plain}" for line in news]
+        for job, path in progress.failed:
+            over[job.key] = f"{job.name}: FAILED, see {path}"
+        news = []
+        for key, line in over.items():
+            if key not in self._told:
+                news.append(f"{line}. {self._counts(progress).plain}")
+        self._told |= set(over)  # a line is printed once
+        return news
 
 
 def _shortened(lines: list[Text]) -> list[Text]:
+    """The first lines, and how many more there are: a screen has room for few."""
     more = len(lines) - _MOST_SHOWN
     if more <= 0:
         return lines
@@ -91,4 +98,5 @@ def _shortened(lines: list[Text]) -> list[Text]:
 
 
 def _clock(seconds: float) -> str:
+    """A time as hours, minutes and whole seconds."""
     return str(timedelta(seconds=round(seconds)))

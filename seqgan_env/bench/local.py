@@ -1,4 +1,4 @@
-"""Jobs as processes of this machine, which end with this one."""
+"""Runs jobs as processes of this machine, which end when this process does."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ _POLL_SECONDS = 0.02
 
 
 class LocalPool:
-    """So many processes of one thread at a time; each writes its result itself."""
+    """A pool of processes with one thread each; every process writes its own result."""
 
     def __init__(self, folder: Path, num_workers: int) -> None:
-        """
+        """Makes a pool without processes.
+
         Args:
-            folder: of the benchmark.
-            num_workers: processes at a time.
+            folder: folder of the benchmark.
+            num_workers: number of processes at a time.
         """
         self._folder, self._num_workers = folder, num_workers
         self._workers: list[_Worker] = []
@@ -37,15 +38,25 @@ class LocalPool:
 
     def wait(self, seconds: float) -> list[Ended]:
         deadline = time.monotonic() + seconds
-        while (
-            not (over := [w for w in self._workers if w.process.poll() is not None])
-            and time.monotonic() < deadline
-        ):
+        over = self._take_over()
+        while not over and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
-        self._workers = [worker for worker in self._workers if worker not in over]
-        return [worker.ended() for worker in over]
+            over = self._take_over()
+        return list(map(_Worker.ended, over))
+
+    def _take_over(self) -> list[_Worker]:
+        """Takes the workers that are over out of the pool."""
+        over, running = [], []
+        for worker in self._workers:
+            if worker.process.poll() is None:
+                running.append(worker)
+            else:
+                over.append(worker)
+        self._workers = running
+        return over
 
     def close(self) -> None:
+        # All are told to end before the first is waited for.
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
@@ -54,13 +65,15 @@ class LocalPool:
 
 
 class _Worker:
-    """A job in a process of its own, which ends when its standard input closes, and so with this
-    process.
+    """A job in a process of its own.
+
+    It ends when its standard input closes, and so with this process.
     """
 
     def __init__(self, job: Job, result: Path) -> None:
         self.job, self._result = job, result
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed in `ended`
+        # -P: the working folder is no place for modules that hide those of the library.
         command = [sys.executable, "-P", "-m", "seqgan_env.bench.worker", str(result)]
         self.process = subprocess.Popen(
             command,
@@ -70,6 +83,7 @@ class _Worker:
             env=os.environ | ENVIRONMENT,
         )
         assert self.process.stdin is not None
+        # The pipe stays open: the worker takes its end for the end of this process.
         try:
             self.process.stdin.write(job.to_json().encode() + b"\n")
             self.process.stdin.flush()
@@ -77,7 +91,8 @@ class _Worker:
             pass
 
     def ended(self) -> Ended:
-        """What became of it."""
+        """What became of the job, once its process is over."""
+        # A process that ended well but wrote nothing has failed too.
         with self._log as log:
             if self.process.returncode == 0 and self._result.exists():
                 return Ended(self.job, None)

@@ -1,5 +1,6 @@
-"""Jobs as tasks of a Ray cluster: Ray places them, repeats what a lost worker had, and brings the
-results back as values.
+"""Runs jobs as tasks of a Ray cluster.
+
+Ray places the jobs, repeats those of lost workers, and brings the results back as values.
 """
 
 from __future__ import annotations
@@ -25,21 +26,23 @@ _STORE_BYTES = 80 * 2**20  # of a cluster on this machine: results are small
 
 
 class RayPool:
-    """A task of one CPU a job, each in a worker process of its own; this process writes the
-    results.
+    """A pool that runs each job as a Ray task of one CPU in a worker process of its own.
+
+    This process writes the results.
     """
 
     def __init__(
         self, folder: Path, address: str, num_workers: int | None, plug_ins: Iterable[str]
     ) -> None:
-        """
+        """Connects to the cluster.
+
         Args:
-            folder: of the benchmark.
+            folder: folder of the benchmark.
             address: "local" for a cluster on this machine that ends with this process, "auto" for
                 the one that this machine is part of, or the address of one.
-            num_workers: jobs at a time; all CPUs of the cluster if None.
-            plug_ins: agents and discriminators of the jobs; those given as
-                `package.module:Class` are sent along.
+            num_workers: number of jobs at a time; all CPUs of the cluster if None.
+            plug_ins: names of the jobs' plug-ins; the code of those given as
+                `package.module:Class` is sent along.
 
         Raises:
             ValueError: Ray is missing or the cluster cannot be reached.
@@ -67,6 +70,7 @@ class RayPool:
             raise ValueError(
                 f"no Ray cluster at {address!r}: {problem}; allowed are local, auto and an address"
             ) from problem
+        # A worker takes one job and ends (`max_calls`): times and memory are then of that job.
         self._task = self._ray.remote(num_cpus=1, max_calls=1, max_retries=NUM_RETRIES)(run_job)
         self._jobs: dict[Any, Job] = {}
 
@@ -78,7 +82,7 @@ class RayPool:
 
     def wait(self, seconds: float) -> list[Ended]:
         over, _ = self._ray.wait(list(self._jobs), num_returns=len(self._jobs), timeout=seconds)
-        return [self._ended(reference) for reference in over]
+        return list(map(self._ended, over))
 
     def close(self) -> None:
         for reference in self._jobs:
@@ -86,6 +90,7 @@ class RayPool:
         self._ray.shutdown()
 
     def _ended(self, reference: Any) -> Ended:
+        """Writes the result of a task that is over, or says why there is none."""
         job = self._jobs.pop(reference)
         try:
             result: Result = self._ray.get(reference)
@@ -96,6 +101,7 @@ class RayPool:
 
 
 def _import_ray() -> Any:
+    """Ray; a missing extra is an error that names it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or Ray reports to its makers
     return load("ray", "--ray")
 
@@ -109,6 +115,13 @@ def _check_reachable(address: str) -> None:
 
 def _modules_of(plug_ins: Iterable[str]) -> list[str]:
     """The folder or file of the package of each plug-in given as `package.module:Class`."""
-    packages = sorted({name.partition(":")[0].split(".")[0] for name in plug_ins if ":" in name})
-    modules = [importlib.import_module(name) for name in packages]
-    return [next(iter(getattr(module, "__path__", [module.__file__]))) for module in modules]
+    packages = set()
+    for name in plug_ins:
+        module_name, colon, _ = name.partition(":")
+        if colon:  # names without one are of packages that are installed everywhere
+            packages.add(module_name.split(".")[0])
+    found = []
+    for module in map(importlib.import_module, sorted(packages)):
+        folders = getattr(module, "__path__", [module.__file__])
+        found.append(next(iter(folders)))
+    return found

@@ -1,4 +1,4 @@
-"""One page that tells what a benchmark found, and the same tables as Markdown and CSV."""
+"""Writes the report of a benchmark: a page, and the same tables as Markdown and as CSV files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NUM_SAMPLES = 5  # shown of a row
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with what is written around it."""
+    """A picture with its heading and its caption; `spec` is for Vega-Lite."""
 
     heading: str
     caption: str
@@ -39,14 +39,15 @@ class Figure:
 def write_report(
     folders: Sequence[Path], out: Path, title: str, command: Sequence[str]
 ) -> Standings:
-    """Reads the results of benchmarks and writes `report.html`, `report.md`, `runs.csv` and
-    `tables/*.csv` into `out`.
+    """Reads the results of benchmarks and writes their report.
+
+    The files are `report.html`, `report.md`, `runs.csv` and `tables/*.csv`.
 
     Args:
-        folders: of benchmarks.
-        out: made if need be.
-        title: of the page.
-        command: that repeats the benchmark; empty where none is known.
+        folders: folders of benchmarks.
+        out: folder of the report; it is made if need be.
+        title: title of the page.
+        command: command that repeats the benchmark; empty where none is known.
 
     Raises:
         ValueError: there are no results, one is damaged, they cannot be compared, or `out` cannot
@@ -57,6 +58,7 @@ def write_report(
         standings = Standings(results)
         boards, others = all_tables(standings)
     try:
+        # The page is last: it alone needs an extra, and the tables are there without.
         (out / CSV_FOLDER).mkdir(parents=True, exist_ok=True)
         run_directory.write_text(
             out / TABLES, markdown(standings, [*boards, *others], title, command)
@@ -75,22 +77,23 @@ def write_report(
 def markdown(
     standings: Standings, tables: Sequence[Table], title: str, command: Sequence[str]
 ) -> str:
-    """The story, the tables and where they come from."""
+    """The story, the tables and where they come from, as one Markdown text."""
     parts = [f"# {plain_markdown(title)}", *map(plain_markdown, story(standings))]
-    parts += [
-        f"## {plain_markdown(table.title)}\n\n{plain_markdown(table.note)}\n\n{table.markdown()}"
-        for table in tables
-    ]
-    origins = "\n".join(
-        plain_markdown(f"- {name}: {value}")
-        for name, value in origins_of(standings.results).items()
-    )
+    for table in tables:
+        heading, note = plain_markdown(table.title), plain_markdown(table.note)
+        parts.append(f"## {heading}\n\n{note}\n\n{table.markdown()}")
+
+    lines = []
+    for name, value in origins_of(standings.results).items():
+        lines.append(plain_markdown(f"- {name}: {value}"))
+    origins = "\n".join(lines)
     repeat = ""
     if command:
+        # The command is shown in one line even where an argument has a line break.
         in_a_line = " ".join(shlex.join(command).split())
         repeat = f"```console\n$ {in_a_line}\n```\n\n"
     parts.append(f"## Origin\n\n{repeat}{origins}")
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    return "\n\n".join(map(str.strip, parts)) + "\n"
 
 
 def page(
@@ -100,7 +103,7 @@ def page(
     title: str,
     command: Sequence[str],
 ) -> str:
-    """The page: everything it needs is in it."""
+    """The page as HTML, with everything that it needs: it makes no request."""
     jinja2, bundle = _page_libraries()
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("seqgan_env.bench", "templates"),
@@ -110,10 +113,10 @@ def page(
         undefined=jinja2.StrictUndefined,
     )
     groups = figures_of(standings)
-    content = {
-        "specs": [figure.spec for _, figures in groups for figure in figures],
-        "config": charts.CONFIG,
-    }
+    specs = []  # in the order of the page, which finds each by its number
+    for _, figures in groups:
+        specs += [figure.spec for figure in figures]
+    content = json.dumps({"specs": specs, "config": charts.CONFIG})
     html: str = environment.get_template("report.html.j2").render(
         title=title,
         story=story(standings),
@@ -123,9 +126,7 @@ def page(
         cells=cells_of,
         colours=charts.colours(standings),
         groups=groups,
-        content=json.dumps(content).replace(
-            "<", "\\u003c"
-        ),  # so that no sample ends the script element
+        content=content.replace("<", "\\u003c"),  # so that no label ends the script element
         samples=samples_of(standings),
         drawings=drawings_of(standings),
         origins=origins_of(standings.results),
@@ -135,9 +136,13 @@ def page(
 
 
 def cells_of(table: Table) -> list[tuple[str, list[tuple[str, float | str]]]]:
-    """Rows as the page needs them: the mark, and of each cell the text and what to sort by."""
+    """The rows of a table as the page needs them.
+
+    Of each row there are the mark and the cells, and of each cell the text and what to sort by.
+    """
 
     def sort_by(cell: Any, text: str) -> float | str:
+        # A number sorts by its value and not by its text; what is unknown goes together.
         value = cell
         if isinstance(cell, Estimate):
             value = cell.value
@@ -149,55 +154,68 @@ def cells_of(table: Table) -> list[tuple[str, list[tuple[str, float | str]]]]:
 
     rows = []
     for mark, row, texts in zip(table.marks, table.rows, table.texts(), strict=True):
-        cells = [(text, sort_by(cell, text)) for cell, text in zip(row, texts, strict=True)]
-        rows.append((mark, cells))
+        keys = map(sort_by, row, texts)
+        rows.append((mark, list(zip(texts, keys, strict=True))))
     return rows
 
 
 def figures_of(standings: Standings) -> list[tuple[str, list[Figure]]]:
-    """The pictures by heading: those over all tasks of a kind, then those of every task."""
+    """The pictures by heading: those over all tasks of a kind, then those of every task.
+
+    A kind without pictures is left out.
+    """
     groups = []
     for kind in standings.kinds:
-        heading = kind[0].upper() + kind[1:]
-        groups.append((heading, _figures_of_kind(standings, kind)))
+        figures = _figures_of_kind(standings, kind)
+        if figures:
+            groups.append((kind[0].upper() + kind[1:], figures))
     for task in standings.tasks:
         groups.append((task, [*_planes(standings, task), *_curves(standings, task)]))
-    return [(heading, figures) for heading, figures in groups if figures]
+    return groups
 
 
 def samples_of(standings: Standings) -> list[tuple[str, list[tuple[str, list[str]]]]]:
-    """By task, by row the samples of the first seed that has some."""
+    """The samples of every row by task: those of the first seed that has some."""
     found: dict[str, list[tuple[str, list[str]]]] = {}
     for (label, task), runs in standings.runs.items():
-        samples = next((run.result.samples for run in runs if run.result.samples), [])
-        if samples:
-            found.setdefault(task, []).append((label, samples[:NUM_SAMPLES]))
+        for run in runs:
+            if run.result.samples:
+                shown = run.result.samples[:NUM_SAMPLES]
+                found.setdefault(task, []).append((label, shown))
+                break
     return sorted(found.items())
 
 
 def drawings_of(standings: Standings) -> dict[tuple[str, str], str]:
-    """By task and row the drawing of the first seed that has one, as an address for an image."""
+    """The drawing of the first seed that has one, as a `data:` address, by (task, row)."""
     found = {}
     for (label, task), runs in standings.runs.items():
-        svg = next((run.result.drawing for run in runs if run.result.drawing), "")
-        if svg:
-            data = base64.b64encode(svg.encode()).decode()
-            found[task, label] = f"data:image/svg+xml;base64,{data}"
+        for run in runs:
+            if run.result.drawing:
+                # As the address of an image, no script in a drawing from elsewhere would run.
+                data = base64.b64encode(run.result.drawing.encode()).decode()
+                found[task, label] = f"data:image/svg+xml;base64,{data}"
+                break
     return found
 
 
 def origins_of(results: Sequence[Result]) -> dict[str, str]:
-    """What made the results: every value that occurs, by name."""
-    found: dict[str, list[str]] = {}
+    """What made the results, such as versions and machines: all values that occur, by name."""
+    found: dict[str, set[str]] = {}
     for result in results:
         for name, value in result.origin.items():
-            values = found.setdefault(name, [])
-            if value is not None and str(value) not in values:
-                values.append(str(value))
-    return {name: ", ".join(sorted(values)) for name, values in found.items() if values}
+            values = found.setdefault(name, set())
+            if value is not None:
+                values.add(str(value))
+    origins = {}
+    for name, values in found.items():
+        if values:
+            origins[name] = ", ".join(sorted(values))
+    return origins
 
 
 def _figures_of_kind(standings: Standings, kind: str) -> list[Figure]:
+    """The pictures over all tasks of a kind; those for which there are no scores are left out."""
     found = (
         ("Scores", (
             "The mean over runs with the interval at the level of its test; at 0 turning a knob "
@@ -210,11 +228,15 @@ def _figures_of_kind(standings: Standings, kind: str) -> list[Figure]:
         ),
          charts.profile(standings, kind)),
     )  # fmt: skip
-    return [Figure(heading, caption, spec) for heading, caption, spec in found if spec is not None]
+    figures = []
+    for heading, caption, spec in found:
+        if spec is not None:
+            figures.append(Figure(heading, caption, spec))
+    return figures
 
 
 def _planes(standings: Standings, task: str) -> list[Figure]:
-    """Knobs and runs where they trade: both divergences, and what is usually reported."""
+    """Planes of two metrics with knobs and runs: both divergences, and what is usually reported."""
     found = []
     if standings.kind_of[task] == ORACLE:
         whole = (
@@ -243,6 +265,7 @@ def _planes(standings: Standings, task: str) -> list[Figure]:
 
 
 def _curves(standings: Standings, task: str) -> list[Figure]:
+    """The curves of a task: score, quality and the discriminator's health, over every budget."""
     kind, found = KINDS[standings.kind_of[task]], list[Figure]()
     health = {metric.name: metric.label for metric in HEALTH}
     for metric in (kind.score.name, kind.quality, *health):
@@ -255,6 +278,7 @@ def _curves(standings: Standings, task: str) -> list[Figure]:
             caption = f"Discriminator, {name}. {caption}"
         else:
             caption += " Dashed: maximum likelihood as it is (light) and its best knob (dark)."
+        # A discriminator's health is shown over the first budget alone, or the page would be long.
         for budget, unit in charts.BUDGETS.items():
             spec = charts.curves(standings, task, metric, budget)
             if spec is not None and (metric not in health or budget == next(iter(charts.BUDGETS))):
@@ -264,7 +288,9 @@ def _curves(standings: Standings, task: str) -> list[Figure]:
 
 @functools.cache
 def _page_libraries() -> tuple[Any, str]:
+    """Jinja and the script that draws the pictures; a missing extra is an error that names it."""
     purpose = "the tables are written; the page"
     jinja2, vl_convert = load("jinja2", purpose), load("vl_convert", purpose)
+    # The bundle must not end the script element that it stands in.
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", charts.VERSION)
     return jinja2, bundle.replace("</script", "<\\/script")

@@ -1,4 +1,4 @@
-"""Results of jobs: one JSON file each, written last and whole.
+"""Results of jobs, one JSON file each, which is written last and whole.
 
 docs/benchmarks.md has the schema, for results from elsewhere too.
 """
@@ -6,6 +6,7 @@ docs/benchmarks.md has the schema, for results from elsewhere too.
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -25,23 +26,23 @@ class Result:
     """What one run reached and what it cost.
 
     Attributes:
-        label: the row of the table.
-        task: the column.
-        seed: runs of one seed are paired.
-        metrics: of the final policy, as `Task.evaluate` names them; what is not finite is not a
-            number once read.
-        key: hash of what determined it; names the file.
-        knobs: by name what the knobs of the pre-trained policy reach; of the reference only.
-        curve: by round what was measured: `task/...`, `discriminator/...`, `budget/...`, and
-            `seconds` since the run began.
-        real: metrics of real held-out sequences, where they say how diverse real data is:
+        label: label of the row of the table.
+        task: name of the column of the table.
+        seed: seed of the run; runs of one seed are paired.
+        metrics: metrics of the final policy, as `Task.evaluate` names them; a value that is not
+            finite is read as NaN.
+        key: hash of what determined the result; it names the file.
+        knobs: what the knobs of the pre-trained policy reach, by name; of the reference only.
+        curve: what was measured, one row a round: `task/...`, `discriminator/...`, `budget/...`,
+            and `seconds` since the run began.
+        real: metrics of real held-out sequences that say how diverse real data is:
             `effective_vocabulary`.
         budget: `env_steps`, `rollout_tokens`, `sequences_scored`, `sequences_trained`.
         costs: `wall_seconds`, `cpu_seconds`, `peak_bytes`.
         samples: sequences as a person reads them.
-        drawing: the same as one SVG, of a task that draws them; "" of others.
-        settings: of the run; empty of one from elsewhere.
-        origin: versions, machine, commit and command.
+        drawing: the samples as one SVG; "" of a task that does not draw them.
+        settings: settings of the run; empty for a result from elsewhere.
+        origin: versions, machine, commit and command that made it.
     """
 
     label: str
@@ -75,8 +76,8 @@ class Result:
         schema = content.pop("schema", None)
         if schema != SCHEMA:
             raise ValueError(f"{path} has schema {schema!r}; this version reads {SCHEMA}")
-        names = [f.name for f in fields(cls)]
-        unknown = sorted(set(content) - set(names))
+        # First the names, then the kinds of the values, and last what is inside them.
+        unknown = sorted(set(content).difference(field.name for field in fields(cls)))
         missing = [name for name in ("label", "task", "seed", "metrics") if name not in content]
         if unknown or missing:
             raise ValueError(
@@ -84,6 +85,7 @@ class Result:
                 f"{missing or 'nothing'}"
             )
         for name, kind in _KINDS.items():
+            # Python has booleans among the whole numbers; a seed is none.
             wrong = kind is int and isinstance(content.get(name), bool)
             if name in content and (wrong or not isinstance(content[name], kind)):
                 raise ValueError(
@@ -93,16 +95,17 @@ class Result:
         _check_texts(content, path)
         for name in ("metrics", "budget", "costs", "real"):
             content[name] = _numbers(content.get(name, {}), f"{path} has {name}")
-        content["curve"] = [
-            _numbers(row, f"{path} has rows of curve") for row in content.get("curve", [])
-        ]
-        knobs = content.get("knobs", {})
-        content["knobs"] = {
-            name: _numbers(row, f"{path} has knobs with metrics") for name, row in knobs.items()
-        }
+        curve = []
+        for row in content.get("curve", []):
+            curve.append(_numbers(row, f"{path} has rows of curve"))
+        knobs = {}
+        for name, row in content.get("knobs", {}).items():
+            knobs[name] = _numbers(row, f"{path} has knobs with metrics")
+        content |= {"curve": curve, "knobs": knobs}
         return cls(**content)
 
 
+_HALF_OF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 _KINDS: Mapping[str, type] = {
     "label": str,
     "task": str,
@@ -122,20 +125,29 @@ _KINDS: Mapping[str, type] = {
 
 
 def _numbers(row: Any, what: str) -> Row:
-    """A row of numbers; null, which stands for what is not finite, becomes NaN."""
+    """The row in floating-point numbers; null, which stands for what is not finite, becomes NaN.
+
+    Raises:
+        ValueError: it is no row of numbers; the message begins with `what`.
+    """
     if not isinstance(row, dict):
         raise ValueError(f"{what} that are {type(row).__name__}; expected names with numbers")
-    bad = [
-        name
-        for name, value in row.items()
-        if value is not None and not isinstance(value, (int, float))
-    ]
+    numbers, bad, too_large = {}, [], False
+    for name, value in row.items():
+        if value is None:
+            numbers[name] = math.nan
+        elif isinstance(value, (int, float)):
+            try:
+                numbers[name] = float(value)
+            except OverflowError:  # whole numbers of JSON have any length
+                too_large = True
+        else:
+            bad.append(name)
     if bad:
         raise ValueError(f"{what} that are no numbers: {', '.join(bad)}")
-    try:
-        return {name: math.nan if value is None else float(value) for name, value in row.items()}
-    except OverflowError as problem:
-        raise ValueError(f"{what} beyond all floating-point numbers") from problem
+    if too_large:
+        raise ValueError(f"{what} beyond all floating-point numbers")
+    return numbers
 
 
 def _check_texts(content: Mapping[str, Any], path: Path) -> None:
@@ -145,13 +157,15 @@ def _check_texts(content: Mapping[str, Any], path: Path) -> None:
     for name in ("label", "task"):
         check_label(content[name], f"{path} has a {name} that")
     for text in _texts_in(content):
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        # JSON can write half of a surrogate pair, which no file in UTF-8 can hold.
+        if _HALF_OF_A_CHARACTER.search(text):
             raise ValueError(f"{path} is no result: {text[:40]!r} is half of a character")
 
 
 def check_label(text: str, what: str) -> None:
-    """Raises a ValueError for a label with a line break or another control character: tables and
-    the formulas of pictures end there.
+    """Raises a ValueError for a label with a line break or another control character.
+
+    Tables and the formulas of pictures would end there. The message begins with `what`.
     """
     for character in text:
         if unicodedata.category(character) in ("Cc", "Zl", "Zp"):
@@ -159,6 +173,8 @@ def check_label(text: str, what: str) -> None:
 
 
 def _texts_in(content: Any) -> Iterator[str]:
+    """All texts of a JSON value, keys among them."""
+    # No recursion: the content of an untrusted file may be nested deeply.
     left = [content]
     while left:
         each = left.pop()
@@ -171,7 +187,7 @@ def _texts_in(content: Any) -> Iterator[str]:
 
 
 def path_of(folder: Path, key: str) -> Path:
-    """Where the result of a job is."""
+    """The file of a job's result."""
     return folder / RESULTS / f"{key}.json"
 
 
@@ -189,5 +205,5 @@ def read_all(folders: Iterable[Path]) -> list[Result]:
                 f"{folder} has no results ({RESULTS}/*.json); `seqgan bench --out {folder}` makes "
                 "some"
             )
-        found += [Result.read(path) for path in paths]
+        found += map(Result.read, paths)
     return found

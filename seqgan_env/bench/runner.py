@@ -1,9 +1,11 @@
-"""Runs the jobs of a suite that have no result yet, so many at a time; what fails stops nothing
-else and is kept to be read.
+"""Runs the jobs of a suite that have no result yet, several at a time.
+
+A job that fails stops no other one; the reason is written to a file.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +18,9 @@ from seqgan_env.bench.results import FAILURES, RESULTS, Result, path_of
 from seqgan_env.training import run_directory
 from seqgan_env.training.run_directory import write_text
 
-_POLL_SECONDS = 0.1
-SUPERSEDED = "superseded"  # folder of results of what a benchmark has now in another form
+_POLL_SECONDS = 0.1  # how often a view is brought up to date
+# Folder for results that other settings, code or data made than the benchmark has now.
+SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,8 @@ class Ended:
     """A job that is over.
 
     Attributes:
-        job: with its result in the folder, unless it failed.
-        problem: why it failed, with the traceback; None where it did not.
+        job: the job; its result is in the folder unless it failed.
+        problem: why it failed, with the traceback; None where it did not fail.
     """
 
     job: Job
@@ -34,18 +37,18 @@ class Ended:
 
 
 class Pool(Protocol):
-    """Where jobs run."""
+    """A place where jobs run."""
 
     def num_slots(self) -> int:
-        """How many jobs can run at a time; may change."""
+        """How many jobs can run at a time; the number may change."""
         ...
 
     def start(self, job: Job) -> None:
-        """Begins a job and does not wait."""
+        """Begins a job without waiting for its end."""
         ...
 
     def wait(self, seconds: float) -> list[Ended]:
-        """The jobs that have ended since, after `seconds` or earlier."""
+        """The jobs that have ended since the last call; returns after `seconds` at the latest."""
         ...
 
     def close(self) -> None:
@@ -58,14 +61,14 @@ class Progress:
     """How far the jobs are.
 
     Attributes:
-        kept: had a result already.
-        waiting: not begun.
-        running: at this moment, with when they began by `time.monotonic`.
-        done: made now.
-        failed: each with the file that says why.
-        seconds: that jobs of a row took, by its label.
-        num_slots: jobs that can run at a time.
-        num_superseded: results that were there and were moved away.
+        kept: jobs that had a result already.
+        waiting: jobs that have not begun.
+        running: jobs that run, each with the time of its start by `time.monotonic`.
+        done: jobs whose result was made now.
+        failed: jobs that failed, each with the file that says why.
+        seconds: how long the jobs of a row took, by the row's label.
+        num_slots: number of jobs that can run at a time.
+        num_superseded: number of results that were there and were moved away.
     """
 
     kept: list[Job] = field(default_factory=list)
@@ -86,10 +89,12 @@ class Progress:
         return len(self.waiting) + len(self.running)
 
     def seconds_left(self) -> float | None:
-        """By what jobs of the same row took, or of any where none of it has ended; None before the
-        first has.
+        """An estimate of the seconds until all jobs are over; None before one has ended.
+
+        A job is expected to take as long as those of its row did on average, or as all did where
+        none of its row has ended.
         """
-        every = [seconds for of_row in self.seconds.values() for seconds in of_row]
+        every = list(itertools.chain.from_iterable(self.seconds.values()))
         if not every:
             return None
 
@@ -98,7 +103,11 @@ class Progress:
             return sum(known) / len(known)
 
         now = time.monotonic()
-        running = [max(0.0, expected(job) - (now - since)) for job, since in self.running]
+        running = []
+        for job, since in self.running:
+            # A job that is later than expected may end at any moment.
+            running.append(max(0.0, expected(job) - (now - since)))
+        # The work is shared among the slots, but the longest job is not divided.
         work = sum(map(expected, self.waiting)) + sum(running)
         return max([work / max(1, min(self.num_slots, self.num_left)), *running])
 
@@ -117,7 +126,7 @@ Watch = Callable[[Progress], None]
 
 
 def begin(jobs: Sequence[Job], folder: Path) -> Progress:
-    """The jobs that have a result in `folder` and those that still need one.
+    """Tells the jobs that have a result in `folder` from those that still need one.
 
     Results of the same row, task and seed that other settings, code or data made go to
     `superseded/`.
@@ -126,7 +135,9 @@ def begin(jobs: Sequence[Job], folder: Path) -> Progress:
         ValueError: a result is damaged.
     """
     progress = Progress()
-    found = {path: Result.read(path) for path in sorted((folder / RESULTS).glob("*.json"))}
+    found = {}
+    for path in sorted((folder / RESULTS).glob("*.json")):
+        found[path] = Result.read(path)
     for job in jobs:
         path = path_of(folder, job.key)
         if path not in found:
@@ -135,6 +146,9 @@ def begin(jobs: Sequence[Job], folder: Path) -> Progress:
         progress.kept.append(job)
         if "wall_seconds" in found[path].costs:
             progress.seconds.setdefault(job.label, []).append(found[path].costs["wall_seconds"])
+
+    # Two results in one place of the table could not be compared: the older one makes room.
+    # Results of other rows stay, which may come from elsewhere.
     keys = {(job.label, job.task, job.settings.seed): job.key for job in jobs}
     for path, result in found.items():
         if keys.get((result.label, result.task, result.seed), path.stem) != path.stem:
@@ -145,7 +159,7 @@ def begin(jobs: Sequence[Job], folder: Path) -> Progress:
 
 
 def failure_path(folder: Path, job: Job) -> Path:
-    """Where it is written why a job failed."""
+    """The file that says why a job failed."""
     return folder / FAILURES / f"{job.key}.txt"
 
 
@@ -168,14 +182,14 @@ def opened(folder: Path) -> Iterator[None]:
 def run_jobs(
     jobs: Sequence[Job], folder: Path, pool: Pool, watch: Watch = lambda progress: None
 ) -> Progress:
-    """Runs what has no result yet.
+    """Runs the jobs that have no result yet.
 
     Args:
-        jobs: of a suite.
-        folder: of the benchmark, `opened`; results go to `results/`, what went wrong to
-            `failures/`.
-        pool: where they run; closed at the end.
-        watch: called about ten times a second, and whenever something has changed.
+        jobs: the jobs of a suite.
+        folder: folder of the benchmark, `opened`; results go to `results/`, the reasons of failures
+            to `failures/`.
+        pool: where the jobs run; it is closed at the end, whatever happens.
+        watch: called with the progress about ten times a second and whenever it has changed.
 
     Raises:
         ValueError: as `begin`.
@@ -199,13 +213,13 @@ def _fill(progress: Progress, pool: Pool, folder: Path) -> None:
     progress.num_slots = max(1, pool.num_slots())
     while progress.waiting and len(progress.running) < progress.num_slots:
         job = progress.waiting.pop(0)
-        failure_path(folder, job).unlink(missing_ok=True)
+        failure_path(folder, job).unlink(missing_ok=True)  # of an earlier attempt
         pool.start(job)
         progress.running.append((job, time.monotonic()))
 
 
 def _failure(ended: Ended, folder: Path) -> Path | None:
-    """The file that says why a job failed, if it did."""
+    """Writes why a job failed and returns the file; None for a job that did not fail."""
     if ended.problem is None:
         return None
     path = failure_path(folder, ended.job)

@@ -1,4 +1,4 @@
-"""Rows from elsewhere: samples of any program, measured as those of a run are."""
+"""Makes rows from samples of any program, measured as those of a run are."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def result_of_samples(
     """The result of samples in a file, a sequence a line as `seqgan sample` prints it.
 
     Args:
-        path: of the file.
-        task_name: of the task that they are samples for.
-        task_settings: of it, where they differ from its defaults.
-        label: the row.
+        path: path of the file.
+        task_name: name of the task that they are samples for.
+        task_settings: settings of the task that differ from its defaults.
+        label: label of the row.
         column: what the benchmark calls the task, where that is not its name.
-        seed: of the runs that it is paired with.
-        nll_gen: of the held-out sequences under the policy that wrote the samples, in nats per
-            token, if it is known.
-        tell: is called with why the row has no score, if it has none.
+        seed: seed of the runs that the row is paired with.
+        nll_gen: negative log-likelihood of the held-out sequences under the policy that wrote the
+            samples, in nats per token, if it is known.
+        tell: called with the reason if the row has no score.
 
     Raises:
-        ValueError: a setting, or the file; the message says in which line.
+        ValueError: a setting or the file is wrong; the message says in which line.
     """
     check_label(label, "the label")
     check_label(column or task_name, "the column")
@@ -73,9 +73,12 @@ def result_of_samples(
 
 
 def judged(samples: Tensor, task: MeasuresSamples, tell: Callable[[str], None]) -> dict[str, float]:
-    """The referee's metrics of the first samples; none where there are fewer than it needs, which
-    `tell` is told.
+    """The referee's metrics of the first samples.
+
+    There are none where the task has no referee or the samples are fewer than it needs; `tell` is
+    called with the reason.
     """
+    # The referee judges as many as of a run: a divergence depends on the number of samples.
     referee = None
     if isinstance(task, HasReferee):
         referee = task.referee
@@ -90,12 +93,13 @@ def judged(samples: Tensor, task: MeasuresSamples, tell: Callable[[str], None]) 
 
 
 def read_samples(path: Path, task: MeasuresSamples) -> Tensor:
-    """Sequences (B, T) from the lines of a file, B 2 or more; of a file *.jsonl each line is a list
-    of words.
+    """Sequences (B, T) from the lines of a file, B 2 or more.
+
+    In a file *.jsonl each line is a list of words.
 
     Raises:
-        ValueError: it cannot be read, is no UTF-8, has too few lines, or a line is no sequence of
-            the task.
+        ValueError: the file cannot be read, is no UTF-8, has too few lines, or a line is no
+            sequence of the task.
     """
     lines = read_lines(str(path), "samples")
     if lines and _HEADER.fullmatch(lines[0]):
@@ -110,12 +114,10 @@ def read_samples(path: Path, task: MeasuresSamples) -> Tensor:
     encode: Callable[[Any, str], Tensor] = type(task).encode
     if path.suffix == JSON_LINES:
         encode = _encode_json
-    return torch.stack(
-        [
-            _encoded(encode, line, f"samples {path}, line {i}", task)
-            for i, line in enumerate(lines, start=1)
-        ]
-    )
+    rows = []
+    for i, line in enumerate(lines, start=1):
+        rows.append(_encoded(encode, line, f"samples {path}, line {i}", task))
+    return torch.stack(rows)  # (B, T)
 
 
 def _encode_json(task: MeasuresSamples, line: str) -> Tensor:
@@ -134,6 +136,7 @@ def _encode_json(task: MeasuresSamples, line: str) -> Tensor:
 def _encoded(
     encode: Callable[[Any, str], Tensor], line: str, where: str, task: MeasuresSamples
 ) -> Tensor:
+    """The sequence (T,) of a line; an error says where the line is."""
     try:
         return encode(task, line)
     except ValueError as problem:

@@ -36,17 +36,18 @@ def median(scores: np.ndarray) -> np.ndarray:
 
 
 def iqm(scores: np.ndarray) -> np.ndarray:
-    """The interquartile mean, (...) of scores (..., R, K): of all R K scores the lowest and the
-    highest quarter are left out.
+    """The interquartile mean, (...) of scores (..., R, K).
+
+    The lowest and the highest quarter of all R K scores are left out, rounded down.
     """
-    flat = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
+    flat = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)  # (..., R K)
     cut = flat.shape[-1] // 4
     result: np.ndarray = flat[..., cut : flat.shape[-1] - cut].mean(-1)
     return result
 
 
 def optimality_gap(best: float) -> Aggregate:
-    """By how much scores fall short of `best` on average, where those above it count as it."""
+    """By how much scores fall short of `best` on average; a score above it falls short by 0."""
 
     def gap(scores: np.ndarray) -> np.ndarray:
         result: np.ndarray = best - np.minimum(scores, best).mean((-2, -1))
@@ -63,13 +64,18 @@ def estimate(
 ) -> Estimate:
     """An aggregate of scores (R, K) with its 95 % interval.
 
+    Args:
+        scores: (R, K) finite numbers.
+        aggregate: makes one number of the scores.
+        num_resamples: number of bootstrap samples.
+        seed: seed of the bootstrap.
+
     Raises:
         ValueError: the scores are no such array of numbers.
     """
     scores = _checked(scores)
-    return _interval(
-        float(aggregate(scores)), aggregate(_resampled(scores, num_resamples, _rng(seed)))
-    )
+    drawn = _resampled(scores, num_resamples, _rng(seed))  # (num_resamples, R, K)
+    return _interval(float(aggregate(scores)), aggregate(drawn))
 
 
 def improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -80,7 +86,7 @@ def improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         x: (..., R, K) scores.
         y: (..., R', K) scores.
     """
-    difference = x[..., :, None, :] - y[..., None, :, :]
+    difference = x[..., :, None, :] - y[..., None, :, :]  # (..., R, R', K)
     result: np.ndarray = ((difference > 0) + 0.5 * (difference == 0)).mean((-3, -2, -1))
     return result
 
@@ -110,10 +116,12 @@ def performance_profile(
 ) -> list[Estimate]:
     """The share of scores (R, K) above each of `thresholds` (J,), with its 95 % interval."""
     scores, thresholds = _checked(scores), np.asarray(thresholds, dtype=float)
+    # All thresholds share the resamples: the profile of each of them falls from left to right.
     drawn = _resampled(scores, num_resamples, _rng(seed)).reshape(num_resamples, -1)
-    return [
-        _interval(float((scores > at).mean()), (drawn > at).mean(1)) for at in thresholds.tolist()
-    ]
+    shares = []
+    for at in thresholds.tolist():
+        shares.append(_interval(float((scores > at).mean()), (drawn > at).mean(1)))
+    return shares
 
 
 def sample_efficiency(
@@ -122,9 +130,15 @@ def sample_efficiency(
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> list[Estimate]:
-    """An aggregate at each of J points of curves (R, K, J), with its 95 % interval."""
-    points = np.moveaxis(np.asarray(curves, dtype=float), -1, 0)
-    return [estimate(scores, aggregate, num_resamples, seed) for scores in points]
+    """An aggregate at each of J points of curves (R, K, J), with its 95 % interval.
+
+    Every point is resampled with the same seed, so that whole runs are drawn along the curve.
+    """
+    points = np.moveaxis(np.asarray(curves, dtype=float), -1, 0)  # (J, R, K)
+    estimates = []
+    for scores in points:
+        estimates.append(estimate(scores, aggregate, num_resamples, seed))
+    return estimates
 
 
 @dataclass(frozen=True)
@@ -132,11 +146,11 @@ class Paired:
     """The difference of two rows on shared seeds, by Student's t.
 
     Attributes:
-        mean: of the differences.
-        error: its standard error; not a number for one pair.
-        p_value: of the paired t-test, two-sided; 1 where all differences are 0, not a number for
-            one pair.
-        num_pairs: of seeds (and tasks) that both have.
+        mean: mean of the differences.
+        error: standard error of the mean; NaN for one pair.
+        p_value: p-value of the two-sided paired t-test; 1 where all differences are 0, NaN for one
+            pair.
+        num_pairs: number of seeds (and tasks) that both rows have.
     """
 
     mean: float
@@ -145,8 +159,9 @@ class Paired:
     num_pairs: int
 
     def interval(self, level: float = ALPHA) -> tuple[float, float]:
-        """The interval of the mean by Student's t that misses it once in 1 / `level` times; not
-        numbers for one pair.
+        """The interval of the mean by Student's t, with confidence 1 - `level`.
+
+        Both ends are NaN for one pair.
         """
         if self.num_pairs < 2:
             return math.nan, math.nan
@@ -167,6 +182,7 @@ class Paired:
 
     def negated(self) -> Paired:
         """The difference the other way round."""
+        # Subtracting from 0 keeps a difference of 0 from becoming -0.
         return Paired(0.0 - self.mean, self.error, self.p_value, self.num_pairs)
 
 
@@ -185,6 +201,7 @@ def paired(x: np.ndarray, y: np.ndarray) -> Paired:
     middle = float(difference.mean())
     if len(x) == 1:
         return Paired(middle, math.nan, math.nan, 1)
+    # Without any spread the t-statistic is 0/0, or infinite; both are decided here.
     if not difference.any():
         return Paired(0.0, 0.0, 1.0, len(x))
     error = float(difference.std(ddof=1)) / math.sqrt(len(x))
@@ -199,9 +216,9 @@ class Decision:
     """What Holm's correction makes of one test among several.
 
     Attributes:
-        adjusted: the p-value that can be compared with 0.05 as if it were the only one.
-        level: at which the test was taken. An interval of this level excludes 0 if and only if the
-            test rejects.
+        adjusted: p-value that can be compared with 0.05 as if it were the only one.
+        level: level of the test. An interval of this level excludes 0 if and only if the test
+            rejects.
     """
 
     adjusted: float
@@ -209,12 +226,12 @@ class Decision:
 
 
 def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[Decision]:
-    """Holm's step-down correction (Holm 1979): all rejections together err with probability `alpha`
-    at most.
+    """Holm's step-down correction (Holm 1979), one decision for each p-value in their order.
 
-    The p-values are tested in rising order, the k-th of m at alpha / (m - k + 1), until one is not
-    rejected. That one's level holds for all that follow. Their p-values are higher still, so that
-    their intervals include 0 too.
+    The probability that any of the rejections is wrong is at most `alpha`. The p-values are tested
+    in rising order, the k-th of m at alpha / (m - k + 1), until one is not rejected. That one's
+    level holds for all that follow. Their p-values are higher still, so that their intervals
+    include 0 too.
     """
     decisions = [Decision(1.0, alpha)] * len(p_values)
     level, rejecting, highest = alpha, True, 0.0
@@ -223,12 +240,14 @@ def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[Decision]:
         if rejecting:
             level = alpha / left
             rejecting = p_values[i] < level
+        # An adjusted p-value is never below that of a test taken earlier.
         highest = max(highest, min(1.0, left * p_values[i]))
         decisions[i] = Decision(highest, level)
     return decisions
 
 
 def _checked(scores: np.ndarray) -> np.ndarray:
+    """The scores (R, K) in floating point; raises a ValueError for others than finite numbers."""
     scores = np.asarray(scores, dtype=float)
     if scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(
@@ -241,11 +260,13 @@ def _checked(scores: np.ndarray) -> np.ndarray:
 
 def _resampled(scores: np.ndarray, num_resamples: int, rng: np.random.Generator) -> np.ndarray:
     """(num_resamples, R, K): the runs of every task drawn again, with replacement."""
-    rows = rng.integers(len(scores), size=(num_resamples, *scores.shape))
+    # Each entry of `rows` is a run; drawing them per task is what makes the bootstrap stratified.
+    rows = rng.integers(len(scores), size=(num_resamples, *scores.shape))  # (num_resamples, R, K)
     return np.take_along_axis(scores[None], rows, axis=1)
 
 
 def _interval(value: float, resampled: np.ndarray) -> Estimate:
+    """A value with the percentile interval of its resamples (num_resamples,)."""
     low, high = np.quantile(resampled, QUANTILES).tolist()
     return Estimate(value, low, high)
 

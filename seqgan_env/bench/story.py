@@ -195,6 +195,7 @@ def _controls(entries: Sequence[Entry]) -> str:
     """Whether rewards that say nothing lose, as they should."""
     controls = _with_role(entries, "control")
     winners = _with_outcome(controls, "better")
+    # One run alone has no test, and its outcome is none of these.
     known = _with_outcome(controls, "worse", "same", INFINITE)
     if not controls:
         return "There is no control, a reward that says nothing, beside them."
@@ -259,7 +260,7 @@ def _names(entries: Sequence[Entry]) -> str:
         if " " in name:
             name = f"“{name}”"
         names.append(name)
-    if len(names) > 4:
+    if len(names) > 4:  # a fourth name is no longer than "1 more"
         names = [*names[:3], f"{len(names) - 3} more"]
     if len(names) == 1:
         return names[0]

@@ -262,6 +262,7 @@ def _summary(entry: Entry, gap: Callable[[np.ndarray], np.ndarray], with_parts: 
     """
     of_scores: list[Cell] = [None] * 3  # IQM, median and gap
     if entry.scores is not None:
+        # One run has no interval, and the reference's scores are 0 in every resample.
         quartiles: Cell = float(iqm(entry.scores))
         if len(entry.scores) > 1 and entry.role != "reference":
             quartiles = estimate(entry.scores)
@@ -376,6 +377,7 @@ def _table(
     """A table of entries, whose file is named by the kind of task that its title ends with."""
     kind = title.rpartition(", ")[2].replace(" ", "-")
     marks = [entry.mark for entry in entries]
+    # Every kind has a file of its own, and file names have no spaces.
     return Table(f"{name}-{kind}", title, note, columns, rows, marks)
 
 
@@ -435,6 +437,7 @@ def _means_of(rows: Sequence[Mapping[str, float]], names: Iterable[str]) -> list
 def _is_known(metric: str, task: str, entries: Sequence[Entry]) -> bool:
     """Whether a row has a value of the metric on the task."""
     means = [entry.mean(metric, task) for entry in entries]
+    # A mean over no values is NaN.
     return not all(map(math.isnan, means))
 
 

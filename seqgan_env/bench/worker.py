@@ -1,5 +1,6 @@
-"""One job as a process of its own: reads it from a line of stdin, writes its result, and ends when
-its parent does.
+"""Runs one job as a process of its own.
+
+It reads the job from a line of stdin, writes its result, and ends when its parent does.
 
 python -m seqgan_env.bench.worker RESULT.json < job
 """
@@ -33,7 +34,9 @@ from seqgan_env.types import DrawsPictures
 
 NUM_SAMPLES = 10
 
-_SCORE_NAMES = {score.name for score in SCORES}  # against knobs of other runs: the report says
+# A report measures scores anew, against the knobs of the reference's run.
+_SCORE_NAMES = {score.name for score in SCORES}
+# What is kept of a row of the training log.
 _CURVE = ("task/", "discriminator/", "validation/", "budget/")
 
 
@@ -52,35 +55,40 @@ ENVIRONMENT = {
 
 
 def run_job(job: Job, key: str) -> Result:
-    """The result of a job, made in this process, which must have begun with `ENVIRONMENT`.
+    """Runs a job in this process, which must have been started with `ENVIRONMENT`.
+
+    Args:
+        job: the job.
+        key: the job's key where the benchmark began.
 
     Raises:
-        RuntimeError: the job has another key here than where it was made: code, data or versions
-            are others.
+        RuntimeError: the job has another key here, since code, data or versions differ.
     """
     if job.key != key:
         raise RuntimeError(
             f"{job.name} would be another job here than where the benchmark began: the code, the "
             "data or a version has changed since, or is another one on this machine"
         )
+
+    # Times cover pre-training and evaluation too, since every run pays for its own.
     started, started_cpu = time.perf_counter(), time.process_time()
     torch.set_num_threads(job.settings.threads)
     trainer = Trainer(job.settings)
     curve: list[dict[str, float]] = []
 
     def note(row: dict[str, float]) -> None:
-        if row["phase"] == 1:
-            kept = {name: value for name, value in row.items() if name.startswith(_CURVE)}
-            curve.append({"round": row["round"], "seconds": time.perf_counter() - started} | kept)
+        point = _point(row, time.perf_counter() - started)
+        if point:
+            curve.append(point)
 
     trainer.on_row = note
     run = trainer()
     if run.interrupted:
         raise KeyboardInterrupt
-    budget = {
-        name.removeprefix("budget/"): value
-        for name, value in trainer.rewards.budget.metrics().items()
-    }
+
+    metrics = dict(run.metrics["agent"])
+    for name in _SCORE_NAMES:
+        metrics.pop(name, None)
     samples, drawing = run.samples["agent"][:NUM_SAMPLES], ""
     if isinstance(trainer.task, DrawsPictures):
         drawing = trainer.task.drawing(samples)
@@ -88,14 +96,12 @@ def run_job(job: Job, key: str) -> Result:
         label=job.label,
         task=job.task,
         seed=job.settings.seed,
-        metrics={
-            name: value for name, value in run.metrics["agent"].items() if name not in _SCORE_NAMES
-        },
+        metrics=metrics,
         key=job.key,
         knobs=run.knobs,
-        curve=[row for row in curve if any(name.startswith("task/") for name in row)],
+        curve=curve,
         real=unigram_metrics(trainer.task.spec, trainer.task.held_out),
-        budget=budget,
+        budget=_spent(trainer),
         costs={
             "wall_seconds": time.perf_counter() - started,
             "cpu_seconds": time.process_time() - started_cpu,
@@ -108,13 +114,35 @@ def run_job(job: Job, key: str) -> Result:
     )
 
 
+def _point(row: dict[str, float], seconds: float) -> dict[str, float]:
+    """The point of a curve that a row of the training log makes; empty where it makes none."""
+    if row["phase"] != 1:  # the curve begins where pre-training ends
+        return {}
+    point = {"round": row["round"], "seconds": seconds}
+    for name, value in row.items():
+        if name.startswith(_CURVE):
+            point[name] = value
+    # Rounds without an evaluation have no point.
+    if any(name.startswith("task/") for name in point):
+        return point
+    return {}
+
+
+def _spent(trainer: Trainer) -> dict[str, float]:
+    """What a run has spent, by the names of a result's budget."""
+    spent = {}
+    for name, value in trainer.rewards.budget.metrics().items():
+        spent[name.removeprefix("budget/")] = value
+    return spent
+
+
 def _settings(job: Job) -> dict[str, Any]:
-    """The text without the paths of this machine."""
+    """The settings of a job, with names in place of the paths of this machine."""
     return asdict(job.settings) | options_with(job.settings, lambda path: path.name)
 
 
 def origin() -> dict[str, Any]:
-    """What made a result: versions, machine and commit."""
+    """What made a result: the versions, the machine and the commit."""
     machine = {
         "machine": platform.machine(),
         "processor": processor(),
@@ -125,7 +153,8 @@ def origin() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this package lies in, if it does."""
+    """The commit of the checkout that this package lies in; None where it lies in none."""
+    # Asking for this file first tells a checkout from a folder that a checkout merely ignores.
     folder = str(Path(__file__).parent)
     for command in (["ls-files", "--error-unmatch", __file__], ["describe", "--always", "--dirty"]):
         try:
@@ -142,14 +171,16 @@ def _commit() -> str | None:
 def _peak_bytes() -> int:
     """The most memory that this process has had; Linux counts in KiB, macOS in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    if sys.platform == "darwin":
+        return peak
+    return 1024 * peak
 
 
 def _end_with_parent() -> None:
     """Ends this process when the parent's end of stdin closes, however the parent died."""
 
     def wait() -> None:
-        sys.stdin.read()
+        sys.stdin.read()  # returns when the other end of the pipe is closed
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
