@@ -7,6 +7,7 @@ about the seed of a training run.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -110,10 +111,12 @@ def intervals(
     rng: torch.Generator,
     num_resamples: int = NUM_RESAMPLES,
 ) -> dict[str, Estimate]:
-    """Every statistic with its percentile interval; all of them of the same resamples of their
-    `num_sentences` sentences.
+    """Every statistic with its percentile interval.
+
+    All of them are of the same resamples of their `num_sentences` sentences.
     """
-    resampled: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
+    # Chunk by chunk: the counts of all resamples together would not fit into memory.
+    resampled: dict[str, list[np.ndarray]] = defaultdict(list)
     for counts in _resamples(num_sentences, num_resamples, rng):
         for name, statistic in statistics.items():
             resampled[name].append(statistic.resampled(counts))
@@ -136,6 +139,7 @@ def _resamples(
             .cpu()
             .numpy()
         )
+        # Number the sentences of every resample apart, so that one count serves all.
         flat = drawn + np.arange(num)[:, None] * num_sentences
         yield (
             np.bincount(flat.ravel(), minlength=num * num_sentences)

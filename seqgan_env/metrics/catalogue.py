@@ -192,7 +192,8 @@ class Plane:
 
     def holds(self, metrics: Mapping[str, float]) -> bool:
         """Whether a policy with these metrics has a finite place in the plane."""
-        return all(math.isfinite(metrics.get(name, math.nan)) for name in (self.x, self.y))
+        x, y = metrics.get(self.x, math.nan), metrics.get(self.y, math.nan)
+        return math.isfinite(x) and math.isfinite(y)
 
 
 @dataclass(frozen=True)
@@ -277,7 +278,7 @@ def load_metrics(name: str | None) -> list[MeasuresMore]:
             )
     names = [metric.name for metric in metrics]
     for one in names:
-        if names.count(one) > 1:
+        if names.count(one) > 1:  # one would overwrite the other in the metrics of a run
             raise ValueError(f"metric {name!r} holds two metrics with the name {one!r}")
     return metrics
 
@@ -305,5 +306,7 @@ def measure_more(metrics: Sequence[MeasuresMore], samples: Tensor, task: Task) -
 
 
 def more_of(rows: Sequence[Mapping[str, float]]) -> list[str]:
-    """The user's metrics among those of some runs."""
-    return sorted({name for row in rows for name in row if name.startswith(MORE)})
+    """The names of the user's metrics among those of some runs, in alphabetical order."""
+    names: set[str] = set()
+    names.update(*rows)
+    return sorted(name for name in names if name.startswith(MORE))

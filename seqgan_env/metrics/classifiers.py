@@ -7,6 +7,7 @@ what fools that one should not fool its judge.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -32,8 +33,9 @@ class Classifier(Protocol):
 
 
 def cross_entropy(real: np.ndarray, generated: np.ndarray) -> float:
-    """The mean cross-entropy, in nats, of logits (M,) of real and (B,) of generated sequences, both
-    sides weighing the same.
+    """The mean cross-entropy, in nats, of logits of real (M,) and of generated sequences (B,).
+
+    Both sides weigh the same.
     """
     return float(np.logaddexp(0, -real).mean() + np.logaddexp(0, generated).mean()) / 2
 
@@ -44,8 +46,7 @@ def cross_entropy(real: np.ndarray, generated: np.ndarray) -> float:
 def logistic_regression(
     features: np.ndarray | sparse.csr_matrix, is_real: np.ndarray, penalty: float
 ) -> np.ndarray:
-    """Weights (D + 1,), the last one the intercept, of features (B, D); both classes weigh the
-    same.
+    """Weights (D + 1,) of features (B, D), the last one the intercept. Both classes weigh the same.
 
     Args:
         features: of every sequence.
@@ -56,6 +57,7 @@ def logistic_regression(
     share = np.where(is_real > 0, 0.5 / is_real.sum(), 0.5 / (1 - is_real).sum())
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        """The mean cross-entropy with the penalty, and its gradient (D + 1,)."""
         logits = features @ weights[:-1] + weights[-1]
         errors = share * sign / (1 + np.exp(-np.clip(sign * logits, -500, 500)))
         gradient = np.append(features.T @ errors + penalty * weights[:-1], errors.sum())
@@ -108,9 +110,11 @@ class NGramRegression:
             of_used = logistic_regression(features, is_real, penalty)
             weights = np.zeros(self._BUCKETS + 1)
             weights[used], weights[-1] = of_used[:-1], of_used[-1]
-            checked = [self._logits(tokens, weights) for tokens in (check_real, check_generated)]
-            if cross_entropy(*checked) < best:
-                best, self._weights = cross_entropy(*checked), weights
+            on_real = self._logits(check_real, weights)
+            on_generated = self._logits(check_generated, weights)
+            found = cross_entropy(on_real, on_generated)
+            if found < best:
+                best, self._weights = found, weights
 
     def logits(self, tokens: np.ndarray) -> np.ndarray:
         """Logits (B,) of sequences (B, T)."""
@@ -122,12 +126,13 @@ class NGramRegression:
 
     def _features(self, tokens: np.ndarray) -> sparse.csr_matrix:
         """(B, buckets), 1 where a sequence has an n-gram of the bucket."""
-        rows, buckets = [], []
+        rows, buckets = [], []  # of every n-gram
         for order in self._ORDERS:
             for row, keys in ngrams(tokens, self.spec, order):
                 rows.append(row)
                 buckets.append(_mix(keys + np.uint64(order)) % self._BUCKETS)
         if self.spec.eos_token is None:
+            # Tokens with their places, away from the keys of n-grams.
             where = np.arange(tokens.shape[1], dtype=np.uint64) * np.uint64(self.spec.vocab_size)
             rows.append(np.repeat(np.arange(len(tokens)), tokens.shape[1]))
             buckets.append(
@@ -188,9 +193,9 @@ def fitted_language_model(
     for _ in range(_MODEL_EPOCHS):
         likelihood.fit(torch.from_numpy(sequences), 1)
         found = float(model.log_prob(torch.from_numpy(check)).double().mean())
-        if found < best:
+        if found < best:  # it has begun to learn by heart
             break
-        best, kept = found, {name: value.clone() for name, value in model.state_dict().items()}
+        best, kept = found, copy.deepcopy(model.state_dict())
     model.load_state_dict(kept)
     return model
 
@@ -238,21 +243,18 @@ class BidirectionalLSTM(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B,) of sequences (B, T)."""
-        states, _ = self.lstm(self.embedding(tokens))
-        padded = (tokens == self.pad).unsqueeze(2)
-        mean = states.masked_fill(padded, 0.0).sum(1) / (~padded).sum(1)
-        most = states.masked_fill(padded, -torch.inf).amax(1)
+        states, _ = self.lstm(self.embedding(tokens))  # (B, T, 2 H)
+        padded = (tokens == self.pad).unsqueeze(2)  # (B, T, 1)
+        mean = states.masked_fill(padded, 0.0).sum(1) / (~padded).sum(1)  # (B, 2 H)
+        most = states.masked_fill(padded, -torch.inf).amax(1)  # (B, 2 H)
         logits: Tensor = self.output(torch.cat([mean, most], dim=1)).squeeze(1)
         return logits
 
     @torch.no_grad()
     def logits(self, tokens: np.ndarray) -> np.ndarray:
         """Logits (B,) of sequences (B, T)."""
-        found: np.ndarray = (
-            torch.cat([self(part) for part in torch.from_numpy(tokens).split(1024)])
-            .double()
-            .numpy()
-        )
+        parts = torch.from_numpy(tokens).split(1024)  # whose states fit into memory
+        found: np.ndarray = torch.cat(list(map(self, parts))).double().numpy()
         return found
 
     def _fit(
@@ -263,6 +265,7 @@ class BidirectionalLSTM(nn.Module):
         check_generated: np.ndarray,
         rng: torch.Generator,
     ) -> None:
+        """Trains by AdamW, and goes back to the epoch that was best on the other sequences."""
         tokens = torch.from_numpy(np.concatenate([real, generated]))
         is_real = torch.cat([torch.ones(len(real)), torch.zeros(len(generated))])
         optimizer = torch.optim.AdamW(self.parameters(), lr=self._RATE, weight_decay=1e-2)
@@ -276,7 +279,7 @@ class BidirectionalLSTM(nn.Module):
             found = cross_entropy(self.logits(check_real), self.logits(check_generated))
             if found < best:
                 best, best_epoch = found, epoch
-                kept = {name: value.clone() for name, value in self.state_dict().items()}
+                kept = copy.deepcopy(self.state_dict())
             elif epoch - best_epoch >= self._PATIENCE:
                 break
         self.load_state_dict(kept)
@@ -302,13 +305,17 @@ class Memory:
         self._orders = [order for order in self._ORDERS if order < spec.seq_len]
         self._known = []
         for order in self._orders:
-            keys = [keys for _, keys in ngrams(bank, spec, order)]
-            self._known.append(np.unique(np.concatenate(keys)))
+            at_positions = []
+            for _, keys in ngrams(bank, spec, order):
+                at_positions.append(keys)
+            self._known.append(np.unique(np.concatenate(at_positions)))
         self._whole, self._counts = np.unique(_row_keys(bank), return_counts=True)
 
     def features(self, tokens: np.ndarray) -> np.ndarray:
-        """(B, K) of sequences (B, T): shares of known n-grams by order, and log(1 + how often the
-        whole stands there).
+        """Features (B, K) of sequences (B, T).
+
+        They are the shares of known n-grams by order, and log(1 + how often the whole sequence
+        stands in the bank).
         """
         shares = []
         for order, known in zip(self._orders, self._known, strict=True):
@@ -319,6 +326,13 @@ class Memory:
         return np.stack([*shares, np.log1p(count)], axis=1)
 
     def _share(self, tokens: np.ndarray, order: int, known: np.ndarray) -> np.ndarray:
+        """The share (B,) of the n-grams of one order whose keys are known; 0 where there is none.
+
+        Args:
+            tokens: (B, T).
+            order: of the n-grams.
+            known: (G,) sorted keys.
+        """
         hits, total = np.zeros(len(tokens)), np.zeros(len(tokens))
         for rows, keys in ngrams(tokens, self.spec, order):
             if len(known):
@@ -334,6 +348,7 @@ def ngrams(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """For every position the rows (R,) with an n-gram there, and its key (R,), a 64-bit hash."""
     written = tokens != spec.pad_token
+    # The key at a position is a hash of the `order` tokens that end there, the first one first.
     keys = np.zeros(tokens.shape, dtype=np.uint64)
     for back in range(order):
         keys[:, order - 1 :] = _mix(

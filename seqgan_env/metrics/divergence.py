@@ -109,9 +109,12 @@ class _Mean:
 
 def _flat(found: dict[str, _Mean]) -> dict[str, float]:
     """Values and errors under their names."""
-    values = {name: float(mean.value) for name, mean in found.items()}
-    errors = {f"{name}_error": float(mean.error) for name, mean in found.items()}
-    return values | errors
+    flat = {}
+    for name, mean in found.items():
+        flat[name] = float(mean.value)
+    for name, mean in found.items():
+        flat[f"{name}_error"] = float(mean.error)
+    return flat
 
 
 def _average(a: _Mean, b: _Mean) -> _Mean:
@@ -126,12 +129,14 @@ def _by_draw(ratios: LogRatios, values: np.ndarray) -> np.ndarray:
 
 
 def _jensen_shannon(ratios: LogRatios) -> _Mean:
+    # log_2 of 2g / (g + o) is 1 - log_2(1 + o / g), and o / g is exp(-r).
     at_generated = 1 - np.logaddexp(0, -ratios.generated) / math.log(2)
     at_real = 1 - np.logaddexp(0, ratios.real) / math.log(2)
     return _average(_Mean.over(_by_draw(ratios, at_generated)), _Mean.over(at_real))
 
 
 def _total_variation(ratios: LogRatios) -> _Mean:
+    # (1 - exp(-r))+ by expm1, which is exact where g and o are nearly the same.
     at_generated = -np.expm1(np.minimum(-ratios.generated, 0))
     at_real = -np.expm1(np.minimum(ratios.real, 0))
     return _average(_Mean.over(_by_draw(ratios, at_generated)), _Mean.over(at_real))
@@ -141,9 +146,10 @@ def _precision_and_recall(ratios: LogRatios) -> dict[str, _Mean]:
     """The largest F_1/8 and F_8 over the curve's slopes; the error is that at the best slope."""
     oracle_share = np.exp(np.minimum(-ratios.generated, _LARGEST_LOG))  # o/g at draws of G
     policy_share = np.exp(np.minimum(ratios.real, _LARGEST_LOG))  # g/o at draws of O
-    slopes = np.exp(_LOG_SLOPES)
-    at_generated = ratios.weights @ [_means_below_one(share, slopes) for share in oracle_share]
-    at_real = slopes * _means_below_one(policy_share, 1 / slopes)
+    slopes = np.exp(_LOG_SLOPES)  # (S,)
+    of_strata = [_means_below_one(share, slopes) for share in oracle_share]
+    at_generated = ratios.weights @ of_strata  # (S,)
+    at_real = slopes * _means_below_one(policy_share, 1 / slopes)  # (S,)
     curve = (at_generated + at_real) / 2
     found = {}
     for name, weight in (("precision", 1 / _F_WEIGHT), ("recall", _F_WEIGHT)):

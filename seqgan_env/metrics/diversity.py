@@ -24,7 +24,8 @@ class TypeCounts:
         rows, columns = np.nonzero(ids != ABSENT)
         types = ids[rows, columns]
         self._counts = np.bincount(types)  # by type
-        self._per_row = np.bincount(rows, minlength=len(ids))
+        self._per_row = np.bincount(rows, minlength=len(ids))  # (B,)
+        # Every different pair of a sentence and a type, and how often the one holds the other.
         width = len(self._counts)
         pairs, self._pair_counts = np.unique(rows * width + types, return_counts=True)
         self._pair_rows, self._pair_types = np.divmod(pairs, max(width, 1))
@@ -45,14 +46,13 @@ class TypeCounts:
     @property
     def effective(self) -> float:
         """exp of the entropy of the shares of the different things; 1 where there are none."""
-        return float(
-            _effective(_log_sum(self._counts).sum(keepdims=True), self._per_row.sum(keepdims=True))[
-                0
-            ]
-        )
+        log_sum = _log_sum(self._counts).sum(keepdims=True)  # (1,)
+        total = self._per_row.sum(keepdims=True)  # (1,)
+        return float(_effective(log_sum, total)[0])
 
     def num_types_without_each(self) -> np.ndarray:
         """`num_types` (B,) of all sentences but one."""
+        # A type whose every occurrence is in one sentence is lost with it.
         only_here = self._pair_counts == self._counts[self._pair_types]
         return self.num_types - self._by_row(only_here.astype(float))
 
@@ -82,6 +82,7 @@ def _log_sum(counts: np.ndarray) -> np.ndarray:
 
 
 def _effective(log_sum: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """exp of the entropy (R,) of counts with these sums of c log c (R,) and of c (R,)."""
     total = np.maximum(total, 1)
     types: np.ndarray = np.exp(np.log(total) - log_sum / total)
     return types

@@ -89,6 +89,7 @@ class KneserNey:
         """p(w | h), (P,), for windows (P, order): w, the word before it, the one before that and so
         on; V is the start symbol.
         """
+        # From p_0 upwards: every order corrects what the shorter one says.
         probs = np.full(len(windows), 1 / self.spec.vocab_size)
         contexts = self._contexts(windows)
         for order, context in zip(self._orders, contexts, strict=True):
@@ -108,9 +109,9 @@ class KneserNey:
             )
         start = np.full((len(sequences), self.order - 1), self.spec.vocab_size)
         padded = np.concatenate([start, sequences], axis=1)
-        rows, columns = np.nonzero(sequences != self.spec.pad_token)
-        behind = [padded[rows, columns + self.order - 1 - back] for back in range(self.order)]
-        return rows, np.stack(behind, axis=1).astype(np.int64)
+        rows, columns = np.nonzero(sequences != self.spec.pad_token)  # (P,) each
+        places = columns[:, None] + self.order - 1 - np.arange(self.order)  # (P, order), in padded
+        return rows, padded[rows[:, None], places].astype(np.int64)
 
     def _contexts(self, windows: np.ndarray) -> list[np.ndarray]:
         """The number (P,) of each window's context of 0, 1, ... words; `ABSENT` for one that was
@@ -131,7 +132,9 @@ class KneserNey:
         """Counts of every order: occurrences at the highest, different words before the n-gram
         below.
         """
-        keys = [self._keys(context, windows) for context in self._contexts(windows)]
+        keys = []
+        for context in self._contexts(windows):
+            keys.append(self._keys(context, windows))
         orders: list[_Order] = []
         # Positions that count one each: at the highest order all of them, below it one for every
         # different longer n-gram.
@@ -145,7 +148,7 @@ class KneserNey:
                 _Order(different, counts, np.bincount(context, counts), np.bincount(context))
             )
             counted = counted[first]
-        return orders[::-1]
+        return orders[::-1]  # the shortest first, as `word_probs` goes
 
 
 def _context_keys(windows: np.ndarray, base: int) -> list[np.ndarray]:

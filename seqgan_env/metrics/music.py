@@ -28,10 +28,10 @@ class MusicMetrics(RealDataMetrics):
 
     - `mse`: the mean squared error in pitch, in semitones squared, of a sample to the held-out
       melody nearest to it: the mean over steps, where a rest counts as the pitch before it, and one
-          before all notes as the first of them. Yu et al. (2017)
-      report a mean squared error "for continuous pitch data patterns" and do not say to which
-      melody; the mean over all of them would be least for one long note in the middle of the
-      keyboard. A sample without a note counts as the lowest key.
+      before all notes as the first of them. Yu et al. (2017) report a mean squared error "for
+      continuous pitch data patterns" and do not say to which melody; the mean over all of them
+      would be least for one long note in the middle of the keyboard. A sample without a note counts
+      as the lowest key.
     - `pitch_class_divergence`: the Jensen-Shannon divergence, in bits (0..1), of the pitch classes
       of the notes struck in the samples and in the held-out melodies.
     - `interval_divergence`: the same of the intervals from one note struck in a melody to the next,
@@ -42,7 +42,7 @@ class MusicMetrics(RealDataMetrics):
 
     def _sample_statistics(self, samples: np.ndarray) -> dict[str, Statistic]:
         found = super()._sample_statistics(samples)
-        distances, _ = self._nearest.query(pitch_contours(samples))
+        distances, _ = self._nearest.query(pitch_contours(samples))  # (B,), square roots of sums
         found["mse"] = Mean(distances**2 / samples.shape[1])
         for name, histograms in _HISTOGRAMS.items():
             found[f"{name}_divergence"] = _divergence(
@@ -58,10 +58,12 @@ class MusicMetrics(RealDataMetrics):
 
 
 def pitch_contours(tokens: np.ndarray) -> np.ndarray:
-    """The MIDI pitch at every step of melodies (B, T), as `tokens`; at a rest that before it,
-    before the first note the first.
+    """The MIDI pitch (B, T) at every step of melodies (B, T).
+
+    At a rest it is that of the note before it, and before the first note that of the first.
     """
     pitches = sounding_pitches(tokens)
+    # Carry the last pitch into the rests behind it; what comes before all notes stays silent.
     steps = np.where(pitches == SILENCE, 0, np.arange(tokens.shape[1]))
     carried = np.take_along_axis(pitches, np.maximum.accumulate(steps, axis=1), axis=1)
     first = np.take_along_axis(pitches, (pitches != SILENCE).argmax(1)[:, None], axis=1)
@@ -76,7 +78,7 @@ def pitch_class_histograms(tokens: np.ndarray) -> np.ndarray:
 
 
 def interval_histograms(tokens: np.ndarray) -> np.ndarray:
-    """Steps from note to note by semitones, -87..87, (B, 175) of melodies (B, T)."""
+    """How often a note follows another by -87..87 semitones, (B, 175) of melodies (B, T)."""
     struck = is_onset(tokens)
     steps = np.where(struck, np.arange(tokens.shape[1]), -1)
     latest = np.maximum.accumulate(steps, axis=1)
@@ -90,10 +92,10 @@ def interval_histograms(tokens: np.ndarray) -> np.ndarray:
 
 def _histograms(bins: np.ndarray, num_bins: int) -> np.ndarray:
     """How often each of `num_bins` bins stands in each row; the bin `num_bins` does not count."""
+    # Bins of every row of its own, numbered on, so that one count serves all rows.
     flat = bins + np.arange(len(bins))[:, None] * (num_bins + 1)
-    return np.bincount(flat.ravel(), minlength=len(bins) * (num_bins + 1)).reshape(len(bins), -1)[
-        :, :num_bins
-    ]
+    counts = np.bincount(flat.ravel(), minlength=len(bins) * (num_bins + 1))
+    return counts.reshape(len(bins), -1)[:, :num_bins]
 
 
 _HISTOGRAMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -103,6 +105,7 @@ _HISTOGRAMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _divergence(histograms: np.ndarray, real: np.ndarray) -> DeleteOne:
+    """The divergence of all samples, with histograms (B, K), from real counts (K,)."""
     total = histograms.sum(0)
     return DeleteOne(
         float(jensen_shannon(total[None], real)[0]),
@@ -112,8 +115,11 @@ def _divergence(histograms: np.ndarray, real: np.ndarray) -> DeleteOne:
 
 
 def jensen_shannon(counts: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """The divergence in bits (R,) between distributions given by counts (R, K) and one by counts
-    (K,); 1 where there are none.
+    """The Jensen-Shannon divergences (R,), in bits, of R distributions from a real one.
+
+    Args:
+        counts: (R, K) of the distributions; a divergence is 1 where there are none.
+        real: (K,) counts of the real one.
     """
     from scipy.spatial.distance import jensenshannon  # the square root of it
 

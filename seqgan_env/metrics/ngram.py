@@ -40,10 +40,11 @@ class BleuReferences:
     ) -> None:
         """
         Args:
-            references: (R, T) integer tokens, padded. spec: of the sequences. max_n: the highest
-                order of n-grams. smoothing: of an order without a match: "method1" counts 0.1
-                matches; with "none" the score is 0, or rather NLTK's next to nothing (below 1e-60
-                for n up to 5).
+            references: (R, T) integer tokens, padded.
+            spec: of the sequences.
+            max_n: the highest order of n-grams.
+            smoothing: of an order without a match: "method1" counts 0.1 matches; with "none" the
+                score is 0, or rather NLTK's next to nothing (below 1e-60 for n up to 5).
 
         Raises:
             ValueError: no references, an order below 1, an unknown smoothing.
@@ -57,12 +58,11 @@ class BleuReferences:
         self._words = _words(references, spec)
         self._tables = _tables(self._words, spec, max_n)
         self.ngrams = _numbered(self._words, spec, self._tables)
-        self._limits = [
-            _Limits(ids, len(table)) for ids, table in zip(self.ngrams, self._tables, strict=True)
-        ]
-        self._num_by_length = np.bincount(
-            _num_words(self._words), minlength=spec.seq_len + 1
-        )  # (T + 1,)
+        self._limits = []
+        for ids, table in zip(self.ngrams, self._tables, strict=True):
+            self._limits.append(_Limits(ids, len(table)))
+        lengths = _num_words(self._words)  # (R,)
+        self._num_by_length = np.bincount(lengths, minlength=spec.seq_len + 1)  # (T + 1,)
 
     def sentence_scores(self, tokens: np.ndarray) -> np.ndarray:
         """BLEU-`max_n` (B,) of the sentences `tokens` (B, T)."""
@@ -72,9 +72,9 @@ class BleuReferences:
         """BLEU-1..`max_n` (B, max_n) of the sentences `tokens` (B, T): column n - 1 is BLEU-n."""
         words = _words(tokens, self.spec)
         ngrams = _numbered(words, self.spec, self._tables)
-        matches = [
-            _num_matches(ids, limits.best) for ids, limits in zip(ngrams, self._limits, strict=True)
-        ]
+        matches = []
+        for ids, limits in zip(ngrams, self._limits, strict=True):
+            matches.append(_num_matches(ids, limits.best))
         available = self._num_by_length[None].repeat(self.spec.seq_len + 1, axis=0)
         return self._scores(_num_words(words), np.stack(matches, axis=1), available)
 
@@ -87,10 +87,10 @@ class BleuReferences:
         """
         if len(self._words) < 2:
             raise ValueError("Self-BLEU needs at least 2 sentences; 1 was given")
-        matches = [
-            _num_matches(ids, limits.without_own)
-            for ids, limits in zip(self.ngrams, self._limits, strict=True)
-        ]
+        matches = []
+        for ids, limits in zip(self.ngrams, self._limits, strict=True):
+            matches.append(_num_matches(ids, limits.without_own))
+        # A sentence is no reference of its own: of its length there is one less.
         available = self._num_by_length[None] - np.eye(self.spec.seq_len + 1, dtype=np.int64)
         return self._scores(_num_words(self._words), np.stack(matches, axis=1), available)
 
@@ -105,12 +105,13 @@ class BleuReferences:
             available: (T + 1, T + 1) the number of references by the length of the hypothesis and
                 their own.
         """
-        num_ngrams = np.maximum(num_words[:, None] - np.arange(self.max_n), 1)
+        num_ngrams = np.maximum(num_words[:, None] - np.arange(self.max_n), 1)  # (B, max_n)
         log_precision = np.log(np.where(matches > 0, matches, _EPSILON) / num_ngrams)
         if self.smoothing == "none":
-            log_precision[matches == 0] = np.log(sys.float_info.min)
+            log_precision[matches == 0] = np.log(sys.float_info.min)  # as NLTK
+        # BLEU-n is the geometric mean of the precisions of the orders 1..n.
         mean = log_precision.cumsum(1) / np.arange(1, self.max_n + 1)
-        brevity = _brevity_penalty(num_words, _closest_length(available)[num_words])
+        brevity = _brevity_penalty(num_words, _closest_length(available)[num_words])  # (B,)
         scores: np.ndarray = np.where(matches[:, :1] > 0, brevity[:, None] * np.exp(mean), 0.0)
         return scores
 
@@ -220,11 +221,13 @@ class _Limits:
         """
         ordered, before = _occurrences(ids)
         rows, columns = np.nonzero(ordered != ABSENT)
+        # Each place of an n-gram, and how often it stands in its reference up to there.
         ngram, count = ordered[rows, columns], before[rows, columns] + 1
         self._most = _largest(ngram, count, num_ngrams + 1)
         self._owner = np.full(num_ngrams + 1, ABSENT)
         has_most = count == self._most[ngram]
         self._owner[ngram[has_most]] = rows[has_most]  # of equals, any one
+        # The largest without that owner, for when the owner is not compared with itself.
         others = rows != self._owner[ngram]
         self._second = _largest(ngram[others], count[others], num_ngrams + 1)
 

@@ -41,11 +41,10 @@ class OracleMetrics:
         """Every metric of `num` draws; of a policy without `log_prob` only those that need no
         likelihoods of its own.
         """
-        samples = sample_sequences(policy, self.spec, num, rng)
-        oracle_at_samples = self.oracle.log_prob(samples)
-        metrics = {"nll_oracle": self._per_token(oracle_at_samples, samples)} | unigram_metrics(
-            self.spec, samples
-        )
+        samples = sample_sequences(policy, self.spec, num, rng)  # (num, T)
+        oracle_at_samples = self.oracle.log_prob(samples)  # (num,)
+        metrics = {"nll_oracle": self._per_token(oracle_at_samples, samples)}
+        metrics |= unigram_metrics(self.spec, samples)
         if isinstance(policy, HasLogProb):
             at_samples, at_real = policy.log_prob(samples), policy.log_prob(self.real)
             metrics["nll_gen"] = self._per_token(at_real, self.real)
@@ -81,9 +80,8 @@ class OracleMetrics:
         """
         if not isinstance(policy, HasLogProb) or not isinstance(other, HasLogProb):
             return None
-        first, second = (
-            self.log_ratios(each, self.draw(each, num, seed)) for each in (policy, other)
-        )
+        first = self.log_ratios(policy, self.draw(policy, num, seed))
+        second = self.log_ratios(other, self.draw(other, num, seed))
         return difference_error(first, second, self.num_tokens)
 
     def draw(self, policy: RolloutPolicy, num: int, seed: int) -> Tensor:
@@ -123,6 +121,7 @@ class OracleMetrics:
         for knob in knobs:
             ratios = parts.log_ratios(knob)
             found = parts.likelihoods(knob, ratios) | divergences(ratios, self.num_tokens)
+            # The same length of a real sequence for both, or the choice would have another unit.
             for name, value in kl_divergences(selecting.log_ratios(knob), self.num_tokens).items():
                 if not name.endswith("_error"):
                     found[SELECT + name] = value
@@ -141,58 +140,61 @@ class _Part:
 
 
 class _Parts:
-    """What the knobs of one policy share: the draws of every part, and the likelihoods of every
-    part at them.
+    """What the knobs of one policy share, computed once.
+
+    These are the draws of every part, and the likelihoods of every part at them.
     """
 
     def __init__(self, measure: OracleMetrics, policy: RolloutPolicy, num: int, seed: int) -> None:
         self.measure, self.policy, self.num, self.seed = measure, policy, num, seed
         self._parts: dict[Knob, _Part] = {}
-        self._at_samples: dict[tuple[Knob, Knob], Tensor] = {}
+        self._at_samples: dict[tuple[Knob, Knob], Tensor] = {}  # of the first, by the second
         self._at_real: dict[Knob, Tensor] = {}
 
     def log_ratios(self, knob: Knob) -> LogRatios:
-        """The divergences of a knob and the oracle; each part of the knob is a stratum."""
-        parts = parts_of(knob)
-        weights = [weight for _, weight in parts]
-        at_samples = [self._log_ratio_at(knob, by) for by, _ in parts]
+        """log p - log o of a knob; each part of the knob is a stratum."""
+        at_samples, weights = [], []
+        for part, weight in parts_of(knob):
+            at_samples.append(self._log_ratio_at(knob, part))
+            weights.append(weight)
         at_real = self._mixed(knob, self._log_prob_at_real) - self.measure.oracle_at_real
         return LogRatios.of(at_samples, weights, at_real)
 
     def likelihoods(self, knob: Knob, ratios: LogRatios) -> Metrics:
         """`nll_oracle`, `nll_gen`, `entropy` and the metrics of the unigram."""
         measure, parts = self.measure, parts_of(knob)
-        at_oracle = [
-            weight * float(self._part(by).oracle_at_samples.double().mean()) for by, weight in parts
-        ]
+        at_oracle = []
+        for by, weight in parts:
+            at_oracle.append(weight * float(self._part(by).oracle_at_samples.double().mean()))
         nll_oracle = -sum(at_oracle) / measure.num_tokens
+        # H(p) = -E_p log o - KL(p || o), and log p at real sequences is the ratio plus log o.
         reverse = float(np.mean(ratios.weights @ ratios.generated)) / measure.num_tokens
-        nll_gen = (
-            -float((ratios.real + measure.oracle_at_real.double().cpu().numpy()).mean())
-            / measure.num_tokens
-        )
+        at_real = ratios.real + measure.oracle_at_real.double().cpu().numpy()  # (M,)
+        nll_gen = -float(at_real.mean()) / measure.num_tokens
         found = {"nll_oracle": nll_oracle, "nll_gen": nll_gen, "entropy": nll_oracle - reverse}
         return found | unigram_metrics(measure.spec, self._written(parts))
 
     def _log_ratio_at(self, knob: Knob, by: Knob) -> Tensor:
         """log p - log o (B,) of a knob at the draws of one part."""
-        return (
-            self._mixed(knob, lambda part: self._log_prob(part, by))
-            - self._part(by).oracle_at_samples
-        )
+        mixed = self._mixed(knob, lambda part: self._log_prob(part, by))
+        return mixed - self._part(by).oracle_at_samples
 
     def _mixed(self, knob: Knob, log_prob: Callable[[Knob], Tensor]) -> Tensor:
         """log sum_k w_k p_k, (B,), from each part's log p_k."""
-        parts = [log_prob(part) + float(np.log(weight)) for part, weight in parts_of(knob)]
-        return torch.stack(parts).logsumexp(0)
+        weighted = []
+        for part, weight in parts_of(knob):
+            weighted.append(log_prob(part) + float(np.log(weight)))
+        return torch.stack(weighted).logsumexp(0)
 
     def _written(self, parts: Sequence[tuple[Knob, float]]) -> Tensor:
         """Sequences of a mixture: the first draws of every part, as many as its weight has."""
-        return torch.cat(
-            [self._part(by).samples[: round(weight * self.num)] for by, weight in parts]
-        )
+        samples = []
+        for by, weight in parts:
+            samples.append(self._part(by).samples[: round(weight * self.num)])
+        return torch.cat(samples)
 
     def _part(self, knob: Knob) -> _Part:
+        """A part with its draws, made when it is asked for the first time."""
         if knob not in self._parts:
             turned = knob(self.policy)
             samples = self.measure.draw(turned, self.num, self.seed)
@@ -206,6 +208,7 @@ class _Parts:
         return self._at_samples[of, by]
 
     def _log_prob_at_real(self, of: Knob) -> Tensor:
+        """log p (M,) of one part at the real sequences."""
         if of not in self._at_real:
             self._at_real[of] = self._part(of).policy.log_prob(self.measure.real)
         return self._at_real[of]

@@ -11,7 +11,7 @@ less, by repeating itself or by copying what it was trained on: the families see
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,13 +37,9 @@ from seqgan_env.metrics.real_data import thinned
 from seqgan_env.types import RolloutPolicy, TokenSpec
 
 # The classifier that says nothing, and that of all families together.
-CONSTANT, JOINED = (
-    "constant",
-    "joined",
-)
-MIN_SEQUENCES = (
-    8  # of each part of the data; with fewer there is nothing to train, choose or judge by
-)
+CONSTANT, JOINED = "constant", "joined"
+# Of each part of the data; with fewer there is nothing to train, choose or judge by.
+MIN_SEQUENCES = 8
 _PENALTY = 1e-3  # of the regression that calibrates a family, or joins them all
 
 
@@ -102,11 +98,9 @@ class Referee:
             ValueError: there are too few real sequences to judge by.
         """
         self.spec, self.seed, self.recurrent = spec, seed, recurrent
-        self._all_real = _array(thinned(real_sequences))
-        self._train, self._validation = (
-            self._all_real[:num_train],
-            _array(validation)[:num_validation],
-        )
+        self._all_real = _array(thinned(real_sequences))  # for the memory, which is cheap
+        self._train = self._all_real[:num_train]
+        self._validation = _array(validation)[:num_validation]
         self._held_out = _array(held_out)[:num_judged]
         sizes = (len(self._train), len(self._validation), len(self._held_out))
         if min(sizes) < MIN_SEQUENCES:
@@ -167,11 +161,13 @@ class Referee:
             return self._judge(array)
 
     def _judge(self, array: np.ndarray) -> Verdict:
+        """The verdict on samples (num_samples, T)."""
+        # As many samples as real sequences in each part.
         ends = np.cumsum([len(self._train), len(self._validation)])
         train, validation, judged = np.split(array, ends)
         fit, choose = self._halves(self._validation), self._halves(validation)
         families = self._families(train, fit[0], choose[0])
-        # the first half of validation fits and stops, the second one chooses
+        # The first half of validation fits and stops, the second one chooses.
         sides = {
             "fit": (families(fit[0]), families(choose[0])),
             "choose": (families(fit[1]), families(choose[1])),
@@ -182,6 +178,13 @@ class Referee:
     def _families(
         self, generated: np.ndarray, check_real: np.ndarray, check_generated: np.ndarray
     ) -> _Families:
+        """Classifiers of all families, trained against samples.
+
+        Args:
+            generated: (B, T) samples to train against.
+            check_real: (M', T) validation sequences by which training stops.
+            check_generated: (B', T) samples likewise.
+        """
         real = self._train
         classifiers: dict[str, Classifier] = {
             "n-grams": NGramRegression(self.spec, real, generated, check_real, check_generated),
@@ -194,9 +197,9 @@ class Referee:
                 self.spec, real, generated, check_real, check_generated, self.seed
             )
         memories = [self._memory_of_real, Memory(self.spec, generated)]
-        return _Families(
-            {name: classifier.logits for name, classifier in classifiers.items()}, memories
-        )
+        return _Families(classifiers, memories)
+
+    # What is made of real sequences alone is made once for all samples.
 
     @cached_property
     def _ngram_model(self) -> KneserNey:
@@ -214,53 +217,65 @@ class Referee:
 
     @staticmethod
     def _halves(sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every second sequence and the others; in a file neighbours may be alike."""
         return sequences[::2], sequences[1::2]
 
 
 class _Families:
     """Trained classifiers: what each says of sequences, as columns."""
 
-    def __init__(
-        self, logits: dict[str, Callable[[np.ndarray], np.ndarray]], memories: Sequence[Memory]
-    ) -> None:
-        self._logits, self._memories = logits, memories
+    def __init__(self, classifiers: dict[str, Classifier], memories: Sequence[Memory]) -> None:
+        self._classifiers, self._memories = classifiers, memories
 
     def __call__(self, tokens: np.ndarray) -> dict[str, np.ndarray]:
         """The features (B, K) of sequences (B, T) by family; `JOINED` has all of them."""
-        found = {name: logits(tokens)[:, None] for name, logits in self._logits.items()}
-        found["memory"] = np.concatenate(
-            [memory.features(tokens) for memory in self._memories], axis=1
-        )
-        return found | {JOINED: np.concatenate(list(found.values()), axis=1)}
+        found = {}
+        for name, classifier in self._classifiers.items():
+            found[name] = classifier.logits(tokens)[:, None]  # (B, 1)
+        remembered = [memory.features(tokens) for memory in self._memories]
+        found["memory"] = np.concatenate(remembered, axis=1)
+        found[JOINED] = np.concatenate(list(found.values()), axis=1)
+        return found
 
 
 Side = dict[str, np.ndarray]
 
 
 def _verdict(sides: dict[str, tuple[Side, Side]]) -> Verdict:
-    """Calibrates every family on one part, chooses by the next and judges by the last; parts are
-    (real, generated).
+    """Calibrates every family on one part, chooses by the next and judges by the last.
+
+    Args:
+        sides: the features of real and of generated sequences in the parts "fit", "choose" and
+            "judge".
     """
-    logits = {name: _calibrated(name, sides) for name in sides["fit"][0]}
+    logits = {}
+    for name in sides["fit"][0]:
+        logits[name] = _calibrated(name, sides)
+    # A family that says nothing gives the bound 0, so that the best one is hardly below it.
     logits[CONSTANT] = {}
     for part, (real, generated) in sides.items():
         logits[CONSTANT][part] = (np.zeros(len(real[JOINED])), np.zeros(len(generated[JOINED])))
 
-    bounds: dict[str, dict[str, float]] = {}
+    # Choose the family whose bound is highest on the part that judges nothing.
+    chosen_by, judged_by = {}, {}
     for name, of_part in logits.items():
-        bounds[name] = {part: _bound(*of_part[part]) for part in sides}
-    best = max(bounds, key=lambda name: bounds[name]["choose"])
+        chosen_by[name] = _bound(*of_part["choose"])
+        judged_by[name] = _bound(*of_part["judge"])
+    best = max(chosen_by, key=chosen_by.__getitem__)
 
+    # The bound is 1 less half the sum of two mean losses over ln 2; their errors are independent.
     of_real, of_generated = logits[best]["judge"]
     losses_on_real, losses_on_generated = np.logaddexp(0, -of_real), np.logaddexp(0, of_generated)
     variance = losses_on_real.var() / len(losses_on_real)
     variance += losses_on_generated.var() / len(losses_on_generated)
+    js = judged_by[best]
+    del judged_by[CONSTANT]
     return Verdict(
-        js=bounds[best]["judge"],
+        js=js,
         error=math.sqrt(variance) / 2 / math.log(2),
-        validation_js=bounds[best]["choose"],
+        validation_js=chosen_by[best],
         family=best,
-        by_family={name: bound["judge"] for name, bound in bounds.items() if name != CONSTANT},
+        by_family=judged_by,
     )
 
 
@@ -268,8 +283,9 @@ def _calibrated(
     name: str, sides: dict[str, tuple[Side, Side]]
 ) -> dict[str, tuple[np.ndarray, ...]]:
     """Logits of a family on every part and side, by a regression on the part that fits."""
-    real, generated = (side[name] for side in sides["fit"])
+    real, generated = sides["fit"][0][name], sides["fit"][1][name]  # (M, K), (B, K)
     both = np.concatenate([real, generated])
+    # One penalty for all features: they must be of one size.
     middle, width = both.mean(0), both.std(0) + 1e-9
     is_real = np.repeat([1.0, 0.0], [len(real), len(generated)])
     weights = logistic_regression((both - middle) / width, is_real, _PENALTY)

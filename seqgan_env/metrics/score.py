@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 Row = Mapping[str, float]
 
-SELECT = (
-    "select/"  # before the name of a divergence: measured on draws that only choose the best knob
-)
+# Before the name of a divergence: measured on draws that only choose the best knob.
+SELECT = "select/"
 
 
 @dataclass(frozen=True)

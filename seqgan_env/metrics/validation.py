@@ -94,11 +94,16 @@ class ValidationDivergence:
             found = kl_divergences(ratios, self._oracle.num_tokens)
         elif self._referees:
             found = self._judged(policy, rng)
-        return {VALIDATION + name: value for name, value in found.items()}
+        prefixed = {}
+        for name, value in found.items():
+            prefixed[VALIDATION + name] = value
+        return prefixed
 
     def _judged(self, policy: RolloutPolicy, rng: torch.Generator) -> dict[str, float]:
         """The mean of what both referees say of the same samples."""
-        most = max(referee.num_samples for referee in self._referees)
+        most = 0
+        for referee in self._referees:
+            most = max(most, referee.num_samples)
         samples = sample_sequences(policy, self._spec, most, rng)
         verdicts = []
         for referee in self._referees:
