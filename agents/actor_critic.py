@@ -74,7 +74,9 @@ class Critic(nn.Module):
         """Takes mean and spread from returns (R,); of returns that are all the same, the mean."""
         self.shift.copy_(returns.mean())
         spread = float(returns.std())
-        self.scale.fill_(spread if spread > _LEAST_SPREAD else 1.0)
+        if not spread > _LEAST_SPREAD:  # of a single return it is not a number
+            spread = 1.0
+        self.scale.fill_(spread)
 
 
 class PrefixNetwork(nn.Module):
@@ -127,8 +129,11 @@ class ActorCritic(PolicyGradient):
         Returns:
             as `Reinforce`, and `value_loss`, the critic's mean squared error before.
         """
+        # Advantages, by the critic as it is before it sees this batch.
         features = self._features(tokens)
-        advantages, returns = self._advantages(features, rewards, written)
+        advantages, returns = self._advantages(features, rewards, written)  # (B, T) each
+
+        # Follow the policy gradient once.
         num_written = written.sum()
         policy_loss = self.policy.weighted_nll(tokens, advantages) / num_written
         grad_norm = self._step(policy_loss + self._regularisers(tokens, written))
@@ -152,6 +157,7 @@ class ActorCritic(PolicyGradient):
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
 
     def _make_network(self) -> nn.Module:
+        """The critic's network, from `_features` to numbers (B, T)."""
         return PrefixNetwork(self.policy.spec.vocab_size, self.config.critic_dim)
 
     def _features(self, tokens: Tensor) -> Tensor:
@@ -162,19 +168,24 @@ class ActorCritic(PolicyGradient):
     def _advantages(
         self, features: Tensor, rewards: Tensor, written: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """A_t, and A_t + V, what the critic is fitted to: (B, T) each, 0 behind the end."""
+        """The advantages A_t, and what the critic is fitted to, A_t + V(y_1..y_{t-1}).
+
+        They are (B, T) each, and 0 behind the end.
+        """
         if self.num_updates == 0:
             self.critic.calibrate(returns_to_go(rewards, self.env.discount)[written])
         values = self.critic(features).masked_fill(~written, 0.0)
         discount, decay = self.env.discount, self.env.discount * self.config.gae_lambda
+        # The value behind each token: that of the next prefix, and 0 behind the last token.
         following = torch.cat([values[:, 1:], values.new_zeros(len(values), 1)], dim=1)
+        # The deltas, which the loop sums up from the end.
         advantages = (rewards + discount * following - values).masked_fill(~written, 0.0)
         for t in range(advantages.shape[1] - 2, -1, -1):
             advantages[:, t] += decay * advantages[:, t + 1]
         return advantages, advantages + values
 
     def _fit_critic(self, features: Tensor, returns: Tensor, written: Tensor) -> float:
-        """`critic_epochs` steps; the mean squared error before them."""
+        """Takes `critic_epochs` steps of the critic; the mean squared error before them."""
         losses = []
         for _ in range(self.config.critic_epochs):
             loss = (self.critic(features) - returns)[written].square().mean()

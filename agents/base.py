@@ -52,6 +52,7 @@ class LanguageModelAgent:
             config: sizes of the new LSTM, and how the policy is fitted.
         """
         self.env: TokenVectorEnv = env.unwrapped
+        # On the CPU, so that a seed gives the same LSTM and the same order on every device.
         rng = torch.Generator().manual_seed(seed)
         if policy is None:
             spec = self.env.task.spec
@@ -66,7 +67,7 @@ class LanguageModelAgent:
         return self.likelihood.fit(sequences, num_epochs)
 
     def state_dict(self) -> dict[str, Any]:
-        """The policy, and how it goes on being fitted."""
+        """The policy, and the state of what fits it."""
         policy = copy.deepcopy(self.policy.state_dict())
         return {"policy": policy, "likelihood": self.likelihood.state_dict()}
 

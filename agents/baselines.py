@@ -38,9 +38,9 @@ class Uniform:
         """
         unwrapped: TokenVectorEnv = env.unwrapped
         with undisturbed():
-            self.policy = LSTMLanguageModel(unwrapped.task.spec, embedding_dim=1, hidden_dim=1).to(
-                unwrapped.rewards.device
-            )
+            policy = LSTMLanguageModel(unwrapped.task.spec, embedding_dim=1, hidden_dim=1)
+        self.policy = policy.to(unwrapped.rewards.device)
+        # An output layer of zeros gives every token the same logit, whatever the states.
         nn.init.zeros_(self.policy.output.weight)
         nn.init.zeros_(self.policy.output.bias)
 
@@ -84,16 +84,25 @@ class MLE(LanguageModelAgent):
 
 
 def inverse_sigmoid(progress: float, steepness: float) -> float:
-    """k / (k + exp(i / k)), where i counts so that half are real in the middle of training: i = 2
-    progress k log k.
+    """k / (k + exp(i / k)), where i = 2 progress k log k.
+
+    So half of the words are real in the middle of training, whatever k is.
+
+    Args:
+        progress: of training, 0..1.
+        steepness: k, above 1.
     """
+    # exp(i / k) is k to the power of 2 progress.
     real: float = steepness / (steepness + steepness ** (2 * progress))
     return real
 
 
 def linear(progress: float, steepness: float) -> float:
-    """1 - c i: from 1 at the beginning to 0 at the end of training where the slope, `steepness`, is
-    1.
+    """1 - c i: from 1 at the beginning to 0 at the end of training where c is 1.
+
+    Args:
+        progress: i, of training, 0..1.
+        steepness: c, above 0; where it is above 1, the share is 0 before the end.
     """
     return max(0.0, 1.0 - steepness * progress)
 
@@ -127,7 +136,9 @@ class ScheduledSamplingConfig(PolicyConfig):
         super().__post_init__()
         choose(SCHEDULES, self.schedule, "schedule")
         if self.steepness is not None:
-            least = 1 if self.schedule == "inverse_sigmoid" else 0
+            least = 0
+            if self.schedule == "inverse_sigmoid":
+                least = 1
             if self.steepness <= least:
                 raise ValueError(
                     f"steepness is {self.steepness}; allowed is above 1 for inverse_sigmoid, above "
@@ -206,11 +217,12 @@ class ScheduledSampling(MLE):
 
         The draws never end a sequence: a model does not read on behind an end.
         """
-        real = self.policy.inputs(tokens)
+        real = self.policy.inputs(tokens)  # (B, T): the start token and all words but the last
         read = real.clone()
-        keeps = self._uniforms(*tokens.shape) < self.share_real
+        keeps = self._uniforms(*tokens.shape) < self.share_real  # (B, T)
         state = self.policy.start(len(tokens))
-        sampler = self.policy.sampler(masked=True)
+        sampler = self.policy.sampler(masked=True)  # which draws no end
+        # What is read at t decides the state from which the draw at t + 1 comes.
         for t in range(tokens.shape[1] - 1):
             hidden, state = self.policy.advance(state, read[:, t])
             drawn = sampler(hidden, self._uniforms(len(tokens)))

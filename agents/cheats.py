@@ -22,8 +22,8 @@ from seqgan_env.streams import RowStreams
 from seqgan_env.types import RolloutPolicy, TokenSpec
 
 _GREEDY = 0.02  # a temperature at which the likeliest token is nearly always written
-_PARTS = 0x70617274  # separates the draw of a sequence to repeat from other draws
-_MATCHES_AT_ONCE = 2**25
+_PARTS = 0x70617274  # "part"; separates the draw of a sequence to repeat from other draws
+_MATCHES_AT_ONCE = 2**25  # pairs of a sequence and a known one, a byte each
 
 
 class Cheat:
@@ -229,20 +229,25 @@ class ReplayPolicy:
         self.num_tokens = spec.vocab_size - (spec.eos_token is not None)
 
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
-        """Whole sequences; a prefix is kept, and the rest is that of a sequence drawn without
-        regard to it.
+        """Whole sequences (B, T) that begin with the given prefixes.
+
+        What stands behind a prefix is the rest of a sequence that is drawn without regard to it.
         """
+        # Draw the sequences to repeat.
         streams = RowStreams.draw(rng, len(tokens))
         chosen = (streams.fold_in(_PARTS).uniform(1).squeeze(1) * len(self.sequences)).long()
         written = self.sequences[chosen.clamp(max=len(self.sequences) - 1)]
-        draws = streams.uniform(2 * self.spec.seq_len)
-        replaced = (draws[:, : self.spec.seq_len] < self.noise) & self._replaceable(written)
-        other = (
-            (draws[:, self.spec.seq_len :] * self.num_tokens).long().clamp(max=self.num_tokens - 1)
-        )
+
+        # Replace tokens: one half of the draws says which, the other half by what.
+        seq_len = self.spec.seq_len
+        draws = streams.uniform(2 * seq_len)  # (B, 2 T)
+        replaced = (draws[:, :seq_len] < self.noise) & self._replaceable(written)
+        other = (draws[:, seq_len:] * self.num_tokens).long().clamp(max=self.num_tokens - 1)
         if self.spec.eos_token is not None:
-            other = other + (other >= self.spec.eos_token)
+            other = other + (other >= self.spec.eos_token)  # the end is skipped
         written = torch.where(replaced, other, written)
+
+        # Keep the prefixes.
         kept = torch.arange(self.spec.seq_len, device=tokens.device) < lengths.unsqueeze(1)
         if bool(lengths.any()):
             return torch.where(kept, tokens, written)
@@ -251,23 +256,28 @@ class ReplayPolicy:
     def log_prob(self, tokens: Tensor) -> Tensor:
         """log p(Y), (B,), in nats, of whole sequences; minus infinity for what it never writes."""
         rows = max(1, _MATCHES_AT_ONCE // len(self.sequences))
-        return torch.cat([self._log_prob(part) for part in tokens.split(rows)])
+        return torch.cat(list(map(self._log_prob, tokens.split(rows))))
 
     def _log_prob(self, tokens: Tensor) -> Tensor:
-        """By how many of the M sequences of the same form have how many tokens in common with each
-        of `tokens` (B, T).
+        """log p(Y), (B,), of whole sequences `tokens` (B, T), few enough for one pass.
+
+        Sequences that have as many tokens in common with Y are equally likely to have become Y. So
+        they are counted by that number.
         """
+        # How many tokens Y has in common with each of the M; -1 where the form is another.
         common = torch.zeros(len(tokens), len(self.sequences), dtype=torch.int8)
         own, theirs = tokens.to(torch.int32), self.sequences.to(torch.int32)
         free = self._replaceable(self.sequences)
         for t in range(self.spec.seq_len):
             common += (own[:, t : t + 1] == theirs[:, t]) & free[:, t]
         common[self._form(tokens).unsqueeze(1) != self._form(self.sequences)] = -1
+
+        # A common token was left or replaced by itself, any other one was replaced.
         num_free = self._replaceable(tokens).sum(1)  # (B,)
         replaced = self.noise / self.num_tokens
         terms = []
         for num in range(self.spec.seq_len + 1):
-            ways = (common == num).sum(1).double().log()
+            ways = (common == num).sum(1).double().log()  # (B,), minus infinity for none
             changes = (num_free - num).clamp(min=0)
             terms.append(
                 ways + num * _log(1 - self.noise + replaced) + _times(changes, _log(replaced))
@@ -309,14 +319,11 @@ class LikeliestDraft:
 
     def complete(self, tokens: Tensor, lengths: Tensor, rng: torch.Generator) -> Tensor:
         """Finished sequences (B, T) that begin with the given prefixes."""
-        streams = RowStreams.draw(rng, len(tokens)).repeat(self.num_drafts)
-        prefixes, written = (
-            tokens.repeat_interleave(self.num_drafts, 0),
-            lengths.repeat_interleave(self.num_drafts, 0),
-        )
+        num, num_drafts = len(tokens), self.num_drafts
+        streams = RowStreams.draw(rng, num).repeat(num_drafts)
+        prefixes = tokens.repeat_interleave(num_drafts, 0)  # (B * num_drafts, T)
+        written = lengths.repeat_interleave(num_drafts, 0)  # (B * num_drafts,)
         drafts = self.policy.complete(prefixes, written, streams)
-        best = self.policy.log_prob(drafts).view(-1, self.num_drafts).argmax(1)  # (B,)
-        found: Tensor = drafts.view(len(tokens), self.num_drafts, -1)[
-            torch.arange(len(tokens)), best
-        ]
+        best = self.policy.log_prob(drafts).view(-1, num_drafts).argmax(1)  # (B,)
+        found: Tensor = drafts.view(num, num_drafts, -1)[torch.arange(num), best]
         return found

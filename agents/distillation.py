@@ -81,6 +81,7 @@ class Distillation(PolicyGradient):
         Raises:
             ValueError: the environment pays by no ratio discriminator.
         """
+        # The last step is that of every policy gradient, which counts the update.
         for _ in range(self.config.steps_per_update - 1):
             self.learn(*self._collect())
         return super().update()
@@ -105,6 +106,7 @@ class Distillation(PolicyGradient):
         q = _ratio_of(self.env)
         if q.power == 1:
             return torch.ones(len(tokens), device=tokens.device)
+        # q^(a - 1), normalised over the batch.
         return len(tokens) * ((q.power - 1) * q.log_density(tokens)).softmax(0)
 
 
@@ -146,6 +148,7 @@ class Teacher:
 
 
 def _ratio_of(env: TokenVectorEnv) -> RatioDiscriminator:
+    """The discriminator of an environment; raises a ValueError where it is no ratio."""
     found = env.rewards.discriminator
     if not isinstance(found, RatioDiscriminator):
         raise ValueError(

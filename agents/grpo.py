@@ -55,7 +55,8 @@ class GRPO(SequenceLevel):
         super().__init__(env, policy, seed, config)
 
     def weights(self, scores: Tensor) -> Tensor:
-        spread = scores.std(1, keepdim=True)
+        """Scores (G, k) less the mean of their group, over its standard deviation."""
+        spread = scores.std(1, keepdim=True)  # (G, 1)
         return (scores - scores.mean(1, keepdim=True)) / (spread + 1e-6)
 
     def learn(self, tokens: Tensor, rewards: Tensor, written: Tensor) -> dict[str, float]:
@@ -64,9 +65,12 @@ class GRPO(SequenceLevel):
         Returns:
             as `Reinforce`, of the last step, and `clipped_share` of the tokens left out of it.
         """
-        weights = self._weights_of(rewards, written)
-        per_token = weights.unsqueeze(1) * written / written.sum(1, keepdim=True)
-        before = self.policy.token_log_probs(tokens)
+        # Weights of tokens, that of a sequence shared among them.
+        weights = self._weights_of(rewards, written)  # (B,)
+        per_token = weights.unsqueeze(1) * written / written.sum(1, keepdim=True)  # (B, T)
+
+        # Follow the clipped gradient; the ratio is to the policy as it wrote the batch.
+        before = self.policy.token_log_probs(tokens)  # (B, T)
         for _ in range(self.config.num_epochs):
             loss, clipped = clipped_loss(
                 self.policy, tokens, per_token, before, self.config.clip_range

@@ -118,10 +118,15 @@ class PolicyGradient(LanguageModelAgent):
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * self._share_of_rate()
+        # The first update comes behind pre-training, which is what the reference is.
         if self._needs_reference() and self.reference is None:
             self.reference = self._frozen_copy()
+
+        # Write a batch, let the environment pay it, and follow the gradient.
         metrics = self.learn(*self._collect())
         self.num_updates += 1
+
+        # Every so many updates go on with maximum likelihood.
         every = self.config.teacher_forcing_every
         if every and self.num_updates % every == 0:
             real = self.env.task.real_sequences
@@ -155,7 +160,11 @@ class PolicyGradient(LanguageModelAgent):
 
     def _optimize(self, *modules: nn.Module) -> None:
         """Has `_step` train all parameters of `modules` that can be trained."""
-        self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+        self.parameters: list[nn.Parameter] = []
+        for module in modules:
+            for parameter in module.parameters():
+                if parameter.requires_grad:
+                    self.parameters.append(parameter)
         self.optimizer = torch.optim.Adam(self.parameters, lr=self.config.learning_rate, fused=True)
 
     def _collect(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -163,8 +172,8 @@ class PolicyGradient(LanguageModelAgent):
         written (B, T).
         """
         num_envs = self.env.num_envs
-        tokens = self.policy.sample(num_envs, RowStreams.draw(self.rng, num_envs))
-        rewards = self.env.play(tokens)
+        tokens = self.policy.sample(num_envs, RowStreams.draw(self.rng, num_envs))  # (B, T)
+        rewards = self.env.play(tokens)  # (B, T)
         return tokens, rewards, tokens != self.policy.spec.pad_token
 
     def _step(self, loss: Tensor) -> float:
@@ -176,6 +185,7 @@ class PolicyGradient(LanguageModelAgent):
         return float(grad_norm)
 
     def _needs_reference(self) -> bool:
+        """Whether anything asks for the policy as it was before the first update."""
         return self.config.kl_weight > 0
 
     def _share_of_rate(self) -> float:
@@ -184,8 +194,10 @@ class PolicyGradient(LanguageModelAgent):
         return risen * self.config.learning_rate_decay**self.num_updates
 
     def _regularisers(self, tokens: Tensor, written: Tensor) -> Tensor:
-        """What is added to the loss of a step, each mean over tokens: -entropy_weight * H(policy),
-        kl_weight * KL(policy || reference), and -mle_weight * log p of real ones.
+        """What is added to the loss of a step, a scalar.
+
+        It is -entropy_weight * H(policy) + kl_weight * KL(policy || reference), each a mean over
+        the tokens written, and -mle_weight * log p, a mean over the tokens of real sequences.
         """
         loss = self._of_distributions(tokens, written)
         if self.config.mle_weight:
@@ -196,10 +208,11 @@ class PolicyGradient(LanguageModelAgent):
         return loss
 
     def _of_distributions(self, tokens: Tensor, written: Tensor) -> Tensor:
-        """Entropy and divergence as above, exact for each prefix."""
+        """The part of `_regularisers` of entropy and divergence, exact for each prefix."""
         entropy_weight, kl_weight = self.config.entropy_weight, self.config.kl_weight
         if not entropy_weight and not kl_weight:
             return tokens.new_zeros((), dtype=torch.float32)
+        # Of the R prefixes behind which a token is written.
         log_probs = self.policy.logits(tokens)[written].log_softmax(1)  # (R, V)
         loss = entropy_weight * _expectation(log_probs, log_probs).mean()
         if kl_weight and self.reference is not None:
@@ -211,6 +224,7 @@ class PolicyGradient(LanguageModelAgent):
         return loss
 
     def _frozen_copy(self) -> LanguageModel:
+        """The policy as it is now, which no step changes."""
         return self.policy.with_temperature(1.0).requires_grad_(False)
 
 
@@ -230,7 +244,8 @@ def clipped_loss(
     Returns:
         the loss, and which tokens it leaves out (B, T).
     """
-    ratio = (policy.token_log_probs(tokens) - before).exp()
+    ratio = (policy.token_log_probs(tokens) - before).exp()  # (B, T)
+    # Where the minimum is the clipped term, it is a constant and has no gradient.
     kept = torch.where(weights > 0, ratio <= 1 + clip_range, ratio >= 1 - clip_range)
     # The gradient of ratio * w is ratio * w * grad log p.
     return policy.weighted_nll(tokens, weights * ratio * kept), ~kept
@@ -247,7 +262,14 @@ def check_clipping(num_epochs: int, clip_range: float) -> None:
 def step_metrics(
     policy_loss: Tensor, reward: Tensor, advantages: Tensor, grad_norm: float
 ) -> dict[str, float]:
-    """What a g-step tells."""
+    """The metrics of a g-step.
+
+    Args:
+        policy_loss: a scalar, in nats per token.
+        reward: a scalar, the mean per token.
+        advantages: of any shape; their standard deviation is told.
+        grad_norm: before it is clipped.
+    """
     return {
         "policy_loss": float(policy_loss.detach()),
         "reward": float(reward),

@@ -72,9 +72,9 @@ class Reinforce(PolicyGradient):
 
     def learn(self, tokens: Tensor, rewards: Tensor, written: Tensor) -> dict[str, float]:
         """Follows the policy gradient once."""
-        # Advantages.
-        returns = returns_to_go(rewards, self.env.discount)
-        baseline = self._baseline(tokens, returns, written)
+        # Advantages. The baseline is no part of the policy's gradient.
+        returns = returns_to_go(rewards, self.env.discount)  # (B, T)
+        baseline = self._baseline(tokens, returns, written)  # (B, T)
         advantages = (returns - baseline.detach()).masked_fill(~written, 0.0)
 
         # Loss: the policy gradient, the error of the baseline, entropy and divergence.
@@ -99,14 +99,19 @@ class Reinforce(PolicyGradient):
         self.value_head.load_state_dict(state["value_head"])
 
     def _baseline(self, tokens: Tensor, returns: Tensor, written: Tensor) -> Tensor:
-        """(B, T); a graph to the value head only for baseline "value"."""
+        """What is subtracted from returns (B, T), (B, T).
+
+        It has a graph to the value head for the baseline "value", and none for the others.
+        """
         if self.config.baseline == "none":
             return torch.zeros_like(returns)
         if self.config.baseline == "batch_mean":
+            # Over the sequences that have a token at the position; others have ended.
             mean: Tensor = (returns * written).sum(0) / written.sum(0).clamp(min=1)
             return mean.expand_as(returns)
+        # Without gradient to the policy, whose states the value head reads and does not train.
         with torch.no_grad():
-            hidden = self.policy.hidden_states(self.policy.inputs(tokens))
+            hidden = self.policy.hidden_states(self.policy.inputs(tokens))  # (B, T, H)
         values: Tensor = self.value_head(hidden).squeeze(2)
         return values
 
@@ -119,7 +124,7 @@ class Reinforce(PolicyGradient):
 
 def returns_to_go(rewards: Tensor, discount: float) -> Tensor:
     """sum over s >= t of discount^(s - t) r_s, (B, T)."""
-    returns = rewards.clone()
+    returns = rewards.clone()  # (B, T)
     for t in range(rewards.shape[1] - 2, -1, -1):
         returns[:, t] += discount * returns[:, t + 1]
     return returns

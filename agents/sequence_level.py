@@ -107,12 +107,12 @@ class SequenceLevel(PolicyGradient):
         return step_metrics(policy_loss, rewards.sum() / written.sum(), weights, grad_norm)
 
     def _weights_of(self, rewards: Tensor, written: Tensor) -> Tensor:
-        """(B,) from rewards (B, T); under form `rollout`, whose discount is 0, the score of a
-        sequence is the action value of its last token.
-        """
+        """The weights of sequences (B,) from rewards (B, T)."""
         if self.env.discount:
             scores = rewards.sum(1)
         else:
+            # Under the form `rollout` every token is paid an action value. That of the last token
+            # is the score of the sequence.
             scores = rewards.gather(1, written.sum(1, keepdim=True) - 1).squeeze(1)
         return self.weights(scores.view(-1, self.group_size)).flatten()
 
@@ -126,7 +126,7 @@ class RLOO(SequenceLevel):
     """
 
     def weights(self, scores: Tensor) -> Tensor:
-        others = (scores.sum(1, keepdim=True) - scores) / (self.group_size - 1)
+        others = (scores.sum(1, keepdim=True) - scores) / (self.group_size - 1)  # (G, k), means
         return scores - others
 
 
@@ -141,7 +141,8 @@ class RAFT(SequenceLevel):
     default_group_size: ClassVar[int | None] = 4
 
     def weights(self, scores: Tensor) -> Tensor:
-        best = scores.argmax(1, keepdim=True)
+        best = scores.argmax(1, keepdim=True)  # (G, 1)
+        # The best one weighs as much as its whole group, so that the mean weight is 1.
         return torch.zeros_like(scores).scatter_(1, best, float(self.group_size))
 
 
@@ -174,5 +175,6 @@ class Rank(SequenceLevel):
     """
 
     def weights(self, scores: Tensor) -> Tensor:
-        above = scores.unsqueeze(2) - scores.unsqueeze(1)  # (G, k, k)
+        above = scores.unsqueeze(2) - scores.unsqueeze(1)  # (G, k, k), of each over each
+        # How many are below it less how many are above it; an equal one counts nothing.
         return above.sign().sum(2) / (self.group_size - 1)

@@ -19,7 +19,7 @@ from agents.policy_gradient import check_clipping, clipped_loss, step_metrics
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel
 
-_GAIN, _LARGEST_ERROR = 0.1, 0.2
+_GAIN, _LARGEST_ERROR = 0.1, 0.2  # as Ziegler et al. steer beta
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,16 @@ class SequencePPO(ActorCritic):
             as `ActorCritic`, of the last step; `clipped_share` of the tokens left out of it;
             `kl` to the pre-trained policy (nats per sequence) and `kl_coefficient` before.
         """
-        before = self.policy.token_log_probs(tokens)
+        # What is paid: the reward less beta times the log-ratio to the pre-trained policy.
+        before = self.policy.token_log_probs(tokens)  # (B, T)
         log_ratio = torch.zeros_like(before)
         if self.reference is not None:
             log_ratio = before - self.reference.token_log_probs(tokens)
         features = self._features(tokens)
         paid = rewards - self.kl_coefficient * log_ratio
         advantages, returns = self._advantages(features, paid, written)
+
+        # Follow the clipped gradient several times.
         num_written = written.sum()
         weights = _whitened(advantages, written) / num_written
         for _ in range(self.config.num_epochs):
@@ -93,19 +96,17 @@ class SequencePPO(ActorCritic):
                 self.policy, tokens, weights, before, self.config.clip_range
             )
             grad_norm = self._step(policy_loss + self._regularisers(tokens, written))
+
+        # Steer beta by the divergence of the policy that wrote, then fit the value head.
         divergence = {"kl": float(log_ratio.sum(1).mean()), "kl_coefficient": self.kl_coefficient}
         self._steer(divergence["kl"])
         found = step_metrics(
             policy_loss, rewards.sum() / num_written, advantages[written], grad_norm
         )
-        return (
-            found
-            | divergence
-            | {
-                "value_loss": self._fit_critic(features, returns, written),
-                "clipped_share": float((clipped & written).sum() / num_written),
-            }
-        )
+        found |= divergence
+        found["value_loss"] = self._fit_critic(features, returns, written)
+        found["clipped_share"] = float((clipped & written).sum() / num_written)
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that goes on from one update to the next, the environment's episodes too."""

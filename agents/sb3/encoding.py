@@ -22,11 +22,10 @@ def encode_prefixes(model: LanguageModel, tokens: Tensor, lengths: Tensor) -> Te
     gets the state before its last token.
     """
     longest, row_of = longest_prefixes(tokens.cpu().numpy(), model.spec.pad_token)
-    position = lengths.clamp(max=model.spec.seq_len - 1)
-    inputs = model.inputs(tokens[torch.from_numpy(longest).to(tokens.device)])
-    hidden = model.hidden_states(
-        inputs[:, : int(position.max()) + 1]
-    )  # (rows nothing extends, steps, H)
+    position = lengths.clamp(max=model.spec.seq_len - 1)  # (R,)
+    inputs = model.inputs(tokens[torch.from_numpy(longest).to(tokens.device)])  # (L, T)
+    steps = int(position.max()) + 1  # nobody asks for a state behind these
+    hidden = model.hidden_states(inputs[:, :steps])  # (L, steps, H)
     return hidden[torch.from_numpy(row_of).to(tokens.device), position]
 
 
@@ -41,6 +40,7 @@ def longest_prefixes(tokens: np.ndarray, pad_token: int) -> tuple[np.ndarray, np
     big_endian = np.ascontiguousarray(tokens, dtype=">u4")
     order = big_endian.view(f"S{4 * tokens.shape[1]}").ravel().argsort(kind="stable")
     rows = tokens[order]
+    # A row that nothing extends differs from the row before where it has a token itself.
     starts = np.ones(len(rows), dtype=bool)
     starts[1:] = ((rows[1:] != rows[:-1]) & (rows[1:] != pad_token)).any(1)
     row_of = np.empty(len(rows), dtype=np.int64)
@@ -60,9 +60,8 @@ class PrefixReader:
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
-        self.num_rows_read_anew = (
-            0  # a running total of rows longer than one input, for the accounts
-        )
+        # A running total of rows longer than one input, for the accounts.
+        self.num_rows_read_anew = 0
         self.forget()
 
     def forget(self) -> None:
@@ -80,10 +79,13 @@ class PrefixReader:
         self._forget_if_changed()
         if not (isinstance(self.model, LSTMLanguageModel) and self.model.carries_state()):
             return encode_prefixes(self.model, tokens, lengths)
+        # Begin to carry, or begin again where the batch has another size.
         if self._tokens is None or self._tokens.shape != tokens.shape:
             self._hidden, self._cell, self._gates = self.model.start(len(tokens))
             self._tokens = torch.full_like(tokens, -1)  # which no prefix continues
         self._repair(tokens, lengths)
+
+        # Read the last token of each prefix, or the start token of an empty one.
         last = tokens.gather(1, (lengths - 1).clamp(min=0).unsqueeze(1)).squeeze(1)
         inputs = torch.where(lengths == 0, self.model.spec.start_token, last)
         hidden, (self._hidden, self._cell, _) = self.model.advance(
@@ -103,10 +105,10 @@ class PrefixReader:
         masked = lengths < self.model.spec.min_length
         tokens, log_probs = self._sampler(False).draw_with_log_probs(hidden, uniform)
         if bool(masked.any()):
+            # Rows that may not end yet take their draw from tokens without the end.
             early_tokens, early_log_probs = self._sampler(True).draw_with_log_probs(hidden, uniform)
-            return torch.where(masked, early_tokens, tokens), torch.where(
-                masked, early_log_probs, log_probs
-            )
+            tokens = torch.where(masked, early_tokens, tokens)
+            log_probs = torch.where(masked, early_log_probs, log_probs)
         return tokens, log_probs
 
     def _repair(self, tokens: Tensor, lengths: Tensor) -> None:
@@ -116,12 +118,12 @@ class PrefixReader:
         before = tokens.masked_fill(
             position >= (lengths - 1).unsqueeze(1), self.model.spec.pad_token
         )
-        continued = (before == self._tokens).all(1) & (lengths > 0)
+        continued = (before == self._tokens).all(1) & (lengths > 0)  # (B,)
         if bool(continued.all()):
             return
-        self._hidden, self._cell = (
-            torch.where(continued.unsqueeze(1), s, 0.0) for s in (self._hidden, self._cell)
-        )
+        # The others start from zero; those that are not empty are read from the beginning.
+        self._hidden = torch.where(continued.unsqueeze(1), self._hidden, 0.0)
+        self._cell = torch.where(continued.unsqueeze(1), self._cell, 0.0)
         rows = (~continued & (lengths > 0)).nonzero().squeeze(1)
         if len(rows):
             self._hidden[rows], self._cell[rows] = self._read(tokens[rows], lengths[rows])
@@ -138,14 +140,14 @@ class PrefixReader:
             _, (new_hidden, new_cell, _) = self.model.advance(
                 (hidden, cell, self._gates), inputs[:, t]
             )
-            within = (t < lengths).unsqueeze(1)
-            hidden, cell = (
-                torch.where(within, new_hidden, hidden),
-                torch.where(within, new_cell, cell),
-            )
+            # A row that has been read keeps its state while longer ones go on.
+            within = (t < lengths).unsqueeze(1)  # (R, 1)
+            hidden = torch.where(within, new_hidden, hidden)
+            cell = torch.where(within, new_cell, cell)
         return hidden, cell
 
     def _sampler(self, masked: bool) -> SoftmaxSampler:
+        """The sampler of these weights, which never draws an end if it is `masked`."""
         if masked not in self._samplers:
             bias = self.model.output.bias.detach()
             if masked:
@@ -155,6 +157,7 @@ class PrefixReader:
         return self._samplers[masked]
 
     def _forget_if_changed(self) -> None:
+        """Forgets everything where the weights are not those that it was made of."""
         weights = list(self.model.parameters())
         if not self._weights.matches(weights):
             self.forget()

@@ -7,6 +7,7 @@ the last observations, the monitor's sums and the global random streams.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecMonitor
 
+# The attributes of SB3's models that change in training; an algorithm has some of them.
 _COUNTERS = (
     "num_timesteps",
     "_total_timesteps",
@@ -31,17 +33,22 @@ _MONITOR = ("episode_count", "episode_returns", "episode_lengths")
 
 def model_state(model: BaseAlgorithm) -> dict[str, Any]:
     """Weights, optimizer, counters, last observations, replay buffer and monitor."""
+    counters = {}
+    for name in _COUNTERS:
+        if hasattr(model, name):
+            counters[name] = getattr(model, name)
     optimizer: Any = model.policy.optimizer
     state = {
         "policy": model.policy.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "counters": {name: getattr(model, name) for name in _COUNTERS if hasattr(model, name)},
-        "last": {name: _saved(getattr(model, name)) for name in _LAST},
-        "monitor": {name: _saved(getattr(model.env, name)) for name in _MONITOR},
+        "counters": counters,
+        "last": _attributes(model, _LAST),
+        "monitor": _attributes(model.env, _MONITOR),
     }
     buffer = getattr(model, "replay_buffer", None)
     if buffer is not None:
-        state["replay_buffer"] = {name: _saved(value) for name, value in _moving(buffer).items()}
+        state["replay_buffer"] = _attributes(buffer, _moving(buffer))
+    # SB3 goes on writing into what it has handed out.
     return copy.deepcopy(state)
 
 
@@ -79,16 +86,25 @@ def load_streams_state(
     state: dict[str, Any],
 ) -> tuple[Any, Any, torch.Tensor, list[torch.Tensor]]:
     """What `streams_state` was made of."""
+    # The generators of Python and NumPy ask for tuples and uint32, which a file does not keep.
     version, words, gauss = state["python"]
     name, keys, *rest = state["numpy"]
     of_numpy = (name, np.array(keys, dtype=np.uint32), *rest)
     return (version, tuple(words), gauss), of_numpy, state["torch"], state["cuda"]
 
 
-def _moving(buffer: ReplayBuffer) -> dict[str, Any]:
-    """What of a replay buffer changes: its arrays, where it writes, and whether it is full."""
-    kinds = (np.ndarray, bool, int)
-    return {name: value for name, value in vars(buffer).items() if isinstance(value, kinds)}
+def _attributes(owner: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Attributes by name, as they are saved."""
+    return {name: _saved(getattr(owner, name)) for name in names}
+
+
+def _moving(buffer: ReplayBuffer) -> list[str]:
+    """The attributes of a replay buffer that change: arrays, the place to write, and "full"."""
+    names = []
+    for name, value in vars(buffer).items():
+        if isinstance(value, (np.ndarray, bool, int)):
+            names.append(name)
+    return names
 
 
 def _saved(value: Any) -> Any:

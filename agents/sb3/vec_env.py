@@ -51,14 +51,17 @@ class SequenceVecEnv(VecEnv):
         `seed(s)`, s + i for env i, are used up by it.
         """
         seeds: list[int | None] | None = self._seeds
-        if all(seed is None for seed in self._seeds):
-            seeds = None
+        if not any(map(_is_given, self._seeds)):
+            seeds = None  # for all envs at once: their streams go on
         observations, infos = self.env.reset(seed=seeds)  # type: ignore[arg-type]
         masks = infos.get("action_mask")
-        self.reset_infos = [{} for _ in range(self.num_envs)]
-        if masks is not None:
-            for info, mask in zip(self.reset_infos, masks, strict=True):
-                info["action_mask"] = mask
+        # One dict for each env, where Gymnasium has one with an array for all.
+        self.reset_infos = []
+        for i in range(self.num_envs):
+            info = {}
+            if masks is not None:
+                info["action_mask"] = masks[i]
+            self.reset_infos.append(info)
         self._reset_seeds()
         self._reset_options()
         return observations
@@ -69,7 +72,11 @@ class SequenceVecEnv(VecEnv):
     def step_wait(self) -> tuple[Observations, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Observations as of `reset`, rewards (B,) float32, dones (B,) bool and B infos."""
         observations, rewards, terminated, _, infos = self.env.step(self._actions)
-        dicts: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
+        dicts: list[dict[str, Any]] = []
+        for _ in range(self.num_envs):
+            dicts.append({"TimeLimit.truncated": False})
+
+        # What has ended. The observations above already are those of the next episodes.
         for i in np.flatnonzero(terminated):
             dicts[i]["terminal_observation"] = infos["final_obs"][i]
             dicts[i]["score"] = float(infos["final_info"]["score"][i])
@@ -78,6 +85,7 @@ class SequenceVecEnv(VecEnv):
                 for name, values in infos["final_info"]["online"].items():
                     if not name.startswith("_"):  # Gymnasium's masks stand beside the values
                         dicts[i]["online"][name] = float(values[i])
+        # Masked tokens. `_written` says for which envs there is an entry.
         for i in np.flatnonzero(infos.get("_written", ())):
             dicts[i]["written"] = int(infos["written"][i])
         return observations, rewards.astype(np.float32), terminated, dicts
@@ -91,7 +99,7 @@ class SequenceVecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         value = getattr(self._owner(attr_name), attr_name)
-        return [value for _ in self._get_indices(indices)]
+        return self._repeated(value, indices)
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         if set(self._get_indices(indices)) != set(range(self.num_envs)):
@@ -112,27 +120,36 @@ class SequenceVecEnv(VecEnv):
         `render`, otherwise the same.
         """
         result = getattr(self._owner(method_name), method_name)(*method_args, **method_kwargs)
-        chosen = self._get_indices(indices)
         if method_name in _BY_ENV and result is not None:
-            return [result[i] for i in chosen]
-        return [result for _ in chosen]
+            return [result[i] for i in self._get_indices(indices)]
+        return self._repeated(result, indices)
 
     def env_is_wrapped(
         self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None
     ) -> list[bool]:
+        # Walk from the outermost wrapper to the environment itself.
         env, wrapped = self.env, False
         while env is not self.base:
             wrapped |= isinstance(env, wrapper_class)
             env = env.env  # type: ignore[attr-defined]
-        return [wrapped for _ in self._get_indices(indices)]
+        return self._repeated(wrapped, indices)
 
     def close(self) -> None:
         self.env.close()
 
+    def _repeated(self, value: Any, indices: VecEnvIndices) -> list[Any]:
+        """What is the same for every env, once for each of `indices`."""
+        return [value] * len(list(self._get_indices(indices)))
+
     def _owner(self, name: str) -> Any:
+        """Who has an attribute or method that SB3 asks for: the masks are made here."""
         if name == "action_masks":
             return self
         return self.env
+
+
+def _is_given(seed: int | None) -> bool:
+    return seed is not None
 
 
 class CopyableMonitor(VecMonitor):
@@ -142,7 +159,9 @@ class CopyableMonitor(VecMonitor):
     """
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "class_attributes"}
+        state = dict(vars(self))
+        state.pop("class_attributes", None)
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, class_attributes=dict(inspect.getmembers(type(self))))
