@@ -77,24 +77,26 @@ def in_step(jobs: Sequence[Job], num_workers: int) -> Iterator[Iterator[Measured
 def _measurements(runs: Sequence[_Run], num_workers: int) -> Iterator[Measured]:
     while True:
         messages = _next_of_each(runs, num_workers)
-        over = [message is None for message in messages]
-        if all(over):
+        rounds, metrics, values = set(), set(), []
+        for message in messages:
+            if message is None:
+                continue
+            rounds.add(message["round"])
+            metrics.add(message["metric"])
+            value = float(message["value"])
+            if math.isnan(value):  # infinitely far, for a study takes no other
+                value = math.inf
+            values.append(value)
+        if not values:
             return
-        found = [message for message in messages if message is not None]
-        rounds = {message["round"] for message in found}
-        if any(over) or len(rounds) > 1:
+        if len(values) < len(runs) or len(rounds) > 1:
             raise ValueError("runs of one trial were measured in different rounds")
-        metrics = sorted({message["metric"] for message in found})
         if len(metrics) > 1:
             raise ValueError(
-                f"{' and '.join(metrics)} cannot be averaged; tasks that are measured by different "
-                "divergences need suites of their own"
+                f"{' and '.join(sorted(metrics))} cannot be averaged; tasks that are measured by "
+                "different divergences need suites of their own"
             )
-        values = []
-        for message in found:
-            value = float(message["value"])
-            values.append(math.inf if math.isnan(value) else value)
-        yield Measured(rounds.pop(), metrics[0], tuple(values))
+        yield Measured(rounds.pop(), metrics.pop(), tuple(values))
 
 
 def _next_of_each(runs: Sequence[_Run], num_workers: int) -> list[dict[str, Any] | None]:

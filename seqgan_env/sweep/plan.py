@@ -113,9 +113,11 @@ class Plan:
 
         Jobs bring in their settings, the data, the code and the versions.
         """
-        search = {name: value for name, value in vars(self.settings).items() if name != "trials"}
+        search = dict(vars(self.settings))
+        del search["trials"]  # more of them go on from those that are there
         space = [parameter.described() for parameter in self.spaces[row]]
-        deciding = [_SCHEMA, row, space, search, [job.key for job in self.jobs(row)]]
+        keys = [job.key for job in self.jobs(row)]
+        deciding = [_SCHEMA, row, space, search, keys]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:20]
 
 
@@ -136,8 +138,10 @@ def plan_of(suite: Suite) -> Plan:
     names = [each.name for each in fields(SweepSettings)]
     for name in of_sweep:
         choose([*names, "settings", "rows"], name, f"entry of [sweep] in {what}")
-    settings = SweepSettings(**{name: of_sweep[name] for name in names if name in of_sweep})
-    plan = Plan(suite, settings, _spaces(suite, of_sweep, what))
+    given = dict(of_sweep)
+    for spaces in ("settings", "rows"):
+        given.pop(spaces, None)
+    plan = Plan(suite, SweepSettings(**given), _spaces(suite, of_sweep, what))
     _try_out(plan)
     return plan
 
@@ -155,19 +159,20 @@ def _spaces(suite: Suite, of_sweep: Mapping[str, Any], what: str) -> dict[str, l
                 f'alone; add a row of another name with agent = "{REFERENCE}"'
             )
         choose(suite.rows, row, f"row in [sweep] of {what}")
-    taken: set[tuple[str, ...]] = set()
+    taken: set[str] = set()  # what is of all rows and fits one at least, by the last name
     spaces: dict[str, list[Parameter]] = {}
     for row, of_row in suite.rows.items():
         agent = {**suite.settings, **of_row}.get("agent", TrainSettings.agent)
         fitting = _placed(shared, agent, fitting_only=True)
-        taken |= {parameter.path for parameter in fitting.values()}
+        for path in fitting:
+            taken.add(path[-1])
         own = _placed(read_space(of_rows.get(row, {}), f"[sweep.rows.{row}] of {what}"), agent)
         space = fitting | own
         if space:
             spaces[row] = list(space.values())
-    unused = [path for path in shared if path[-1] not in {each[-1] for each in taken}]
-    if unused:
-        raise ValueError(f"{'.'.join(unused[0])} in [sweep.settings] of {what}: no row takes it")
+    for path in shared:
+        if path[-1] not in taken:
+            raise ValueError(f"{'.'.join(path)} in [sweep.settings] of {what}: no row takes it")
     if not spaces:
         raise ValueError(f"[sweep] of {what} names nothing to change; see docs/sweeps.md")
     return spaces
@@ -187,6 +192,7 @@ def _placed(space: Space, agent: str, fitting_only: bool = False) -> Space:
     """
     placed: Space = {}
     for path, parameter in space.items():
+        # A name that is no setting of a run is an option of the row's agent.
         is_option = path[0] == "agent_options" or path[0] not in _SWEPT
         if is_option and path[0] in (*_FIXED, "task"):
             raise ValueError(

@@ -85,7 +85,7 @@ def best_suite(plan: Plan, searched: Sequence[Searched]) -> str:
         f"# Made by `seqgan sweep`: settings chosen on seeds {seeds.start}..{seeds.stop - 1} by "
         "validation data.",
         "# The seeds from first_seed on chose nothing.",
-        *[note.replace("\n", " ") for note in notes],
+        *notes,
     ]
     return "\n".join(head) + "\n" + suite_text(plan.best(values))
 
@@ -98,6 +98,7 @@ def suite_text(suite: Suite) -> str:
         f"first_seed = {_toml(suite.first_seed)}",
         f"fresh_oracles = {_toml(suite.fresh_oracles)}",
     ]
+    # Tables in one line stand for those within these.
     tables = {"settings": suite.settings}
     for kind, entries in (("tasks", suite.tasks), ("rows", suite.rows)):
         for name, of_entry in entries.items():
@@ -143,11 +144,14 @@ def _lines(searched: Searched, paths: list[tuple[str, ...]]) -> list[list[str]]:
     others: list[list[str]] = []
     for trial in searched.trials:
         line = [str(trial.number), _number(trial.last), str(max(trial.by_round, default=0))]
-        line += [trial.outcome, *(_number(trial.values.get(path)) for path in paths)]
+        line.append(trial.outcome)
+        for path in paths:
+            line.append(_number(trial.values.get(path)))
         if trial.outcome == COMPLETE:
             complete.append((trial.last, line))
         else:
             others.append(line)
+    # Of equals the first one stays first, as `Searched.best` has it.
     complete.sort(key=lambda each: each[0])
     return [line for _, line in complete] + others
 
@@ -156,7 +160,9 @@ def _labels(trials: Sequence[Trial]) -> dict[tuple[str, ...], str]:
     """The settings of some trials with what they are called: by their last name where it is theirs
     alone.
     """
-    paths = list(dict.fromkeys(path for trial in trials for path in trial.values))
+    paths: dict[tuple[str, ...], None] = {}  # in the order in which they are drawn
+    for trial in trials:
+        paths |= dict.fromkeys(trial.values)
     last = [path[-1] for path in paths]
     labels = {}
     for path in paths:

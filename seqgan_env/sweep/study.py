@@ -125,6 +125,7 @@ class RowStudy:
             first = (str(problem) or type(problem).__name__).strip().splitlines()[0]
             raise ValueError(f"the storage of the sweep cannot be opened: {first}") from problem
         key = plan.key(row)
+        # Trials of other settings, code or data would be compared with new ones.
         known = self._study.user_attrs.get(_KEY)
         if known is None:
             self._study.set_user_attr(_KEY, key)
@@ -205,8 +206,11 @@ class RowStudy:
         states = self._optuna.trial.TrialState
         self._study.sampler = self._sampler(number)
         trial = self._study.ask()
-        values = {parameter.path: parameter.suggest(trial) for parameter in self._space}
+        values: Values = {}
+        for parameter in self._space:
+            values[parameter.path] = parameter.suggest(trial)
         outcome, last = self._measure(trial, values, number)
+        # The outcome first: what is killed between the two lines has one that its state belies.
         trial.set_user_attr(_OUTCOME, outcome)
         if outcome == COMPLETE:
             self._study.tell(trial, last)
@@ -251,7 +255,10 @@ class RowStudy:
             )
 
     def _values_of(self, params: Mapping[str, Any]) -> Values:
-        return {each.path: each.value_of(params[each.name]) for each in self._space}
+        values: Values = {}
+        for parameter in self._space:
+            values[parameter.path] = parameter.value_of(params[parameter.name])
+        return values
 
     def _sampler(self, number: int) -> Any:
         """What draws trial `number`; no state of it outlives the trial."""
