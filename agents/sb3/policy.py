@@ -138,7 +138,9 @@ class _TokenActorCritic:
             language_model_class,
             dict(language_model_kwargs or {}),
         )
-        super().__init__(observation_space, action_space, lr_schedule, **kwargs)  # type: ignore[call-arg]
+        super().__init__(  # type: ignore[call-arg]
+            observation_space, action_space, lr_schedule, **kwargs
+        )
 
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
         self.language_model = self.language_model_class(self.spec, **self.language_model_kwargs)
@@ -281,7 +283,9 @@ class LanguageModelPolicy(_TokenActorCritic, ActorCriticPolicy):
     """The policy of PPO, A2C and whatever else takes an `ActorCriticPolicy`."""
 
 
-class MaskableLanguageModelPolicy(_TokenActorCritic, MaskableActorCriticPolicy):  # type: ignore[misc]
+class MaskableLanguageModelPolicy(  # type: ignore[misc]
+    _TokenActorCritic, MaskableActorCriticPolicy
+):
     """The policy of MaskablePPO.
 
     The end token's mask is the language model's own; masks of the environment are heeded beside it.

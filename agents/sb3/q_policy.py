@@ -135,7 +135,9 @@ class _TokenValues:
             language_model_class,
             dict(language_model_kwargs or {}),
         )
-        super().__init__(observation_space, action_space, lr_schedule, **kwargs)  # type: ignore[call-arg]
+        super().__init__(  # type: ignore[call-arg]
+            observation_space, action_space, lr_schedule, **kwargs
+        )
 
     def _make_net(self, num_quantiles: int | None) -> LanguageModelQNetwork:
         language_model = self.language_model_class(self.spec, **self.language_model_kwargs)
@@ -149,7 +151,8 @@ class _TokenValues:
             (net.language_model.parameters(), 1.0),
             (net.value_net.parameters(), self.value_rate),
         ]
-        optimizer_class, kwargs = self.optimizer_class, self.optimizer_kwargs  # type: ignore[attr-defined]
+        optimizer_class = self.optimizer_class  # type: ignore[attr-defined]
+        kwargs = self.optimizer_kwargs  # type: ignore[attr-defined]
         self.optimizer = build_optimizer(optimizer_class, groups, lr=lr_schedule(1), **kwargs)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
