@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -337,8 +337,8 @@ class AdversarialTraining:
                 total = schedule.d_pretrain_steps
                 progress("pre-train discriminator", self._pretrain_steps, total, self._learned)
                 after_step()
-        learned = {f"discriminator/{key}": value for key, value in self._learned.items()}
-        row = {"round": 0.0} | learned | rewards.budget.metrics()
+        # What pre-training left stands in the row of round 0.
+        row = {"round": 0.0} | _under("discriminator", self._learned) | rewards.budget.metrics()
         row["time/d_pretrain"] = time.perf_counter() - started
         return row | self._measure(self.agent.policy)
 
@@ -349,12 +349,23 @@ class AdversarialTraining:
         """One pass of Algorithm 1's outer loop."""
         schedule, rewards, number = self.schedule, self.rewards, self.round + 1
         started = time.perf_counter()
-        metrics = _last([self.agent.update() for _ in range(schedule.g_steps)], "agent")
+
+        # g-steps: the policy learns while the discriminator stands still.
+        learned: dict[str, Any] = {}
+        for _ in range(schedule.g_steps):
+            learned = dict(self.agent.update())
+        metrics = _under("agent", learned)
         rewards.sync()
         after_g = time.perf_counter()
+
+        # d-steps: the discriminator learns while the policy stands still.
         if self._d_step is not None:
-            steps = [self._d_step(schedule.d_epochs) for _ in range(schedule.d_steps)]
-            metrics |= _last(steps, "discriminator")
+            learned = {}
+            for _ in range(schedule.d_steps):
+                learned = self._d_step(schedule.d_epochs)
+            metrics |= _under("discriminator", learned)
+
+        # What it took, and from time to time what it was worth.
         metrics |= rewards.budget.metrics()
         metrics["round"] = float(number)
         metrics["time/g_steps"] = after_g - started
@@ -384,9 +395,7 @@ def evaluate(
         num_heldout,
         torch.Generator(device=rewards.device).manual_seed(seed + 2),
     )
-    metrics = {f"task/{name}": value for name, value in of_task.items()}
-    metrics |= {f"discriminator/{name}": value for name, value in of_d.items()}
-    return metrics
+    return _under("task", of_task) | _under("discriminator", of_d)
 
 
 def _d_step(
@@ -399,10 +408,9 @@ def _d_step(
     return DiscriminatorStep(rewards.task, rewards, trainer, schedule.num_negatives, rng)
 
 
-def _last(results: list[dict[str, Any]], prefix: str) -> dict[str, float]:
-    if results:
-        return {f"{prefix}/{key}": value for key, value in results[-1].items()}
-    return {}
+def _under(prefix: str, metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics under the name of whose they are, `prefix/name`."""
+    return {f"{prefix}/{name}": value for name, value in metrics.items()}
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:

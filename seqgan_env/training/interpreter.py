@@ -91,19 +91,27 @@ class Evidence:
     def score(self) -> tuple[Score, float] | None:
         """The score that ranks the agent: the exact one, or the referee's."""
         agent = self.metrics.get("agent", {})
-        return next(((score, agent[score.name]) for score in _RANKING if score.name in agent), None)
+        for score in _RANKING:
+            if score.name in agent:
+                return score, agent[score.name]
+        return None
 
     @property
     def epochs(self) -> list[float]:
         """nll_validation by MLE epoch; empty where the policy has no likelihood."""
-        values = [row["nll_validation"] for row in self.rows if "nll_validation" in row]
-        return values if all(map(math.isfinite, values)) else []
+        values = []
+        for row in self.rows:
+            if "nll_validation" in row:
+                values.append(row["nll_validation"])
+        if not all(map(math.isfinite, values)):
+            return []
+        return values
 
     def by_round(self, *names: str) -> list[tuple[float, ...]]:
         """Round and these metrics, of the rounds that have all of them as finite numbers."""
         found = []
         for row in self.rows:
-            values = tuple(row.get(name, math.nan) for name in ("round", *names))
+            values = tuple([row.get(name, math.nan) for name in ("round", *names)])
             if all(map(math.isfinite, values)):
                 found.append(values)
         return found

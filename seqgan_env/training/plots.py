@@ -46,21 +46,31 @@ def plot_curves(history: Rows, knobs: Named, metrics: Named, path: Path) -> None
     """
     figures = load("matplotlib.figure", "the picture of a run")
     anyone = next(iter(metrics.values()), {})
+    # What there is to draw depends on the task: the metrics of any policy tell.
     by_round: tuple[str, ...] = ()
     planes: list[Plane] = []
     for family in FAMILIES:
         if not by_round and family.by_round[0] in anyone:
             by_round = family.by_round
-        planes += [plane for plane in family.planes if plane.holds(anyone)]
-    judged = {who: row for who, row in metrics.items() if "referee_js" in row}
+        for plane in family.planes:
+            if plane.holds(anyone):
+                planes.append(plane)
+    judged: dict[str, Row] = {}
+    for who, row in metrics.items():
+        if "referee_js" in row:
+            judged[who] = row
 
     # Two rows of panels: three that every run has, and those that this one has beside them.
     num_panels = 3 + len(by_round) + len(planes) + bool(judged)
     columns = -(-num_panels // 2)
     figure = figures.Figure(figsize=(4.7 * columns, 7.5), layout="constrained")
     panels = iter(figure.subplots(2, columns, squeeze=False).ravel())
-    epochs = [row for row in history if not row["phase"]]
-    rounds = [row for row in history if row["phase"]]
+    epochs, rounds = [], []
+    for row in history:
+        if row["phase"]:
+            rounds.append(row)
+        else:
+            epochs.append(row)
     _pretraining(next(panels), epochs)
     for name in by_round:
         _by_round(next(panels), rounds, name, metrics)
@@ -82,7 +92,7 @@ def _pretraining(axes: Any, epochs: Rows) -> None:
         "nll_validation": ("validation", _COLOURS["mle"]),
     }
     for name, (label, colour) in curves.items():
-        rows = [row for row in epochs if name in row]
+        rows = _having(epochs, name)
         if rows:
             x, y = _column(rows, "epoch"), _column(rows, name)
             _curve(axes, x, y, label=label, color=colour)
@@ -108,9 +118,12 @@ def _by_round(axes: Any, rounds: Rows, name: str, metrics: Named) -> None:
 def _plane(axes: Any, rounds: Rows, knobs: Named, metrics: Named, plane: Plane) -> None:
     """Knobs as points, temperatures as a curve, the agent's way and where everybody ended."""
     x, y = plane.x, plane.y
-    places = {name: row for name, row in knobs.items() if plane.holds(row)}
-    others, temperatures = [], []
-    for row in places.values():
+    # Temperatures are a curve; every other knob is a point.
+    others, temperatures, places = [], [], []
+    for row in knobs.values():
+        if not plane.holds(row):
+            continue
+        places.append((row[x], row[y]))
         if "temperature" in row:
             temperatures.append(row)
         else:
@@ -124,7 +137,8 @@ def _plane(axes: Any, rounds: Rows, knobs: Named, metrics: Named, plane: Plane) 
         at = (row[x], row[y])
         axes.annotate(f"{row['temperature']:g}", at, fontsize=7, color=blue, clip_on=True)
 
-    path = [row for row in rounds if f"task/{x}" in row]
+    # The way of the agent, round by round, and above it where everybody ended.
+    path = _having(rounds, f"task/{x}")
     if path:
         line = {"color": _COLOURS["agent"], "linewidth": 0.8, "label": "agent by round"}
         axes.plot(_column(path, f"task/{x}"), _column(path, f"task/{y}"), ".-", **line)
@@ -133,7 +147,7 @@ def _plane(axes: Any, rounds: Rows, knobs: Named, metrics: Named, plane: Plane) 
         if plane.holds(values):
             named = {"color": _COLOURS[who], "label": _LABELS[who], "linestyle": "none"}
             axes.plot(values[x], values[y], **style, **named)
-    _zoom(axes, [(row[x], row[y]) for row in places.values()], metrics, plane)
+    _zoom(axes, places, metrics, plane)
     _legend(axes)
     _decorate(axes, plane.title, METRICS[x].axis, METRICS[y].axis)
 
@@ -142,25 +156,36 @@ def _zoom(axes: Any, knobs: Sequence[tuple[float, float]], metrics: Named, plane
     """Shows what is near the policies; the coldest knobs would squeeze everything else into a
     corner.
     """
-    found = [(row[plane.x], row[plane.y]) for row in metrics.values() if plane.holds(row)]
-    if not found:
+    xs, ys = [], []
+    for row in metrics.values():
+        if plane.holds(row):
+            xs.append(row[plane.x])
+            ys.append(row[plane.y])
+    if not xs:
         return
-    low, high = min(x for x, _ in found), max(x for x, _ in found)
-    margin = max(0.03, 0.6 * (high - low))
-    seen = found + [point for point in knobs if low - margin <= point[0] <= high + margin]
-    bottom, top = min(y for _, y in seen), max(y for _, y in seen)
-    axes.set_xlim(low - margin, high + margin)
-    axes.set_ylim(bottom - 0.08 * (top - bottom + 0.01), top + 0.08 * (top - bottom + 0.01))
+    # Sideways: the policies, and somewhat more than half of their distance on either side.
+    margin = max(0.03, 0.6 * (max(xs) - min(xs)))
+    low, high = min(xs) - margin, max(xs) + margin
+    # Upwards: the policies and the knobs that are seen between these limits.
+    for x, y in knobs:
+        if low <= x <= high:
+            ys.append(y)
+    edge = 0.08 * (max(ys) - min(ys) + 0.01)
+    axes.set_xlim(low, high)
+    axes.set_ylim(min(ys) - edge, max(ys) + edge)
 
 
 def _referee(axes: Any, judged: Named) -> None:
     """The referee's bound for every policy with its standard error."""
+    places, labels = [], []
     for place, (who, row) in enumerate(judged.items()):
+        places.append(-place)  # the first one on top
+        labels.append(_LABELS[who])
         error = row.get("referee_js_error", 0.0)
         axes.errorbar(
             row["referee_js"], -place, xerr=error, fmt="o", color=_COLOURS[who], capsize=3
         )
-    axes.set_yticks([-place for place in range(len(judged))], [_LABELS[who] for who in judged])
+    axes.set_yticks(places, labels)
     axes.margins(y=0.3)
     _decorate(
         axes, "Referee: how far from real data (lower is better)", METRICS["referee_js"].axis, ""
@@ -178,7 +203,7 @@ def _discriminator(axes: Any, rounds: Rows) -> None:
         "correlation with the true log-ratio",
         "#8172b3",
     )
-    axes.axhline(0.5, color="#cccccc", linewidth=1)
+    axes.axhline(0.5, color="#cccccc", linewidth=1)  # who guesses is right half of the time
     _legend(axes)
     _decorate(axes, "Discriminator, on sequences it never saw", "round", "accuracy, correlation")
 
@@ -191,7 +216,7 @@ def _reward(axes: Any, rounds: Rows) -> None:
 
 def _line(axes: Any, rounds: Rows, key: str, label: str, colour: str) -> None:
     """A number by round, of those rounds that have it."""
-    rows = [row for row in rounds if key in row]
+    rows = _having(rounds, key)
     if rows:
         _curve(axes, _column(rows, "round"), _column(rows, key), label=label, color=colour)
 
@@ -206,7 +231,13 @@ def _curve(axes: Any, x: Sequence[float], y: Sequence[float], **style: Any) -> N
         axes.xaxis.get_major_locator().set_params(integer=True)
 
 
+def _having(rows: Rows, name: str) -> list[Row]:
+    """The rows that have a number of this name."""
+    return [row for row in rows if name in row]
+
+
 def _column(rows: Rows, name: str) -> list[float]:
+    """The numbers of this name, row by row."""
     return [row[name] for row in rows]
 
 

@@ -188,7 +188,9 @@ def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Writes tensors by name as safetensors, atomically."""
     from safetensors.torch import save
 
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    tensors = {}
+    for name, tensor in state.items():
+        tensors[name] = tensor.detach().cpu().contiguous().clone()  # none shares its memory
     write_bytes(path, save(tensors))  # save_file would give the file a mode of its own
 
 
@@ -219,11 +221,13 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes rows that may have different keys as one table, atomically; what a row lacks stays
     empty.
     """
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns: dict[str, None] = {}  # in the order in which rows bring them
+    for row in rows:
+        columns.update(dict.fromkeys(row))
 
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
+            writer = csv.DictWriter(file, list(columns))
             writer.writeheader()
             writer.writerows(rows)
 

@@ -251,7 +251,10 @@ class TrainSettings:
         """The counts of Algorithm 1."""
         from seqgan_env.training.adversarial import Schedule
 
-        chosen = {f.name: getattr(self, f.name) for f in fields(Schedule) if hasattr(self, f.name)}
+        chosen: dict[str, Any] = {}
+        for each in fields(Schedule):
+            if hasattr(self, each.name):  # a schedule has counts that are no settings
+                chosen[each.name] = getattr(self, each.name)
         if self.eval_every > self.rounds:  # a curve has more points than its ends
             chosen["eval_every"] = max(1, self.rounds // _FEWEST_EVALUATIONS)
         return Schedule(**chosen)
@@ -311,16 +314,29 @@ def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
     following = options_from_settings(agent)
     for name in (*own, *following.values()):
         choose(_NAMES, name, f"setting that agent {agent} asks for")
+
+    # Options of the preset's LSTM are the policy's where one is named.
     of_preset = dict(base.get("agent_options", {}))
     policy = changes.get("policy")
     if policy is not None:
-        of_lstm = {key: of_preset.pop(key) for key in OF_THE_LSTM if key in of_preset}
+        of_lstm = {}
+        for key in OF_THE_LSTM:
+            if key in of_preset:
+                of_lstm[key] = of_preset.pop(key)
         changes = {**changes, "policy_options": _policy_options(policy, of_lstm, changes)}
-    options = {key: value for key, value in of_preset.items() if accepts(agent, key)}
+
+    # A preset is for all agents: what this one does not take is not meant for it. Its own defaults
+    # stand above the preset's, and what was given above both.
+    options = {}
+    for key, value in of_preset.items():
+        if accepts(agent, key):
+            options[key] = value
     options |= own.get("agent_options", {}) | changes.get("agent_options", {})
     of_task = base.get("task_options", {}) | changes["task_options"]
     merged = {**base, **own, **changes, "agent_options": options, "task_options": of_task}
     settings = replace(TrainSettings(), **merged)
+
+    # Some options are settings of the run unless they are given.
     followed = {option: getattr(settings, name) for option, name in following.items()}
     return replace(settings, agent_options=followed | options)
 
@@ -331,7 +347,10 @@ def settings_of_task(changes: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: one is given both ways.
     """
-    short = {name: value for name, value in changes.items() if name not in _NAMES}
+    short = {}
+    for name, value in changes.items():
+        if name not in _NAMES:
+            short[name] = value
     options = dict(changes.get("task_options", {}))
     for name in short.keys() & options.keys():
         raise ValueError(f"{name} is given twice, once among the task's options")
@@ -352,7 +371,10 @@ def with_task(preset: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     of_task = settings_of_task(changes)
     task = changes.get("task") or of_preset.get("task") or infer_task(of_task)
     check_settings(task, of_task)
-    of_run = {name: value for name, value in changes.items() if name in _NAMES}
+    of_run = {}
+    for name, value in changes.items():
+        if name in _NAMES:
+            of_run[name] = value
     return of_run | {"task": task, "task_options": of_task}
 
 
@@ -363,6 +385,9 @@ def _policy_options(
     from seqgan_env.generators.policies import policy_option_names
 
     allowed = policy_option_names(policy)
-    taken = {k: v for k, v in of_lstm.items() if allowed is None or k in allowed}
+    taken = {}
+    for name, value in of_lstm.items():
+        if allowed is None or name in allowed:
+            taken[name] = value
     given: dict[str, Any] = changes.get("policy_options", {})
     return taken | given

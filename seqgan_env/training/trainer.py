@@ -424,9 +424,10 @@ class Trainer:
         self._write(name, policy)
         if isinstance(policy, nn.Module) and name in ("mle", "agent", "constant"):
             file = "policy" if name == "agent" else name
-            self.run.weights[f"{file}.safetensors"] = {
-                k: v.clone() for k, v in policy.state_dict().items()
-            }
+            weights = {}
+            for key, value in policy.state_dict().items():
+                weights[key] = value.clone()  # the policy may learn on
+            self.run.weights[f"{file}.safetensors"] = weights
 
     @property
     def pretrained(self) -> str:
@@ -455,7 +456,7 @@ class Trainer:
     def _write(self, name: str, policy: RolloutPolicy) -> None:
         """Samples of a policy as a person reads them."""
         samples = self._draw(policy, NUM_SAMPLES)
-        self.run.samples[name] = [self.task.decode(row) for row in samples]
+        self.run.samples[name] = list(map(self.task.decode, samples))
 
     def _draw(self, policy: RolloutPolicy, num: int) -> Tensor:
         """The first `num` sequences (num, T) that a policy writes under the run's seed."""
@@ -468,7 +469,11 @@ class Trainer:
 
 def _of_the_referee(metrics: Mapping[str, float]) -> dict[str, float]:
     """The referee's metrics among others."""
-    return {name: value for name, value in metrics.items() if name.startswith(REFEREED.divergence)}
+    found = {}
+    for name, value in metrics.items():
+        if name.startswith(REFEREED.divergence):
+            found[name] = value
+    return found
 
 
 def more_metrics(
@@ -541,9 +546,8 @@ def write_run(run: Run, path: Path) -> None:
         run_directory.write_weights(path / name, state)
     run_directory.write_csv(path / run_directory.METRICS, run.history)
     if run.knobs:
-        run_directory.write_csv(
-            path / "knobs.csv", [{"knob": name} | row for name, row in run.knobs.items()]
-        )
+        rows = [{"knob": name} | row for name, row in run.knobs.items()]
+        run_directory.write_csv(path / "knobs.csv", rows)
     run_directory.write_text(path / "samples.txt", samples_text(run.samples))
     for name, picture in run.pictures.items():
         run_directory.write_bytes(path / name, picture)
