@@ -24,6 +24,7 @@ from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.online import OnlineRewardModel
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.generators.token_mixture import TokenMixture
 from seqgan_env.plugins import make_agent
 from seqgan_env.registry import AGENTS, DISCRIMINATORS, SOURCES
 from seqgan_env.rewards.forms import FORMS
@@ -260,10 +261,18 @@ def agent_of(name: str, task: Task) -> Any:
     return agent
 
 
+def weights(policy: Any) -> dict[str, torch.Tensor]:
+    """The weights of a policy; of a mixture of models those of all."""
+    if isinstance(policy, TokenMixture):
+        return torch.nn.ModuleList(policy.models).state_dict()
+    found: dict[str, torch.Tensor] = policy.state_dict()
+    return found
+
+
 def train_on(agent: Any, task: Task) -> list[Any]:
     """What more training says and leaves."""
     said = [agent.update(), agent.pretrain(task.real_sequences, 1), agent.update()]
-    return [said, {k: v.clone() for k, v in agent.policy.state_dict().items()}]
+    return [said, {k: v.clone() for k, v in weights(agent.policy).items()}]
 
 
 @pytest.mark.slow
@@ -293,11 +302,11 @@ def test_a_copied_agent_learns_alone_and_is_paid_by_the_same_rewards(name: str) 
     agent.pretrain(task.real_sequences, 1)
     other = copy.deepcopy(agent)
     assert other.policy is not agent.policy
-    before = copy.deepcopy(agent.policy.state_dict())
+    before = copy.deepcopy(weights(agent.policy))
     said = other.update()
-    assert_equal(agent.policy.state_dict(), before)
+    assert_equal(weights(agent.policy), before)
     assert_equal(agent.update(), said)
-    assert_equal(other.policy.state_dict(), agent.policy.state_dict())
+    assert_equal(weights(other.policy), weights(agent.policy))
     if hasattr(agent, "env"):
         assert other.env.rewards is agent.env.rewards
         assert other.env.rewards.policy is agent.policy  # until `bind` says else
