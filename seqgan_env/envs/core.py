@@ -79,11 +79,11 @@ class Transition(NamedTuple):
 
 
 class SequenceCore:
-    """`num_envs` episodes side by side. Episode k of the env seeded s has a random stream that
-    depends on s and k alone.
+    """The dynamics of `num_envs` episodes side by side.
 
-    But for `tokens` and `episodes` no array is changed in place: a step's are handed out as they
-    are.
+    Episode k of the env seeded s has a random stream that depends on s and k alone. A step hands
+    its arrays out without a copy, so that none is changed in place afterwards but `tokens`, of
+    which a copy is handed out, and `episodes`.
     """
 
     def __init__(
@@ -110,13 +110,17 @@ class SequenceCore:
         self._returns = np.zeros(num_envs)
 
     def seed(self, seeds: Sequence[int | None]) -> None:
-        """Gives env i the stream of `seeds[i]`; None leaves it as it is, or seeds it from the
-        system at first.
+        """Gives env i the stream of `seeds[i]`.
+
+        None leaves a stream as it is, or seeds it from the system if it was never seeded.
         """
-        changed = [i for i, seed in enumerate(seeds) if seed is not None or self.seed_keys[i] == 0]
-        for i in changed:
-            self.seed_keys[i] = seed_key(seeding.np_random(seeds[i])[1])
-            self.episodes[i] = 0
+        changed = False
+        for i, seed in enumerate(seeds):
+            # A key of 0 is that of an env which was never seeded.
+            if seed is not None or self.seed_keys[i] == 0:
+                self.seed_keys[i] = seed_key(seeding.np_random(seed)[1])
+                self.episodes[i] = 0
+                changed = True
         if changed and self.online:
             self.rewards.seed(self.seed_keys)
 
@@ -124,11 +128,11 @@ class SequenceCore:
         """Begins a new episode in `rows` (B,) bool."""
         self.tokens[rows] = self.spec.pad_token
         self.episodes[rows] += 1
-        self.lengths, self.finished = np.where(rows, 0, self.lengths), self.finished & ~rows
-        self._values, self._returns = (
-            np.where(rows, 0.0, self._values),
-            np.where(rows, 0.0, self._returns),
-        )
+        # New arrays, for the present ones were handed out with the last step.
+        self.lengths = np.where(rows, 0, self.lengths)
+        self.finished = self.finished & ~rows
+        self._values = np.where(rows, 0.0, self._values)
+        self._returns = np.where(rows, 0.0, self._returns)
 
     def step(self, actions: np.ndarray, restart: bool = False) -> Transition:
         """Appends `actions` (B,), checked, to the episodes.
@@ -138,7 +142,10 @@ class SequenceCore:
             restart: an env whose episode is over begins the next one, pays 0 and ignores its
                 action, which is otherwise an error.
         """
-        over = self._over() if restart else None
+        # Write the tokens; where an episode is over, begin the next instead.
+        over = None
+        if restart:
+            over = self._over()
         actions, replaced = self._allow(self._check_actions(actions, over), over)
         if over is None:
             written = self._all
@@ -150,21 +157,35 @@ class SequenceCore:
             rows = self._rows[written]
             self.tokens[rows, self.lengths[rows]] = actions[rows]
             self.lengths = self.lengths + written
-        finished = self.lengths == self.spec.seq_len
+
+        # Episodes end by the last place or by the end token. An env that has begun an episode has
+        # written nothing, whatever its action was.
+        finished = self.lengths == self.spec.seq_len  # (B,)
         if self.spec.eos_token is not None:
             finished |= written & (actions == self.spec.eos_token)
         self.finished, any_finished = finished, _any(finished)
-        values, known = self._new_values(written if self.rewards.needs_prefix_values else finished)
+
+        # Pay by the values before the tokens and behind them.
+        valued = finished
+        if self.rewards.needs_prefix_values:
+            valued = written
+        values, known = self._new_values(valued)
         rewards = self.rewards.reward_fn(self._values, known)
-        self._values = known  # which may be what was paid, under the forms that do not look back
+        self._values = known  # may alias `rewards`, so neither is modified in place
         self._returns = self._returns + rewards
-        metrics = self.observe(self.tokens[finished]) if any_finished else {}
+
+        # Only then may the rewards learn from what ended: this step is paid by what they knew.
+        metrics: dict[str, float] = {}
+        if any_finished:
+            metrics = self.observe(self.tokens[finished])
         lasting = (self._returns, self.lengths, metrics, any_finished, written, replaced)
         return Transition(self.tokens.copy(), rewards, finished, values, *lasting)
 
     def observe(self, episodes: np.ndarray) -> dict[str, float]:
-        """Tells the rewards of sequences (M, T) that just ended; what they learned, if they did."""
-        return self.rewards.observe(episodes) if self.online and len(episodes) else {}
+        """Tells the rewards of sequences (M, T) that just ended; metrics if they learned now."""
+        if self.online and len(episodes):
+            return self.rewards.observe(episodes)
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """Episodes, their streams and what they were paid so far."""
@@ -177,7 +198,11 @@ class SequenceCore:
             "values": self._values,
             "returns": self._returns,
         }
-        return {name: array.tolist() for name, array in arrays.items()}
+        # Lists, for a checkpoint is read back without NumPy arrays.
+        state = {}
+        for name, array in arrays.items():
+            state[name] = array.tolist()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a state of `state_dict`.
@@ -203,7 +228,7 @@ class SequenceCore:
         """Allowed actions (B, V) as int8, a new array; None where every token is allowed always."""
         if not self.spec.min_length:
             return None
-        mask = np.ones((self.num_envs, self.spec.vocab_size), dtype=np.int8)
+        mask = np.ones((self.num_envs, self.spec.vocab_size), dtype=np.int8)  # (B, V)
         mask[self.lengths < self.spec.min_length, self.spec.eos_token] = 0
         return mask
 
@@ -219,8 +244,11 @@ class SequenceCore:
             )
 
     def _new_values(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Values (B,) of the prefixes in `rows` (B,) bool, not a number in others, and the same
-        with 0 there.
+        """Values (B,) of the present prefixes, computed in `rows` (B,) bool alone.
+
+        Returns:
+            The values with NaN in the other rows, which is what a step tells, and with 0 there,
+            which is what reward forms reckon with. One array where there are no other rows.
         """
         num_rows = np.count_nonzero(rows)
         if num_rows == self.num_envs:
@@ -237,7 +265,10 @@ class SequenceCore:
         """Envs (B,) bool whose episode is over; None if there are none, as before the first
         reset.
         """
-        return self.finished if _any(self.finished) and _any(self.lengths) else None
+        # Before the first reset every env is finished, but none has written anything.
+        if _any(self.finished) and _any(self.lengths):
+            return self.finished
+        return None
 
     def _check_actions(self, actions: np.ndarray, ignored: np.ndarray | None) -> np.ndarray:
         """`actions` as an array, if they may be written where they are not `ignored` (B,) bool."""
@@ -254,7 +285,7 @@ class SequenceCore:
             )
         if ignored is None:
             self.check_begun()
-        outside = (actions < 0) | (actions >= self.spec.vocab_size)
+        outside = (actions < 0) | (actions >= self.spec.vocab_size)  # (B,)
         if ignored is not None:
             outside &= ~ignored
         if _any(outside):
@@ -269,8 +300,10 @@ class SequenceCore:
     def _allow(
         self, actions: np.ndarray, ignored: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """`actions` with the next token of the vocabulary for every end token that is masked, and
-        where that is so (B,) bool; None if it is nowhere.
+        """Replaces every end token that is masked by the next token of the vocabulary.
+
+        Returns:
+            The actions (B,) to write, and where they were replaced, (B,) bool; None if nowhere.
 
         An action of the space is never refused, as in Gymnasium's own environments. Theirs let a
         masked one change nothing. Here an episode could then go on for ever, for it has no time
@@ -279,7 +312,7 @@ class SequenceCore:
         spec = self.spec
         if not spec.min_length or spec.eos_token is None:
             return actions, None
-        early = (actions == spec.eos_token) & (self.lengths < spec.min_length)
+        early = (actions == spec.eos_token) & (self.lengths < spec.min_length)  # (B,)
         if ignored is not None:
             early &= ~ignored
         if not _any(early):

@@ -11,21 +11,30 @@ from seqgan_env import registry
 
 def _camel_case(name: str) -> str:
     """The part of an id that stands for a task's name: "my-task" is "MyTask"."""
-    return "".join(part[:1].upper() + part[1:] for part in re.split(r"\W|_", name))
+    # Not `str.capitalize`: "myTask" keeps its second capital.
+    camel = ""
+    for part in re.split(r"\W|_", name):
+        camel += part[:1].upper() + part[1:]
+    return camel
 
 
 def register_envs() -> None:
-    """Registers every id with Gymnasium, those of tasks from installed packages too. Called on
-    import, without importing these.
+    """Registers every id with Gymnasium, those of tasks from installed packages too.
+
+    Called on import of the package, without importing these packages.
     """
-    ids: dict[str, str | None] = {"Oracle": "oracle-tiny"}
-    ids |= {name.capitalize(): name for name in ("text", "music", "molecule", "peptide")}
-    # Any other task by `gym.make("SeqGAN/Task-v0", task="package.module:Class")`.
-    ids |= {"Task": None} | {
-        _camel_case(name): name
-        for name in registry.TASKS.names()
-        if name not in registry.TASKS.builtin
+    ids: dict[str, str | None] = {
+        "Oracle": "oracle-tiny",
+        "Text": "text",
+        "Music": "music",
+        "Molecule": "molecule",
+        "Peptide": "peptide",
+        # Any other task by `gym.make("SeqGAN/Task-v0", task="package.module:Class")`.
+        "Task": None,
     }
+    for installed in registry.TASKS.names():
+        if installed not in registry.TASKS.builtin:
+            ids[_camel_case(installed)] = installed
     for name, task in ids.items():
         gym.register(
             id=f"SeqGAN/{name}-v0",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from itertools import chain
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from seqgan_env.types import RolloutPolicy, Task
 
 DEFAULT_DISCRIMINATOR = "small"
 
+# An environment takes all its settings as keyword arguments; their names tell whose each is.
 _REWARD_SETTINGS = [field.name for field in fields(RewardSettings)]
 _MODEL_SETTINGS = [
     "policy",
@@ -59,8 +61,9 @@ def build_rewards(
     device: str = "cpu",
     d_batch_size: int | None = None,
 ) -> RewardModel:
-    """A reward model of a task. A policy or a discriminator that is not given is a new one, seeded
-    by `model_seed`.
+    """A reward model of a task.
+
+    A policy or a discriminator that is not given is a new one, seeded by `model_seed`.
 
     Examples:
         >>> from seqgan_env import TokenVectorEnv, make_task
@@ -89,6 +92,7 @@ def build_rewards(
     """
     check_seed(model_seed, "model_seed")
     check_device(device)
+    # On the CPU, so that new models are the same on every device. The policy draws first.
     rng = torch.Generator(device="cpu").manual_seed(model_seed)
     policy = policy or LSTMLanguageModel.initialised(task.spec, rng).to(device)
     options = dict(discriminator_options or {})
@@ -110,12 +114,12 @@ def build_rewards(
 
 @undisturbed()
 def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None) -> RewardModel:
-    """The reward model that keyword arguments describe: settings of the task, of `RewardSettings`,
-    of `build_rewards` and of `OnlineSettings`, and `rollout_policy`.
+    """The reward model that the keyword arguments of an environment describe.
 
     Args:
-        task: name.
-        settings: keyword arguments.
+        task: name of the task.
+        settings: settings of the task, of `RewardSettings`, of `build_rewards` and of
+            `OnlineSettings`, and `rollout_policy`.
         online: whether it learns from the episodes written under it; by default if no policy or
             discriminator is shared in, which somebody else would train.
 
@@ -124,24 +128,26 @@ def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None
         ValueError: a setting that cannot be.
     """
     groups = (setting_names(task), _REWARD_SETTINGS, _MODEL_SETTINGS, _ONLINE_SETTINGS)
-    valid = [name for group in groups for name in group]
+    valid = list(chain.from_iterable(groups))
     for key in settings:
         if key not in valid:  # in Python's words, for which libraries look that probe with one
             raise TypeError(
                 f"an environment of task {task} got an unexpected keyword argument {key!r}; "
                 f"{allowed([*valid, *_FACE_SETTINGS], key)}"
             )
-    of_task, reward, models, schedule = (_pick(settings, group) for group in groups)
-    check_device(models.get("device", "cpu"))
-    made = make_task(task, **of_task).to(models.get("device", "cpu"))
+    of_task, reward, models, schedule = [_pick(settings, group) for group in groups]
+    # Checked first: an unknown device should not cost the reading of the task's data.
+    device = models.get("device", "cpu")
+    check_device(device)
+    made = make_task(task, **of_task).to(device)
     rewards = build_rewards(made, RewardSettings(**reward), **models)
-    shared = models.get("policy") is not None or isinstance(
-        models.get("discriminator"), Discriminator
-    )
+    policy_given = models.get("policy") is not None
     if online is None:
+        # Whoever shares a model trains it, and a control must not learn.
+        shared = policy_given or isinstance(models.get("discriminator"), Discriminator)
         online = not shared and not is_control(rewards.settings.source)
     if online:
-        return _learning_online(rewards, models.get("policy") is not None, **schedule)
+        return _learning_online(rewards, policy_given, **schedule)
     if schedule:
         raise ValueError(
             f"{', '.join(schedule)} is about online learning, which is off here; make the env with "
@@ -151,7 +157,12 @@ def rewards_from(task: str, settings: dict[str, Any], online: bool | None = None
 
 
 def _pick(settings: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key in names}
+    """Those of the settings that have one of the names."""
+    picked = {}
+    for key, value in settings.items():
+        if key in names:
+            picked[key] = value
+    return picked
 
 
 def _learning_online(
@@ -161,13 +172,12 @@ def _learning_online(
 
     A policy that is given is rolled out as it is ("live"), else one is fitted ("clone").
     """
-    fitting = "live" if policy_given else "clone"
+    # Whether a policy is given leaves one choice; the setting can only agree with it.
+    if policy_given:
+        fitting, needed = "live", "fits a policy of its own; leave out policy"
+    else:
+        fitting, needed = "clone", "rolls out the policy you give; none was given"
     if choose(("clone", "live"), rollout_policy or fitting, "rollout_policy") != fitting:
-        needed = (
-            "fits a policy of its own; leave out policy"
-            if policy_given
-            else "rolls out the policy you give; none was given"
-        )
         raise ValueError(f"rollout_policy {rollout_policy!r} {needed}")
     settings = OnlineSettings(**schedule)
     return OnlineRewardModel(
@@ -227,7 +237,10 @@ def make_vector_env(
     autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
     **settings: Any,
 ) -> TokenVectorEnv:
-    """The same, natively batched. Vector entry point of every id."""
+    """A vector environment of `num_envs` sequences, made of the settings that `make_env` takes.
+
+    Vector entry point of every id. It steps all sequences at once.
+    """
     return TokenVectorEnv(
         num_envs,
         _shared_or_new(task, rewards, settings, online),
@@ -243,6 +256,11 @@ def make_vector_env(
 def _shared_or_new(
     task: str | None, rewards: RewardModel | None, settings: dict[str, Any], online: bool | None
 ) -> RewardModel:
+    """The rewards that were given, or new ones made of the settings.
+
+    Raises:
+        ValueError: rewards were given together with what contradicts them.
+    """
     if rewards is None:
         return rewards_from(task or DEFAULT_TASK, settings, online)
     check_rewards(rewards)
@@ -264,6 +282,7 @@ def _shared_or_new(
 def _check_task(task: str, rewards: RewardModel) -> None:
     """Raises a ValueError if rewards that are shared in are of another kind of task."""
     cls = load_task(task)
+    # A task may be a function that makes one; of what class is not known before it is called.
     if inspect.isclass(cls) and not isinstance(rewards.task, cls):
         raise ValueError(
             f"rewards of task {rewards.task.name!r} were given to an environment of task {task!r}; "
