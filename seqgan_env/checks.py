@@ -57,7 +57,8 @@ def check_type(name: str, value: Any, hint: Any) -> None:
         hint: annotation. Of kinds that are not known here everything is allowed.
     """
     if not _fits(value, hint):
-        words = dict.fromkeys(_word(member) for member in _members(hint))
+        # A dict keeps the order and drops words that two members share.
+        words = dict.fromkeys(map(_word, _members(hint)))
         raise ValueError(f"{name} is {value!r}; allowed is {' or '.join(words)}")
 
 
@@ -79,8 +80,9 @@ def check_kinds(cls: type, values: Mapping[str, Any]) -> None:
     hints = hints_of(cls)
     for name, value in values.items():
         hint = hints.get(name, Any)
-        kinds = [_plain(member) for member in _members(hint)]
-        if all(kind in _IN_FILES for kind in kinds) and not _fits(value, hint):
+        kinds = list(map(_plain, _members(hint)))
+        can_stand_in_file = _IN_FILES.keys() >= set(kinds)
+        if can_stand_in_file and not _fits(value, hint):
             expected = " or ".join(_IN_FILES[kind] for kind in kinds)
             raise ValueError(f"{name} is {_short(value)}; expected {expected}")
 
@@ -95,6 +97,7 @@ def hints_of(thing: Any) -> dict[str, Any]:
         function = inspect.unwrap(thing)
         return _resolved(function, getattr(function, "__globals__", {}))
     found: dict[str, Any] = {}
+    # From the most general base down: a class may annotate a field of its base anew.
     for base in reversed(thing.__mro__):
         found |= _resolved(base, vars(sys.modules[base.__module__]))
     return found
@@ -116,7 +119,7 @@ def check_least(owner: Any, least: float, *names: str) -> None:
     """Raises a ValueError for an attribute of `owner` that is below `least`; None is none."""
     for name in names:
         value = getattr(owner, name)
-        if value is not None and not value >= least:
+        if value is not None and not value >= least:  # written so as to refuse NaN, too
             raise ValueError(f"{name} is {value!r}; allowed is {least} or more")
 
 
@@ -181,13 +184,18 @@ def _items_fit(value: Any, hint: Any) -> bool:
         has_names = typing.get_args(hint)[:1] == (str,)
         return not has_names or all(isinstance(name, str) for name in value)
     item = _item(hint)
-    return item is None or all(_fits(each, item) for each in value)
+    if item is None:
+        return True  # the annotation says nothing of the items
+    return all(_fits(each, item) for each in value)
 
 
 def _word(hint: Any) -> str:
     word, item = _KINDS[_plain(hint)][0], _item(hint)
-    if item is None or any(_plain(member) not in _KINDS for member in _members(item)):
+    if item is None:
         return word
+    for member in _members(item):
+        if _plain(member) not in _KINDS:  # without words of its own
+            return word
     return f"{word}, each {' or '.join(map(_word, _members(item)))}"
 
 

@@ -17,7 +17,7 @@ def choose(valid: Iterable[str], name: str, what: str) -> str:
     Raises:
         ValueError: it is not; the message lists the valid names and suggests the nearest.
     """
-    valid = list(valid)
+    valid = list(valid)  # read twice, and an iterator could be read only once
     if name in valid:
         return name
     raise ValueError(f"unknown {what} {name!r}; {allowed(valid, name)}")
@@ -47,12 +47,12 @@ def option_names(make: Callable[..., Any], given: Collection[str] = ()) -> list[
         make: class or function.
         given: arguments that it gets in any case, which are no options.
     """
-    names = []
+    names: list[str] = []
     for parameter in inspect.signature(make).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
-            return None
+            return None  # **kwargs takes any option
         if _is_config(parameter):
-            names += [each.name for each in fields(parameter.default)]
+            names += _field_names(parameter.default)
         elif parameter.name not in ("self", *given):
             names.append(parameter.name)
     return names
@@ -71,12 +71,21 @@ def arguments_of(make: Callable[..., Any], options: Mapping[str, Any]) -> dict[s
     for parameter in inspect.signature(make).parameters.values():
         if not _is_config(parameter):
             continue
-        names = [each.name for each in fields(parameter.default)]
-        of_config = {name: arguments.pop(name) for name in names if name in arguments}
+        # Move the options of this config out of the plain arguments.
+        of_config = {}
+        for name in _field_names(parameter.default):
+            if name in arguments:
+                of_config[name] = arguments.pop(name)
+        # Without options the argument keeps its default.
         if of_config:
             check_kinds(type(parameter.default), of_config)
             arguments[parameter.name] = replace(parameter.default, **of_config)
     return arguments
+
+
+def _field_names(config: Any) -> list[str]:
+    """The names of a dataclass object's fields, in the order of their definition."""
+    return [each.name for each in fields(config)]
 
 
 def _is_config(parameter: inspect.Parameter) -> bool:
@@ -108,6 +117,7 @@ def check_options(
         if valid is not None:
             choose(valid, option, f"option of {what}")
         check_type(f"option {option} of {what}", value, hints.get(option, Any))
+    # Configs check their values when they are made; then `make` itself has its say.
     try:
         arguments_of(make, options)
         of_its_own = getattr(make, "check_options", None)
@@ -127,5 +137,10 @@ def _hints_of_options(make: Callable[..., Any]) -> dict[str, Any]:
         elif parameter.name in written:
             found[parameter.name] = written[parameter.name]
         elif not isinstance(parameter.annotation, str):
+            # A text here is an annotation that could not be resolved: nothing is known of it.
             found[parameter.name] = parameter.annotation
-    return {name: hint for name, hint in found.items() if hint is not inspect.Parameter.empty}
+    known = {}
+    for name, hint in found.items():
+        if hint is not inspect.Parameter.empty:  # the argument has no annotation
+            known[name] = hint
+    return known

@@ -35,9 +35,13 @@ def check_names(settings: Any, file: object, trust: Trust = False) -> None:
     if trust is True:
         return
     allowed = trust or ()
-    foreign = sorted({name for name in _names_in(settings) if name not in allowed})
+    foreign = set()
+    for name in _names_in(settings):
+        if name not in allowed:
+            foreign.add(name)
     if foreign:
-        names = ", ".join(name[:80] for name in foreign)
+        # A file from a stranger may hold a "name" of any length; the message stays readable.
+        names = ", ".join(name[:80] for name in sorted(foreign))
         raise ValueError(
             f"{file} names code that is neither built in nor installed: {names}. Loading it would "
             "run that code; if you know it, add --trust, or --trust-name for each name (in Python, "
@@ -47,7 +51,11 @@ def check_names(settings: Any, file: object, trust: Trust = False) -> None:
 
 def names_of_code(text: str) -> list[str]:
     """The names `package.module:Name` in a text, which may be a sum of sources."""
-    return [part.lstrip("-") for part in _BETWEEN_TERMS.split(text) if ":" in part]
+    names = []
+    for part in _BETWEEN_TERMS.split(text):
+        if ":" in part:
+            names.append(part.lstrip("-"))  # a leading minus is no part of a name
+    return names
 
 
 def _names_in(value: Any) -> Iterator[str]:
@@ -58,7 +66,9 @@ def _names_in(value: Any) -> Iterator[str]:
         if isinstance(each, str):
             yield from names_of_code(each)
         elif isinstance(each, Mapping):
-            left += [item for key, item in each.items() if not _is_path(key, item)]
+            for key, item in each.items():
+                if not _is_path(key, item):  # a path such as C:\corpus.txt has a colon, too
+                    left.append(item)
         elif isinstance(each, (list, tuple)):
             left += each
 
