@@ -10,8 +10,8 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, fields
 from functools import cache
 from typing import Any, NoReturn
 
@@ -47,6 +47,7 @@ class Parser(argparse.ArgumentParser):
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
+        # argparse tells what is wrong in its message alone.
         flag = re.match(r"unrecognized arguments: (--[\w-]+)", message)
         command = re.match(r"argument COMMAND: invalid choice: '(.*?)'", message)
         if flag:
@@ -60,16 +61,20 @@ class Parser(argparse.ArgumentParser):
         """Why a flag is not taken, who takes it, or the nearest one that is taken."""
         if flag in self.refused:
             return f". {self.refused[flag]}"
-        takers = [name for name, other in self.siblings.items() if flag in _flags(other)]
+        takers = []
+        for name, other in self.siblings.items():
+            if flag in _flags(other):
+                takers.append(f"seqgan {name}")
         if takers:
-            return f". It is a flag of {_among([f'seqgan {name}' for name in takers])}"
+            return f". It is a flag of {_among(takers)}"
         return _suggestion(flag, _flags(self))
 
     def _commands(self) -> dict[str, argparse.ArgumentParser]:
-        nested = [
-            action for action in self._actions if isinstance(action, argparse._SubParsersAction)
-        ]
-        return {name: parser for action in nested for name, parser in action.choices.items()}
+        commands: dict[str, argparse.ArgumentParser] = {}
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                commands |= action.choices
+        return commands
 
     def introduce_commands(self) -> None:
         """Tells the commands of each other, once they are all there."""
@@ -80,18 +85,25 @@ class Parser(argparse.ArgumentParser):
 
 
 def _flags(parser: argparse.ArgumentParser) -> list[str]:
-    return [flag for action in parser._actions for flag in action.option_strings]
+    flags: list[str] = []
+    for action in parser._actions:
+        flags += action.option_strings  # empty for what is given by its place
+    return flags
 
 
 def _suggestion(given: str, allowed: Iterable[str]) -> str:
     """A question that suggests the nearest of what is allowed, as the next sentence."""
     close = difflib.get_close_matches(given, list(allowed), n=1)
-    return f". Did you mean {close[0]}?" if close else ""
+    if not close:
+        return ""
+    return f". Did you mean {close[0]}?"
 
 
 def _among(names: Sequence[str]) -> str:
-    """Names as part of a sentence."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    """Names as part of a sentence: "a", "a and b", "a, b and c"."""
+    if len(names) == 1:
+        return names[0]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def later(name: str) -> Callable[[argparse.Namespace], int]:
@@ -106,13 +118,13 @@ def later(name: str) -> Callable[[argparse.Namespace], int]:
 
 
 def add_settings(parser: argparse._ActionsContainer, names: Iterable[str]) -> None:
-    """A flag for each of these fields of `TrainSettings`; of what is not given, the parsed
-    arguments hold nothing.
+    """Adds a flag for each of these fields of `TrainSettings`.
+
+    The parsed arguments hold only what was given, so that a preset can tell its own values apart.
     """
     hints = typing.get_type_hints(TrainSettings)
-    by_name = {field.name: field for field in fields(TrainSettings)}
     for name in names:
-        setting = by_name[name]
+        setting = _field(TrainSettings, name)
         text = setting.metadata["help"] + _defaults_of_run(name, setting.default)
         if "flag" in setting.metadata:
             parser.add_argument(
@@ -129,15 +141,17 @@ def add_settings(parser: argparse._ActionsContainer, names: Iterable[str]) -> No
 
 
 def add_task_settings(parser: argparse.ArgumentParser) -> None:
-    """A flag for each setting of the tasks of this package; of what is not given, the parsed
-    arguments hold nothing.
+    """Adds a flag for each setting of the tasks of this package.
+
+    The parsed arguments hold only what was given, as with `add_settings`.
     """
     group = parser.add_argument_group(
         "settings of the task", "A flag that the task does not take is refused."
     )
     for name, takers in _settings_of_tasks().items():
+        # Tasks that share a setting agree on its type; their defaults and meanings may differ.
         first = default_settings(takers[0])
-        setting = next(each for each in fields(first) if each.name == name)
+        setting = _field(first, name)
         hint = typing.get_type_hints(type(first))[name]
         _add_flag(group, name, hint, setting.metadata["metavar"], _help(name, takers))
 
@@ -163,8 +177,12 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 def trust_of(arguments: argparse.Namespace) -> Trust:
     """What these flags allow, and whatever is named elsewhere on the command line."""
-    named = {name for word in arguments.command_line for name in names_of_code(word)}
-    return arguments.trust or named
+    if arguments.trust:
+        return True
+    named: set[str] = set()
+    for word in arguments.command_line:
+        named.update(names_of_code(word))
+    return named
 
 
 def _add_flag(
@@ -172,18 +190,25 @@ def _add_flag(
 ) -> None:
     """The flag of a setting of this type."""
     flag, suppress = "--" + name.replace("_", "-"), argparse.SUPPRESS
-    text = text.replace("%", "%%")
+    text = text.replace("%", "%%")  # argparse formats a help text by the % operator
     if hint is bool:
         parser.add_argument(
             flag, action=argparse.BooleanOptionalAction, default=suppress, help=text
         )
         return
-    kind = next(t for t in (typing.get_args(hint) or (hint,)) if t is not types.NoneType)
-    parser.add_argument(flag, type=kind, default=suppress, metavar=metavar, help=text)
+    # Of `int | None`, a flag takes the int; None is what holds without the flag.
+    kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not types.NoneType]
+    parser.add_argument(flag, type=kinds[0], default=suppress, metavar=metavar, help=text)
+
+
+def _field(owner: Any, name: str) -> Field[Any]:
+    """The field of a dataclass, or of an object of one, by its name."""
+    found: Field[Any] = owner.__dataclass_fields__[name]
+    return found
 
 
 def _defaults_of_run(name: str, default: Any) -> str:
-    """What holds where a setting of a run is not given: by itself, and for tasks that say else."""
+    """The default of a setting of a run, and those of the tasks that have another."""
     if default in (None, MISSING) or name == "task":
         return ""
     by_value: dict[str, list[str]] = {}
@@ -191,8 +216,10 @@ def _defaults_of_run(name: str, default: Any) -> str:
         of_task = presets_of(task).get("tiny", {})
         if name in of_task:
             by_value.setdefault(str(of_task[name]), []).append(task)
-    others = "".join(f"; {value} for {_among(tasks)}" for value, tasks in by_value.items())
-    return f" (default: {default}{others})"
+    text = str(default)
+    for value, tasks in by_value.items():
+        text += f"; {value} for {_among(tasks)}"
+    return f" (default: {text})"
 
 
 @cache
@@ -212,23 +239,39 @@ def _help(name: str, takers: Sequence[str]) -> str:
     values: dict[str, list[str]] = {}
     for task in takers:
         defaults = default_settings(task)
-        setting = next(each for each in fields(defaults) if each.name == name)
+        setting = _field(defaults, name)
         meanings.setdefault(setting.metadata["help"], []).append(task)
         if getattr(defaults, name) is not None:
             values.setdefault(str(getattr(defaults, name)), []).append(task)
-    text = "; ".join(f"{', '.join(these)}: {meaning}" for meaning, these in meanings.items())
+    text = _by_tasks(meanings)
+    if not values:
+        return text
     if len(values) == 1:
         return f"{text} (default: {next(iter(values))})"
-    told = "; ".join(f"{', '.join(these)}: {value}" for value, these in values.items())
-    return f"{text} (defaults: {told})" if told else text
+    return f"{text} (defaults: {_by_tasks(values)})"
+
+
+def _by_tasks(tasks_by_text: Mapping[str, Sequence[str]]) -> str:
+    """Texts, each behind the tasks that it is true of."""
+    told = []
+    for text, tasks in tasks_by_text.items():
+        told.append(f"{', '.join(tasks)}: {text}")
+    return "; ".join(told)
 
 
 def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given by flags of `add_settings` and `add_task_settings`."""
-    names = [*(field.name for field in fields(TrainSettings)), *_settings_of_tasks()]
-    given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
-    options = [field.name for field in fields(TrainSettings) if "flag" in field.metadata]
-    return given | {name: dict(given[name]) for name in options if name in given}
+    given: dict[str, Any] = {}
+    for setting in fields(TrainSettings):
+        if not hasattr(arguments, setting.name):
+            continue
+        value = getattr(arguments, setting.name)
+        # A setting with a flag of its own, such as --set, was given as pairs of KEY=VALUE.
+        given[setting.name] = dict(value) if "flag" in setting.metadata else value
+    for name in _settings_of_tasks():
+        if hasattr(arguments, name):
+            given[name] = getattr(arguments, name)
+    return given
 
 
 def positive(text: str) -> int:
@@ -256,4 +299,4 @@ def _option(text: str) -> tuple[str, Any]:
     try:
         return key.replace("-", "_"), json.loads(value)
     except ValueError:
-        return key.replace("-", "_"), value
+        return key.replace("-", "_"), value  # a text needs no quotes

@@ -72,7 +72,9 @@ def _reader(console: Console) -> Read:
                 return None
         line = sys.stdin.readline()
         console.print(line.rstrip("\n"), markup=False)
-        return line.rstrip("\n") if line else None
+        if not line:  # the end of the input; an empty line still has its "\n"
+            return None
+        return line.rstrip("\n")
 
     return read
 
@@ -99,9 +101,10 @@ class Vocabulary:
         Raises:
             ValueError: a word is no token, or names several; says what is allowed.
         """
+        words: str | list[str] = line.split()
         if self._by_letters and not re.fullmatch(r"#\d+|<.+>", line):
-            return [self._token(letter) for letter in line]
-        return [self._token(word) for word in line.split()]
+            words = line
+        return list(map(self._token, words))
 
     def _token(self, word: str) -> int:
         found = self._tokens.get(word, [])
@@ -181,13 +184,13 @@ class Game:
             ValueError: it is no command and no token that may stand here.
         """
         if line.startswith("/"):
-            command = choose(COMMANDS, line.strip(), "command")
-            {
+            do = {
                 "/undo": self._undo,
                 "/policy": self._finish,
                 "/new": self._begin,
                 "/help": self._help,
-            }[command]()
+            }
+            do[choose(COMMANDS, line.strip(), "command")]()
             return
         for token in self.vocabulary.read(line) or self._first_suggestion():
             if self._is_over:
@@ -211,13 +214,10 @@ class Game:
         _, reward, self._is_over, _, _ = self.env.step(np.int64(token))
         self._written.append(token)
         self._rows.append((candidate, reward))
-        numbers = self._numbers(candidate) | {"reward": f"{reward:.3f}"}
-        told = "  ".join(f"{name} {number}" for name, number in numbers.items())
-        self._console.print(
-            f"  {len(self._written):3} {self._name(token):12} {told}",
-            markup=False,
-            soft_wrap=True,
-        )
+        told = f"  {len(self._written):3} {self._name(token):12}"
+        for name, number in self._numbers(candidate).items():
+            told += f" {name} {number} "
+        self._console.print(f"{told} reward {reward:.3f}", markup=False, soft_wrap=True)
 
     def _check_allowed(self, token: int) -> None:
         mask = self.env.core.action_mask()
@@ -227,21 +227,22 @@ class Game:
             )
 
     def _undo(self) -> None:
-        """The sequence without its last token: the episode is played again up to there."""
+        """Takes the last token back: the episode is played again up to there."""
         if not self._written:
             raise ValueError("nothing is written yet")
-        rows = self._rows[:-1]
+        written, rows = self._written[:-1], self._rows[:-1]
         self._begin()
-        for candidate, _ in rows:
-            self.env.step(np.int64(candidate.token))
-        self._rows, self._written = rows, [candidate.token for candidate, _ in rows]
+        for token in written:
+            self.env.step(np.int64(token))
+        self._written, self._rows = written, rows
 
     def _finish(self) -> None:
         """Lets the policy write the rest."""
         tokens, length, stream = self._state()
         lengths = torch.tensor([length], device=tokens.device)
-        done = self.judges.policy.complete(tokens.unsqueeze(0), lengths, stream)[0]
-        for token in done[length : int((done != self.task.spec.pad_token).sum())].tolist():
+        done = self.judges.policy.complete(tokens.unsqueeze(0), lengths, stream)[0]  # (T,)
+        end = int((done != self.task.spec.pad_token).sum())
+        for token in done[length:end].tolist():
             self._write(token)
 
     def _first_suggestion(self) -> list[int]:
@@ -268,7 +269,7 @@ class Game:
     def _help(self) -> None:
         for command, meaning in COMMANDS.items():
             self._console.print(f"{command:9} {meaning}", markup=False)
-        some = ", ".join(self._name(token) for token in range(min(12, len(self.vocabulary.names))))
+        some = ", ".join(map(visible, self.vocabulary.names[:12]))
         self._console.print(f"tokens: {some}, ...; #N is the token of number N", markup=False)
 
     def _suggest(self) -> None:
@@ -287,13 +288,13 @@ class Game:
     def _conclude(self) -> None:
         """What the finished sequence is worth."""
         form = self.env.rewards.form
-        rewards = [reward for _, reward in self._rows]
+        total = sum(reward for _, reward in self._rows)
         last = self._rows[-1][0].opinions
         self._console.print(f"\n{self.task.decode(self._state()[0])}", markup=False, soft_wrap=True)
-        told = [f"score {last['value']:.3f}", f"sum of the rewards {sum(rewards):.3f}"]
+        told = [f"score {last['value']:.3f}", f"sum of the rewards {total:.3f}"]
         if "discriminator" in last:
             told.append(f"D(Y) {last['discriminator']:.3f}")
-        if all("truth_ratio" in each.opinions for each, _ in self._rows):
+        if "truth_ratio" in last:  # the task knows the true density, of every token then
             ratio = sum(each.opinions["truth_ratio"] for each, _ in self._rows)
             told.append(f"true log-ratio {ratio:.3f}")
         self._console.print(f"{', '.join(told)}; {_SUM[form.discount]}\n", markup=False)

@@ -130,26 +130,32 @@ def _of_large_files(progress: RunProgress) -> Report:
 def _left_out(trackers: Sequence[str] | None) -> list[str]:
     """What a run will not write because a library is missing, and what installs it."""
     parts = {"matplotlib": CURVES}
-    if trackers is None:
+    if trackers is None:  # nobody asked for TensorBoard, so that its absence is no error
         parts["tensorboard"] = "tensorboard/"
-    return [
-        f"{part} will not be written: {library} is missing {remedy(library)}"
-        for library, part in parts.items()
-        if not is_installed(library)
-    ]
+    notes = []
+    for library, part in parts.items():
+        if not is_installed(library):
+            notes.append(f"{part} will not be written: {library} is missing {remedy(library)}")
+    return notes
+
+
+def _check_nothing_given(arguments: argparse.Namespace) -> None:
+    """Raises a ValueError for what would change a run that goes on."""
+    given = []
+    for name in ("out", "force", "track", "hyperparameters"):
+        if getattr(arguments, name):
+            given.append(name)
+    given += given_settings(arguments)
+    if given:
+        raise ValueError(
+            f"{', '.join(given)} cannot be given with --resume: a run goes on with the settings "
+            f"that stand in {arguments.resume / run_directory.CONFIG}"
+        )
 
 
 def _resume(arguments: argparse.Namespace) -> int:
     path: Path = arguments.resume
-    given = [
-        name for name in ("out", "force", "track", "hyperparameters") if getattr(arguments, name)
-    ]
-    given += list(given_settings(arguments))
-    if given:
-        raise ValueError(
-            f"{', '.join(given)} cannot be given with --resume: a run goes on with the settings "
-            f"that stand in {path / run_directory.CONFIG}"
-        )
+    _check_nothing_given(arguments)
     settings = read_config(path, trust_of(arguments))
     config = run_directory.read_json(path / run_directory.CONFIG)
     trackers = make_trackers(_trackers_in(config, path, trust_of(arguments)), path)
@@ -157,11 +163,17 @@ def _resume(arguments: argparse.Namespace) -> int:
     with interruptible(), RunProgress(screen) as progress, run_directory.locked(path, "run"):
         if run_directory.is_finished(path):
             raise ValueError(f"the run {path} is finished; there is nothing to resume")
-        state = read_checkpoint(path)
+        state = read_checkpoint(path)  # None: it was killed before the first one
         progress.log_to(path / run_directory.LOG)
-        threads = settings.threads if state is None else state["threads"]
+
+        # As many threads as before: sums depend on them in their last bits.
+        threads = settings.threads
+        if state is not None:
+            threads = state["threads"]
         if threads:
             torch.set_num_threads(threads)
+
+        # The files must be what they were, for the rest would be of another run.
         check_files(settings, config, path)
         with reported(_of_large_files(progress)):
             trainer = Trainer(settings, progress, checkpoints=path)
@@ -180,7 +192,8 @@ def _trackers_in(config: Mapping[str, Any], path: Path, trust: Trust) -> list[st
     Raises:
         ValueError: they are no list of names, or name code that is not trusted.
     """
-    file, names = path / run_directory.CONFIG, config.get("trackers")
+    file = path / run_directory.CONFIG
+    names = config.get("trackers")
     if names is None:
         return names_or_default(None)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -195,8 +208,9 @@ def _run_to_the_end(
     trackers: Mapping[str, Tracker],
     config: Mapping[str, Any],
 ) -> Run:
-    """Runs what is left and writes everything, in front of the trackers; of a run that diverges,
-    why it broke off.
+    """Runs what is left, tells the trackers of it, and writes everything.
+
+    A run that diverges leaves a file that says why it broke off.
     """
     (path / run_directory.DIVERGED).unlink(missing_ok=True)
     tracking = Tracking(trackers, warn)
@@ -207,8 +221,7 @@ def _run_to_the_end(
         run = trainer()
         with uninterruptible():
             write_run(run, path)
-        pictures = [path / CURVES, *(path / name for name in run.pictures)]
-        tracking.show(run.metrics, samples_text(run.samples), [p for p in pictures if p.exists()])
+        tracking.show(run.metrics, samples_text(run.samples), _pictures(run, path))
         status = INTERRUPTED if run.interrupted else FINISHED
     except DivergenceError as problem:
         run_directory.write_text(path / run_directory.DIVERGED, f"{problem}\n")
@@ -218,6 +231,15 @@ def _run_to_the_end(
     if not run.interrupted:
         remove_checkpoints(path)
     return run
+
+
+def _pictures(run: Run, path: Path) -> list[Path]:
+    """The pictures that a run has written; without matplotlib there are none."""
+    written = []
+    for name in (CURVES, *run.pictures):
+        if (path / name).exists():
+            written.append(path / name)
+    return written
 
 
 def _conclude(screen: Console, run: Run, path: Path) -> int:
@@ -231,19 +253,23 @@ def _conclude(screen: Console, run: Run, path: Path) -> int:
 
 
 def _print_table(console: Console, run: Run, path: Path) -> None:
-    settings, who = run.settings, [name for name in ROWS if name in run.metrics]
+    settings = run.settings
+    who = [name for name in ROWS if name in run.metrics]
     table = Table(
         title=f"{settings.task}, {settings.agent}, source {settings.source}, seed {settings.seed}"
     )
     table.add_column("")
     for name in who:
-        turned = f"\n{run.best_knob}" if name == "best_knob" else ""
-        table.add_column(
-            ROWS[name] + turned, justify="right", style="bold" if name == "agent" else ""
-        )
+        heading, style = ROWS[name], ""
+        if name == "best_knob":
+            heading += f"\n{run.best_knob}"
+        elif name == "agent":
+            style = "bold"
+        table.add_column(heading, justify="right", style=style)
     for metric in [*TABLE, *map(described, load_metrics(settings.more_metrics))]:
-        if any(metric.name in run.metrics[policy] for policy in who):
-            table.add_row(metric.row, *[_cell(run.metrics[policy], metric) for policy in who])
+        cells = [_cell(run.metrics[policy], metric) for policy in who]
+        if any(cells):  # most metrics belong to some tasks only
+            table.add_row(metric.row, *cells)
     table.caption = _errors(run)
     console.print(table)
     for sentence in explain(_evidence(run, path)).sentences:
@@ -261,13 +287,16 @@ def _cell(metrics: Mapping[str, float], metric: Metric) -> str:
 
 def _errors(run: Run) -> str:
     """The standard errors of what ranks, the largest of all policies."""
-    found = {}
+    told = []
     for score in (RANKING, REFEREED):
-        errors = [row.get(f"{score.divergence}_error", math.nan) for row in run.metrics.values()]
-        known = [error for error in errors if math.isfinite(error)]
-        if known:
-            found[METRICS[score.divergence].label] = max(known)
-    return "; ".join(f"standard error of {label}: {error:.4f}" for label, error in found.items())
+        largest = -math.inf
+        for metrics in run.metrics.values():
+            error = metrics.get(f"{score.divergence}_error", math.nan)
+            if math.isfinite(error):
+                largest = max(largest, error)
+        if math.isfinite(largest):
+            told.append(f"standard error of {METRICS[score.divergence].label}: {largest:.4f}")
+    return "; ".join(told)
 
 
 def _evidence(run: Run, path: Path) -> Evidence:
@@ -328,10 +357,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
             )
     else:
         metrics = evaluate_task(agent.policy, task, arguments.seed, settings.device)
-        for name in (name for name in metrics if not name.endswith("_error")):
-            table.add_row(
-                name, f"{metrics[name]:.4f}", _interval(metrics[name], metrics.get(f"{name}_error"))
-            )
+        for name, value in metrics.items():
+            if not name.endswith("_error"):  # an error stands in the interval of what it is of
+                interval = _interval(value, metrics.get(f"{name}_error"))
+                table.add_row(name, f"{value:.4f}", interval)
     for name, value in more_metrics(settings, task, agent.policy, arguments.seed).items():
         table.add_row(name, f"{value:.4f}", "")
     Console().print(table)

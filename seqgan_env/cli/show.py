@@ -27,7 +27,7 @@ from seqgan_env.types import RolloutPolicy, Task
 PAGE = "samples.html"
 _MLE_WEIGHTS = "mle.safetensors"
 _SHARE_BEYOND = 0.02  # of the tokens, whose colours are those of the ends of the scale
-_VISIBLE = {" ": "␣", "\t": "⇥", "\n": "⏎"}
+_VISIBLE = str.maketrans({" ": "␣", "\t": "⇥", "\n": "⏎"})
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,13 @@ class Scale:
         finite = values[np.isfinite(values)]
         if not len(finite):
             return cls(0.0, 1.0)
-        middle = float(np.median(finite)) if quantity.middle is None else quantity.middle
+        middle = quantity.middle
+        if middle is None:
+            middle = float(np.median(finite))
         reach = float(np.quantile(np.abs(finite - middle), 1 - _SHARE_BEYOND))
-        return cls(middle, reach if reach > 0 else 1.0)
+        if reach == 0:  # all values are the same: any scale shows that
+            reach = 1.0
+        return cls(middle, reach)
 
     def place(self, value: float) -> float:
         """Where a value lies, from -1 to 1."""
@@ -74,6 +78,8 @@ def show(arguments: argparse.Namespace) -> int:
         path, arguments.num_rollouts, trust_of(arguments)
     )
     judges = Judges(task, agent.policy, rewards)
+
+    # Sequences of the agent, of what it was before the rounds, and of the data.
     rng = torch.Generator(device=settings.device).manual_seed(arguments.seed)
     drawn = {"The agent": sample_sequences(agent.policy, task.spec, arguments.num, rng)}
     mle = _pretrained(path, agent.policy)
@@ -81,10 +87,10 @@ def show(arguments: argparse.Namespace) -> int:
         drawn["Maximum likelihood"] = sample_sequences(mle, task.spec, arguments.num, rng)
     if not tell_of_no_data(task, "the page shows none"):
         drawn["Real data, held out"] = task.held_out[: arguments.num]
-    sections = [
-        Section(heading, tokens, judges.of_sequences(tokens, rng))
-        for heading, tokens in drawn.items()
-    ]
+
+    sections = []
+    for heading, tokens in drawn.items():
+        sections.append(Section(heading, tokens, judges.of_sequences(tokens, rng)))
     out = arguments.out or path / PAGE
     run_directory.write_text(out, page(f"Samples of {path.name}", settings, task, sections))
     print(f"page: {out}")
@@ -103,10 +109,26 @@ def _pretrained(path: Path, policy: RolloutPolicy) -> RolloutPolicy | None:
 def page(title: str, settings: TrainSettings, task: Task, sections: Sequence[Section]) -> str:
     """The page: everything it needs is in it, and nothing of a sequence is read as HTML."""
     pad = task.spec.pad_token
+
+    # A run knows some quantities only: without an oracle there is no truth, for instance.
     quantities = [each for each in QUANTITIES if each.name in sections[0].opinions]
-    scales = {each.name: Scale.of(each, _written(sections, each.name, pad)) for each in quantities}
-    tokens = {token for each in sections for token in each.tokens.flatten().tolist()} - {pad}
-    names = {token: visible(token_name(task, token)) for token in sorted(tokens)}
+    scales, buttons, labels, legends = {}, [], "", []
+    for each in quantities:
+        scale = Scale.of(each, _written(sections, each.name, pad))
+        scales[each.name] = scale
+        buttons.append(_input(each, checked=each is quantities[0]))
+        labels += f'<label for="by-{each.name}">{escape(each.label)}</label>'
+        legends.append(_legend(each, scale))
+
+    # The name of every token that is written on the page, computed once.
+    tokens: set[int] = set()
+    for section in sections:
+        tokens.update(section.tokens.flatten().tolist())
+    names = {}
+    for token in sorted(tokens - {pad}):
+        names[token] = visible(token_name(task, token))
+
+    lists = [_section(each, quantities, scales, names) for each in sections]
     template = files("seqgan_env.cli").joinpath("show.html").read_text(encoding="utf-8")
     return string.Template(template).substitute(
         title=escape(title),
@@ -116,33 +138,33 @@ def page(title: str, settings: TrainSettings, task: Task, sections: Sequence[Sec
             f"{settings.num_rollouts} completions."
         ),
         rules="\n".join(map(_rules, quantities)),
-        inputs="\n".join(_input(each, each is quantities[0]) for each in quantities),
-        labels="".join(
-            f'<label for="by-{each.name}">{escape(each.label)}</label>' for each in quantities
-        ),
-        legends="\n".join(_legend(each, scales[each.name]) for each in quantities),
-        sections="\n".join(_section(each, quantities, scales, names) for each in sections),
+        inputs="\n".join(buttons),
+        labels=labels,
+        legends="\n".join(legends),
+        sections="\n".join(lists),
     )
 
 
 def visible(name: str) -> str:
-    """A token's name, of which one can see that it is there."""
-    return "".join(_VISIBLE.get(letter, letter) for letter in name) if not name.strip() else name
+    """A token's name; blanks have a sign where the name is of blanks alone."""
+    if name.strip():
+        return name
+    return name.translate(_VISIBLE)
 
 
 def _written(sections: Sequence[Section], name: str, pad_token: int) -> np.ndarray:
     """A quantity of every token of a page, (M,)."""
-    return np.concatenate(
-        [each.opinions[name][each.tokens != pad_token].double().cpu().numpy() for each in sections]
-    )
+    values = []
+    for section in sections:
+        is_written = section.tokens != pad_token  # (B, T)
+        values.append(section.opinions[name][is_written].double().cpu().numpy())
+    return np.concatenate(values)
 
 
 def _input(quantity: Quantity, checked: bool) -> str:
     """The button that chooses a quantity."""
-    return (
-        f'<input class="choice" type="radio" name="by" id="by-{quantity.name}"'
-        f"{' checked' if checked else ''}>"
-    )
+    state = " checked" if checked else ""
+    return f'<input class="choice" type="radio" name="by" id="by-{quantity.name}"{state}>'
 
 
 def _rules(quantity: Quantity) -> str:
@@ -175,11 +197,11 @@ def _section(
     names: Mapping[int, str],
 ) -> str:
     """The sequences of one origin, a line each."""
-    rows = [
-        _row(tokens, {name: values[i].tolist() for name, values in section.opinions.items()},
-             quantities, scales, names)
-        for i, tokens in enumerate(section.tokens.tolist())
-    ]  # fmt: skip
+    opinions = {name: values.tolist() for name, values in section.opinions.items()}  # (B, T)
+    rows = []
+    for i, tokens in enumerate(section.tokens.tolist()):
+        of_row = {name: values[i] for name, values in opinions.items()}  # (T,)
+        rows.append(_row(tokens, of_row, quantities, scales, names))
     return f"<h2>{escape(section.heading)}</h2>\n<ol>\n{chr(10).join(rows)}\n</ol>"
 
 

@@ -47,13 +47,14 @@ def check_discriminator(discriminator: object, spec: TokenSpec | None = None) ->
     policy = LSTMLanguageModel.initialised(spec, torch.Generator().manual_seed(0), 4, 4)
     policy = policy.to(discriminator.device)
     call("bind", discriminator.bind, policy)
-    own = {id(parameter) for parameter in discriminator.parameters()}
-    assert not own & {id(parameter) for parameter in policy.parameters()}, (
+    own = set(map(id, discriminator.parameters()))
+    assert own.isdisjoint(map(id, policy.parameters())), (
         f"{name} has the policy's parameters among its own and would train them; hold the policy "
         "in something that is no torch.nn.Module"
     )
     rng = torch.Generator().manual_seed(1)
-    real, generated = (random_sequences(spec, 48, rng).to(discriminator.device) for _ in range(2))
+    real = random_sequences(spec, 48, rng).to(discriminator.device)
+    generated = random_sequences(spec, 48, rng).to(discriminator.device)
     learned = call(
         "pretrain", discriminator.pretrain, real, generated, _generator(discriminator, 2)
     )
@@ -73,17 +74,17 @@ def _made_discriminator(make: object, spec: TokenSpec) -> object:
         f"{name} is neither a discriminator nor a class of them; expected a subclass of "
         "seqgan_env.Discriminator"
     )
-    made = []
-    for _ in range(2):
-        rng = torch.Generator().manual_seed(0)
-        made.append(call(name, make_by, make, spec, rng))
-    states = [model.state_dict() if isinstance(model, torch.nn.Module) else {} for model in made]
-    for key, value in states[0].items():
-        assert torch.equal(value, states[1][key]), (
+    first = call(name, make_by, make, spec, torch.Generator().manual_seed(0))
+    second = call(name, make_by, make, spec, torch.Generator().manual_seed(0))
+    if not isinstance(first, torch.nn.Module):
+        return first  # which the caller refuses
+    again = second.state_dict()
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, again[key]), (
             f"{name} begins with other parameters ({key}) for the same rng; draw them from rng, or "
             "from torch's generator, which follows rng while it is made"
         )
-    return made[0]
+    return first
 
 
 def _generator(discriminator: Discriminator, seed: int) -> torch.Generator:
@@ -92,21 +93,26 @@ def _generator(discriminator: Discriminator, seed: int) -> torch.Generator:
 
 def _check_logits(discriminator: Discriminator, tokens: Tensor) -> None:
     given = tokens.clone()
-    modes = [part.training for part in discriminator.modules()]
+    modes = _modes(discriminator)
     result = call("logits", discriminator.logits, tokens)
     _check_numbers("logits", result, len(tokens))
     assert torch.equal(tokens, given), "logits changed the caller's sequences; work on a copy"
     assert not result.requires_grad, "logits returned a graph; expected no gradient"
-    assert modes == [part.training for part in discriminator.modules()], (
+    assert modes == _modes(discriminator), (
         "logits left the discriminator in another mode (train, eval); it must put it back"
     )
     again = torch.equal(discriminator.logits(tokens), result)
     assert again, "logits gave other numbers the second time; without dropout_rng nothing is random"
-    alone = torch.cat([discriminator.logits(row.unsqueeze(0)) for row in tokens])
+    alone = torch.cat([discriminator.logits(row.unsqueeze(0)) for row in tokens])  # (B,)
     assert torch.allclose(alone, result, rtol=1e-4, atol=1e-4), (
         "the logit of a sequence depends on the others in its batch, by up to "
         f"{float((alone - result).abs().max()):.3g}; it must be a function of the sequence"
     )
+
+
+def _modes(discriminator: Discriminator) -> list[bool]:
+    """For every part, whether it is in training."""
+    return [part.training for part in discriminator.modules()]
 
 
 def _check_scores(discriminator: Discriminator, tokens: Tensor) -> None:
@@ -143,6 +149,7 @@ def _check_dropout(discriminator: Discriminator, tokens: Tensor) -> None:
 def _check_state(discriminator: Discriminator, tokens: Tensor) -> None:
     """What is scored follows the parameters, whoever wrote them, and is all in them."""
     copy = call("copy.deepcopy", deepcopy, discriminator)
+    # A copy with other parameters scores otherwise: nothing was kept from before.
     rng = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in copy.parameters():
@@ -151,6 +158,7 @@ def _check_state(discriminator: Discriminator, tokens: Tensor) -> None:
     before = discriminator.logits(tokens)
     followed = not torch.equal(copy.logits(tokens), before)
     assert followed, "logits stay as they were when parameters change; caches must follow them"
+    # With the old parameters it scores as before: nothing is kept elsewhere.
     copy.load_state_dict(deepcopy(discriminator.state_dict()))
     same = torch.allclose(copy.logits(tokens), before)
     assert same, (
@@ -160,10 +168,10 @@ def _check_state(discriminator: Discriminator, tokens: Tensor) -> None:
 
 
 def _check_training(discriminator: Discriminator, real: Tensor, generated: Tensor) -> None:
-    copies = [deepcopy(discriminator), discriminator]
-    before = [parameter.detach().clone() for parameter in discriminator.parameters()]
+    # The same steps twice, on a copy and on the discriminator itself.
+    before = deepcopy(list(discriminator.parameters()))
     losses = []
-    for model in copies:
+    for model in (deepcopy(discriminator), discriminator):
         trainer = DiscriminatorTrainer(model)
         rng = _generator(discriminator, 4)
         losses.append(call("a d-step", trainer.fit, real, generated, 2, rng)["loss"])
@@ -172,10 +180,7 @@ def _check_training(discriminator: Discriminator, real: Tensor, generated: Tenso
         "d-steps from the same parameters and rng lost different numbers of nats; draw from "
         "dropout_rng and from nothing else"
     )
-    moved = any(
-        not torch.equal(old, new)
-        for old, new in zip(before, discriminator.parameters(), strict=True)
-    )
+    moved = not all(map(torch.equal, before, discriminator.parameters()))
     assert moved, "a d-step moved no parameter; if that is meant, say learns_from_negatives = False"
 
 

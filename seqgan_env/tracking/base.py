@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -89,7 +90,10 @@ def make_trackers(names: Sequence[str], folder: Path) -> dict[str, Tracker]:
     Raises:
         ValueError: there is no such tracker, its library is missing, or it cannot be made.
     """
-    return {name: _make(name, folder) for name in names}
+    trackers = {}
+    for name in names:
+        trackers[name] = _make(name, folder)
+    return trackers
 
 
 def _make(name: str, folder: Path) -> Tracker:
@@ -133,14 +137,17 @@ class Tracking:
 
     def log_row(self, row: Mapping[str, float]) -> None:
         """Tells them one row of a run's history: an epoch (`phase` 0) or a round (`phase` 1)."""
-        metrics = {
-            name: value for name, value in row.items() if name not in ("phase", "round", "epoch")
-        }
+        # Epochs and rounds count from their own beginning; a prefix keeps their metrics apart.
         if row["phase"]:
             self._round = step = int(row["round"])
+            prefix = ""
         else:
             step = int(row["epoch"])
-            metrics = {PRETRAIN + name: value for name, value in metrics.items()}
+            prefix = PRETRAIN
+        metrics = {}
+        for name, value in row.items():
+            if name not in ("phase", "round", "epoch"):
+                metrics[prefix + name] = value
         self._each(lambda tracker: tracker.log(step, metrics))
 
     def show(
@@ -156,12 +163,11 @@ class Tracking:
             samples: what the policies write.
             pictures: PNG files.
         """
-        numbers = {
-            f"{RESULT}{policy}/{metric.name}": found[metric.name]
-            for policy, found in metrics.items()
-            for metric in TABLE
-            if metric.name in found
-        }
+        numbers = {}
+        for policy, found in metrics.items():
+            for metric in TABLE:
+                if metric.name in found:
+                    numbers[f"{RESULT}{policy}/{metric.name}"] = found[metric.name]
         rows = result_table(metrics)
 
         def show(tracker: Tracker) -> None:
@@ -200,26 +206,35 @@ def _give_up(tracker: Tracker) -> None:
 
 
 def result_table(metrics: Mapping[str, Mapping[str, float]]) -> list[Row]:
-    """The table of a run: a row for every metric of the catalogue, a column for every policy; NaN
-    where a policy has no such metric.
+    """The table of a run: a row for every metric of the catalogue, a column for every policy.
+
+    NaN stands where a policy has no such metric.
     """
     rows: list[Row] = []
     for metric in TABLE:
-        if any(metric.name in found for found in metrics.values()):
-            row: dict[str, str | float] = {"metric": metric.row.strip()}
-            for policy, found in metrics.items():
-                row[policy] = found.get(metric.name, float("nan"))
-            rows.append(row)
+        values: dict[str, str | float] = {}
+        for policy, found in metrics.items():
+            values[policy] = found.get(metric.name, math.nan)
+        is_measured = any(metric.name in found for found in metrics.values())
+        if is_measured:  # most metrics belong to some tasks only
+            rows.append({"metric": metric.row.strip(), **values})
     return rows
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """Rows with the same columns as a table in Markdown."""
     columns = list(rows[0])
-    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
-    lines += [" | ".join(_cell(row[column]) for column in columns) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines) + "\n"
+    text = _line(columns) + _line(["---"] * len(columns))
+    for row in rows:
+        text += _line([_cell(row[column]) for column in columns])
+    return text
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _cell(value: str | float) -> str:
-    return value.replace("|", "\\|") if isinstance(value, str) else f"{value:.4g}"
+    if isinstance(value, str):
+        return value.replace("|", "\\|")  # a bar would begin another column
+    return f"{value:.4g}"
