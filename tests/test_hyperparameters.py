@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 
+from seqgan_env.bench.jobs import Suite, read_suite
 from seqgan_env.cli.main import main
 from seqgan_env.training.hyperparameters import read_section, settings_with_file
-from seqgan_env.training.settings import settings_from
+from seqgan_env.training.settings import TrainSettings, settings_from
 from seqgan_env.training.trainer import build_agent, build_task
 from tests.test_bench import ROOT
 
@@ -218,3 +219,73 @@ def test_without_pyyaml_the_extra_is_named(
 def test_a_run_goes_on_without_its_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--resume", "missing", "--hyperparameters", "file.yml"]) == 2
     assert "hyperparameters cannot be given with --resume" in capsys.readouterr().err
+
+
+def suite_of(row: dict[str, Any], **shared: Any) -> Suite:
+    pytest.importorskip("stable_baselines3")
+    return Suite(
+        "files",
+        seeds=1,
+        tasks={"oracle-tiny": {"task": "oracle-tiny"}, "oracle-small": {"task": "oracle-small"}},
+        rows={"ppo": {"agent": "ppo"} | row},
+        settings=shared,
+    )
+
+
+def of_ppo(suite: Suite) -> dict[str, TrainSettings]:
+    """The settings of the row by task."""
+    found = {}
+    for job in suite.jobs():
+        if job.label == "ppo":
+            found[job.task] = job.settings
+    return found
+
+
+def test_a_row_of_a_suite_reads_the_section_of_every_task() -> None:
+    file = str(SHIPPED / "ppo.yml")
+    found = of_ppo(suite_of({"hyperparameters": file, "agent_options": {"clip_range": 0.1}}))
+    for task, settings in found.items():
+        alone = settings_with_file("tiny", {"agent": "ppo", "task": task}, Path(file))
+        assert settings.rounds == alone.rounds
+        assert settings.batch_size == alone.batch_size
+        assert settings.agent_options == alone.agent_options | {"clip_range": 0.1}
+    sizes = [settings.agent_options["batch_size"] for settings in found.values()]
+    assert sizes == [640, 1280]
+
+
+def test_a_file_goes_over_what_is_shared_and_under_the_row(tmp_path: Path) -> None:
+    file = str(written(tmp_path, "n_envs: 64\nlearning_rate: 1e-3\nn_timesteps: 12800"))
+    shared = {"batch_size": 32, "rounds": 5}
+    (settings, *_) = of_ppo(suite_of({"hyperparameters": file}, **shared)).values()
+    assert (settings.batch_size, settings.rounds) == (64, 20)  # 64 sequences of 10 tokens a round
+    row = {"hyperparameters": file, "rounds": 7, "batch_size": 16}
+    (settings, *_) = of_ppo(suite_of(row, **shared)).values()
+    assert (settings.batch_size, settings.rounds) == (16, 7)
+    assert settings.agent_options["learning_rate"] == 1e-3
+
+
+def test_a_job_is_known_by_what_its_file_says_and_not_by_the_file(tmp_path: Path) -> None:
+    file = written(tmp_path, "learning_rate: 1e-3")
+    by_file = suite_of({"hyperparameters": str(file)})
+    written_out = suite_of({"agent_options": {"learning_rate": 1e-3}})
+    assert [job.key for job in by_file.jobs()] == [job.key for job in written_out.jobs()]
+
+
+def test_only_a_row_has_a_file_and_a_suite_that_is_not_trusted_names_no_code(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ValueError, match="hyperparameters"):
+        suite_of({}, hyperparameters="file.yml")
+    with pytest.raises(ValueError, match=r"hyperparameters in rows.ppo is 3"):
+        suite_of({"hyperparameters": 3})
+    with pytest.raises(ValueError, match=r"missing.yml"):
+        suite_of({"hyperparameters": "missing.yml"}).jobs()
+    written(tmp_path, "policy: evil_module:Policy")
+    suite = tmp_path / "suite.toml"
+    suite.write_text(
+        "seeds = 1\n[tasks.oracle-tiny]\n[rows.ppo]\nagent = 'ppo'\n"
+        f"hyperparameters = '{(tmp_path / 'file.yml').as_posix()}'\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(ValueError, match=r"evil_module:Policy.*--trust"):
+        read_suite(suite).jobs()

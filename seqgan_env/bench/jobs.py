@@ -18,7 +18,7 @@ from typing import Any
 from seqgan_env import native, registry
 from seqgan_env.bench.fingerprints import code_of_library, code_of_module, fingerprint
 from seqgan_env.bench.results import check_label
-from seqgan_env.checks import check_kinds
+from seqgan_env.checks import check_kinds, check_type
 from seqgan_env.files import MIB, naming, read_text
 from seqgan_env.names import choose, nearest
 from seqgan_env.plugins import (
@@ -40,6 +40,7 @@ from seqgan_env.tasks import (
 )
 from seqgan_env.tasks.options import map_paths
 from seqgan_env.training import run_directory
+from seqgan_env.training.hyperparameters import read_hyperparameters
 from seqgan_env.training.settings import (
     DECIDED_BY_THE_HARNESS,
     OF_THE_LSTM,
@@ -51,6 +52,8 @@ from seqgan_env.training.settings import (
 from seqgan_env.trust import Trust, check_names
 
 REFERENCE = "mle"  # the row that every other one is compared with; its knobs are the measure
+
+_FILE = "hyperparameters"  # of a row: a file whose section of the task is read
 
 _MOST_BYTES_OF_A_SUITE = MIB
 _MOST_SEEDS = 10_000
@@ -143,7 +146,8 @@ class Suite:
         title: title of the report.
         seeds: number of seeds, which are first_seed..first_seed+seeds-1.
         tasks: the settings of each task by its name in the suite, among them `task`.
-        rows: the settings of each row by its label, among them `agent` and `source`.
+        rows: the settings of each row by its label, among them `agent` and `source`;
+            `hyperparameters` names a file whose settings the row's own go over.
         settings: the settings of all jobs; `preset` may be among them.
         first_seed: the first seed.
         fresh_oracles: whether every seed has an oracle of its own, so that the verdict is about
@@ -151,6 +155,8 @@ class Suite:
         file: the file that the suite was read from, for messages.
         sweep: the table `[sweep]` as it stands in the file, for `seqgan sweep` alone
             (`seqgan_env.sweep.plan`).
+        trust: whether files of hyperparameters may name plug-ins that are not installed, or the
+            names of those that they may.
     """
 
     title: str
@@ -162,6 +168,7 @@ class Suite:
     fresh_oracles: bool = False
     file: Path | None = None
     sweep: dict[str, Any] | None = None
+    trust: Trust = False
 
     def __post_init__(self) -> None:
         if (
@@ -205,6 +212,9 @@ class Suite:
             here = []
             if where.startswith("tasks."):
                 here = ["task"]
+            elif where.startswith("rows."):
+                here = [_FILE]
+                check_type(f"{_FILE} in {where}", settings.get(_FILE, ""), str)
             for name in settings:
                 choose([*of_runs, *here, *of_tasks], name, f"setting in {where}")
         if REFERENCE in self.rows:
@@ -249,8 +259,14 @@ class Suite:
 
         Options are merged key by key.
         """
+        agent = {**self.settings, **of_task, **of_row}.get("agent", TrainSettings.agent)
+        of_file, sets_rounds = None, "rounds" in of_row
+        if _FILE in of_row:
+            of_row = dict(of_row)
+            file = Path(of_row.pop(_FILE))
+            of_file = read_hyperparameters(file, of_task["task"], agent, self.trust)
+            of_row = of_file.under(of_row)
         changes = {**self.settings, **of_task, **of_row}
-        agent = changes.get("agent", TrainSettings.agent)
         # What [settings] and the tasks say is meant for the agents that take it.
         policy_options = _options("policy", self.settings, of_task, of_row)
         if "policy" not in of_row and not takes_policy(agent):
@@ -279,6 +295,9 @@ class Suite:
             "policy_options": policy_options,
             "discriminator_options": _options("discriminator", self.settings, of_task, of_row),
         }
+        # The file may give a budget of steps, which become rounds when all else is known.
+        if of_file is not None and not sets_rounds:
+            changes |= of_file.budget(settings_from(preset, changes))
         return settings_from(preset, changes)
 
     def _task_options(self, groups: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
@@ -456,6 +475,7 @@ def read_suite(path: Path, trust: Trust = False) -> Suite:
             fresh_oracles=content.get("fresh_oracles", False),
             file=path,
             sweep=content.get("sweep"),
+            trust=trust,
         )
 
 

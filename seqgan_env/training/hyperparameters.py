@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -84,21 +84,70 @@ def settings_with_file(
             honoured.
     """
     task, agent = with_task(preset, given)["task"], given.get("agent", TrainSettings.agent)
+    of_file = read_hyperparameters(file, task, agent, trust)
+    with naming(f"hyperparameters {file}"):
+        merged = of_file.under(given)
+        if "rounds" not in given:
+            merged |= of_file.budget(settings_from(preset, merged))
+        return settings_from(preset, merged)
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What a file says for one task and one agent.
+
+    Attributes:
+        settings: settings of a run.
+        num_steps: its `n_timesteps`, which become rounds once the other settings are known.
+    """
+
+    settings: Mapping[str, Any]
+    num_steps: float | None
+
+    def under(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The file's settings with those `given` over them, options key by key."""
+        merged = {**self.settings, **given}
+        for name in _OPTIONS:
+            merged[name] = self.settings.get(name, {}) | given.get(name, {})
+        own_policy = self.settings.get("policy")
+        if given.get("policy", own_policy) != own_policy:
+            merged["policy_options"] = given.get("policy_options", {})  # the file's are another's
+        return merged
+
+    def budget(self, settings: TrainSettings) -> dict[str, int]:
+        """The rounds that take `num_steps` steps at least, as a setting; empty without these.
+
+        Args:
+            settings: what says how many steps a round has.
+
+        Raises:
+            ValueError: the length of sequences is not known before the data are read.
+        """
+        if self.num_steps is None:
+            return {}
+        return {"rounds": math.ceil(self.num_steps / _steps_of_a_round(settings))}
+
+
+def read_hyperparameters(
+    file: Path, task: str, agent: str, trust: Trust = False
+) -> Hyperparameters:
+    """What a file says for a task and an agent.
+
+    Args:
+        file: YAML.
+        task: name.
+        agent: name.
+        trust: as in `settings_with_file`.
+
+    Raises:
+        ValueError: the file cannot be read, has no section for the task, or holds what cannot be
+            honoured.
+    """
     section = read_section(file, task)
     with naming(f"hyperparameters {file}"):
         found, num_steps = _translated(section, agent)
     check_names(found, f"hyperparameters {file}", trust)
-    with naming(f"hyperparameters {file}"):
-        merged = {**found, **given}
-        for name in _OPTIONS:
-            merged[name] = found.get(name, {}) | given.get(name, {})
-        if given.get("policy", found.get("policy")) != found.get("policy"):
-            merged["policy_options"] = given.get("policy_options", {})  # the file's are another's
-        settings = settings_from(preset, merged)
-        if num_steps is None or "rounds" in given:
-            return settings
-        rounds = math.ceil(num_steps / _steps_of_a_round(settings))
-        return settings_from(preset, {**merged, "rounds": rounds})
+    return Hyperparameters(found, num_steps)
 
 
 def read_section(file: Path, task: str) -> dict[str, Any]:
