@@ -24,6 +24,8 @@ from seqgan_env.training import run_directory
 from seqgan_env.training.checkpoint import read_checkpoint, write_checkpoint
 from seqgan_env.training.health import WORSE_THAN_UNIFORM, DivergenceError, check_health
 from seqgan_env.training.interrupts import interruptible, uninterruptible
+from seqgan_env.training.settings import TrainSettings
+from seqgan_env.training.trainer import Trainer
 
 TINY = [
     *("--mle-epochs", "1", "--rounds", "2", "--eval-every", "2", "--num-negatives", "100"),
@@ -201,6 +203,37 @@ def test_off_a_terminal_there_is_a_line_a_phase_and_a_line_when_it_is_due(
         "adversarial: 5/6, 50 s, about 10 s left  reward 0.500",
         "adversarial: 6/6, 60 s  reward 0.600",
     ]
+
+
+def test_a_phase_that_reports_nothing_for_long_is_told_and_one_that_is_over_is_not() -> None:
+    screen = io.StringIO()
+    with RunProgress(Console(file=screen, width=200), beat=0.05) as progress:
+        progress("knobs", 0, 2, {})
+        progress("knobs", 1, 2, {})
+        time.sleep(0.5)
+        progress("knobs", 2, 2, {})
+        during = screen.getvalue().splitlines()
+        time.sleep(0.3)
+    assert len(during) >= 4
+    assert during[0].startswith("knobs: 0/2")
+    assert {line.split(",")[0] for line in during[1:-1]} == {"knobs: 1/2"}
+    assert during[1].endswith("about 0 s left")
+    assert screen.getvalue().splitlines() == during
+
+
+def test_every_phase_is_told_when_it_begins() -> None:
+    small = {"num_real": 200, "num_held_out": 200, "num_eval": 200}
+    settings = TrainSettings(
+        rounds=1, mle_epochs=1, batch_size=8, num_negatives=50, referee=True, task_options=small
+    )
+    told: dict[str, int] = {}
+
+    def progress(phase: str, done: int, total: int, metrics: dict[str, float]) -> None:
+        told.setdefault(phase, done)
+
+    Trainer(settings, progress)()
+    assert {phase for phase, done in told.items() if done} == set()
+    assert {"pre-train policy", "knobs of MLE", "adversarial", "referee on agent"} <= set(told)
 
 
 # -- folders

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -106,51 +107,75 @@ def _tell(text: str) -> None:
 class RunProgress:
     """A run's phases: bars on a terminal, lines elsewhere, and the same lines in a file.
 
-    A line is due when a phase begins, when it ends, and every so many seconds in between.
+    A line is due when a phase begins, when it ends, and every so many seconds in between, whether
+    anything was done since or not.
     """
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, beat: float = _SECONDS_BETWEEN_LINES) -> None:
+        """
+        Args:
+            console: where it is shown.
+            beat: seconds between two lines of a phase.
+        """
+        self.console, self.beat = console, beat
         self._bars = None
         if console.is_terminal:
             self._bars = _Bars(console)
         self._began: dict[str, float] = {}
-        self._first: dict[str, tuple[float, int]] = {}  # when a phase first reported, and what
-        self._reported_at = time.monotonic()
-        self._told_at = 0.0
+        self._first: dict[str, int] = {}  # what was done when a phase began
+        self._last: tuple[str, int, int] | None = None  # what was reported last
+        self._reported_at = self._told_at = time.monotonic()
         self._metrics: dict[str, float] = {}
         self._lines: list[str] = []
         self._log: Path | None = None
+        self._lock, self._over = threading.RLock(), threading.Event()
 
     def __enter__(self) -> RunProgress:
         if self._bars:
             self._bars.start()
+        self._over.clear()
+        threading.Thread(target=self._keep_telling, daemon=True).start()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._over.set()
         if self._bars:
             self._bars.stop()
 
     def log_to(self, path: Path) -> None:
         """Writes the lines to this file from now on, those so far among them."""
-        self._log = path
-        self._append("".join(f"{line}\n" for line in self._lines))
+        with self._lock:
+            self._log = path
+            self._append("".join(f"{line}\n" for line in self._lines))
 
     def __call__(self, phase: str, done: int, total: int, metrics: dict[str, float]) -> None:
-        now = time.monotonic()
-        is_new = phase not in self._began
-        if is_new:
-            # Where something is done already, the phase began at the report before.
-            self._began[phase] = self._reported_at if done else now
-            self._first[phase] = (now, done)
-            self._metrics = {}
-        self._reported_at = now
-        self._metrics |= {key.split("/")[-1]: metrics[key] for key in _SHOWN if key in metrics}
-        if self._bars:
-            self._bars.show(phase, done, total, self._metrics)
-        if is_new or done == total or now - self._told_at >= _SECONDS_BETWEEN_LINES:
-            self._told_at = now
-            self._say(self._line(phase, done, total, now))
+        with self._lock:
+            now = time.monotonic()
+            is_new = phase not in self._began
+            if is_new:
+                # Where something is done already, the phase began at the report before.
+                self._began[phase] = self._reported_at if done else now
+                self._first[phase] = 0 if done == 1 else done
+                self._metrics = {}
+            self._last, self._reported_at = (phase, done, total), now
+            self._metrics |= {key.split("/")[-1]: metrics[key] for key in _SHOWN if key in metrics}
+            if self._bars:
+                self._bars.show(phase, done, total, self._metrics)
+            if is_new or done == total or now - self._told_at >= self.beat:
+                self._told_at = now
+                self._say(self._line(phase, done, total, now))
+
+    def _keep_telling(self) -> None:
+        """Says how long a phase has lasted where it has reported nothing for long."""
+        while not self._over.wait(self.beat / 20):
+            with self._lock:
+                now = time.monotonic()
+                if self._last is None or self._over.is_set() or now - self._told_at < self.beat:
+                    continue
+                phase, done, total = self._last
+                if done < total:
+                    self._told_at = now
+                    self._say(self._line(phase, done, total, now))
 
     def _line(self, phase: str, done: int, total: int, now: float) -> str:
         """Phase, share, seconds, what is left of it, and the metrics."""
@@ -160,12 +185,12 @@ class RunProgress:
 
     def _left(self, phase: str, done: int, total: int, now: float) -> str:
         """How long the rest of a phase will take at its rate so far."""
-        since, from_done = self._first[phase]
-        if from_done == 1:  # it was not resumed: the first unit's time counts
-            since, from_done = self._began[phase], 0
-        if done >= total or done <= from_done:
+        num = done - self._first[phase]  # since it began, or was resumed
+        if done >= total or num <= 0:
             return ""
-        return f", about {(now - since) / (done - from_done) * (total - done):.0f} s left"
+        each = (self._reported_at - self._began[phase]) / num
+        left = each * (total - done) - (now - self._reported_at)
+        return f", about {max(left, 0):.0f} s left"
 
     def _say(self, line: str) -> None:
         self._lines.append(line)

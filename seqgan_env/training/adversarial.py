@@ -106,6 +106,8 @@ class Pretraining:
         self, progress: Progress = silent, after_epoch: Callable[[], None] = lambda: None
     ) -> list[dict[str, float]]:
         """The epochs that are left, then the best one's policy; all rows."""
+        if len(self.rows) < self.num_epochs:
+            progress("pre-train policy", len(self.rows), self.num_epochs, {})
         while len(self.rows) < self.num_epochs:
             self._run_epoch()
             progress("pre-train policy", len(self.rows), self.num_epochs, self.rows[-1])
@@ -292,6 +294,8 @@ class AdversarialTraining:
             row = self._round_zero(progress, after_step)
             self.round = 0
             yield row
+        if self.round < self.schedule.rounds:
+            progress("adversarial", self.round, self.schedule.rounds, {})
         while self.round < self.schedule.rounds:
             row = self._one_round()
             self.round += 1
@@ -331,11 +335,13 @@ class AdversarialTraining:
                 self._learned = rewards.discriminator.pretrain(real, task.validation, self.rng)
             after_step()
         if self._d_step is not None:
-            while self._pretrain_steps < schedule.d_pretrain_steps:
+            phase, total = "pre-train discriminator", schedule.d_pretrain_steps
+            if self._pretrain_steps < total:
+                progress(phase, self._pretrain_steps, total, {})
+            while self._pretrain_steps < total:
                 self._learned |= self._d_step(schedule.d_pretrain_epochs)
                 self._pretrain_steps += 1
-                total = schedule.d_pretrain_steps
-                progress("pre-train discriminator", self._pretrain_steps, total, self._learned)
+                progress(phase, self._pretrain_steps, total, self._learned)
                 after_step()
         # What pre-training left stands in the row of round 0.
         row = {"round": 0.0} | _under("discriminator", self._learned) | rewards.budget.metrics()

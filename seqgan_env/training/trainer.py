@@ -294,6 +294,7 @@ class Trainer:
             return
 
         knobs = self._knobs_of(policy)
+        self.progress("knobs of MLE", 0, len(knobs), {})
         with run.timed("knobs"):
             measured = task.measure_knobs(policy, knobs, self.settings.seed + 1)
             for done, (knob, metrics) in enumerate(zip(knobs, measured, strict=True), start=1):
@@ -322,7 +323,9 @@ class Trainer:
         for knob in knobs:
             row = self.run.knobs[knob.name]
             wanted = knob in FEW_KNOBS or knob.name == self.run.best_knob
-            judged = self._judge(knob(policy)) if wanted and self._needs_referee(row) else {}
+            judged = {}
+            if wanted and self._needs_referee(row):
+                judged = self._judge(knob(policy), knob.name)
             if judged:
                 selected = judged[f"{REFEREED.divergence}_validation"]
                 row |= judged | {SELECT + REFEREED.divergence: selected}
@@ -419,7 +422,7 @@ class Trainer:
             name == self.pretrained and self.settings.knobs and UNTURNED.fits(policy)
         )
         if self._needs_referee(metrics) and not judged_among_knobs:
-            metrics |= self._judge(policy)
+            metrics |= self._judge(policy, name)
         self.run.metrics[name] = metrics
         self._write(name, policy)
         if isinstance(policy, nn.Module) and name in ("mle", "agent", "constant"):
@@ -442,15 +445,18 @@ class Trainer:
         wanted = self.settings.referee or RANKING.divergence not in metrics
         return wanted and REFEREED.divergence not in metrics and not self.run.interrupted
 
-    def _judge(self, policy: RolloutPolicy) -> dict[str, float]:
-        """The referee's metrics of a policy; none where the task has no referee."""
+    def _judge(self, policy: RolloutPolicy, name: str) -> dict[str, float]:
+        """The referee's metrics of a policy, which progress calls `name`; none where the task has
+        no referee.
+        """
         if not isinstance(self.task, HasReferee) or self.task.referee is None:
             return {}
-        self.progress("referee", 0, 1, {})
+        phase = f"referee on {name}"
+        self.progress(phase, 0, 1, {})
         with self.run.timed("referee"):
             rng = torch.Generator(device=self.settings.device).manual_seed(self.settings.seed + 1)
             found = dict(self.task.referee.of_policy(policy, rng))
-        self.progress("referee", 1, 1, {})
+        self.progress(phase, 1, 1, {})
         return found
 
     def _write(self, name: str, policy: RolloutPolicy) -> None:
