@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ import pytest
 from seqgan_env.bench.leaderboard import Standings
 from seqgan_env.bench.results import Result, path_of
 from seqgan_env.bench.story import in_short, story
-from seqgan_env.cli.main import main
+from seqgan_env.cli.main import build_parser, main
 from seqgan_env.training import interpreter
 from seqgan_env.training.health import DivergenceError
 from seqgan_env.training.interpreter import (
@@ -384,3 +385,20 @@ def test_a_run_that_diverges_says_so_later(
     assert explain(read_evidence(out)).outcome.rule == "diverged"
     assert main(["explain", str(out)]) == 0
     assert "broke off: training diverged" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_command_that_repeats_a_run_names_its_data_and_is_one_that_bench_takes() -> None:
+    settings = {
+        "task": "text",
+        "task_options": {"corpus": "my poems.txt", "level": "char"},
+        "source": "0.5 * discriminator + bleu",
+        "mle_epochs": 3,
+        "rounds": 7,
+    }
+    told = interpreter._bench(Evidence(settings=SETTINGS | settings))
+    words = shlex.split(told.strip(" ()`"))
+    arguments = build_parser().parse_args(words[1:])
+    assert arguments.tasks == ["text"]
+    assert arguments.sources == ["0.5 * discriminator + bleu", "constant"]
+    assert words[-8:-4] == ["--set-task", "corpus=my poems.txt", "--set-task", "level=char"]
+    assert (arguments.mle_epochs, arguments.rounds) == (3, 7)

@@ -559,11 +559,14 @@ def mle_unfinished(run: Evidence) -> Finding | None:
     gain = epochs[-1 - tail] - epochs[best]
     if best < 0.9 * (len(epochs) - 1) or gain <= MLE_GAIN:
         return None
+    last = "in its last epoch"
+    if tail > 1:
+        last = f"over its last {tail} epochs"
     return Finding(
         "mle_unfinished",
-        "Maximum likelihood was not finished: over its last "
-        f"{tail} epochs the validation likelihood still improved by {gain:.4f} nats per token, so "
-        "that a part of any gain, or any gap, is unfinished optimisation.",
+        f"Maximum likelihood was not finished: {last} the validation likelihood still improved by "
+        f"{gain:.4f} nats per token, so that a part of any gain, or any gap, is unfinished "
+        "optimisation.",
         f"Give it twice the epochs (--mle-epochs {2 * len(epochs)}) before judging the reward.",
     )
 
@@ -701,13 +704,21 @@ def _command(text: str) -> str:
 
 
 def _bench(run: Evidence) -> str:
-    """The command that repeats a run over seeds, where the run is known by names alone."""
-    if not {"agent", "task", "source"} <= run.settings.keys():
+    """The command that repeats a run over seeds, on its data and for as long."""
+    settings = run.settings
+    if not {"agent", "task", "source"} <= settings.keys():
         return ""
-    return _command(
-        f"seqgan bench --agents {run.settings['agent']} --tasks {run.settings['task']} --sources "
-        f"{shlex.quote(str(run.settings['source']))} constant --seeds 5"
-    )
+    words = ["seqgan", "bench", "--agents", settings["agent"], "--tasks", settings["task"]]
+    words += ["--sources", settings["source"], "constant", "--seeds", "5"]
+    of_task = settings.get("task_options")
+    if not isinstance(of_task, Mapping):  # a file may tell anything
+        of_task = {}
+    for name, value in of_task.items():
+        words += ["--set-task", f"{name}={value}"]
+    for name in ("mle_epochs", "rounds"):
+        if name in settings:
+            words += [f"--{name.replace('_', '-')}", settings[name]]
+    return _command(shlex.join(map(str, words)))
 
 
 def _half_rate(run: Evidence) -> str:

@@ -44,6 +44,12 @@ def plot_curves(history: Rows, knobs: Named, metrics: Named, path: Path) -> None
         metrics: final metrics by policy.
         path: of the PNG.
     """
+    figure = figure_of(history, knobs, metrics)
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))
+
+
+def figure_of(history: Rows, knobs: Named, metrics: Named) -> Any:
+    """The figure that `plot_curves` writes; a panel that would be empty is left out."""
     figures = load("matplotlib.figure", "the picture of a run")
     anyone = next(iter(metrics.values()), {})
     # What there is to draw depends on the task: the metrics of any policy tell.
@@ -60,17 +66,20 @@ def plot_curves(history: Rows, knobs: Named, metrics: Named, path: Path) -> None
         if "referee_js" in row:
             judged[who] = row
 
-    # Two rows of panels: three that every run has, and those that this one has beside them.
-    num_panels = 3 + len(by_round) + len(planes) + bool(judged)
-    columns = -(-num_panels // 2)
-    figure = figures.Figure(figsize=(4.7 * columns, 7.5), layout="constrained")
-    panels = iter(figure.subplots(2, columns, squeeze=False).ravel())
     epochs, rounds = [], []
     for row in history:
         if row["phase"]:
             rounds.append(row)
         else:
             epochs.append(row)
+    told = any(key.startswith("discriminator/") for row in rounds for key in row)
+    paid = bool(_having(rounds, "agent/reward"))
+
+    # Two rows of panels: pre-training, and those for which this run has numbers.
+    num_panels = 1 + len(by_round) + len(planes) + bool(judged) + told + paid
+    columns = -(-num_panels // 2)
+    figure = figures.Figure(figsize=(4.7 * columns, 7.5), layout="constrained")
+    panels = iter(figure.subplots(2, columns, squeeze=False).ravel())
     _pretraining(next(panels), epochs)
     for name in by_round:
         _by_round(next(panels), rounds, name, metrics)
@@ -78,11 +87,13 @@ def plot_curves(history: Rows, knobs: Named, metrics: Named, path: Path) -> None
         _plane(next(panels), rounds, knobs, metrics, plane)
     if judged:
         _referee(next(panels), judged)
-    _discriminator(next(panels), rounds)
-    _reward(next(panels), rounds)
+    if told:
+        _discriminator(next(panels), rounds)
+    if paid:
+        _reward(next(panels), rounds)
     for unused in panels:
         unused.set_axis_off()
-    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))
+    return figure
 
 
 def _pretraining(axes: Any, epochs: Rows) -> None:
@@ -106,13 +117,14 @@ def _by_round(axes: Any, rounds: Rows, name: str, metrics: Named) -> None:
     level: list[str] = ["mle", "best_knob", "constant"]
     if not rounds:  # an agent that is not trained further is a level line, too
         level = list(_COLOURS)
+        axes.set_xticks([])
     for who in level:
         value = metrics.get(who, {}).get(name, math.nan)
         if math.isfinite(value):
             style = {"color": _COLOURS[who], "linestyle": "--", "linewidth": 1.2}
             axes.axhline(value, label=_LABELS[who], **style)
     _legend(axes)
-    _decorate(axes, f"{name} by round", "round", METRICS[name].axis)
+    _decorate(axes, f"{METRICS[name].label} by round", "round", METRICS[name].axis)
 
 
 def _plane(axes: Any, rounds: Rows, knobs: Named, metrics: Named, plane: Plane) -> None:
@@ -129,10 +141,12 @@ def _plane(axes: Any, rounds: Rows, knobs: Named, metrics: Named, plane: Plane) 
         else:
             others.append(row)
     grey, blue = "#bbbbbb", _COLOURS["mle"]
-    axes.plot(_column(others, x), _column(others, y), ".", color=grey, label="other knobs")
+    if others:
+        axes.plot(_column(others, x), _column(others, y), ".", color=grey, label="other knobs")
     temperatures.sort(key=lambda row: row["temperature"])
     curve = _column(temperatures, x), _column(temperatures, y)
-    axes.plot(*curve, ".-", color=blue, label="temperatures")
+    if temperatures:
+        axes.plot(*curve, ".-", color=blue, label="temperatures")
     for row in temperatures:
         at = (row[x], row[y])
         axes.annotate(f"{row['temperature']:g}", at, fontsize=7, color=blue, clip_on=True)
@@ -242,9 +256,9 @@ def _column(rows: Rows, name: str) -> list[float]:
 
 
 def _legend(axes: Any) -> None:
-    """A legend, if there is something to name."""
+    """A legend, if there is something to name; no line strikes its words out."""
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
 
 
 def _decorate(axes: Any, title: str, x: str, y: str) -> None:
