@@ -358,6 +358,19 @@ class Portable(Protocol):
         ...
 
 
+@runtime_checkable
+class KeepsData(Protocol):
+    """A task whose real data take long to read, and need not be read twice."""
+
+    def keep_data(self, folder: Path) -> None:
+        """Writes into the folder of a run what makes its next start faster, if anything does.
+
+        Raises:
+            ValueError: it cannot be written.
+        """
+        ...
+
+
 class Judge(Protocol):
     """Says from samples alone how far a policy is from real data; `seqgan_env.metrics.referee` has
     one.

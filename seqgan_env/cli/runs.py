@@ -30,6 +30,7 @@ from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED
 from seqgan_env.tasks.reading import Report, reported
+from seqgan_env.tasks.text.kept import kept_in
 from seqgan_env.tracking.base import (
     FAILED,
     FINISHED,
@@ -175,7 +176,7 @@ def _resume(arguments: argparse.Namespace) -> int:
 
         # The files must be what they were, for the rest would be of another run.
         check_files(settings, config, path)
-        with reported(_of_large_files(progress)):
+        with reported(_of_large_files(progress)), kept_in(path):
             trainer = Trainer(settings, progress, checkpoints=path)
         check_unchanged(trainer.task, config, path)
         if state is not None:

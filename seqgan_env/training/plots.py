@@ -149,7 +149,15 @@ def _plane(axes: Any, rounds: Rows, knobs: Named, metrics: Named, plane: Plane) 
         axes.plot(*curve, ".-", color=blue, label="temperatures")
     for row in temperatures:
         at = (row[x], row[y])
-        axes.annotate(f"{row['temperature']:g}", at, fontsize=7, color=blue, clip_on=True)
+        axes.annotate(
+            f"{row['temperature']:g}",
+            at,
+            xytext=(5, 3),
+            textcoords="offset points",
+            fontsize=7,
+            color=blue,
+            clip_on=True,
+        )
 
     # The way of the agent, round by round, and above it where everybody ended.
     path = _having(rounds, f"task/{x}")

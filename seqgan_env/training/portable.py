@@ -13,7 +13,7 @@ from seqgan_env.tasks import check_settings, default_settings, load_task
 from seqgan_env.tasks.options import exists, map_paths
 from seqgan_env.training import run_directory
 from seqgan_env.training.settings import TrainSettings
-from seqgan_env.types import Portable, Task
+from seqgan_env.types import KeepsData, Portable, Task
 
 TASK = "task.json"
 
@@ -76,10 +76,14 @@ def missing_files(settings: TrainSettings, folder: Path) -> str:
 
 
 def write_task(task: Task, path: Path) -> None:
-    """Writes what a task is without its real data into a run directory, if it can tell."""
+    """Writes what a task is without its real data into a run directory, if it can tell, and what
+    spares it reading large data anew.
+    """
     if isinstance(task, Portable):
         content = {"schema": _SCHEMA, "essentials": dict(task.essentials())}
         run_directory.write_json(path / TASK, content)
+    if isinstance(task, KeepsData):
+        task.keep_data(path)
 
 
 @undisturbed()

@@ -33,6 +33,7 @@ from seqgan_env.plugins import control_options, learns_from_reward, load_knobs, 
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.rewards.sources import DISCRIMINATOR, names_in
 from seqgan_env.tasks import make_task
+from seqgan_env.tasks.text.kept import kept_in
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import (
     AdversarialTraining,
@@ -698,7 +699,7 @@ def _read_run(path: Path, trust: Trust, needs_data: bool) -> tuple[TrainSettings
     settings = _settings_in(config, path, trust)
     try:
         check_files(settings, config, path)
-        with naming(path / run_directory.CONFIG):
+        with naming(path / run_directory.CONFIG), kept_in(path):
             task = build_task(settings)
         check_unchanged(task, config, path)
     except ValueError as problem:

@@ -11,12 +11,15 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from seqgan_env.checks import check_type
+from seqgan_env.files import naming
 from seqgan_env.names import choose
 from seqgan_env.tasks.carried import check_parts, checked_words
 from seqgan_env.tasks.reading import reported
@@ -35,6 +38,7 @@ from seqgan_env.tasks.text.corpus_summary import (
 from seqgan_env.tasks.text.docstrings import docstring_sentences
 from seqgan_env.tasks.text.formats import iterate_texts, natural_level
 from seqgan_env.tasks.text.graphemes import graphemes, stands_alone
+from seqgan_env.tasks.text.kept import Kept, is_kept, key_of, parts_of, read_kept, write_kept
 from seqgan_env.tasks.text.numbering import NumberedLines
 from seqgan_env.tasks.text.settings import DEFAULT_LENGTH, TEXT, CorpusSettings
 from seqgan_env.tasks.text.tokenizers import (
@@ -61,6 +65,9 @@ _LINES_AT_ONCE = 2**16
 _NOT_HASHED = ("corpus", "validation_corpus", "held_out_corpus", "column", "num_eval", "tokenizer")
 # Settings that came later: at their default they must not change the fingerprints of old runs.
 _HASHED_IF_CHANGED = ("fixed_length", "max_train_lines", "unicode_form")
+# What is kept of a text that was read, beside its sequences.
+_OF_COUNTED = {"fates": dict, "distinct_words": int, "num_shared": int, "length_was_chosen": bool}
+_OF_KEPT = {"max_length": int, "vocabulary": list, "sizes": list, "fingerprint": str}
 _COVERED = 0.95  # share of the lines that fits into a length that is chosen
 
 
@@ -95,18 +102,30 @@ class CorpusTask(RealDataTask):
             level = natural_level(settings.corpus)
         level = settings.level or level
         settings = replace(settings, level=level)
+        self._given = settings
         self.settings = settings  # with the length that is chosen below
         self._have_tokenizer(make_tokenizer(level, settings.tokenizer))
 
-        # Read all files, and choose T by their lines if need be.
+        self._key = key_of(settings, self._files(), self.tokenizer)
+        kept = read_kept(self._key)
+        if kept is None:
+            self._read(name)
+        else:
+            with naming(kept.file):
+                self._take(kept, name)
+
+    def _read(self, name: str) -> None:
+        """Reads all files and makes sequences of them."""
+        # Choose T by the lines if need be.
+        settings = self.settings
         self._num_lines: list[int] = []  # of each file
         lines = NumberedLines(self._lines_of_words())
         # Where it is the usual length, there is nothing to report.
-        self._length_was_chosen = False
+        was_chosen = False
         if settings.max_length is None:
             settings = replace(settings, max_length=chosen_length(lines.lengths, settings))
             self.settings = settings
-            self._length_was_chosen = settings.max_length != DEFAULT_LENGTH
+            was_chosen = settings.max_length != DEFAULT_LENGTH
         self.max_length: int = self.settings.max_length or DEFAULT_LENGTH
 
         # Split the lines. The words are those of the training part, for no other may be known.
@@ -118,8 +137,58 @@ class CorpusTask(RealDataTask):
         spec = _spec(settings, len(self.vocabulary), self.max_length)
         sequences = [self._sequences(lines, part, spec) for part in parts]
         super().__init__(name, spec, sequences, settings.num_eval)
-        self.summary = self._summarise(lines, fates, len(counts), num_shared)
+        self._counted: dict[str, Any] = {
+            "fates": dict(_counted(fates)),
+            "distinct_words": len(counts),
+            "num_shared": num_shared,
+            "length_was_chosen": was_chosen,
+        }
+        self.summary = self._summarise()
         self.fingerprint = self._hash(lines)
+
+    def _take(self, kept: Kept, name: str) -> None:
+        """Takes what these files were read into before.
+
+        Raises:
+            ValueError: it cannot be what `keep_data` wrote.
+        """
+        about = kept.about
+        self._counted = {}
+        for part, kind in {**_OF_COUNTED, **_OF_KEPT}.items():
+            check_type(part, about.get(part), kind)
+            if part in _OF_COUNTED:
+                self._counted[part] = about[part]
+        for fate, number in about["fates"].items():
+            check_type(choose(FATES, fate, "fate"), number, int)
+        self.max_length = about["max_length"]
+        self.settings = replace(self.settings, max_length=self.max_length)
+        self._have_words(checked_words(about["vocabulary"], _special(self.settings)))
+        spec = _spec(self.settings, len(self.vocabulary), self.max_length)
+        sequences = parts_of(kept, about["sizes"], spec)
+        super().__init__(name, spec, sequences, self.settings.num_eval)
+        self.summary = self._summarise()
+        self.fingerprint = about["fingerprint"]
+
+    def keep_data(self, folder: Path) -> None:
+        """Writes what a large text was read into, so that `kept_in` reads it no more.
+
+        Of a small text, and of one that has changed since, nothing is written.
+
+        Raises:
+            ValueError: the folder cannot be written.
+        """
+        if self._key is None or self._key != key_of(self._given, self._files(), self.tokenizer):
+            return
+        if is_kept(folder, self._key):
+            return
+        parts = (self.real_sequences, self.validation, self.held_out)
+        about = self._counted | {
+            "max_length": self.max_length,
+            "vocabulary": list(self.vocabulary),
+            "sizes": list(map(len, parts)),
+            "fingerprint": self.fingerprint,
+        }
+        write_kept(folder, self._key, about, parts, self.spec)
 
     def _have_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Takes what splits and joins; with or without data."""
@@ -370,17 +439,8 @@ class CorpusTask(RealDataTask):
         lines.matrix(part, tokens, EOS, spec.pad_token, rows)
         return torch.from_numpy(rows)
 
-    def _summarise(
-        self, lines: NumberedLines, fates: np.ndarray, distinct_words: int, num_shared: int
-    ) -> CorpusSummary:
-        """What became of the lines of `fates` (M,).
-
-        Args:
-            lines: of all files.
-            fates: of each line, as places in `FATES`.
-            distinct_words: of the training part.
-            num_shared: lines that were left out because they stand in two files.
-        """
+    def _summarise(self) -> CorpusSummary:
+        """What became of the lines."""
         parts = (self.real_sequences, self.validation, self.held_out)
         histogram = torch.zeros(self.spec.seq_len + 1, dtype=torch.int64)  # by length, 0..T
         for part in parts:
@@ -393,7 +453,7 @@ class CorpusTask(RealDataTask):
         if self.spec.eos_token is not None:
             num_words -= int((self.held_out == EOS).sum())
         unknown = (self.held_out == self.unknown_token).sum() / num_words
-        counted = _counted(fates)
+        counted = Counter(self._counted["fates"])
         return CorpusSummary(
             source=self._source(),
             lines=counted.total(),
@@ -401,13 +461,13 @@ class CorpusTask(RealDataTask):
             cut=counted[CUT],
             dropped=dropped(counted),
             parts=(len(self.real_sequences), len(self.validation), len(self.held_out)),
-            distinct_words=distinct_words,
+            distinct_words=self._counted["distinct_words"],
             num_special=self.spec.vocab_size - len(self._token_of),
             vocab_size=self.spec.vocab_size,
             coverage=1 - float(unknown),
             length_histogram=tuple(histogram.tolist()),
-            length_was_chosen=self._length_was_chosen,
-            shared=num_shared,
+            length_was_chosen=self._counted["length_was_chosen"],
+            shared=self._counted["num_shared"],
             by_words=not self._by_characters and self.settings.tokenizer is None,
         )
 
