@@ -23,14 +23,7 @@ INLINE void multiply_rows(const int vectors, const Product *p, long row, long co
         } else if (p->bias)
             UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = fill(p->bias[here]);
     }
-    for (long d = 0; d < depth; d++) {
-        vec y[4];
-        UNROLL for (int j = 0; j < vectors; j++) y[j] = load(block + d * TILE + LANES * j);
-        UNROLL for (int i = 0; i < ROWS; i++) {
-            const float value = x[i][d * p->a_step];
-            UNROLL for (int j = 0; j < vectors; j++) sum[i][j] += y[j] * value;
-        }
-    }
+    multiply(ROWS, vectors, sum, x, p->a_step, block, TILE, depth);
     for (long i = 0; i < count; i++) {
         float *out = p->out + (row + i) * p->columns + column;
         if (columns == LANES * vectors)
