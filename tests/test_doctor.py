@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+import torch
 
 from seqgan_env import native
 from seqgan_env.cli import doctor
@@ -44,3 +45,14 @@ def _timing(ratio: float) -> Timing:
 def test_kernels_slower_than_torch_are_named() -> None:
     assert any("D epoch" in sentence for sentence in advice([_timing(0.5)]))
     assert not any("D epoch" in sentence for sentence in advice([_timing(1.5)]))
+
+
+@pytest.mark.skipif(native.variant() == TORCH, reason="no kernels in use")
+@pytest.mark.parametrize(("has_threads", "num_threads"), [(False, 2), (False, 1), (True, 2)])
+def test_kernels_that_leave_threads_idle_are_named(
+    has_threads: bool, num_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "has_threads", lambda: has_threads)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
+    said = any("without OpenMP" in sentence for sentence in advice([_timing(1.5)]))
+    assert said == (num_threads > 1 and not has_threads)

@@ -244,12 +244,18 @@ def advice(timings: list[Timing]) -> list[str]:
     used, there = native.variant(), native.variants_here()
     if not there:
         sentences.append(
-            "There are no kernels for this processor. With GCC and AVX-512 or AVX2 they are built "
-            "at installation: pip install --force-reinstall --no-deps seqgan-env."
+            "There are no kernels for this processor. With GCC or Clang, and with AVX-512, AVX2 or "
+            "NEON, they are built at installation: "
+            "pip install --force-reinstall --no-deps seqgan-env."
         )
     elif used == TORCH:
         sentences.append(
             f"{native.SETTING} keeps the kernels from being used; without it {there[0]} would be."
+        )
+    elif not native.has_threads() and torch.get_num_threads() > 1:
+        sentences.append(
+            "The kernels were built without OpenMP and use one thread. Built by GCC they use all: "
+            "CC=gcc pip install --force-reinstall --no-deps seqgan-env."
         )
     for timing in timings:
         if timing.ratio.get(used, 1.0) < _SLOWER:

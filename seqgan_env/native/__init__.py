@@ -1,11 +1,11 @@
 """The compiled CPU kernels: whether they can be used here, what they are given, and how their work
 is spread over threads.
 
-They are built at installation where there is GCC, once for each kind of processor in `VARIANTS`,
-and the fastest that this processor can run are used. Elsewhere torch does the same work; that takes
-more time and nothing else. The environment variable SEQGAN_ENV_NATIVE may name a variant, or be 0
-or "torch" for none. Their threads are torch's own, those of OpenMP: with a second pool, torch's
-idle threads, which spin, would keep the kernels' from the cores.
+They are built at installation where there is GCC or Clang, once for each kind of processor in
+`VARIANTS`, and the fastest that this processor can run are used. Elsewhere torch does the same
+work; that takes more time and nothing else. The environment variable SEQGAN_ENV_NATIVE may name a
+variant, or be 0 or "torch" for none. Their threads are torch's own, those of OpenMP: with a second
+pool, torch's idle threads, which spin, would keep the kernels' from the cores.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-VARIANTS = ("avx512", "avx2")  # of the kernels, the fastest first
+VARIANTS = ("avx512", "avx2", "neon")  # of the kernels; of one kind of processor the fastest first
 SETTING = "SEQGAN_ENV_NATIVE"
 
 
@@ -116,6 +116,13 @@ def variants_here() -> list[str]:
             continue
         found.append(name)
     return found
+
+
+def has_threads() -> bool:
+    """Whether the kernels in use work in more than one thread: not if they were built without
+    OpenMP, and not where torch does their work.
+    """
+    return available() and bool(_module().HAS_THREADS)
 
 
 def sizes() -> Sizes:

@@ -199,10 +199,18 @@ static int add_kernels(PyObject *module) {
     return status;
 }
 
+/* Without OpenMP all ranges are worked on one after the other. */
+#ifdef _OPENMP
+enum { HAS_THREADS = 1 };
+#else
+enum { HAS_THREADS = 0 };
+#endif
+
 static int add_constants(PyObject *module) {
 #define ADD_CONSTANT(name) \
     if (PyModule_AddIntConstant(module, #name, name)) return -1;
     CONSTANTS(ADD_CONSTANT)
+    if (PyModule_AddIntConstant(module, "HAS_THREADS", HAS_THREADS)) return -1;
     return PyModule_AddStringConstant(module, "BUILT_FROM", BUILT_FROM);
 }
 

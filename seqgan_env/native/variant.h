@@ -20,8 +20,19 @@ enum {
     LANES = 8,
     WIDE = 2 /* of 16 registers */
 };
+#elif defined(VARIANT_NEON)
+#define VARIANT neon
+#ifdef __aarch64__ /* every one of these has NEON, so that there is no target to ask for */
+#define IS_SUPPORTED 1
+#else /* a universal build for macOS compiles the sources for Intel's processors too */
+#define IS_SUPPORTED 0
+#endif
+enum {
+    LANES = 4,
+    WIDE = 4 /* of 32 registers */
+};
 #else
-#error "define VARIANT_AVX512 or VARIANT_AVX2"
+#error "define VARIANT_AVX512, VARIANT_AVX2 or VARIANT_NEON"
 #endif
 
 #endif

@@ -10,9 +10,18 @@
 #include "kernels.h"
 
 /* For kernels, which are compiled for the variant's processor; the module itself, which asks for it, is compiled for any. */
+#ifdef TARGET
 #define KERNEL __attribute__((target(TARGET)))
+#else
+#define KERNEL
+#endif
 
+/* Clang passes vectors only between functions for the same processor, even where it inlines them. GCC makes other code if asked for it. */
+#ifdef __clang__
+#define INLINE KERNEL static inline __attribute__((always_inline))
+#else
 #define INLINE static inline __attribute__((always_inline))
+#endif
 #define UNROLL _Pragma("GCC unroll 16")
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
