@@ -19,7 +19,7 @@ from rich.console import Console
 from torch import nn
 
 from seqgan_env.cli.main import main
-from seqgan_env.cli.output import RunProgress, Tolerant
+from seqgan_env.cli.output import RunProgress, Tolerant, told_if_slow
 from seqgan_env.training import run_directory
 from seqgan_env.training.checkpoint import read_checkpoint, write_checkpoint
 from seqgan_env.training.health import WORSE_THAN_UNIFORM, DivergenceError, check_health
@@ -219,6 +219,29 @@ def test_a_phase_that_reports_nothing_for_long_is_told_and_one_that_is_over_is_n
     assert {line.split(",")[0] for line in during[1:-1]} == {"knobs: 1/2"}
     assert during[1].endswith("about 0 s left")
     assert screen.getvalue().splitlines() == during
+
+
+def test_a_phase_within_another_that_is_over_leaves_the_outer_one_to_be_told() -> None:
+    screen = io.StringIO()
+    with RunProgress(Console(file=screen, width=200), beat=0.05) as progress:
+        progress("read data", 0, 1, {})
+        progress("read corpus, kB", 5, 5, {})
+        time.sleep(0.3)
+        progress("read data", 1, 1, {})
+    lines = screen.getvalue().splitlines()
+    assert len(lines) >= 4
+    assert {line.split(",")[0] for line in lines[2:-1]} == {"read data: 0/1"}
+
+
+def test_a_command_says_what_it_does_once_it_is_slow_and_not_before(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with told_if_slow("measuring ...", seconds=10):
+        pass
+    assert capsys.readouterr().err == ""
+    with told_if_slow("measuring ...", seconds=0.01):
+        time.sleep(0.3)
+    assert capsys.readouterr() == ("", "seqgan: measuring ...\n")
 
 
 def test_every_phase_is_told_when_it_begins() -> None:

@@ -7,7 +7,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -123,7 +124,8 @@ class RunProgress:
             self._bars = _Bars(console)
         self._began: dict[str, float] = {}
         self._first: dict[str, int] = {}  # what was done when a phase began
-        self._last: tuple[str, int, int] | None = None  # what was reported last
+        # Phases that are not over, the latest one last: done, total, and when they were reported.
+        self._open: dict[str, tuple[int, int, float]] = {}
         self._reported_at = self._told_at = time.monotonic()
         self._metrics: dict[str, float] = {}
         self._lines: list[str] = []
@@ -157,39 +159,45 @@ class RunProgress:
                 self._began[phase] = self._reported_at if done else now
                 self._first[phase] = 0 if done == 1 else done
                 self._metrics = {}
-            self._last, self._reported_at = (phase, done, total), now
+            self._reported_at = now
+            self._open[phase] = (done, total, now)
             self._metrics |= {key.split("/")[-1]: metrics[key] for key in _SHOWN if key in metrics}
             if self._bars:
                 self._bars.show(phase, done, total, self._metrics)
             if is_new or done == total or now - self._told_at >= self.beat:
-                self._told_at = now
-                self._say(self._line(phase, done, total, now))
+                self._tell_of(phase, now)
+            if done >= total:
+                del self._open[phase]
 
     def _keep_telling(self) -> None:
         """Says how long a phase has lasted where it has reported nothing for long."""
         while not self._over.wait(self.beat / 20):
             with self._lock:
                 now = time.monotonic()
-                if self._last is None or self._over.is_set() or now - self._told_at < self.beat:
-                    continue
-                phase, done, total = self._last
-                if done < total:
-                    self._told_at = now
-                    self._say(self._line(phase, done, total, now))
+                if self._open and not self._over.is_set() and now - self._told_at >= self.beat:
+                    self._tell_of(next(reversed(self._open)), now)
 
-    def _line(self, phase: str, done: int, total: int, now: float) -> str:
-        """Phase, share, seconds, what is left of it, and the metrics."""
-        metrics, seconds = _text(self._metrics), now - self._began[phase]
-        left = self._left(phase, done, total, now)
-        return f"{phase}: {done}/{total}, {seconds:.0f} s{left}{'  ' if metrics else ''}{metrics}"
+    def _tell_of(self, phase: str, now: float) -> None:
+        """Says how far a phase is: its share, seconds, what is left of it, and the metrics."""
+        self._told_at = now
+        done, total, _ = self._open[phase]
+        metrics, seconds, left = (
+            _text(self._metrics),
+            now - self._began[phase],
+            self._left(phase, now),
+        )
+        if metrics:
+            metrics = f"  {metrics}"
+        self._say(f"{phase}: {done}/{total}, {seconds:.0f} s{left}{metrics}")
 
-    def _left(self, phase: str, done: int, total: int, now: float) -> str:
+    def _left(self, phase: str, now: float) -> str:
         """How long the rest of a phase will take at its rate so far."""
+        done, total, reported_at = self._open[phase]
         num = done - self._first[phase]  # since it began, or was resumed
         if done >= total or num <= 0:
             return ""
-        each = (self._reported_at - self._began[phase]) / num
-        left = each * (total - done) - (now - self._reported_at)
+        each = (reported_at - self._began[phase]) / num
+        left = each * (total - done) - (now - reported_at)
         return f", about {max(left, 0):.0f} s left"
 
     def _say(self, line: str) -> None:
@@ -237,6 +245,18 @@ class _Bars:
 
 def _text(metrics: Mapping[str, float]) -> str:
     return "  ".join(f"{key} {value:.3f}" for key, value in metrics.items())
+
+
+@contextmanager
+def told_if_slow(text: str, seconds: float = 2.0) -> Iterator[None]:
+    """Says on standard error what is done, once it has lasted so long."""
+    timer = threading.Timer(seconds, warn, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def tell_of_no_data(task: object, rather: str) -> bool:

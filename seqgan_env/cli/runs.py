@@ -22,7 +22,7 @@ from seqgan_env.cli.arguments import (
     given_settings,
     trust_of,
 )
-from seqgan_env.cli.output import RunProgress, console, tell_of_no_data, warn
+from seqgan_env.cli.output import RunProgress, console, tell_of_no_data, told_if_slow, warn
 from seqgan_env.extras import is_installed, remedy
 from seqgan_env.files import naming
 from seqgan_env.metrics.catalogue import METRICS, TABLE, Metric, described, load_metrics
@@ -64,7 +64,7 @@ from seqgan_env.training.trainer import (
     write_run,
 )
 from seqgan_env.trust import Trust, check_names
-from seqgan_env.types import HasEstimates, HasWords, Task, WritesFiles
+from seqgan_env.types import GeneratorAgent, HasEstimates, HasWords, Task, WritesFiles
 
 ROWS = {
     "mle": "MLE",
@@ -316,14 +316,16 @@ def _evidence(run: Run, path: Path) -> Evidence:
 def sample(arguments: argparse.Namespace) -> int:
     """`seqgan sample`."""
     path: Path = arguments.run_path
-    settings, task, agent = load_run(path, trust_of(arguments), needs_data=False)
+    with told_if_slow(f"reading the data of {path} ..."):
+        settings, task, agent = load_run(path, trust_of(arguments), needs_data=False)
     tell_of_no_data(task, "written with the vocabulary that the run carries")
     policy = at_temperature(agent.policy, arguments.temperature)
     rng = torch.Generator(device=settings.device).manual_seed(arguments.seed)
     samples = sample_sequences(policy, task.spec, arguments.num, rng)
     if isinstance(task, WritesFiles):
         folder = arguments.out or path / "samples"
-        task.write_samples(samples, folder)
+        with told_if_slow("drawing the samples ..."):
+            task.write_samples(samples, folder)
         print(f"files: {folder}", file=sys.stderr)
     elif arguments.out:
         raise ValueError(
@@ -347,8 +349,20 @@ def _written(task: Task, tokens: Tensor, as_words: bool) -> str:
 def evaluate(arguments: argparse.Namespace) -> int:
     """`seqgan evaluate`: of a run, or of samples."""
     if chose_samples(arguments):
-        return bench_commands.evaluate_samples(arguments)
-    settings, task, agent = load_run(arguments.run_path, trust_of(arguments))
+        with told_if_slow("reading the data and measuring the samples ..."):
+            return bench_commands.evaluate_samples(arguments)
+    with told_if_slow(f"reading the data of {arguments.run_path} ..."):
+        settings, task, agent = load_run(arguments.run_path, trust_of(arguments))
+    with told_if_slow("measuring fresh samples ..."):
+        table = _measured(arguments, settings, task, agent)
+    Console().print(table)
+    return 0
+
+
+def _measured(
+    arguments: argparse.Namespace, settings: TrainSettings, task: Task, agent: GeneratorAgent
+) -> Table:
+    """The metrics of fresh samples of a run, with their intervals."""
     table = Table("metric", "value", "95 % interval", title=str(arguments.run_path))
     if isinstance(task, HasEstimates):
         rng = torch.Generator(device=settings.device).manual_seed(arguments.seed + 1)
@@ -364,8 +378,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
                 table.add_row(name, f"{value:.4f}", interval)
     for name, value in more_metrics(settings, task, agent.policy, arguments.seed).items():
         table.add_row(name, f"{value:.4f}", "")
-    Console().print(table)
-    return 0
+    return table
 
 
 def _interval(value: float, error: float | None) -> str:

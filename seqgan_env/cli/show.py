@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_env.cli.arguments import trust_of
-from seqgan_env.cli.output import tell_of_no_data
+from seqgan_env.cli.output import tell_of_no_data, told_if_slow
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.training import run_directory
 from seqgan_env.training.opinions import QUANTITIES, Judges, Quantity, token_name
@@ -74,9 +74,10 @@ class Scale:
 def show(arguments: argparse.Namespace) -> int:
     """`seqgan show`."""
     path: Path = arguments.run_path
-    settings, task, agent, rewards = load_run_with_rewards(
-        path, arguments.num_rollouts, trust_of(arguments)
-    )
+    with told_if_slow(f"reading the data of {path} ..."):
+        settings, task, agent, rewards = load_run_with_rewards(
+            path, arguments.num_rollouts, trust_of(arguments)
+        )
     judges = Judges(task, agent.policy, rewards)
 
     # Sequences of the agent, of what it was before the rounds, and of the data.
@@ -89,8 +90,9 @@ def show(arguments: argparse.Namespace) -> int:
         drawn["Real data, held out"] = task.held_out[: arguments.num]
 
     sections = []
-    for heading, tokens in drawn.items():
-        sections.append(Section(heading, tokens, judges.of_sequences(tokens, rng)))
+    with told_if_slow(f"writing {arguments.num_rollouts} completions of every prefix ..."):
+        for heading, tokens in drawn.items():
+            sections.append(Section(heading, tokens, judges.of_sequences(tokens, rng)))
     out = arguments.out or path / PAGE
     run_directory.write_text(out, page(f"Samples of {path.name}", settings, task, sections))
     print(f"page: {out}")
