@@ -74,13 +74,15 @@ def figure_of(history: Rows, knobs: Named, metrics: Named) -> Any:
             epochs.append(row)
     told = any(key.startswith("discriminator/") for row in rounds for key in row)
     paid = bool(_having(rounds, "agent/reward"))
+    fitted = bool(_having(epochs, "mle_loss") or _having(epochs, "nll_validation"))
 
-    # Two rows of panels: pre-training, and those for which this run has numbers.
-    num_panels = 1 + len(by_round) + len(planes) + bool(judged) + told + paid
-    columns = -(-num_panels // 2)
+    # Two rows of panels, those for which this run has numbers.
+    num_panels = fitted + len(by_round) + len(planes) + bool(judged) + told + paid
+    columns = max(1, -(-num_panels // 2))
     figure = figures.Figure(figsize=(4.7 * columns, 7.5), layout="constrained")
     panels = iter(figure.subplots(2, columns, squeeze=False).ravel())
-    _pretraining(next(panels), epochs)
+    if fitted:
+        _pretraining(next(panels), epochs)
     for name in by_round:
         _by_round(next(panels), rounds, name, metrics)
     for plane in planes:
