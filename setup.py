@@ -58,12 +58,12 @@ class BuildKernels(build_ext):
 
     def _is_clang(self) -> bool:
         """Whether the C compiler is a Clang; Apple's may be named gcc."""
-        command = [*getattr(self.compiler, "compiler_so", ["cc"]), "-dM", "-E", "-x", "c", "-"]
+        command = [*getattr(self.compiler, "compiler_so", ["cc"]), "--version"]
         try:
-            macros = subprocess.run(command, input="", capture_output=True, text=True).stdout
+            said = subprocess.run(command, capture_output=True, text=True).stdout
         except OSError:
             return False
-        return "__clang__" in macros
+        return "clang" in said
 
 
 def extension(variant: str) -> Extension:
