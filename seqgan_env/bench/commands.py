@@ -31,6 +31,7 @@ from seqgan_env.cli.arguments import (
     given_settings,
     trust_of,
 )
+from seqgan_env.screen import plain_console
 from seqgan_env.tasks import check_settings, infer_task
 from seqgan_env.training import run_directory
 from seqgan_env.training.settings import TrainSettings, settings_of_task
@@ -51,7 +52,7 @@ _DEFAULT_SEEDS = 5
 
 def bench(arguments: argparse.Namespace) -> int:
     """`seqgan bench`: runs what has no result yet and writes the report."""
-    suite, console = _suite(arguments), Console()
+    suite, console = _suite(arguments), plain_console()
     # Every machine takes every `parts`-th job: rows and tasks are spread evenly.
     part, parts = arguments.shard
     jobs = suite.jobs()[part - 1 :: parts]
@@ -170,7 +171,7 @@ def _report_if_possible(console: Console, folder: Path) -> None:
 def report(arguments: argparse.Namespace) -> int:
     """`seqgan report`: writes one report on the results of all folders."""
     _write_report(
-        arguments.folders, arguments.out or arguments.folders[0], arguments.title, Console()
+        arguments.folders, arguments.out or arguments.folders[0], arguments.title, plain_console()
     )
     return 0
 
@@ -235,7 +236,7 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
     table = Table("metric", "value", title=f"{result.label} on {result.task}")
     for name, value in result.metrics.items():
         table.add_row(name, f"{value:.4f}")
-    Console().print(table)
+    plain_console().print(table)
     said = result.origin["samples"]
     measured_by = getattr(check_settings(task, settings), "num_eval", None)
     if measured_by is not None:

@@ -24,6 +24,7 @@ from rich.progress import (
 )
 
 from seqgan_env.metrics.catalogue import METRICS
+from seqgan_env.screen import plain_console
 
 _SECONDS_BETWEEN_LINES = 20.0
 _SHOWN = (
@@ -42,12 +43,12 @@ def console() -> Console:
     is full, the rest is dropped.
     """
     if sys.stdout is None:  # it was closed before we began
-        return Console(file=io.StringIO())
+        return plain_console(io.StringIO())
     stream = sys.stdout
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace")
-    return Console(file=Tolerant(stream))  # type: ignore[arg-type]
+    return plain_console(Tolerant(stream))  # type: ignore[arg-type]
 
 
 class Tolerant:
@@ -222,7 +223,7 @@ class _Bars:
 
     def __init__(self, console: Console) -> None:
         columns = (
-            TextColumn("{task.description:<24}"),
+            TextColumn("{task.description:<24}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -22,6 +22,7 @@ from seqgan_env.cli.show import visible
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.names import choose, nearest
 from seqgan_env.rewards.model import RewardModel
+from seqgan_env.screen import plain_console
 from seqgan_env.streams import RowStreams, streams_from_keys
 from seqgan_env.training.opinions import Candidate, Judges, token_name
 from seqgan_env.training.trainer import load_run_with_rewards
@@ -54,7 +55,7 @@ def play(arguments: argparse.Namespace) -> int:
             "play a run of an agent that learns from a reward"
         )
     tell_of_no_data(task, "played without them")
-    console = Console(highlight=False)
+    console = plain_console(highlight=False)
     judges = Judges(task, agent.policy, rewards)
     read = _reader(console)
     Game(judges, rewards, console, read, arguments.seed, arguments.num_suggestions).run()

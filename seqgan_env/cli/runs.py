@@ -29,6 +29,7 @@ from seqgan_env.metrics.catalogue import METRICS, TABLE, Metric, described, load
 from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED
+from seqgan_env.screen import plain_console
 from seqgan_env.tasks.reading import Report, reported
 from seqgan_env.tasks.text.kept import kept_in
 from seqgan_env.tracking.base import (

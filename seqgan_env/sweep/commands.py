@@ -11,6 +11,7 @@ from rich.console import Console
 from seqgan_env.bench.jobs import read_suite
 from seqgan_env.cli.arguments import trust_of
 from seqgan_env.files import naming
+from seqgan_env.screen import plain_console
 from seqgan_env.sweep.plan import Plan, plan_of
 from seqgan_env.sweep.report import BEST, PAGE, TRIALS, table, write_results
 from seqgan_env.sweep.study import FAILED, RowStudy, Searched
@@ -26,7 +27,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     with naming(f"suite {arguments.suite}"):
         plan = plan_of(suite)
     folder: Path = arguments.out or Path("runs") / f"{arguments.suite.stem}-sweep"
-    console = Console()
+    console = plain_console()
 
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -306,6 +306,8 @@ class Trainer:
             return
         self.rival = self._turned_best(policy)
         self._judge_knobs(policy, knobs)
+        seed = self.settings.seed
+        run.knobs[run.best_knob] |= more_metrics(self.settings, task, self.rival, seed)
         run.metrics[self.pretrained] |= _of_the_referee(run.knobs[UNTURNED.name])
         run.metrics["best_knob"] = dict(run.knobs[run.best_knob])
         self._write("best_knob", self.rival)
