@@ -226,6 +226,18 @@ def test_metrics_of_ones_own_stand_in_the_table_the_result_and_the_report(
     assert "more/heads" in capsys.readouterr().out
 
 
+def test_a_metric_of_ones_own_is_measured_of_the_best_knob_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "knob_metrics.py").write_text(METRICS)
+    sizes = ["--num-real", "200", "--num-held-out", "200", "--num-eval", "200"]
+    words = ["train", "--agent", "mle", "--mle-epochs", "1", *sizes, "--out", "run"]
+    assert main([*words, "--more-metrics", "knob_metrics:Heads"]) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert 0 <= result["best_knob"]["more/heads"] <= 1
+
+
 def test_a_metric_of_ones_own_changes_no_other_number(coins: str, tmp_path: Path) -> None:
     (tmp_path / "my_metrics.py").write_text(METRICS)
     found = []
