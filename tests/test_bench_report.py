@@ -22,6 +22,7 @@ from seqgan_env.bench.report import figures_of, write_report
 from seqgan_env.bench.results import Result, path_of
 from seqgan_env.bench.story import story
 from seqgan_env.bench.tables import Column, all_tables, leaderboard
+from seqgan_env.cli.main import main
 from seqgan_env.types import Estimate
 
 COMMAND = ["seqgan", "bench", "my suite.toml"]
@@ -382,6 +383,19 @@ def test_without_the_extra_the_tables_are_written_and_the_command_is_said(
     ):
         write(tmp_path, runs(REFERENCE, 0.0))
     assert (tmp_path / "out" / "report.md").exists()
+
+
+def test_without_the_extra_the_leaderboard_is_printed_and_the_tables_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report._page_libraries.cache_clear()
+    folder = benchmark(tmp_path / "bench", runs(REFERENCE, 0.0))
+    monkeypatch.setitem(__import__("sys").modules, "vl_convert", None)
+    assert main(["report", str(folder)]) == 2
+    said = capsys.readouterr()
+    assert "Leaderboard, oracle tasks" in said.out
+    assert "report.md" in said.out
+    assert "the page needs vl_convert" in said.err
 
 
 # ---- the pictures ----

@@ -37,7 +37,7 @@ from seqgan_env.training import run_directory
 from seqgan_env.training.settings import TrainSettings, settings_of_task
 
 if TYPE_CHECKING:  # loads scipy
-    from seqgan_env.bench.leaderboard import Entry
+    from seqgan_env.bench.leaderboard import Entry, Standings
 
 BENCHMARK = "benchmark.json"  # title and command of a folder
 
@@ -165,7 +165,7 @@ def _report_if_possible(console: Console, folder: Path) -> None:
     try:
         _write_report([folder], folder, None, console)
     except ValueError as problem:
-        print(f"seqgan: no report: {problem}", file=sys.stderr)
+        print(f"seqgan: no report page: {problem}", file=sys.stderr)
 
 
 def report(arguments: argparse.Namespace) -> int:
@@ -179,7 +179,7 @@ def report(arguments: argparse.Namespace) -> int:
 def _write_report(folders: Sequence[Path], out: Path, title: str | None, console: Console) -> None:
     """Writes the report into `out` and prints the leaderboards."""
     from seqgan_env.bench.leaderboard import KINDS
-    from seqgan_env.bench.report import PAGE, write_report  # its libraries are an extra
+    from seqgan_env.bench.report import PAGE, TABLES, write_report  # its libraries are an extra
 
     # The first folder that knows them says title and command.
     about: dict[str, Any] = {}
@@ -187,13 +187,15 @@ def _write_report(folders: Sequence[Path], out: Path, title: str | None, console
         if (folder / BENCHMARK).exists():
             about = run_directory.read_json(folder / BENCHMARK)
             break
-    standings = write_report(
-        folders, out, title or about.get("title", "Benchmark"), about.get("command", [])
-    )
-    for kind in standings.kinds:
-        console.print(
-            _leaderboard(standings.entries(kind), f"Leaderboard, {kind}", KINDS[kind].score.unit)
-        )
+
+    def tell(standings: Standings) -> None:
+        for kind in standings.kinds:
+            entries, unit = standings.entries(kind), KINDS[kind].score.unit
+            console.print(_leaderboard(entries, f"Leaderboard, {kind}", unit))
+        console.print(f"tables: {out / TABLES}", highlight=False, soft_wrap=True)
+
+    title = title or about.get("title", "Benchmark")
+    write_report(folders, out, title, about.get("command", []), tell)
     console.print(f"report: {out / PAGE}", highlight=False, soft_wrap=True)
 
 

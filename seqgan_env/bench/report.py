@@ -7,7 +7,8 @@ import functools
 import json
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,11 @@ class Figure:
 
 
 def write_report(
-    folders: Sequence[Path], out: Path, title: str, command: Sequence[str]
+    folders: Sequence[Path],
+    out: Path,
+    title: str,
+    command: Sequence[str],
+    tell: Callable[[Standings], None] = lambda standings: None,
 ) -> Standings:
     """Reads the results of benchmarks and writes their report.
 
@@ -48,17 +53,18 @@ def write_report(
         out: folder of the report; it is made if need be.
         title: title of the page.
         command: command that repeats the benchmark; empty where none is known.
+        tell: called with the standings as soon as the tables are written. The page comes after
+            it, and needs an extra.
 
     Raises:
-        ValueError: there are no results, one is damaged, they cannot be compared, or `out` cannot
-            be written.
+        ValueError: there are no results, one is damaged, they cannot be compared, `out` cannot be
+            written, or the libraries of the page are missing.
     """
     results = read_all(folders)
     with naming(", ".join(map(str, folders))):
         standings = Standings(results)
         boards, others = all_tables(standings)
-    try:
-        # The page is last: it alone needs an extra, and the tables are there without.
+    with _written_to(out):
         (out / CSV_FOLDER).mkdir(parents=True, exist_ok=True)
         run_directory.write_text(
             out / TABLES, markdown(standings, [*boards, *others], title, command)
@@ -66,12 +72,24 @@ def write_report(
         for table in (*boards, *others):
             run_directory.write_csv(out / CSV_FOLDER / f"{table.name}.csv", table.csv_rows())
         run_directory.write_csv(out / RUNS, runs_rows(standings))
-        run_directory.write_text(out / PAGE, page(standings, boards, others, title, command))
+    tell(standings)
+
+    # The page is last: it alone needs an extra, and the tables are there without.
+    text = page(standings, boards, others, title, command)
+    with _written_to(out):
+        run_directory.write_text(out / PAGE, text)
+    return standings
+
+
+@contextmanager
+def _written_to(out: Path) -> Iterator[None]:
+    """Turns a failure to write into an error that names the folder."""
+    try:
+        yield
     except OSError as problem:
         raise ValueError(
             f"the report cannot be written to {out}: {problem.strerror or problem}"
         ) from problem
-    return standings
 
 
 def markdown(
@@ -289,7 +307,7 @@ def _curves(standings: Standings, task: str) -> list[Figure]:
 @functools.cache
 def _page_libraries() -> tuple[Any, str]:
     """Jinja and the script that draws the pictures; a missing extra is an error that names it."""
-    purpose = "the tables are written; the page"
+    purpose = "the page"
     jinja2, vl_convert = load("jinja2", purpose), load("vl_convert", purpose)
     # The bundle must not end the script element that it stands in.
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", charts.VERSION)
