@@ -282,3 +282,12 @@ def test_an_agents_traits_are_checked() -> None:
         check_agent(Odd)
     with pytest.raises(AssertionError, match="agent Unsure: learns_from_reward is 'no'; allowed"):
         check_agent(Unsure)
+
+
+def test_an_agent_that_takes_gymnasiums_spec_is_told_where_the_other_one_is() -> None:
+    class Mistaken(Reinforce):
+        def __init__(self, env: Any, seed: int = 0) -> None:
+            super().__init__(env, GRULanguageModel(env.unwrapped.spec), seed)
+
+    with pytest.raises(AssertionError, match=r"TokenSpec is env\.unwrapped\.task\.spec"):
+        check_agent(Mistaken)

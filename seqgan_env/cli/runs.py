@@ -65,7 +65,14 @@ from seqgan_env.training.trainer import (
     write_run,
 )
 from seqgan_env.trust import Trust, check_names
-from seqgan_env.types import GeneratorAgent, HasEstimates, HasWords, Task, WritesFiles
+from seqgan_env.types import (
+    GeneratorAgent,
+    HasEstimates,
+    HasWords,
+    Task,
+    TokenSpec,
+    WritesFiles,
+)
 
 ROWS = {
     "mle": "MLE",
@@ -96,7 +103,8 @@ def train(arguments: argparse.Namespace) -> int:
         with run_directory.created(path, arguments.force):
             progress.log_to(path / run_directory.LOG)
             config = write_config(settings, path, trainer.task, arguments.track)
-            data = getattr(trainer.task, "summary", f"task {settings.task}: {trainer.task.spec}")
+            what = f"task {settings.task}: {_shape(trainer.task.spec)}"
+            data = getattr(trainer.task, "summary", what)
             screen.print(str(data), highlight=False, markup=False, soft_wrap=True)
             if not trainer.is_resumable:
                 screen.print(
@@ -119,6 +127,16 @@ def _settings(arguments: argparse.Namespace) -> TrainSettings:
     return settings_with_file(arguments.preset, given, file, trust_of(arguments))
 
 
+def _shape(spec: TokenSpec) -> str:
+    """How long the sequences of a task are, and of how many tokens, in words."""
+    if spec.eos_token is None:
+        return f"sequences of {spec.seq_len} tokens from a vocabulary of {spec.vocab_size}"
+    return (
+        f"sequences of {spec.min_length + 1} to {spec.seq_len} tokens, the end counted, from a "
+        f"vocabulary of {spec.vocab_size}"
+    )
+
+
 def _of_large_files(progress: RunProgress) -> Report:
     """Progress of reading files that take some seconds."""
 
@@ -131,13 +149,12 @@ def _of_large_files(progress: RunProgress) -> Report:
 
 def _left_out(trackers: Sequence[str] | None) -> list[str]:
     """What a run will not write because a library is missing, and what installs it."""
-    parts = {"matplotlib": CURVES}
-    if trackers is None:  # nobody asked for TensorBoard, so that its absence is no error
-        parts["tensorboard"] = "tensorboard/"
     notes = []
-    for library, part in parts.items():
-        if not is_installed(library):
-            notes.append(f"{part} will not be written: {library} is missing {remedy(library)}")
+    if not is_installed("matplotlib"):
+        why = f"matplotlib is missing {remedy('matplotlib')}"
+        notes.append(f"{CURVES} will not be written: {why}")
+    if trackers is None and not is_installed("tensorboard"):
+        notes.append(f"for curves in TensorBoard install it {remedy('tensorboard')}")
     return notes
 
 
@@ -356,7 +373,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         settings, task, agent = load_run(arguments.run_path, trust_of(arguments))
     with told_if_slow("measuring fresh samples ..."):
         table = _measured(arguments, settings, task, agent)
-    Console().print(table)
+    plain_console().print(table)
     return 0
 
 

@@ -63,7 +63,11 @@ def call(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
     try:
         return function(*args, **kwargs)
     except Exception as problem:
-        raise AssertionError(f"{what} raised {type(problem).__name__}: {problem}") from problem
+        hint = ""
+        if isinstance(problem, AttributeError) and "'EnvSpec' object" in str(problem):
+            hint = "; env.spec is Gymnasium's, the TokenSpec is env.unwrapped.task.spec"
+        said = f"{what} raised {type(problem).__name__}: {problem}{hint}"
+        raise AssertionError(said) from problem
 
 
 def check_metrics(what: str, metrics: object) -> None:
