@@ -215,7 +215,13 @@ def _draw(axes: Axes, evidence: Evidence, task: str) -> None:
         scores = evidence.scores(task, row)
         colour = _colour(row)
         if scores.mean() > LEFT_OUT_BELOW:
-            axes.plot(scores, np.full(len(scores), place), "o", color=colour, alpha=0.35)
+            seen = scores[scores >= LEFT_OUT_BELOW]
+            num_left_out = len(scores) - len(seen)
+            axes.plot(seen, np.full(len(seen), place), "o", color=colour, alpha=0.35)
+            if num_left_out:  # the mean counts them, or it would seem to lie beside its dots
+                note = f"◀ {num_left_out} further left"
+                at = (LEFT_OUT_BELOW, place + 0.28)
+                axes.text(*at, note, va="center", color=colour, fontsize=7)
             test = evidence.against_knob(task, row)
             low, high = test.difference.interval(test.decision.level)
             axes.plot([low, high], [place, place], "-", color=colour, linewidth=2.5)

@@ -79,7 +79,7 @@ def figure_of(history: Rows, knobs: Named, metrics: Named) -> Any:
     # Two rows of panels, those for which this run has numbers.
     num_panels = fitted + len(by_round) + len(planes) + bool(judged) + told + paid
     columns = max(1, -(-num_panels // 2))
-    figure = figures.Figure(figsize=(4.7 * columns, 7.5), layout="constrained")
+    figure = figures.Figure(figsize=(4.7 * columns, 9.0), layout="constrained")
     panels = iter(figure.subplots(2, columns, squeeze=False).ravel())
     if fitted:
         _pretraining(next(panels), epochs)
@@ -266,9 +266,11 @@ def _column(rows: Rows, name: str) -> list[float]:
 
 
 def _legend(axes: Any) -> None:
-    """A legend, if there is something to name; no line strikes its words out."""
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
+    """A legend below the panel, if there is something to name: inside it would hide points."""
+    names = axes.get_legend_handles_labels()[1]
+    if names:
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
+        axes.legend(**below, ncols=min(len(names), 2), fontsize=8, frameon=False)
 
 
 def _decorate(axes: Any, title: str, x: str, y: str) -> None:
