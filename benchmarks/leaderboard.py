@@ -124,8 +124,8 @@ def _short_board(_: str, standings: Standings, kind: str) -> str:
     return (
         f"How much nearer to the truth than the best knob of maximum likelihood each row is on "
         f"{', '.join(tasks)}, in {of.score.unit}, over {_seeds(entries)} seeds. "
-        f"{of.score.divergence} is its distance from the truth. Several rows are judged at once, so "
-        f"the intervals are wider than single ones.\n\n{table.markdown()}"
+        f"{of.score.divergence} is its distance from the truth. Several rows are judged at once, "
+        f"so the intervals are wider than single ones.\n\n{table.markdown()}"
     )
 
 

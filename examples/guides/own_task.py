@@ -1,7 +1,7 @@
 """A task of your own: writing brackets that match, of which there is a fixed set of examples.
 
 A task is a frozen dataclass of settings and a class that makes sequences of them. `RealDataTask`
-does the rest: metrics, referee, held-out data.
+does the rest: metrics, referee, held-out data. A metric of your own says whether it is solved.
 """
 
 import argparse
@@ -15,8 +15,8 @@ from torch import Tensor
 import seqgan_env  # noqa: F401  registers the ids
 from seqgan_env.tasks.options import option
 from seqgan_env.tasks.real_data import RealDataTask
-from seqgan_env.testing import check_task
-from seqgan_env.types import TokenSpec
+from seqgan_env.testing import check_metric, check_task
+from seqgan_env.types import Task, TokenSpec
 
 BRACKETS = "()[]"
 CLOSES = {"(": ")", "[": "]"}
@@ -56,6 +56,32 @@ class Brackets(RealDataTask):
         return torch.tensor([BRACKETS.index(bracket) for bracket in text])
 
 
+class Balanced:
+    """How many samples match: a metric of this task."""
+
+    name = "balanced"
+    label = "share that matches"
+    good = 1  # high is good
+
+    def __call__(self, samples: Tensor, task: Task) -> float:
+        """The share of finished sequences (B, T) whose brackets match."""
+        num_matching = 0
+        for row in samples:
+            num_matching += matches(task.decode(row))
+        return num_matching / len(samples)
+
+
+def matches(text: str) -> bool:
+    """Whether every bracket is closed by one of its kind."""
+    open_ones: list[str] = []
+    for bracket in text:
+        if bracket in CLOSES:
+            open_ones.append(bracket)
+        elif not open_ones or CLOSES[open_ones.pop()] != bracket:
+            return False
+    return not open_ones
+
+
 def balanced(length: int, rng: torch.Generator) -> list[int]:
     """A random row of brackets that match, as tokens."""
     row: list[str] = []
@@ -78,6 +104,7 @@ def main() -> None:
     quick = parser.parse_args().quick
 
     check_task(Brackets)  # an AssertionError says what to mend
+    check_metric(Balanced(), Brackets())
     options: dict[str, Any] = {"task": f"{__name__}:Brackets", "seq_len": 8}
     env = gym.make("SeqGAN/Task-v0", render_mode="ansi", source="constant", **options)
     for episode in range(1 if quick else 5):
