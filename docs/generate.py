@@ -98,9 +98,9 @@ def _environments(names: list[str]) -> str:
     sections = _sections(TokenEnv)
     return _joined(
         "# Environments",
-        "Each id is a single environment (`gymnasium.make`) and a natively batched one "
-        "(`gymnasium.make_vec`) of the same dynamics. What they share stands on this page; a page "
-        "each says what is written and which arguments that takes.",
+        "Each id makes a single environment (`gymnasium.make`) and a vector environment "
+        "(`gymnasium.make_vec`), which steps a whole batch at once and has the same dynamics. This "
+        "page has what all ids share. The page of an id has its task and its own arguments.",
         _table("id", "what is written", rows),
         sections["Description"],
         "## Arguments\n\nEvery id takes these beside those of its task.",
@@ -416,7 +416,8 @@ def _attributes(cls: type) -> dict[str, str]:
 
 
 def _described_items(text: str, kind: DocstringSectionKind) -> dict[str, str]:
-    sections = parse_google(Docstring(text), warnings=False)
+    # The parser overlooks a section that nothing stands before.
+    sections = parse_google(Docstring(f"A summary.\n\n{text}"), warnings=False)
     items = [item for section in sections if section.kind is kind for item in section.value]
     return {item.name: " ".join(item.description.split()) for item in items}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 import seqgan_env
 from seqgan_env import registry
+from seqgan_env.envs.env import TokenEnv
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,6 +28,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
     return folder
+
+
+def test_the_arguments_of_the_environments_have_a_meaning() -> None:
+    pytest.importorskip("griffe", reason="needs the extra docs")
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec
+    assert spec.loader
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    table = generate._argument_table(TokenEnv.__init__, without=("self", "rewards"))
+    for row in table.splitlines()[2:]:
+        assert row.split("|")[-2].strip(), row
 
 
 @pytest.mark.slow

@@ -45,8 +45,9 @@ class TokenEnv(Face, gym.Env[Shown, np.int64]):
     are negative.
 
     ## Rewards
-    Score source x form. Forms: `rollout` pays the action value Q_t (discount 0), `difference` pays
-    Q_t - Q_{t-1} (discount 1), `terminal` pays the score at the end (discount 1).
+    A score source says what a sequence is worth, a form what each step pays of it: `rollout` pays
+    the action value Q_t (discount 0), `difference` pays Q_t - Q_{t-1} (discount 1), `terminal` pays
+    the score at the end (discount 1).
     `env.unwrapped.discount` is the one that fits: summing Q_t with discount 1 would count every
     score T times.
 
@@ -59,17 +60,18 @@ class TokenEnv(Face, gym.Env[Shown, np.int64]):
     ## Info
     Every step: `action_value`, Q_t of the token (with form `terminal` only at the end). At the end:
     `score` of the sequence and `episode` with `r` (return) and `l` (length), as Gymnasium's
-    `RecordEpisodeStatistics` writes them but without its `t`: a step tells nothing that its seed
-    and its actions do not decide. For seconds use that wrapper. It refuses to work on an env that
-    already tells of episodes, so make the env with `episode_statistics=False`. `online` with the
-    metrics of an update, where the rewards learn online and this episode made them. `written`, the
-    token that took the place of a masked action.
+    `RecordEpisodeStatistics` writes them but without its `t`, the seconds: info depends on seed and
+    actions alone. For seconds use that wrapper, on an env made with `episode_statistics=False`, for
+    it refuses an env that has such statistics. `online` has the metrics of an update of rewards
+    that learn online, if this episode triggered one. `written` is the token that was written in
+    place of a masked action.
 
     ## Learning rewards
-    Made by `gym.make` with nothing shared in, the env trains its discriminator on finished
-    episodes, and fits a copy of the policy to roll out; see `seqgan_env.envs.online`.
-    `reset(seed=...)` does not undo what was learned. With `online=False`, or with a `RewardModel`
-    shared in, whoever holds the discriminator trains it.
+    An env that `gym.make` is given no policy, discriminator or `RewardModel` for trains its own
+    discriminator on finished episodes. It also fits an LSTM, the clone, to them, which writes the
+    rollouts in place of the policy; see `seqgan_env.envs.online`. `reset(seed=...)` does not undo
+    what was learned. With `online=False`, or with a `RewardModel` given, the caller trains the
+    discriminator.
 
     ## Version history
     * v0: initial version.
@@ -89,12 +91,12 @@ class TokenEnv(Face, gym.Env[Shown, np.int64]):
         """
         Args:
             rewards: what is paid.
-            render_mode: "ansi", "ansi_list" or None.
+            render_mode: "ansi" (a text), "ansi_list" (the texts since the last call) or None.
             episode_statistics: whether the last info of an episode has `episode`.
-            online: whether finished episodes teach `rewards`, where these learn at all; False for
-                an environment to evaluate in.
+            online: whether rewards that learn are trained on finished episodes; False for an
+                environment in which a policy is only evaluated.
             observation: "tokens", "one_hot" or "dict".
-            observation_window: of "one_hot".
+            observation_window: k, the tokens that "one_hot" shows; None shows all.
         """
         super().__init__(
             rewards,

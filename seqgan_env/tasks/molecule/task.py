@@ -75,10 +75,10 @@ class MoleculeSummary:
 
 
 class MoleculeTask(RealDataTask):
-    """Writing what could be a molecule of the file.
+    """Writing molecules like those of a file.
 
     Token 0 ends a sequence; the others are those of `seqgan_env.tasks.molecule.notation` that occur
-    in the file. A molecule that stands there twice, under whatever SMILES, counts once, so that the
+    in the file. A molecule that occurs twice, under whatever SMILES, counts once, so that the
     three parts share none. Its text stays as it is: RDKit reads it, and rewrites nothing.
 
     Attributes:

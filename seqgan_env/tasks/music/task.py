@@ -39,8 +39,8 @@ _MOST_NAMED = 5  # skipped files that an error names; it counts the others
 
 
 class MusicTask(RealDataTask):
-    """Writing what the music could have been: the highest voice of each piece, cut into windows of
-    T steps.
+    """Writing melodies like those of some pieces: the highest voice of each, cut into windows of T
+    steps.
 
     Tokens are those of `seqgan_env.tasks.music.music_tokens`: 88 keys, a rest and a hold. All
     windows of a piece are on one side of the split.

@@ -49,8 +49,7 @@ _SELECTION = 1_000_003  # added to a seed: draws that choose a knob and measure 
 
 
 class OracleTask(MayLackData):
-    """Writing what a random LSTM would write; the truth is known, so that every divergence can be
-    measured.
+    """Writing like an oracle, a random LSTM, whose probabilities are known.
 
     Attributes:
         defaults: settings where none is given.

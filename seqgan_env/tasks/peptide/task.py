@@ -160,7 +160,7 @@ class PeptideMetrics(RealDataMetrics):
 
 
 class PeptideTask(RealDataTask):
-    """Writing what could be a peptide of the file. Token 0 ends a sequence, 1 to 20 are the amino
+    """Writing peptides like those of a file. Token 0 ends a sequence, 1 to 20 are the amino
     acids in alphabetical order.
 
     Attributes:

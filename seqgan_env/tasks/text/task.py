@@ -72,7 +72,7 @@ _COVERED = 0.95  # share of the lines that fits into a length that is chosen
 
 
 class CorpusTask(RealDataTask):
-    """Writing what the corpus could have said.
+    """Writing lines like those of a text.
 
     Token 0 ends a sequence, 1 is any word outside the vocabulary; where all sequences have one
     length, there is no end and 0 is any such word.
