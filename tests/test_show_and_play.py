@@ -183,8 +183,19 @@ def test_a_scale_has_its_middle_where_the_quantity_says_and_bears_the_infinite()
     assert scale.place(0.5) == 0
     assert scale.place(np.inf) == 1
     assert scale.place(-np.inf) == -1
-    assert scale.place(0.4) == pytest.approx(-0.1 / scale.reach)
-    assert Scale.of(opinion, np.array([np.inf])).reach > 0
+    assert scale.place(0.4) == pytest.approx(-0.1 / scale.below)
+    assert scale.below == scale.above
+    assert Scale.of(opinion, np.array([np.inf])).place(np.inf) == 1
+
+
+@pytest.mark.parametrize("values", [[-9.0, -3.0, -2.0, -0.1, 0.0], [0.0, 0.0, -4.0], [-1.0]])
+def test_no_scale_of_a_likelihood_goes_beyond_its_values(values: list[float]) -> None:
+    policy = next(each for each in QUANTITIES if each.name == "policy")
+    scale = Scale.of(policy, np.array(values))
+    assert min(values) <= scale.middle - scale.below <= scale.middle
+    assert scale.middle <= scale.middle + scale.above <= max(values)
+    places = [scale.place(value) for value in sorted(values)]
+    assert places == sorted(places)
 
 
 # ---- a run ----

@@ -47,28 +47,42 @@ class Section:
 
 @dataclass(frozen=True)
 class Scale:
-    """What the colours of a quantity mean: `middle` has none, what is `reach` away all of it."""
+    """What the colours of a quantity mean.
+
+    Attributes:
+        middle: what has no colour.
+        below: how far below it the colour is full.
+        above: how far above it.
+    """
 
     middle: float
-    reach: float
+    below: float
+    above: float
 
     @classmethod
     def of(cls, quantity: Quantity, values: np.ndarray) -> Scale:
         """The scale of the values (M,) of all tokens of a page, of which some may be infinite."""
         finite = values[np.isfinite(values)]
         if not len(finite):
-            return cls(0.0, 1.0)
-        middle = quantity.middle
-        if middle is None:
-            middle = float(np.median(finite))
-        reach = float(np.quantile(np.abs(finite - middle), 1 - _SHARE_BEYOND))
-        if reach == 0:  # all values are the same: any scale shows that
-            reach = 1.0
-        return cls(middle, reach)
+            return cls(0.0, 1.0, 1.0)
+        if quantity.middle is None:
+            # From what there is to what there is: a likelihood has no colour for above 1.
+            share = _SHARE_BEYOND / 2
+            low, middle, high = np.quantile(finite, [share, 0.5, 1 - share]).tolist()
+            return cls(middle, middle - low, high - middle)
+        # Where a middle means something, both sides are shown alike.
+        reach = float(np.quantile(np.abs(finite - quantity.middle), 1 - _SHARE_BEYOND))
+        return cls(quantity.middle, reach, reach)
 
     def place(self, value: float) -> float:
         """Where a value lies, from -1 to 1."""
-        return max(-1.0, min(1.0, (value - self.middle) / self.reach))
+        away = value - self.middle
+        reach = self.below
+        if away > 0:
+            reach = self.above
+        if away == 0 or abs(away) >= reach:  # the middle itself, or beyond an end
+            return float(np.sign(away))
+        return away / reach
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -185,10 +199,11 @@ def _rules(quantity: Quantity) -> str:
 
 def _legend(quantity: Quantity, scale: Scale) -> str:
     """What the colours of a quantity mean."""
-    low, high = scale.middle - scale.reach, scale.middle + scale.reach
+    low, high = scale.middle - scale.below, scale.middle + scale.above
     return (
         f'<div class="legend legend-{quantity.name}">{escape(quantity.meaning)} '
-        f'<span class="scale">{low:.3g} <i></i> {high:.3g}</span></div>'
+        f'<span class="scale">{low:.3g} <i></i> {high:.3g}, no colour: {scale.middle:.3g}</span>'
+        "</div>"
     )
 
 
