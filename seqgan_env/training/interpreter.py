@@ -265,7 +265,7 @@ def unfinished(run: Evidence) -> Finding | None:
         says = "The run was ended early, so its numbers are those of an unfinished training."
     advice = "Let it come to its end"
     if run.path:
-        advice += f"; `seqgan train --resume {run.path}` goes on where it was stopped"
+        advice += f"; `seqgan train --resume {run.path}` goes on with it"
     return Finding("unfinished", says, f"{advice}.")
 
 
