@@ -250,10 +250,15 @@ def test_a_metric_of_ones_own_changes_no_other_number(coins: str, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_metric_of_ones_own_is_in_the_report(coins: str, tmp_path: Path) -> None:
+def test_a_metric_of_ones_own_is_in_the_report(
+    coins: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "my_metrics.py").write_text(METRICS)
     words = ["bench", "--agents", "random", "--tasks", coins, "--seeds", "1", "--out", "out"]
     assert main([*words, "--more-metrics", "my_metrics:BOTH"]) == 0
+    shown = capsys.readouterr().out
+    assert "heads" in shown
+    assert "2000.000" in shown
     assert " heads " in (tmp_path / "out" / "report.md").read_text()
 
 

@@ -31,6 +31,7 @@ from seqgan_env.cli.arguments import (
     given_settings,
     trust_of,
 )
+from seqgan_env.metrics.catalogue import MORE, more_of
 from seqgan_env.screen import plain_console
 from seqgan_env.tasks import check_settings, infer_task
 from seqgan_env.training import run_directory
@@ -48,6 +49,14 @@ _GRID_DEFAULTS = {
     "sources": [TrainSettings.source],
 }
 _DEFAULT_SEEDS = 5
+
+# What the leaderboard on a terminal says of an outcome that is not plain by itself.
+_OUTCOMES = {
+    "better": "nearer to the truth",
+    "worse": "further from the truth",
+    "same": "no difference shown",
+    "one run": "no verdict from one run",
+}
 
 
 def bench(arguments: argparse.Namespace) -> int:
@@ -200,14 +209,32 @@ def _write_report(folders: Sequence[Path], out: Path, title: str | None, console
 
 
 def _leaderboard(entries: Sequence[Entry], title: str, unit: str) -> Table:
-    """The rows with scores and outcomes for a terminal, the best first."""
+    """The rows with scores, outcomes and the user's own metrics for a terminal, the best first."""
     table = Table("", f"score, {unit}", "runs", "against the best knob", title=title)
+    own = _own_metrics(entries)
+    for task, metric in own:
+        table.add_column(f"{metric.removeprefix(MORE)}\n{task}", justify="right")
     for entry in entries:
         label = entry.label
         if entry.role in ("control", "ceiling"):
             label = f"{label} ({entry.role})"
-        table.add_row(label, _score(entry), str(len(entry.all_runs)), entry.outcome)
+        outcome = _OUTCOMES.get(entry.outcome, entry.outcome)
+        cells = []
+        for task, metric in own:
+            value = entry.mean(metric, task)
+            cells.append("" if math.isnan(value) else f"{value:.3f}")
+        table.add_row(label, _score(entry), str(len(entry.all_runs)), outcome, *cells)
     return table
+
+
+def _own_metrics(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    """Task and name of every metric of the user's own that some row has."""
+    found: set[tuple[str, str]] = set()
+    for entry in entries:
+        for task, runs in entry.runs.items():
+            for metric in more_of([run.metrics for run in runs]):
+                found.add((task, metric))
+    return sorted(found)
 
 
 def _score(entry: Entry) -> str:
