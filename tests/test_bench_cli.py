@@ -390,6 +390,13 @@ BAD_SAMPLES = [
 ]
 
 
+def only_error(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of an error; what is said of work that is slow, on a busy machine, is none."""
+    lines = capsys.readouterr().err.splitlines()
+    (error,) = [line for line in lines if not line.endswith(" ...")]
+    return error
+
+
 @pytest.mark.parametrize(
     ("content", "task", "message"), BAD_SAMPLES, ids=[message[:30] for _, _, message in BAD_SAMPLES]
 )
@@ -402,7 +409,7 @@ def test_bad_samples_are_refused_with_file_line_and_what_is_allowed(
 ) -> None:
     (tmp_path / "samples.txt").write_bytes(content)
     assert evaluate("--samples", tmp_path / "samples.txt", *task, "--out", tmp_path / "out") == 2
-    (error,) = capsys.readouterr().err.splitlines()
+    error = only_error(capsys)
     assert "samples.txt" in error
     assert message in error
     assert not (tmp_path / "out").exists()
