@@ -43,7 +43,7 @@ typedef struct {
 } Likelihood;
 
 /* weight * (probability - one hot) of one tile for the rows first..first + count - 1, (count, TILE). */
-INLINE void grad_logits(const Likelihood *l, long first, long count, long tile, float *out) {
+APART void grad_logits(const Likelihood *l, long first, long count, long tile, float *out) {
     for (long from = 0; from < count; from += ROWS) {
         const float *hidden[ROWS];
         UNROLL for (int i = 0; i < ROWS; i++) hidden[i] = l->hidden + (first + at_most(from + i, count - 1)) * l->layer->depth;
@@ -67,20 +67,25 @@ INLINE void add_grad_bias(const float *grad, long count, float *bias) {
     }
 }
 
-INLINE void add_grad_weight(const Likelihood *l, const float *grad, long first, long count, float *out) {
+APART void add_grad_weight(const Likelihood *l, const float *grad, long first, long count, float *out) {
     enum { UNITS = 4 };
     const long depth = l->layer->depth;
     for (long unit = 0; unit < depth; unit += UNITS) {
         const float *hidden[UNITS];
-        vec sum[UNITS][4];
+        float *here[UNITS];
         UNROLL for (int i = 0; i < UNITS; i++) {
-            const long here = at_most(unit + i, depth - 1);
-            hidden[i] = l->hidden + first * depth + here;
-            UNROLL for (int j = 0; j < 4; j++) sum[i][j] = load(out + here * TILE + LANES * j);
+            hidden[i] = l->hidden + first * depth + at_most(unit + i, depth - 1);
+            here[i] = out + at_most(unit + i, depth - 1) * TILE;
         }
-        multiply(UNITS, 4, sum, hidden, depth, grad, TILE, count);
-        UNROLL for (int i = 0; i < UNITS; i++)
-            UNROLL for (int j = 0; j < 4; j++) store(out + at_most(unit + i, depth - 1) * TILE + LANES * j, sum[i][j]);
+        /* WIDE vectors from load to store: with all four, 16 registers do not hold the sums through the loop. */
+        UNROLL for (int from = 0; from < TILE; from += WIDE * LANES) {
+            vec sum[UNITS][4];
+            UNROLL for (int i = 0; i < UNITS; i++)
+                UNROLL for (int j = 0; j < WIDE; j++) sum[i][j] = load(here[i] + from + LANES * j);
+            multiply(UNITS, WIDE, sum, hidden, depth, grad + from, TILE, count);
+            UNROLL for (int i = 0; i < UNITS; i++)
+                UNROLL for (int j = 0; j < WIDE; j++) store(here[i] + from + LANES * j, sum[i][j]);
+        }
     }
 }
 
@@ -97,7 +102,7 @@ INLINE void add_grad_units(
         UNROLL for (int j = 0; j < vectors; j++) store(out[i] + from + LANES * j, sum[i][j]);
 }
 
-INLINE void add_grad_hidden(const Likelihood *l, const float *grad, long first, long count, long tile) {
+APART void add_grad_hidden(const Likelihood *l, const float *grad, long first, long count, long tile) {
     for (long row = 0; row < count; row += ROWS) {
         const float *here[ROWS];
         float *out[ROWS];
@@ -106,7 +111,7 @@ INLINE void add_grad_hidden(const Likelihood *l, const float *grad, long first, 
             out[i] = l->grad_hidden + (first + at_most(row + i, count - 1)) * l->width;
         }
         long from = 0;
-        for (; from + 4 * LANES <= l->width; from += 4 * LANES) add_grad_units(4, l, here, out, from, tile);
+        for (; from + WIDE * LANES <= l->width; from += WIDE * LANES) add_grad_units(WIDE, l, here, out, from, tile);
         for (; from + 2 * LANES <= l->width; from += 2 * LANES) add_grad_units(2, l, here, out, from, tile);
         for (; from < l->width; from += LANES) add_grad_units(1, l, here, out, from, tile);
     }
