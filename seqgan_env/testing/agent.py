@@ -59,7 +59,8 @@ def check_agent(agent: object, spec: TokenSpec | None = None) -> None:
     check_policy(policy, spec)
     sequences = random_sequences(spec, 64, torch.Generator().manual_seed(0)).to(device_of(policy))
     given = sequences.clone()
-    check_metrics("pretrain", call("pretrain", agent.pretrain, sequences, 1))  # type: ignore[attr-defined]
+    pretrained = call("pretrain", agent.pretrain, sequences, 1)  # type: ignore[attr-defined]
+    check_metrics("pretrain", pretrained)
     assert torch.equal(sequences, given), (
         "pretrain changed the caller's sequences; it must leave them as they are"
     )
