@@ -232,7 +232,15 @@ def test_threads_that_cannot_be_are_refused_in_one_line(module: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
-    ["scaling", "profile_round", "env_speed", "sb3_speed", "d_training", "hugging_face_speed"],
+    [
+        "speed",
+        "scaling",
+        "profile_round",
+        "env_speed",
+        "sb3_speed",
+        "d_training",
+        "hugging_face_speed",
+    ],
 )
 def test_the_quick_benchmarks_run_and_write_what_they_measured(module: str, tmp_path: Path) -> None:
     command = [
