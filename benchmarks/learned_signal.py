@@ -86,7 +86,7 @@ class Evidence:
     def __init__(self, standings: Standings) -> None:
         self.standings = standings
         self.tasks = standings.tasks
-        planned = list(self._planned())
+        planned = list(self.planned())
         differences = [self._difference(*test) for test in planned]
         decisions = holm([difference.p_value for difference in differences])
         self.tests = [
@@ -94,7 +94,7 @@ class Evidence:
             for test, difference, decision in zip(planned, differences, decisions, strict=True)
         ]
 
-    def _planned(self) -> Iterator[tuple[str, str, str, str]]:
+    def planned(self) -> Iterator[tuple[str, str, str, str]]:
         """What is compared: task, row, rival and measure."""
         for task in self.tasks:
             for row in self.rows(task):

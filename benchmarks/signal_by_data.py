@@ -1,0 +1,176 @@
+r"""How does the gain of the learned signal depend on the number of real sequences?
+
+    seqgan bench benchmarks/suites/learned-signal-data.toml \
+        --out benchmarks/results/learned-signal-data
+    python -m benchmarks.signal_by_data benchmarks/results/learned-signal-data \
+        --beside benchmarks/results/learned-signal \
+        --page docs/learned-signal.md --plot docs/images/learned-signal-data.png
+    # fails if the page says something else
+    python -m benchmarks.signal_by_data benchmarks/results/learned-signal-data \
+        --page docs/learned-signal.md --check
+
+Two tests a task, corrected together (Holm): the ratio against the best knob, and against
+distillation, which has the same information and no reward.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.leaderboard import replaced, rewrite
+from benchmarks.learned_signal import DIVERGENCES, SIGNAL, Evidence, Test
+from seqgan_env.bench.jobs import REFERENCE
+from seqgan_env.bench.leaderboard import BEST_KNOB, Standings
+from seqgan_env.bench.results import read_all
+from seqgan_env.files import MIB, read_text
+from seqgan_env.metrics.score import RANKING
+
+BEGIN, END = "<!-- learned-signal-data:begin -->", "<!-- learned-signal-data:end -->"
+RIVAL = "distillation"
+ROWS = {SIGNAL: "#c44e52", RIVAL: "#4c72b0", REFERENCE: "#777777"}  # and their colours
+TASK = "oracle-tiny"  # on which the number of real sequences is changed
+
+
+class ByData(Evidence):
+    """The two tests of every task, the task with the fewest real sequences first."""
+
+    def __init__(self, standings: Standings) -> None:
+        super().__init__(standings)
+        self.tasks = sorted(self.tasks, key=self.num_real)
+
+    def planned(self) -> Iterator[tuple[str, str, str, str]]:
+        """What is compared: task, row, rival and measure."""
+        for task in self.tasks:
+            for rival in (BEST_KNOB, RIVAL):
+                yield task, SIGNAL, rival, RANKING.divergence
+
+    def num_real(self, task: str) -> int:
+        """Real sequences of a task."""
+        number: int = self._settings(task)["task_options"]["num_real"]
+        return number
+
+    def has_default_policy(self, task: str) -> bool:
+        """Whether the policy of a task has as many units as the default one."""
+        return "hidden_dim" not in self._settings(task)["agent_options"]
+
+    def is_of(self, task: str, name: str) -> bool:
+        """Whether a task of the benchmark is the task `name` with settings."""
+        return bool(self._settings(task)["task"] == name)
+
+    def test(self, task: str, rival: str) -> Test:
+        """The test of the signal against a rival."""
+        return next(test for test in self.tests if (test.task, test.rival) == (task, rival))
+
+    def _settings(self, task: str) -> Mapping[str, Any]:
+        return self.runs(task, SIGNAL)[0].result.settings
+
+
+def section(evidence: ByData) -> str:
+    """The tables in Markdown: what each row reached, and the tests."""
+    return "\n".join([_rows(evidence), _tests(evidence)])
+
+
+def _rows(evidence: ByData) -> str:
+    lines = [
+        "| task | row | score against the best knob | mean of both KLs | KL(G‖O) | KL(O‖G) |"
+        " oracles above 0 | CPU seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for task in evidence.tasks:
+        for row in [*ROWS, BEST_KNOB]:
+            means = [f"{evidence.values(task, row, name).mean():.4f}" for name in DIVERGENCES]
+            scores, seconds = ["0", *means, "–"], "–"
+            if row != BEST_KNOB:
+                found = evidence.scores(task, row)
+                above = f"{(found > 0).sum()} of {len(found)}"
+                scores = [f"{found.mean():+.4f}", *means, above]
+                costs = [run.result.costs["cpu_seconds"] for run in evidence.runs(task, row)]
+                seconds = f"{np.mean(costs):.0f}"
+            lines.append(f"| {' | '.join([task, row, *scores, seconds])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _tests(evidence: ByData) -> str:
+    lines = ["| task | the ratio against | gain (interval) | verdict |", "|---|---|---|---|"]
+    for task in evidence.tasks:
+        for rival in (BEST_KNOB, RIVAL):
+            test = evidence.test(task, rival)
+            lines.append(f"| {task} | {rival} | {test.interval} | {test.verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(evidence: ByData) -> Figure:
+    """Scores by the number of real sequences: a dot for every oracle, a line through the means."""
+    figure = Figure(figsize=(7.5, 4.4), layout="constrained")
+    axes = figure.subplots()
+    tasks = []
+    for task in evidence.tasks:
+        if evidence.is_of(task, TASK) and evidence.has_default_policy(task):
+            tasks.append(task)
+    for row, colour in ROWS.items():
+        _curve(axes, evidence, tasks, row, colour)
+    axes.axhline(0, color="black", linewidth=1)
+    numbers = [evidence.num_real(task) for task in tasks]
+    axes.set_xscale("log")
+    axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
+    axes.minorticks_off()
+    axes.set_xlabel("real sequences")
+    axes.set_ylabel("score, nats per token")
+    axes.set_title("How much nearer to the truth than the best knob?")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _curve(axes: Axes, evidence: ByData, tasks: list[str], row: str, colour: str) -> None:
+    numbers, means = [], []
+    for task in tasks:
+        scores = evidence.scores(task, row)
+        number = evidence.num_real(task)
+        axes.plot(np.full(len(scores), number), scores, "o", color=colour, alpha=0.3, markersize=4)
+        numbers.append(number)
+        means.append(scores.mean())
+    axes.plot(numbers, means, "D-", color=colour, label=row)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the tables, or puts them into a page; 1 where a checked page is stale."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of the benchmark")
+    parser.add_argument(
+        "--beside", type=Path, metavar="FOLDER", help="another one, whose points are drawn too"
+    )
+    parser.add_argument("--page", type=Path, metavar="FILE", help="whose tables are made anew")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="the picture, a PNG")
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    chosen = parser.parse_args(arguments)
+    try:
+        evidence = ByData(Standings(read_all([chosen.folder])))
+        if chosen.plot and not chosen.check:
+            folders = [chosen.folder]
+            if chosen.beside:
+                folders.append(chosen.beside)
+            plot(ByData(Standings(read_all(folders)))).savefig(chosen.plot, dpi=110)
+        if not chosen.page:
+            print(section(evidence))
+            return 0
+        old = read_text(chosen.page, f"the page {chosen.page}", MIB)
+    except ValueError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    new = replaced(old, section(evidence), BEGIN, END)
+    return rewrite(chosen.page, old, new, chosen.check, "signal_by_data")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
