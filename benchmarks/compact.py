@@ -1,10 +1,11 @@
 """Keeps of a benchmark's results what the documentation quotes, a line of JSON each.
 
     python -m benchmarks.compact benchmarks/results/algorithms
+    python -m benchmarks.compact benchmarks/results/learned-signal-data --curves
 
-Curves, samples and pictures go; of knobs that are not the best by any score only what the scores
-are made of stays. The standings stay as they are, and the command that made the results makes all
-of it again.
+Samples and pictures go, and so do curves, of which `--curves` keeps time and divergences. Of knobs
+that are not the best by any score only what the scores are made of stays. The standings stay as
+they are, and the command that made the results makes all of it again.
 """
 
 from __future__ import annotations
@@ -22,10 +23,22 @@ _DIVERGENCES = {score.divergence for score in SCORES}
 _OF_SCORES = _DIVERGENCES | {SELECT + name for name in _DIVERGENCES}
 
 
-def compact(path: Path) -> None:
-    """Shortens one result."""
+_OF_CURVES = {"round", "seconds", *(f"task/{name}" for name in _DIVERGENCES)}
+
+
+def compact(path: Path, curves: bool = False) -> None:
+    """Shortens one result.
+
+    Args:
+        path: of the result.
+        curves: whether the divergences by round stay.
+    """
     result = read_json(path)
-    result |= {"curve": [], "samples": [], "drawing": "", "knobs": _shortened(result["knobs"])}
+    curve = []
+    if curves:
+        for row in result["curve"]:
+            curve.append({name: value for name, value in row.items() if name in _OF_CURVES})
+    result |= {"curve": curve, "samples": [], "drawing": "", "knobs": _shortened(result["knobs"])}
     write_text(path, json.dumps(result, separators=(",", ":"), allow_nan=False) + "\n")
 
 
@@ -49,9 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Shortens all results of some benchmarks."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="of a benchmark")
-    for folder in parser.parse_args(arguments).folders:
+    parser.add_argument("--curves", action="store_true", help="keep the divergences by round")
+    chosen = parser.parse_args(arguments)
+    for folder in chosen.folders:
         for path in sorted((folder / RESULTS).glob("*.json")):
-            compact(path)
+            compact(path, chosen.curves)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ r"""How does the gain of the learned signal depend on the number of real sequenc
         --out benchmarks/results/learned-signal-data
     python -m benchmarks.signal_by_data benchmarks/results/learned-signal-data \
         --beside benchmarks/results/learned-signal \
-        --page docs/learned-signal.md --plot docs/images/learned-signal-data.png
+        --page docs/learned-signal.md --plot docs/images/learned-signal-data.png \
+        --curves docs/images/learned-signal-curves.png
     # fails if the page says something else
     python -m benchmarks.signal_by_data benchmarks/results/learned-signal-data \
         --page docs/learned-signal.md --check
@@ -36,6 +37,7 @@ from seqgan_env.metrics.score import RANKING
 BEGIN, END = "<!-- learned-signal-data:begin -->", "<!-- learned-signal-data:end -->"
 RIVAL = "distillation"
 ROWS = {SIGNAL: "#c44e52", RIVAL: "#4c72b0", REFERENCE: "#777777"}  # and their colours
+CURVES = {SIGNAL: "o-", RIVAL: "o--"}  # and how their curves are drawn
 TASK = "oracle-tiny"  # on which the number of real sequences is changed
 
 
@@ -64,6 +66,14 @@ class ByData(Evidence):
     def is_of(self, task: str, name: str) -> bool:
         """Whether a task of the benchmark is the task `name` with settings."""
         return bool(self._settings(task)["task"] == name)
+
+    def curves(self, task: str, row: str) -> tuple[np.ndarray, list[list[dict[str, float]]]]:
+        """By evaluation the mean score over seeds, and what every seed's rounds have measured."""
+        best = self.values(task, BEST_KNOB, RANKING.divergence)
+        curves = [run.result.curve for run in self.runs(task, row)]
+        column = f"task/{RANKING.divergence}"
+        divergences = np.array([[point[column] for point in curve] for curve in curves])
+        return (best[:, None] - divergences).mean(0), curves
 
     def test(self, task: str, rival: str) -> Test:
         """The test of the signal against a rival."""
@@ -141,6 +151,29 @@ def _curve(axes: Axes, evidence: ByData, tasks: list[str], row: str, colour: str
     axes.plot(numbers, means, "D-", color=colour, label=row)
 
 
+def plot_curves(evidence: ByData) -> Figure:
+    """Scores by round and by seconds, means and medians over oracles, a colour for every task."""
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for number, task in enumerate(evidence.tasks):
+        for row, style in CURVES.items():
+            scores, curves = evidence.curves(task, row)
+            for axes, column in ((left, "round"), (right, "seconds")):
+                # The median, for a busy machine makes some seeds slow.
+                at = np.median([[point[column] for point in curve] for curve in curves], axis=0)
+                label = f"{task}, {row}"
+                axes.plot(at, scores, style, color=f"C{number}", label=label, markersize=3)
+    for axes in (left, right):
+        axes.axhline(0, color="black", linewidth=1)
+        axes.grid(alpha=0.3)
+    left.set_xlabel("rounds, 256 sequences each")
+    right.set_xlabel("seconds on one core, training before the rounds counted")
+    right.set_xscale("log")
+    left.set_ylabel("score against the best knob, nats per token")
+    left.legend(frameon=False, fontsize=7)
+    return figure
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the tables, or puts them into a page; 1 where a checked page is stale."""
     parser = argparse.ArgumentParser(
@@ -152,10 +185,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--page", type=Path, metavar="FILE", help="whose tables are made anew")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="the picture, a PNG")
+    parser.add_argument("--curves", type=Path, metavar="FILE", help="the curves, a PNG")
     parser.add_argument("--check", action="store_true", help="change nothing")
     chosen = parser.parse_args(arguments)
     try:
         evidence = ByData(Standings(read_all([chosen.folder])))
+        if chosen.curves and not chosen.check:
+            plot_curves(evidence).savefig(chosen.curves, dpi=110)
         if chosen.plot and not chosen.check:
             folders = [chosen.folder]
             if chosen.beside:
