@@ -1,6 +1,7 @@
 """A run bears signals, readers that leave, encodings, full disks and numbers that run away."""
 
 import io
+import itertools
 import json
 import math
 import os
@@ -244,10 +245,13 @@ def test_a_command_says_what_it_does_once_it_is_slow_and_not_before(
     assert capsys.readouterr() == ("", "seqgan: measuring ...\n")
 
 
-def test_every_phase_is_told_when_it_begins() -> None:
-    small = {"num_real": 200, "num_held_out": 200, "num_eval": 200}
+def test_every_phase_is_told_when_it_begins(tmp_path: Path) -> None:
+    lines = itertools.islice(itertools.product("abcdefg", repeat=4), 400)
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(" ".join(line) for line in lines))
+    small = {"corpus": str(corpus), "num_eval": 50}
     settings = TrainSettings(
-        rounds=1, mle_epochs=1, batch_size=8, num_negatives=50, referee=True, task_options=small
+        rounds=1, mle_epochs=1, batch_size=8, num_negatives=50, task="text", task_options=small
     )
     told: dict[str, int] = {}
 
