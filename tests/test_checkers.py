@@ -152,6 +152,35 @@ class Flat(Good):
         return super().hidden_states(inputs).mean(2)
 
 
+class NoOutput(LanguageModel):
+    """Its author forgot the layer that everything else reads."""
+
+    def hidden_states(self, inputs: Tensor) -> Tensor:
+        return torch.zeros(*inputs.shape, 4)
+
+
+class NoBias(NoOutput):
+    def __init__(self, spec: TokenSpec) -> None:
+        super().__init__(spec)
+        self.output = nn.Linear(4, spec.vocab_size, bias=False)
+
+
+class TooNarrow(NoOutput):
+    def __init__(self, spec: TokenSpec) -> None:
+        super().__init__(spec)
+        self.output = nn.Linear(4, spec.vocab_size - 1)
+
+
+class Tuples(Good):
+    def hidden_states(self, inputs: Tensor) -> Any:
+        return super().hidden_states(inputs), None
+
+
+class OnlyHidden(Good):
+    def advance(self, state: Any, inputs: Tensor) -> Any:
+        return super().advance(state, inputs)[0]
+
+
 class Wrong(nn.Module):
     """It takes a spec and writes nothing."""
 
@@ -170,6 +199,11 @@ def test_a_good_policy_passes(policy: object) -> None:
         (LooksAhead, "LooksAhead.hidden_states looks ahead"),
         (Forgets, "Forgets.advance gives another state than hidden_states at position 1"),
         (Flat, "Flat.hidden_states returned shape (8, 5) for inputs (8, 5); expected (8, 5, 32)"),
+        (NoOutput, "NoOutput has no output layer; give it self.output, a torch.nn.Linear with a"),
+        (NoBias, "NoBias.output is Linear(in_features=4, out_features=6, bias=False); give it"),
+        (TooNarrow, "TooNarrow.output has 5 rows; give it self.output"),
+        (Tuples, "Tuples.hidden_states returned a tuple; expected a torch.Tensor"),
+        (OnlyHidden, "OnlyHidden.advance returned a Tensor; expected a tuple of the hidden"),
         (Wrong, "the policy, a Wrong, has no complete(tokens, lengths, rng)"),
         (Successor(EOS), "different seeds gave the same completions"),
     ],

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqgan_env.building import undisturbed
 from seqgan_env.generators.language_model import LanguageModel
@@ -43,6 +43,7 @@ def check_policy(policy: object, spec: TokenSpec | None = None) -> None:
     spec = spec or getattr(policy, "spec", None)
     assert isinstance(spec, TokenSpec), f"{name} has no spec; give check_policy one"
     if isinstance(policy, LanguageModel):
+        _check_output(policy)
         _check_states(policy)
     complete = getattr(policy, "complete", None)
     assert callable(complete), f"the policy, a {name}, has no complete(tokens, lengths, rng)"
@@ -60,6 +61,22 @@ def check_policy(policy: object, spec: TokenSpec | None = None) -> None:
         )
 
 
+def _check_output(model: LanguageModel) -> None:
+    """All else reads `output`, if only to know where the model lives."""
+    name, num_tokens = type(model).__name__, model.spec.vocab_size
+    expected = (
+        f"give it self.output, a torch.nn.Linear with a bias, from hidden states to the "
+        f"{num_tokens} tokens"
+    )
+    output = getattr(model, "output", None)
+    assert output is not None, f"{name} has no output layer; {expected}"
+    plain = isinstance(output, nn.Linear) and output.bias is not None
+    assert plain, f"{name}.output is {output!r}; {expected}"
+    assert output.out_features == num_tokens, (
+        f"{name}.output has {output.out_features} rows; {expected}"
+    )
+
+
 @torch.no_grad()
 def _check_states(model: LanguageModel) -> None:
     """Hidden states look at nothing that comes later, and are the same token by token."""
@@ -69,6 +86,9 @@ def _check_states(model: LanguageModel) -> None:
     later = torch.cat([inputs[:, :half], model.inputs(others)[:, half:]], dim=1)
     hidden = call(f"{name}.hidden_states", model.hidden_states, inputs)
     expected = (8, spec.seq_len, model.output.in_features)
+    assert isinstance(hidden, Tensor), (
+        f"{name}.hidden_states returned a {type(hidden).__name__}; expected a torch.Tensor"
+    )
     assert tuple(hidden.shape) == expected, (
         f"{name}.hidden_states returned shape {tuple(hidden.shape)} for inputs "
         f"{tuple(inputs.shape)}; expected {expected}"
@@ -80,7 +100,17 @@ def _check_states(model: LanguageModel) -> None:
     )
     state = call(f"{name}.start", model.start, len(tokens))
     for t in range(spec.seq_len):
-        here, state = call(f"{name}.advance", model.advance, state, inputs[:, t])
+        advanced = call(f"{name}.advance", model.advance, state, inputs[:, t])
+        is_pair = isinstance(advanced, tuple) and len(advanced) == 2
+        assert is_pair, (
+            f"{name}.advance returned a {type(advanced).__name__}; expected a tuple of the hidden "
+            "states and the next state"
+        )
+        here, state = advanced
+        assert getattr(here, "shape", None) == hidden[:, t].shape, (
+            f"{name}.advance returned hidden states that are no tensor of shape "
+            f"{tuple(hidden[:, t].shape)}"
+        )
         same = torch.allclose(here, hidden[:, t], atol=1e-4)
         assert same, (
             f"{name}.advance gives another state than hidden_states at position {t}; both must "
