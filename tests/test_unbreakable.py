@@ -218,7 +218,7 @@ def test_a_phase_that_reports_nothing_for_long_is_told_and_one_that_is_over_is_n
     assert len(during) >= 4
     assert during[0].startswith("knobs: 0/2")
     assert {line.split(",")[0] for line in during[1:-1]} == {"knobs: 1/2"}
-    assert during[1].endswith("about 0 s left")
+    assert during[1].endswith("longer than expected")
     assert screen.getvalue().splitlines() == during
 
 

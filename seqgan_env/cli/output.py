@@ -24,9 +24,8 @@ from rich.progress import (
 )
 
 from seqgan_env.metrics.catalogue import METRICS
-from seqgan_env.screen import plain_console
+from seqgan_env.screen import SECONDS_BETWEEN_LINES, plain_console, time_left
 
-_SECONDS_BETWEEN_LINES = 20.0
 _SHOWN = (
     "nll_validation",
     *(METRICS[name].shown_live for name in ("nll_oracle", "nll_gen", "score")),
@@ -113,7 +112,7 @@ class RunProgress:
     anything was done since or not.
     """
 
-    def __init__(self, console: Console, beat: float = _SECONDS_BETWEEN_LINES) -> None:
+    def __init__(self, console: Console, beat: float = SECONDS_BETWEEN_LINES) -> None:
         """
         Args:
             console: where it is shown.
@@ -195,11 +194,11 @@ class RunProgress:
         """How long the rest of a phase will take at its rate so far."""
         done, total, reported_at = self._open[phase]
         num = done - self._first[phase]  # since it began, or was resumed
-        if done >= total or num <= 0:
-            return ""
-        each = (reported_at - self._began[phase]) / num
-        left = each * (total - done) - (now - reported_at)
-        return f", about {max(left, 0):.0f} s left"
+        seconds = reported_at - self._began[phase]
+        left = time_left(num, total - done, seconds, now - reported_at)
+        if left:
+            left = f", {left}"
+        return left
 
     def _say(self, line: str) -> None:
         self._lines.append(line)
