@@ -30,6 +30,7 @@ from seqgan_env.registry import AGENTS, DISCRIMINATORS
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.tasks import make_task
 from seqgan_env.training.settings import TrainSettings, settings_from
+from seqgan_env.training.trainer import Trainer
 
 from .conftest import EOS, FIXED, SpecTask, reward_model, rewards_for
 
@@ -378,7 +379,47 @@ def routes_to(rewards: RewardModel) -> list[Callable[[], Any]]:
         lambda: [single.step(np.int64(0)) for _ in range(3)],
         lambda: rewards.rewards(tokens, torch.Generator()),
         lambda: rewards.action_values(tokens, torch.Generator()),
+        lambda: rewards.rehearse(tokens),
     ]
+
+
+class Fading:
+    """Pays each call less than the one before, and draws from torch's own generator."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def score(self, tokens: Tensor) -> Tensor:
+        self.calls += 1
+        return torch.rand(len(tokens)) / self.calls
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"calls": self.calls}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.calls = state["calls"]
+
+
+def test_a_rehearsal_leaves_no_trace() -> None:
+    rewards = reward_model(FIXED, source=Fading(), reward="terminal")
+    before, drawn = rewards.state_dict(), torch.get_rng_state()
+    rewards.rehearse(torch.zeros(2, 3, dtype=torch.int64))
+    assert rewards.state_dict() == before
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+class Wrong:
+    """Scores tokens where sequences are asked for."""
+
+    def score(self, tokens: Tensor) -> Tensor:
+        return torch.zeros(tokens.shape)
+
+
+def test_a_run_is_told_of_a_bad_source_before_it_learns() -> None:
+    small = {"num_real": 50, "num_held_out": 50, "num_eval": 50}
+    settings = TrainSettings(source=f"{__name__}:Wrong", rounds=1, task_options=small)
+    with pytest.raises(ValueError, match=r"Wrong\.score returned shape"):
+        Trainer(settings)
 
 
 class Completes:

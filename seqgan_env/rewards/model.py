@@ -289,6 +289,25 @@ class RewardModel:
         rewards = self.reward_fn(before, after).to(torch.float32)
         return rewards.masked_fill(tokens == self.spec.pad_token, 0.0)
 
+    def rehearse(self, sequences: Tensor) -> None:
+        """Scores finished sequences (B, T), and leaves no trace of it.
+
+        What is wrong with a source of one's own shows here, before a policy is pre-trained for it.
+
+        Raises:
+            ValueError: a source returns anything but one finite number a sequence; or whatever a
+                source of one's own raises.
+        """
+        budget = asdict(self.budget)
+        remembering = self._remembering_sources()
+        remembered = [copy.deepcopy(source.state_dict()) for source in remembering]
+        with torch.random.fork_rng(devices=[]):  # a source may draw from torch's own generator
+            self._scores_at_ends(sequences, torch.Generator(device=sequences.device).manual_seed(0))
+        for source, state in zip(remembering, remembered, strict=True):
+            source.load_state_dict(state)
+        for name, value in budget.items():
+            setattr(self.budget, name, value)
+
     def _scores_at_ends(self, tokens: Tensor, rng: torch.Generator) -> Tensor:
         """The score of each finished sequence (B, T) at its last token, 0 elsewhere: (B, T)."""
         lengths = self.spec.lengths(self.spec.check_sequences(tokens))

@@ -119,6 +119,12 @@ class EarnedValue:
         that of the first t + 1 tokens.
         """
         parts = self.scorer.token_scores(tokens)
+        if parts.shape != tokens.shape:
+            name = f"{type(self.scorer).__name__}.token_scores"
+            raise ValueError(
+                f"{name} returned shape {tuple(parts.shape)} for tokens {tuple(tokens.shape)}; "
+                "expected the same"
+            )
         self.budget.sequences_scored += len(tokens)
         return parts.double().cumsum(1).to(torch.float32)
 

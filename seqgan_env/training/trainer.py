@@ -72,6 +72,7 @@ NUM_DRAWN = 500  # sequences in the pictures of a task that has some
 DISCRIMINATOR_WEIGHTS = "discriminator.safetensors"
 NUM_MEASURED = 2_000  # sequences that a metric of the user's own gets
 
+_REHEARSED = 4  # real sequences that are scored before anything is trained
 _PHASES = ("pretrain", "measure_knobs", "train", "control", "compare")
 _SAVED_OF_RUN = ("history", "knobs", "best_knob", "metrics", "seconds", "samples", "weights")
 
@@ -168,6 +169,7 @@ class Trainer:
             self.task = build_task(settings)
         progress("read data", 1, 1, {})
         self.agent, self.rewards = build_agent(settings, self.task, settings.source)
+        self.rewards.rehearse(self.task.real_sequences[:_REHEARSED].long())
         self.rival: RolloutPolicy | None = None  # the best knob of the pre-trained policy
         self.learns = learns_from_reward(settings.agent)
         self.phase = _PHASES[0]
