@@ -20,7 +20,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from seqgan_env import agents
+from seqgan_env import agents, faults
 from seqgan_env.names import choose, nearest
 
 BY_MODULE = "package.module:Name"  # how a thing is named that nobody has declared
@@ -193,6 +193,7 @@ def import_object(origin: str, called: str) -> Any:
         ValueError: the module cannot be imported, or has nothing of that name.
     """
     module_name, _, path = origin.partition(":")
+    faults.remember(called, module_name)  # an import may fail in the plug-in's code, too
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as problem:  # a module of the user's may fail in any way
@@ -204,6 +205,7 @@ def import_object(origin: str, called: str) -> Any:
                 f"{called}: module {module_name} has no {path!r}.{nearest(public, part)}"
             )
         found = getattr(found, part)
+    faults.remember(called, module_name, found)
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from gymnasium.error import Error as GymnasiumError
 
-from seqgan_env import registry
+from seqgan_env import faults, registry
 from seqgan_env.bench import flags as bench_flags
 from seqgan_env.bench.results import RESULTS
 from seqgan_env.cli.arguments import (
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, GymnasiumError) as problem:
         if arguments.traceback:
             raise
-        print(f"seqgan: {' '.join(str(problem).split())}", file=sys.stderr)
+        print(f"seqgan: {faults.told(problem)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("seqgan: interrupted", file=sys.stderr)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from seqgan_env import registry
+from seqgan_env import faults, registry
 from seqgan_env.extras import is_installed
 from seqgan_env.metrics.catalogue import TABLE
 
@@ -104,7 +104,8 @@ def _make(name: str, folder: Path) -> Tracker:
     try:
         tracker: Tracker = make(folder)
     except Exception as problem:  # of a class of the user's
-        raise ValueError(f"tracker {name!r} cannot be made: {problem}") from problem
+        told = f"{type(problem).__name__}: {problem}".rstrip(": ")
+        raise ValueError(f"tracker {name!r} cannot be made: {told}") from problem
     return tracker
 
 
@@ -193,6 +194,9 @@ class Tracking:
             except Exception as problem:  # a full disk, no network: it is not the run's affair
                 del self.trackers[name]
                 told = f"{type(problem).__name__}: {problem}".rstrip(": ")
+                place = faults.place_behind(problem)
+                if place:
+                    told += f"; {place}"
                 self._warn(f"tracker {name} has failed ({told}); the run goes on without it")
                 _give_up(tracker)
 
