@@ -31,6 +31,7 @@ from seqgan_env.cli.arguments import (
     given_settings,
     trust_of,
 )
+from seqgan_env.cli.output import told_if_slow
 from seqgan_env.metrics.catalogue import MORE, more_of
 from seqgan_env.screen import plain_console
 from seqgan_env.tasks import check_settings, infer_task
@@ -64,7 +65,8 @@ def bench(arguments: argparse.Namespace) -> int:
     suite, console = _suite(arguments), plain_console()
     # Every machine takes every `parts`-th job: rows and tasks are spread evenly.
     part, parts = arguments.shard
-    jobs = suite.jobs()[part - 1 :: parts]
+    with told_if_slow("reading the data of all jobs ..."):
+        jobs = suite.jobs()[part - 1 :: parts]
     name = "bench"
     if arguments.suite:
         name = arguments.suite.stem
@@ -172,7 +174,8 @@ def _report_if_possible(console: Console, folder: Path) -> None:
     Having no report is no failure: a benchmark may lack the reference until its last shard is done.
     """
     try:
-        _write_report([folder], folder, None, console)
+        with told_if_slow("writing the report ..."):
+            _write_report([folder], folder, None, console)
     except ValueError as problem:
         print(f"seqgan: no report page: {problem}", file=sys.stderr)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from seqgan_env.bench.jobs import Job
 from seqgan_env.bench.results import path_of
 from seqgan_env.bench.runner import Ended
-from seqgan_env.bench.worker import ENVIRONMENT
+from seqgan_env.bench.worker import ENVIRONMENT, PHASE_BYTES
 
 _POLL_SECONDS = 0.02
 
@@ -44,6 +44,9 @@ class LocalPool:
             over = self._take_over()
         return list(map(_Worker.ended, over))
 
+    def phases(self) -> dict[str, str]:
+        return {worker.job.key: worker.phase() for worker in self._workers}
+
     def _take_over(self) -> list[_Worker]:
         """Takes the workers that are over out of the pool."""
         over, running = [], []
@@ -73,13 +76,17 @@ class _Worker:
     def __init__(self, job: Job, result: Path) -> None:
         self.job, self._result = job, result
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed in `ended`
+        self._phase = tempfile.TemporaryFile()  # noqa: SIM115  closed there, too
+        told_in = self._phase.fileno()
         # -P: the working folder is no place for modules that hide those of the library.
-        command = [sys.executable, "-P", "-m", "seqgan_env.bench.worker", str(result)]
+        command = [sys.executable, "-P", "-m", "seqgan_env.bench.worker"]
+        command += [str(result), str(told_in)]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=self._log,
+            pass_fds=[told_in],
             env=os.environ | ENVIRONMENT,
         )
         assert self.process.stdin is not None
@@ -90,9 +97,14 @@ class _Worker:
         except BrokenPipeError:  # it died at once; its log says why
             pass
 
+    def phase(self) -> str:
+        """What the job is at, as its process said last; "" before it said anything."""
+        return os.pread(self._phase.fileno(), PHASE_BYTES, 0).decode(errors="replace").strip()
+
     def ended(self) -> Ended:
         """What became of the job, once its process is over."""
         # A process that ended well but wrote nothing has failed too.
+        self._phase.close()
         with self._log as log:
             if self.process.returncode == 0 and self._result.exists():
                 return Ended(self.job, None)

@@ -51,6 +51,10 @@ class Pool(Protocol):
         """The jobs that have ended since the last call; returns after `seconds` at the latest."""
         ...
 
+    def phases(self) -> dict[str, str]:
+        """What running jobs are at, by their keys; of those whose workers tell it."""
+        ...
+
     def close(self) -> None:
         """Ends what still runs."""
         ...
@@ -66,6 +70,8 @@ class Progress:
         running: jobs that run, each with the time of its start by `time.monotonic`.
         done: jobs whose result was made now.
         failed: jobs that failed, each with the file that says why.
+        phases: what running jobs are at, by their keys, such as "adversarial 3/160"; of those whose
+            workers tell it.
         seconds: how long the jobs of a row took, by the row's label.
         num_slots: number of jobs that can run at a time.
         num_superseded: number of results that were there and were moved away.
@@ -76,6 +82,7 @@ class Progress:
     running: list[tuple[Job, float]] = field(default_factory=list)
     done: list[Job] = field(default_factory=list)
     failed: list[tuple[Job, Path]] = field(default_factory=list)
+    phases: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     num_slots: int = 1
     num_superseded: int = 0
@@ -196,9 +203,11 @@ def run_jobs(
     """
     try:
         progress = begin(jobs, folder)
+        progress.num_slots = max(1, pool.num_slots())
         watch(progress)
         while progress.num_left:
             _fill(progress, pool, folder)
+            progress.phases = pool.phases()
             watch(progress)
             for ended in pool.wait(_POLL_SECONDS):
                 progress.end(ended.job, _failure(ended, folder))

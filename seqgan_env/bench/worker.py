@@ -2,7 +2,10 @@
 
 It reads the job from a line of stdin, writes its result, and ends when its parent does.
 
-python -m seqgan_env.bench.worker RESULT.json < job
+python -m seqgan_env.bench.worker RESULT.json [DESCRIPTOR] < job
+
+Where an open file is handed over by its descriptor, the phase that the job is at stands at its
+beginning.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from seqgan_env.metrics.likelihood import unigram_metrics
 from seqgan_env.metrics.score import SCORES
 from seqgan_env.registry import find_in_working_folder
 from seqgan_env.training import run_directory
+from seqgan_env.training.adversarial import Progress, silent
 from seqgan_env.training.trainer import Trainer
 from seqgan_env.types import DrawsPictures
 
@@ -54,12 +58,17 @@ ENVIRONMENT = {
 )
 
 
-def run_job(job: Job, key: str) -> Result:
+# Longer phases are cut; a shorter one is filled with spaces, so that it covers the one before it.
+PHASE_BYTES = 120
+
+
+def run_job(job: Job, key: str, progress: Progress = silent) -> Result:
     """Runs a job in this process, which must have been started with `ENVIRONMENT`.
 
     Args:
         job: the job.
         key: the job's key where the benchmark began.
+        progress: called with phase, done, total and metrics.
 
     Raises:
         RuntimeError: the job has another key here, since code, data or versions differ.
@@ -73,7 +82,7 @@ def run_job(job: Job, key: str) -> Result:
     # Times cover pre-training and evaluation too, since every run pays for its own.
     started, started_cpu = time.perf_counter(), time.process_time()
     torch.set_num_threads(job.settings.threads)
-    trainer = Trainer(job.settings)
+    trainer = Trainer(job.settings, progress)
     curve: list[dict[str, float]] = []
 
     def note(row: dict[str, float]) -> None:
@@ -186,6 +195,16 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def _telling(descriptor: int) -> Progress:
+    """Writes the phase of a job to an open file of the parent's."""
+
+    def tell(phase: str, done: int, total: int, metrics: dict[str, float]) -> None:
+        told = f"{phase} {done}/{total}".encode()[:PHASE_BYTES]
+        os.pwrite(descriptor, told.ljust(PHASE_BYTES), 0)
+
+    return tell
+
+
 def main() -> None:
     """Runs the job on stdin."""
     # Ctrl-C reaches the whole group; the parent ends its workers.
@@ -194,7 +213,10 @@ def main() -> None:
     find_in_working_folder([line])  # an agent can be a module of the user's own
     job = Job.from_json(line)
     _end_with_parent()
-    run_job(job, path.stem).write(path)
+    progress: Progress = silent
+    if sys.argv[2:]:
+        progress = _telling(int(sys.argv[2]))
+    run_job(job, path.stem, progress).write(path)
 
 
 if __name__ == "__main__":
