@@ -188,6 +188,42 @@ CASES: dict[str, tuple[Evidence, str, Evidence]] = {
 RULES = {rule.__name__: rule for rule in (*OUTCOMES, *OF_A_GAIN, *OF_NO_GAIN)}
 
 
+UNSCORED = {"agent": metrics(0.38, 0.38)}
+del UNSCORED["agent"]["score"]
+UNJUDGED = {"agent": {"nll_gen": 2.8}}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "reason"),
+    [
+        (run(metrics=UNSCORED, settings={"knobs": False}), "switched off (--no-knobs)"),
+        (run(metrics=UNJUDGED, settings={"knobs": False}), "switched off (--no-knobs)"),
+        (run(metrics=UNSCORED, settings={"knobs": True}, num_knobs=0), "no temperature"),
+        (run(metrics=UNSCORED, settings={"knobs": True}, num_knobs=7), "finite distance"),
+        (run(metrics=UNJUDGED, settings={"knobs": True}, num_knobs=3), "too little real data"),
+    ],
+)
+def test_the_reason_of_a_missing_score_is_the_one_that_holds(
+    evidence: Evidence, reason: str
+) -> None:
+    told = " ".join(explain(evidence).sentences)
+    assert reason in told
+    assert ("real" in told) is ("real data" in reason)
+
+
+@pytest.mark.parametrize("name", ["memorised", "overfitted"])
+def test_real_data_are_asked_for_only_where_the_data_are_real(name: str) -> None:
+    on_oracle = CASES[name][0]
+    found = RULES[name](on_oracle)
+    assert found is not None
+    assert "real data" not in found.advice
+    assert "--num-real" in found.advice
+    on_text = replace(on_oracle, metrics={"agent": {"referee_js": 0.1}})
+    found = RULES[name](on_text)
+    assert found is not None
+    assert "more real data" in found.advice
+
+
 def test_there_is_a_case_for_every_rule_and_every_rule_has_its_name() -> None:
     assert CASES.keys() == RULES.keys()
 

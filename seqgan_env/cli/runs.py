@@ -328,6 +328,7 @@ def _evidence(run: Run, path: Path) -> Evidence:
         settings=asdict(run.settings),
         path=str(path),
         interrupted=run.interrupted,
+        num_knobs=len(run.knobs),
     )
 
 

@@ -67,6 +67,7 @@ class Evidence:
         diverged: the message of a divergence that ended the run; "" otherwise.
         last_line: of the log of a run without a result.
         interrupted: whether the run was ended early.
+        num_knobs: how many knobs were measured; None where it is not known.
     """
 
     metrics: Mapping[str, Row] = field(default_factory=dict)
@@ -78,6 +79,12 @@ class Evidence:
     diverged: str = ""
     last_line: str = ""
     interrupted: bool = False
+    num_knobs: int | None = None
+
+    @property
+    def knows_the_truth(self) -> bool:
+        """Whether the truth is known exactly, as on oracle tasks; real data leaves it unknown."""
+        return any(RANKING.divergence in metrics for metrics in self.metrics.values())
 
     @property
     def is_control(self) -> bool:
@@ -186,9 +193,13 @@ def read_evidence(path: Path) -> Evidence:
     settings = config.get("settings")
     if not isinstance(settings, Mapping):
         raise ValueError(f"{path / run_directory.CONFIG} is not the configuration of a run")
-    result, rows = {}, list[Row]()
+    result, rows, num_knobs = {}, list[Row](), None
     if (path / run_directory.RESULT).exists():
         result = run_directory.read_json(path / run_directory.RESULT)
+        num_knobs = 0
+    if (path / run_directory.KNOBS).exists():
+        with naming(path / run_directory.KNOBS):
+            num_knobs = len(_read_table(path / run_directory.KNOBS))
     if (path / run_directory.METRICS).exists():
         rows = read_rows(path / run_directory.METRICS)
     diverged, log = "", ""
@@ -209,6 +220,7 @@ def read_evidence(path: Path) -> Evidence:
             diverged=" ".join(diverged.split()),
             last_line=(log.strip().splitlines() or [""])[-1],
             interrupted=bool(result.get("interrupted")),
+            num_knobs=num_knobs,
         )
 
 
@@ -219,8 +231,12 @@ def read_rows(path: Path) -> list[Row]:
         ValueError: the file is missing or damaged, or a cell is no number.
     """
     with naming(path):
-        table = csv.DictReader(io.StringIO(read_text(path, str(path), MOST_BYTES_OF_METRICS)))
-        return [_row(cells) for cells in table]
+        return [_row(cells) for cells in _read_table(path)]
+
+
+def _read_table(path: Path) -> list[dict[str | None, str]]:
+    """The rows of a table as they stand."""
+    return list(csv.DictReader(io.StringIO(read_text(path, str(path), MOST_BYTES_OF_METRICS))))
 
 
 def _row(cells: Mapping[str | None, str]) -> dict[str, float]:
@@ -273,12 +289,35 @@ def unscored(run: Evidence) -> Finding | None:
     """The agent has no score, since no knob was measured or nothing can judge."""
     if run.score is not None:
         return None
-    return Finding(
-        "unscored",
-        "The agent has no score: there was no knob of maximum likelihood to compare it with, or "
-        "too little real data for a referee.",
-        "Measure knobs (--knobs, and a policy whose temperature can be turned), and give more "
-        "real sequences if there are fewer than some hundreds.",
+    why, advice = _why_unscored(run)
+    return Finding("unscored", f"The agent has no score, since {why}.", advice)
+
+
+def _why_unscored(run: Evidence) -> tuple[str, str]:
+    """The reason of a missing score, and what would give one."""
+    if run.settings.get("knobs") is False:
+        return (
+            "knobs were switched off (--no-knobs): a score compares the agent with the best knob "
+            "of maximum likelihood",
+            "Leave --no-knobs out, and there will be a score.",
+        )
+    agent = run.metrics.get("agent", {})
+    if not any(score.divergence in agent for score in _RANKING):
+        return (
+            "nothing could judge it: its truth is not known exactly, and there is too little real "
+            "data for a referee",
+            "Give more real sequences; some hundreds make a referee that can be relied on.",
+        )
+    if run.num_knobs:
+        return (
+            "no knob of maximum likelihood is at a finite distance from the truth",
+            "Ask the referee, which needs no likelihoods: --referee.",
+        )
+    return (
+        "no knob of maximum likelihood could be measured to compare it with: its policy has no "
+        "temperature that can be turned, or its task measures no knobs",
+        "Take a policy that can be turned (--policy, or one with with_temperature); without a "
+        "score, compare the agent with maximum likelihood as it is.",
     )
 
 
@@ -427,7 +466,7 @@ def memorised(run: Evidence) -> Finding | None:
         f"{loss:.3f}, but of unseen sequences it recognises only {real:.0%} of the real ones, and "
         f"{made:.0%} of those written.",
         "Train it less (--d-epochs, --d-pretrain-epochs), regularise it (--set-discriminator), or "
-        "give more real data.",
+        f"give {_more_data(run)}.",
     )
 
 
@@ -583,10 +622,10 @@ def overfitted(run: Evidence) -> Finding | None:
         return None
     return Finding(
         "overfitted",
-        f"Maximum likelihood overfits the real data: its validation likelihood was best in epoch "
-        f"{best + 1} of {len(epochs)} and was {rise:.3f} nats per token worse at the end.",
-        "More real data would help most; else a smaller policy, or more weight decay (--set "
-        "mle_weight_decay=X).",
+        f"Maximum likelihood overfits its training data: the validation likelihood was best in "
+        f"epoch {best + 1} of {len(epochs)} and was {rise:.3f} nats per token worse at the end.",
+        f"It would help most to give {_more_data(run)}; else a smaller policy, or more weight "
+        "decay (--set mle_weight_decay=X).",
     )
 
 
@@ -719,6 +758,13 @@ def _bench(run: Evidence) -> str:
         if name in settings:
             words += [f"--{name.replace('_', '-')}", settings[name]]
     return _command(shlex.join(map(str, words)))
+
+
+def _more_data(run: Evidence) -> str:
+    """More of what is learned from, by its name."""
+    if run.knows_the_truth:
+        return "more sequences of the oracle (--num-real)"
+    return "more real data"
 
 
 def _half_rate(run: Evidence) -> str:

@@ -28,6 +28,7 @@ except ImportError:  # Windows: two runs in one folder are not told apart
 MOST_BYTES_OF_JSON = 64 * MIB
 
 CONFIG, RESULT, METRICS, LOCK = "config.json", "result.json", "metrics.csv", ".lock"
+KNOBS = "knobs.csv"
 LOG = "train.log"
 DIVERGED = "diverged.txt"  # why a run broke off
 

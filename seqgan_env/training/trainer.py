@@ -558,7 +558,7 @@ def write_run(run: Run, path: Path) -> None:
     run_directory.write_csv(path / run_directory.METRICS, run.history)
     if run.knobs:
         rows = [{"knob": name} | row for name, row in run.knobs.items()]
-        run_directory.write_csv(path / "knobs.csv", rows)
+        run_directory.write_csv(path / run_directory.KNOBS, rows)
     run_directory.write_text(path / "samples.txt", samples_text(run.samples))
     for name, picture in run.pictures.items():
         run_directory.write_bytes(path / name, picture)
