@@ -113,6 +113,22 @@ def seen(loss: float, real: float, made: float) -> list[Row]:
     return [evaluated(number, kl, kl, loss=loss, **accuracies) for number, kl in rounds]
 
 
+BUTTER = SETTINGS | {"source": "discriminator + 0.5 * mypkg:Butter", "rounds": 40}
+
+
+def buttered(
+    before: float, after: float, distance: float = 0.728, settings: Any = BUTTER, **changes: Any
+) -> Evidence:
+    """A run on real data whose agent was paid for butter too, and which measured both."""
+    policies = {
+        "mle": {"referee_js": 0.013, "referee_js_error": 0.01, "more/butter": before},
+        "best_knob": {"referee_js": 0.012, "referee_js_error": 0.01},
+        "agent": {"referee_js": distance, "referee_js_error": 0.02, "more/butter": after},
+    }
+    policies["agent"]["referee_score"] = 0.012 - distance
+    return run(metrics=policies, settings=settings, **changes)
+
+
 # Rule: a run in which it holds, words that it says, and one beside it in which it does not.
 CASES: dict[str, tuple[Evidence, str, Evidence]] = {
     "diverged": (
@@ -140,6 +156,7 @@ CASES: dict[str, tuple[Evidence, str, Evidence]] = {
         "all 8 rounds",
         run(rows=paid([(1.0, 0.0)] * 7 + [(1.0, 0.01)])),
     ),
+    "pulled_away": (buttered(-0.459, 0.570), "from -0.459 to 0.570", buttered(-0.4, 0.5, 0.04)),
     "floor_reward": (
         run(rows=paid([(0.3, 0.1)] * 6 + [(0.004, 0.001)] * 2)),
         "0.0040",
@@ -186,6 +203,59 @@ CASES: dict[str, tuple[Evidence, str, Evidence]] = {
     "reward_taught": (with_constant(0.4), "0.0200 lower", with_constant(0.381)),
 }
 RULES = {rule.__name__: rule for rule in (*OUTCOMES, *OF_A_GAIN, *OF_NO_GAIN)}
+
+
+def test_a_reward_that_pulls_away_goes_before_advice_about_discriminators() -> None:
+    knows_by_heart = list(CASES["memorised"][0].rows)
+    told = explain(buttered(-0.459, 0.570, rows=knows_by_heart))
+    assert told.cause is not None
+    assert told.cause.rule == "pulled_away"
+    text = " ".join(told.sentences)
+    assert "mypkg:Butter rose from -0.459 to 0.570" in text
+    assert "rose from 0.013 to 0.728" in text
+    assert "--source 'discriminator + 0.25 * mypkg:Butter'" in text
+    assert "--rounds 10" in text  # at which these rows have the policy nearest
+    without_knobs = buttered(-0.459, 0.570, settings=BUTTER | {"knobs": False})
+    del without_knobs.metrics["agent"]["referee_score"]  # type: ignore[attr-defined]
+    assert explain(without_knobs).outcome.rule == "unscored"
+    assert explain(without_knobs).cause == told.cause
+
+
+@pytest.mark.parametrize("source", ["discriminator", "0.5 * discriminator + constant", "optimal"])
+def test_sources_that_pay_for_likeness_or_nothing_pull_nowhere(source: str) -> None:
+    evidence = buttered(-0.4, 0.5, settings=BUTTER | {"source": source})
+    assert RULES["pulled_away"](evidence) is None
+
+
+def test_a_source_that_was_not_followed_is_not_blamed() -> None:
+    assert RULES["pulled_away"](buttered(0.5, -0.4)) is None
+    less = BUTTER | {"source": "discriminator - 0.5 * mypkg:Butter"}
+    assert RULES["pulled_away"](buttered(-0.4, 0.5, settings=less)) is None
+    found = RULES["pulled_away"](buttered(0.5, -0.4, settings=less))
+    assert found is not None
+    assert "mypkg:Butter fell from 0.500 to -0.400" in found.says
+    assert "'discriminator - 0.25 * mypkg:Butter'" in found.advice
+
+
+@pytest.mark.parametrize("form", ["mypkg:Butter", "2 * mypkg:Butter + bleu"])
+def test_where_only_own_sources_pay_it_is_their_reward_that_must_have_risen(form: str) -> None:
+    settings = BUTTER | {"source": form}
+    unmeasured = replace(buttered(-0.4, 0.5), settings=settings)
+    for metrics in unmeasured.metrics.values():
+        metrics.pop("more/butter", None)  # type: ignore[attr-defined]
+    rewards = [(0.1 * i, 0.1) for i in range(20)]
+    found = RULES["pulled_away"](replace(unmeasured, rows=paid(rewards)))
+    assert found is not None
+    assert f"the reward ({form}) rose from 0.050 to 1.850" in found.says
+    assert "--source 'discriminator + 0.1 * mypkg:Butter" in found.advice
+    assert "--rounds 20" in found.advice  # half of them
+    assert RULES["pulled_away"](replace(unmeasured, rows=paid(rewards[::-1]))) is None
+
+
+@pytest.mark.parametrize("source", ["discriminator + 0.5 * a:B - c.d:E", "-0.1 * bleu + x", "a:B"])
+def test_a_sum_is_written_as_it_is_read(source: str) -> None:
+    evidence = Evidence(settings={"source": source})
+    assert interpreter._sum_of(evidence.terms) == source
 
 
 UNSCORED = {"agent": metrics(0.38, 0.38)}

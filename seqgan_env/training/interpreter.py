@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_env.files import MIB, naming, read_text
+from seqgan_env.metrics.catalogue import METRICS, MORE
 from seqgan_env.metrics.score import RANKING, REFEREED, Score
 from seqgan_env.training import run_directory
 
@@ -40,6 +41,10 @@ FLOOR = 0.01
 LOST_VOCABULARY = 0.25
 # The share of the rounds, or epochs, at the end over which a trend is asked for.
 TAIL = 0.25
+# The share of the rounds at each end whose mean reward is taken: one round alone is noise.
+ENDS = 0.1
+# The weight that is advised for a source of the user's own beside the discriminator.
+SMALL_WEIGHT = 0.1
 # A fall of the validation likelihood over the last quarter of the epochs that is worth more epochs:
 # the scores of agents on the small oracle tasks are of this size.
 MLE_GAIN = 0.005  # nats per token
@@ -93,6 +98,24 @@ class Evidence:
 
         source = self.settings.get("source")
         return isinstance(source, str) and is_control(source)
+
+    @property
+    def terms(self) -> list[tuple[float, str]]:
+        """Weights and names of the sources; none where the settings name none that can be read."""
+        from seqgan_env.rewards.sources import read_source  # loads torch
+
+        source = self.settings.get("source")
+        if not isinstance(source, str):
+            return []
+        return list(read_source(source).terms)
+
+    @property
+    def own_terms(self) -> list[tuple[float, str]]:
+        """Those that pay for something else than likeness to the data."""
+        from seqgan_env.rewards.sources import CONTROLS, LOGITS  # loads torch
+
+        others = (*CONTROLS, *LOGITS)
+        return [(weight, name) for weight, name in self.terms if name not in others]
 
     @property
     def score(self) -> tuple[Score, float] | None:
@@ -160,6 +183,8 @@ class Explanation:
         """What happened, why it probably did, what to try next."""
         if self.outcome.rule in _SPEAK_FOR_THEMSELVES:
             return [self.outcome.says, self.outcome.advice]
+        if self.cause is None and self.outcome.rule == "unscored":
+            return [self.outcome.says, self.outcome.advice]
         if self.cause is None:
             return [self.outcome.says, NO_CAUSE, self.outcome.advice]
         return [self.outcome.says, self.cause.says, self.cause.advice]
@@ -169,6 +194,8 @@ def explain(evidence: Evidence) -> Explanation:
     """What the numbers of a run say."""
     outcome = _first(OUTCOMES, evidence)
     assert outcome is not None
+    if outcome.rule == "unscored":
+        return Explanation(outcome, _first(WITHOUT_A_SCORE, evidence))
     if outcome.rule not in ("better", "as_well", "worse"):
         return Explanation(outcome, None)
     return Explanation(outcome, cause_of(evidence, outcome.rule == "better"))
@@ -446,6 +473,153 @@ def floor_reward(run: Evidence) -> Finding | None:
     )
 
 
+def pulled_away(run: Evidence) -> Finding | None:
+    """A source that pays for something else than likeness to the data took part, and the distance
+    from the data rose beyond `ERRORS`. Where it is measured alone, or nothing but such sources
+    paid, what they pay rose, too.
+    """
+    distance = _distance_risen(run)
+    if distance is None:
+        return None
+    followed = []
+    for weight, name in run.own_terms:
+        if _is_followed(run, weight, name):
+            followed.append((weight, name))
+    if not followed:
+        return None
+    names = _and([name for _, name in followed])
+    what = _what_rose(run, followed)
+    return Finding(
+        "pulled_away",
+        f"The reward pulls away from the data: {what} {distance}; what {names} asks for is not "
+        "likeness to the data.",
+        f"{_less_of(run, followed)}, or stop after fewer rounds{_fewer_rounds(run)}.",
+    )
+
+
+def _is_followed(run: Evidence, weight: float, name: str) -> bool:
+    """Whether the policy went where this source pays more, as far as the numbers tell."""
+    alone = _measured_alone(run, name)
+    if alone is not None:
+        return (alone[1] - alone[0]) * weight > 0
+    if len(run.own_terms) < len(run.terms):
+        return True  # beside a discriminator, which adapts, the sum tells nothing of a term
+    paid = _paid(run)
+    return paid is None or paid[1] > paid[0]
+
+
+def _what_rose(run: Evidence, followed: Sequence[tuple[float, str]]) -> str:
+    """The sources with their values before and after; the whole reward where they have none."""
+    changes = []
+    for _, name in followed:
+        alone = _measured_alone(run, name)
+        if alone is not None:
+            changes.append(_change_of(name, *alone))
+    paid = _paid(run)
+    if not changes and paid is not None and paid[1] > paid[0]:
+        what = f"the reward ({run.settings['source']})"
+        changes.append(_change_of(what, *paid))
+    if not changes:
+        return f"under {run.settings['source']}"
+    return f"while {_and(changes)},"
+
+
+def _change_of(what: str, before: float, after: float) -> str:
+    verb = "fell" if after < before else "rose"
+    return f"{what} {verb} from {before:.3f} to {after:.3f}"
+
+
+def _measured_alone(run: Evidence, source: str) -> tuple[float, float] | None:
+    """What a source is of maximum likelihood and of the agent, where a metric has its name."""
+    wanted = _plain(source.rpartition(":")[2].rpartition(".")[2])
+    for metric in run.metrics.get("agent", {}):
+        if _plain(metric.removeprefix(MORE)) == wanted:
+            found = run.of("mle", metric), run.of("agent", metric)
+            if all(map(math.isfinite, found)):
+                return found
+    return None
+
+
+def _plain(name: str) -> str:
+    """A name without what spellings of it differ in."""
+    return name.replace("_", "").replace("-", "").casefold()
+
+
+def _paid(run: Evidence) -> tuple[float, float] | None:
+    """The mean reward of the first rounds and of the last ones (`ENDS`); None of fewer than two."""
+    rewards = [reward for _, reward in run.by_round("agent/reward")]
+    if len(rewards) < 2:
+        return None
+    num = math.ceil(ENDS * len(rewards))
+    return sum(rewards[:num]) / num, sum(rewards[-num:]) / num
+
+
+def _distance_risen(run: Evidence) -> str | None:
+    """How the distance from the data rose beyond `ERRORS`; None where it did not.
+
+    The exact divergence tells, or else the referee's, or, where there is neither, the likelihood of
+    held-out data.
+    """
+    for score in _RANKING:
+        name = score.divergence
+        before, after = run.of("mle", name), run.of("agent", name)
+        if math.isnan(after - before):
+            continue
+        error = math.hypot(run.of("mle", f"{name}_error"), run.of("agent", f"{name}_error"))
+        if math.isnan(error):
+            error = 0.0
+        if after - before <= ERRORS * error:
+            return None
+        label = METRICS[name].label
+        return f"the distance from the data ({label}) rose from {before:.3f} to {after:.3f}"
+    before, after = run.of("mle", "nll_gen"), run.of("agent", "nll_gen")
+    if not after > before:
+        return None
+    return (
+        f"real held-out sequences became less likely, from {before:.3f} to {after:.3f} nats per "
+        "token"
+    )
+
+
+def _less_of(run: Evidence, followed: Sequence[tuple[float, str]]) -> str:
+    """The advice to pay less for these sources, with the sum that would do so."""
+    from seqgan_env.rewards.sources import DISCRIMINATOR  # loads torch
+
+    names = [name for _, name in followed]
+    if len(run.own_terms) < len(run.terms):
+        terms = []
+        for weight, name in run.terms:
+            terms.append((weight / 2 if name in names else weight, name))
+        return f"Lower the weight of {_and(names)} (--source {shlex.quote(_sum_of(terms))})"
+    terms = [(1.0, DISCRIMINATOR)]
+    for weight, name in run.terms:
+        terms.append((math.copysign(SMALL_WEIGHT, weight), name))
+    return f"Let the discriminator pay beside it (--source {shlex.quote(_sum_of(terms))})"
+
+
+def _sum_of(terms: Sequence[tuple[float, str]]) -> str:
+    """A sum of sources as it is written."""
+    text = ""
+    for weight, name in terms:
+        sign = " - " if weight < 0 else " + "
+        factor = "" if abs(weight) == 1 else f"{abs(weight):g} * "
+        text += f"{sign}{factor}{name}"
+    if text.startswith(" - "):
+        return f"-{text[3:]}"
+    return text[3:]
+
+
+def _fewer_rounds(run: Evidence) -> str:
+    """The round at which the policy was nearest as a flag, or half of the rounds."""
+    rows = run.by_round("task/kl_mean")
+    rounds = run.settings.get("rounds")
+    if rows and 0 < min(rows, key=lambda row: row[1])[0] < rows[-1][0]:
+        return f" (--rounds {min(rows, key=lambda row: row[1])[0]:.0f})"
+    if isinstance(rounds, int) and rounds > 1:
+        return f" (--rounds {rounds // 2})"
+    return " (--rounds)"
+
+
 def memorised(run: Evidence) -> Finding | None:
     """In the second half of the evaluated rounds, the discriminator's loss on what it is trained on
     was lower than its accuracy on unseen data allows anyone, by more than `MEMORY_MARGIN`. The
@@ -694,6 +868,7 @@ OF_A_GAIN: tuple[Rule, ...] = (
 OF_NO_GAIN: tuple[Rule, ...] = (
     control_reward,
     constant_reward,
+    pulled_away,
     floor_reward,
     memorised,
     saturated,
@@ -708,9 +883,18 @@ OF_NO_GAIN: tuple[Rule, ...] = (
     reward_taught,
 )
 
+# Of a run without a score: those that tell of harm, whether or not there is a gain.
+WITHOUT_A_SCORE: tuple[Rule, ...] = (
+    control_reward,
+    constant_reward,
+    pulled_away,
+    collapsed,
+    exploited,
+)
+
 POLICIES = ("mle", "best_knob", "constant", "agent")
 _RANKING = (RANKING, REFEREED)
-_SPEAK_FOR_THEMSELVES = ("diverged", "unfinished", "unscored", "infinitely_far")
+_SPEAK_FOR_THEMSELVES = ("diverged", "unfinished", "infinitely_far")
 NO_CAUSE = "The numbers show no single cause."
 
 
@@ -736,6 +920,13 @@ def _change(run: Evidence, divergence: str) -> float:
         return 0.0
     change = rows[-1][1] - rows[0][1]
     return change if abs(change) > ERRORS * math.hypot(rows[0][2], rows[-1][2]) else 0.0
+
+
+def _and(parts: Sequence[str]) -> str:
+    """Parts of a sentence, joined."""
+    if len(parts) == 1:
+        return parts[0]
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _command(text: str) -> str:
