@@ -258,6 +258,25 @@ def test_a_sum_is_written_as_it_is_read(source: str) -> None:
     assert interpreter._sum_of(evidence.terms) == source
 
 
+@pytest.mark.parametrize("name", ["floor_reward", "saturated"])
+def test_who_is_paid_the_logit_is_not_told_to_pay_it(name: str) -> None:
+    evidence = CASES[name][0]
+    for score_as, is_told in (("probability", True), ("logit", False)):
+        found = RULES[name](replace(evidence, settings=SETTINGS | {"score_as": score_as}))
+        assert found is not None
+        assert ("--score-as logit" in found.advice) is is_told
+        assert found.advice[0].isupper()
+
+
+@pytest.mark.parametrize("name", ["collapsed", "exploited", "floor_reward"])
+def test_where_no_discriminator_pays_no_flag_of_one_is_advised(name: str) -> None:
+    found = RULES[name](replace(CASES[name][0], settings=SETTINGS | {"source": "mypkg:Butter"}))
+    assert found is not None
+    assert "discriminator" not in found.advice
+    assert "--d-" not in found.advice
+    assert "logit" not in found.advice
+
+
 UNSCORED = {"agent": metrics(0.38, 0.38)}
 del UNSCORED["agent"]["score"]
 UNJUDGED = {"agent": {"nll_gen": 2.8}}

@@ -110,6 +110,21 @@ class Evidence:
         return list(read_source(source).terms)
 
     @property
+    def pays_a_probability(self) -> bool:
+        """Whether the reward is a probability, as far as the settings do not say otherwise."""
+        from seqgan_env.rewards.sources import LOGITS  # loads torch
+
+        names = [name for _, name in self.terms]
+        return self.settings.get("score_as") != "logit" and any(name in names for name in LOGITS)
+
+    @property
+    def has_discriminator(self) -> bool:
+        """Whether a discriminator takes part in the reward."""
+        from seqgan_env.rewards.sources import DISCRIMINATOR  # loads torch
+
+        return DISCRIMINATOR in [name for _, name in self.terms]
+
+    @property
     def own_terms(self) -> list[tuple[float, str]]:
         """Those that pay for something else than likeness to the data."""
         from seqgan_env.rewards.sources import CONTROLS, LOGITS  # loads torch
@@ -464,12 +479,16 @@ def floor_reward(run: Evidence) -> Finding | None:
     form = run.settings.get("reward", "rollout")
     if not paid or form != "rollout" or min(paid) < 0 or max(tail) >= FLOOR:
         return None
+    advice = "Pre-train the policy for longer, so that some of what it writes is paid"
+    if run.pays_a_probability:
+        advice = (
+            f"Pay the logit in place of the probability (--score-as logit), or {advice.lower()}"
+        )
     return Finding(
         "floor_reward",
         f"The reward lies at its floor: over the last {len(tail)} rounds it was {max(tail):.4f} at "
         "most, so that hardly any sequence was told from another.",
-        "Pay the logit in place of the probability (--score-as logit), or pre-train the policy for "
-        "longer, so that some of what it writes is paid.",
+        f"{advice}.",
     )
 
 
@@ -660,13 +679,16 @@ def saturated(run: Evidence) -> Finding | None:
     late = seen[len(seen) // 2 :]
     if not late or min(min(real, made) for _, real, made in late) < SATURATED_ACCURACY:
         return None
+    follows = "hardly anything that the policy tries is told from the rest"
+    advice = "Train the discriminator less (--d-epochs, --d-steps)"
+    if run.pays_a_probability:
+        follows = "its probability is near 0 for whatever the policy tries"
+        advice = f"Pay the logit (--score-as logit), {advice[0].lower()}{advice[1:]}"
     return Finding(
         "saturated",
         "The discriminator tells real from written nearly without error, on unseen data too "
-        f"({late[-1][1]:.1%} and {late[-1][2]:.1%}), so that its probability is near 0 for "
-        "whatever the policy tries.",
-        "Pay the logit (--score-as logit), train the discriminator less (--d-epochs, --d-steps), "
-        "or give the policy more epochs of maximum likelihood first.",
+        f"({late[-1][1]:.1%} and {late[-1][2]:.1%}), so that {follows}.",
+        f"{advice}, or give the policy more epochs of maximum likelihood first.",
     )
 
 
@@ -689,8 +711,7 @@ def collapsed(run: Evidence) -> Finding | None:
         f"The policy gave up variety: its effective vocabulary fell from {words[0][1]:.1f} to "
         f"{words[-1][1]:.1f} words, KL(O||G) rose by {_change(run, 'kl_forward'):.3f} and KL(G||O) "
         f"fell by {-_change(run, 'kl_reverse'):.3f}, as when steps are too large.",
-        f"Lower the learning rate{_half_rate(run)}, or the steps of the discriminator (--d-steps, "
-        "--d-epochs).",
+        _smaller_steps(run),
     )
 
 
@@ -705,8 +726,7 @@ def _narrowed(run: Evidence, before: float, after: float) -> Finding | None:
         f"The policy gave up variety: its effective vocabulary fell from {before:.1f} to "
         f"{after:.1f} words, and real held-out sequences became less likely, by {rise:.3f} nats "
         "per token.",
-        f"Lower the learning rate{_half_rate(run)}, or the steps of the discriminator (--d-steps, "
-        "--d-epochs).",
+        _smaller_steps(run),
     )
 
 
@@ -717,12 +737,15 @@ def exploited(run: Evidence) -> Finding | None:
     forward, reverse = _change(run, "kl_forward"), _change(run, "kl_reverse")
     if not (forward > 0 and reverse > 0):
         return None
+    along = ""
+    if run.has_discriminator:
+        along = "keep the discriminator learning along (--d-steps 1 or more), "
     return Finding(
         "exploited",
         f"The policy left the truth in both directions, KL(G||O) by {reverse:.3f} and KL(O||G) by "
         f"{forward:.3f}: the reward pays for something else, or its noise was followed.",
-        f"Lower the learning rate{_half_rate(run)}, keep a discriminator learning along (--d-steps "
-        "1 or more), or hold the policy near maximum likelihood (--set kl_weight=0.1).",
+        f"Lower the learning rate{_half_rate(run)}, {along}or hold the policy near maximum "
+        "likelihood (--set kl_weight=0.1).",
     )
 
 
@@ -956,6 +979,19 @@ def _more_data(run: Evidence) -> str:
     if run.knows_the_truth:
         return "more sequences of the oracle (--num-real)"
     return "more real data"
+
+
+def _smaller_steps(run: Evidence) -> str:
+    """The advice to let the policy, or what it learns from, move less."""
+    if run.has_discriminator:
+        return (
+            f"Lower the learning rate{_half_rate(run)}, or the steps of the discriminator "
+            "(--d-steps, --d-epochs)."
+        )
+    return (
+        f"Lower the learning rate{_half_rate(run)}, or hold the policy near maximum likelihood "
+        "(--set kl_weight=0.1)."
+    )
 
 
 def _half_rate(run: Evidence) -> str:
