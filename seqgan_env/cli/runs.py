@@ -329,6 +329,7 @@ def _evidence(run: Run, path: Path) -> Evidence:
         path=str(path),
         interrupted=run.interrupted,
         num_knobs=len(run.knobs),
+        seconds=run.seconds,
     )
 
 

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from seqgan_env import registry
 from seqgan_env.files import MIB, naming, read_text
 from seqgan_env.metrics.catalogue import METRICS, MORE
 from seqgan_env.metrics.score import RANKING, REFEREED, Score
 from seqgan_env.training import run_directory
+from seqgan_env.trust import PATHS, names_of_code
 
 # A difference of two measured numbers counts from two standard errors: by chance alone one in
 # twenty is larger.
@@ -52,6 +55,11 @@ MLE_GAIN = 0.005  # nats per token
 # behind it, has had more passes over the data than the data bears.
 OVERFIT_SHARE, OVERFIT_RISE = 0.5, 0.01  # of the epochs; nats per token
 
+# How many seeds a benchmark is advised to have.
+SEEDS = 5
+# What a job of a benchmark takes before it reads its data: a process starts and loads torch.
+START_SECONDS = 4.0
+
 MOST_BYTES_OF_METRICS = 256 * MIB
 
 Row = Mapping[str, float]
@@ -73,6 +81,7 @@ class Evidence:
         last_line: of the log of a run without a result.
         interrupted: whether the run was ended early.
         num_knobs: how many knobs were measured; None where it is not known.
+        seconds: by phase of the run, as far as they are known.
     """
 
     metrics: Mapping[str, Row] = field(default_factory=dict)
@@ -85,6 +94,7 @@ class Evidence:
     last_line: str = ""
     interrupted: bool = False
     num_knobs: int | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def knows_the_truth(self) -> bool:
@@ -263,6 +273,7 @@ def read_evidence(path: Path) -> Evidence:
             last_line=(log.strip().splitlines() or [""])[-1],
             interrupted=bool(result.get("interrupted")),
             num_knobs=num_knobs,
+            seconds=_numbers(result.get("seconds", {})),
         )
 
 
@@ -323,7 +334,7 @@ def unfinished(run: Evidence) -> Finding | None:
         says = "The run was ended early, so its numbers are those of an unfinished training."
     advice = "Let it come to its end"
     if run.path:
-        advice += f"; `seqgan train --resume {run.path}` goes on with it"
+        advice += f"; `{_of_run('seqgan train --resume', run)}` goes on with it"
     return Finding("unfinished", says, f"{advice}.")
 
 
@@ -466,7 +477,7 @@ def constant_reward(run: Evidence) -> Finding | None:
         f"The reward gave no signal: in all {len(stds)} rounds whatever was written was paid the "
         "same, so that there was nothing to follow.",
         "Print what the reward says of a few real and a few written sequences "
-        f"(`seqgan show {run.path or 'RUN'}`); it must tell them apart.",
+        f"(`{_of_run('seqgan show', run)}`); it must tell them apart.",
     )
 
 
@@ -918,6 +929,8 @@ WITHOUT_A_SCORE: tuple[Rule, ...] = (
 POLICIES = ("mle", "best_knob", "constant", "agent")
 _RANKING = (RANKING, REFEREED)
 _SPEAK_FOR_THEMSELVES = ("diverged", "unfinished", "infinitely_far")
+_OF_A_GRID = ("agent", "task", "reward", "source")  # of which a benchmark takes several
+_LENGTHS = ("mle_epochs", "rounds")  # which a reader looks for
 NO_CAUSE = "The numbers show no single cause."
 
 
@@ -956,22 +969,118 @@ def _command(text: str) -> str:
     return f" (`{text}`)"
 
 
+def _of_run(command: str, run: Evidence) -> str:
+    """A command on the run's folder, with the trust that its own plug-ins need."""
+    words = [command, shlex.quote(run.path or "RUN")]
+    for name, value in run.settings.items():
+        if name not in PATHS and isinstance(value, str) and names_of_code(value):
+            return " ".join([*words, "--trust"])
+    return " ".join(words)
+
+
 def _bench(run: Evidence) -> str:
-    """The command that repeats a run over seeds, on its data and for as long."""
+    """The command that repeats a run over seeds with all of its settings, and how long it takes."""
     settings = run.settings
     if not {"agent", "task", "source"} <= settings.keys():
         return ""
     words = ["seqgan", "bench", "--agents", settings["agent"], "--tasks", settings["task"]]
-    words += ["--sources", settings["source"], "constant", "--seeds", "5"]
-    of_task = settings.get("task_options")
-    if not isinstance(of_task, Mapping):  # a file may tell anything
-        of_task = {}
-    for name, value in of_task.items():
-        words += ["--set-task", f"{name}={value}"]
-    for name in ("mle_epochs", "rounds"):
-        if name in settings:
-            words += [f"--{name.replace('_', '-')}", settings[name]]
-    return _command(shlex.join(map(str, words)))
+    words += ["--sources", settings["source"]]
+    if settings["source"] != "constant":
+        words.append("constant")
+    words += ["--seeds", SEEDS]
+    if "reward" in settings:
+        words += ["--rewards", settings["reward"]]
+    for name, value in _changed(settings).items():
+        words += _flags(name, value)
+    return _command(shlex.join(map(str, words))) + _time_of_bench(run)
+
+
+def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a benchmark of the same agent and task would not have by itself.
+
+    Nothing is imported for it that is not of this package: what a file names is not trusted.
+    """
+    from seqgan_env.plugins import training_settings  # loads torch, as the next
+    from seqgan_env.tasks import presets_of
+    from seqgan_env.training.settings import DECIDED_BY_THE_HARNESS, TrainSettings
+
+    own: dict[str, Any] = {}
+    if settings["task"] in registry.TASKS.builtin:
+        own |= presets_of(settings["task"]).get("tiny", {})
+    if settings["agent"] in registry.AGENTS.builtin:
+        own |= training_settings(settings["agent"])
+    changed = {}
+    for each in fields(TrainSettings):
+        name = each.name
+        if name in (*DECIDED_BY_THE_HARNESS, *_OF_A_GRID) or settings.get(name) is None:
+            continue
+        are_options = "flag" in each.metadata  # which are merged key by key
+        if are_options and not isinstance(settings[name], Mapping):
+            continue  # a file may tell anything
+        if are_options or name in _LENGTHS or settings[name] != own.get(name, each.default):
+            changed[name] = settings[name]
+    return changed
+
+
+def _flags(name: str, value: Any) -> list[str]:
+    """A setting as words of a command line."""
+    from seqgan_env.training.settings import TrainSettings
+
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
+    if not isinstance(value, Mapping):
+        return [flag, str(value)]
+    flag = TrainSettings.__dataclass_fields__[name].metadata.get("flag", flag)
+    words = []
+    for key, option in value.items():
+        words += [flag, f"{key}={_as_option(option)}"]
+    return words
+
+
+def _as_option(value: Any) -> str:
+    """A value as it stands behind KEY=, where what is JSON is read as such."""
+    try:
+        json.loads(value)
+    except TypeError:
+        return json.dumps(value)  # no text
+    except ValueError:
+        return str(value)  # a text that is no JSON needs no quotes
+    return json.dumps(value)
+
+
+def _time_of_bench(run: Evidence) -> str:
+    """How long the advised benchmark takes, from the seconds of the run; "" where none are known.
+
+    Every job reads the data and pre-trains for itself.
+    """
+    spent = run.seconds
+    if not spent:
+        return ""
+    others = [name for name in run.metrics if name != "best_knob"]
+    judging = (spent.get("evaluate", 0.0) + spent.get("referee", 0.0)) / max(1, len(others))
+    shared = START_SECONDS + spent.get("data", 0.0) + spent.get("pretrain", 0.0) + judging
+    # The reference with its knobs, the agent, and the agent under a constant reward.
+    seconds = shared + spent.get("knobs", 0.0)
+    if "adversarial" in spent:
+        control = spent.get("constant", spent["adversarial"])
+        seconds += 2 * shared + spent["adversarial"] + control
+    uncounted = ""
+    if "knobs" not in spent:
+        uncounted = " and the time of measuring knobs, which it did not do"
+    return (
+        f", which takes {_duration(SEEDS * seconds)} by the seconds of this run{uncounted} "
+        "(--workers K runs K jobs at a time)"
+    )
+
+
+def _duration(seconds: float) -> str:
+    """A time that is known roughly, in the unit that fits."""
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"about {seconds / 60:.0f} minutes"
+    return f"about {seconds / 3600:.1f} hours"
 
 
 def _more_data(run: Evidence) -> str:
