@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seqgan_env import registry
 from seqgan_env.files import MIB, naming, read_text
 from seqgan_env.metrics.catalogue import METRICS, MORE
 from seqgan_env.metrics.score import RANKING, REFEREED, Score
 from seqgan_env.training import run_directory
+from seqgan_env.training.repetition import command_over_seeds, time_over_seeds
 from seqgan_env.trust import PATHS, names_of_code
 
 # A difference of two measured numbers counts from two standard errors: by chance alone one in
@@ -54,11 +53,6 @@ MLE_GAIN = 0.005  # nats per token
 # A validation curve whose lowest point lies in the first half, and that rises by more than this
 # behind it, has had more passes over the data than the data bears.
 OVERFIT_SHARE, OVERFIT_RISE = 0.5, 0.01  # of the epochs; nats per token
-
-# How many seeds a benchmark is advised to have.
-SEEDS = 5
-# What a job of a benchmark takes before it reads its data: a process starts and loads torch.
-START_SECONDS = 4.0
 
 MOST_BYTES_OF_METRICS = 256 * MIB
 
@@ -929,8 +923,6 @@ WITHOUT_A_SCORE: tuple[Rule, ...] = (
 POLICIES = ("mle", "best_knob", "constant", "agent")
 _RANKING = (RANKING, REFEREED)
 _SPEAK_FOR_THEMSELVES = ("diverged", "unfinished", "infinitely_far")
-_OF_A_GRID = ("agent", "task", "reward", "source")  # of which a benchmark takes several
-_LENGTHS = ("mle_epochs", "rounds")  # which a reader looks for
 NO_CAUSE = "The numbers show no single cause."
 
 
@@ -980,107 +972,14 @@ def _of_run(command: str, run: Evidence) -> str:
 
 def _bench(run: Evidence) -> str:
     """The command that repeats a run over seeds with all of its settings, and how long it takes."""
-    settings = run.settings
-    if not {"agent", "task", "source"} <= settings.keys():
+    if not {"agent", "task", "source"} <= run.settings.keys():
         return ""
-    words = ["seqgan", "bench", "--agents", settings["agent"], "--tasks", settings["task"]]
-    words += ["--sources", settings["source"]]
-    if settings["source"] != "constant":
-        words.append("constant")
-    words += ["--seeds", SEEDS]
-    if "reward" in settings:
-        words += ["--rewards", settings["reward"]]
-    for name, value in _changed(settings).items():
-        words += _flags(name, value)
-    return _command(shlex.join(map(str, words))) + _time_of_bench(run)
-
-
-def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a benchmark of the same agent and task would not have by itself.
-
-    Nothing is imported for it that is not of this package: what a file names is not trusted.
-    """
-    from seqgan_env.plugins import training_settings  # loads torch, as the next
-    from seqgan_env.tasks import presets_of
-    from seqgan_env.training.settings import DECIDED_BY_THE_HARNESS, TrainSettings
-
-    own: dict[str, Any] = {}
-    if settings["task"] in registry.TASKS.builtin:
-        own |= presets_of(settings["task"]).get("tiny", {})
-    if settings["agent"] in registry.AGENTS.builtin:
-        own |= training_settings(settings["agent"])
-    changed = {}
-    for each in fields(TrainSettings):
-        name = each.name
-        if name in (*DECIDED_BY_THE_HARNESS, *_OF_A_GRID) or settings.get(name) is None:
-            continue
-        are_options = "flag" in each.metadata  # which are merged key by key
-        if are_options and not isinstance(settings[name], Mapping):
-            continue  # a file may tell anything
-        if are_options or name in _LENGTHS or settings[name] != own.get(name, each.default):
-            changed[name] = settings[name]
-    return changed
-
-
-def _flags(name: str, value: Any) -> list[str]:
-    """A setting as words of a command line."""
-    from seqgan_env.training.settings import TrainSettings
-
-    flag = f"--{name.replace('_', '-')}"
-    if isinstance(value, bool):
-        return [flag if value else f"--no-{flag[2:]}"]
-    if not isinstance(value, Mapping):
-        return [flag, str(value)]
-    flag = TrainSettings.__dataclass_fields__[name].metadata.get("flag", flag)
-    words = []
-    for key, option in value.items():
-        words += [flag, f"{key}={_as_option(option)}"]
-    return words
-
-
-def _as_option(value: Any) -> str:
-    """A value as it stands behind KEY=, where what is JSON is read as such."""
-    try:
-        json.loads(value)
-    except TypeError:
-        return json.dumps(value)  # no text
-    except ValueError:
-        return str(value)  # a text that is no JSON needs no quotes
-    return json.dumps(value)
-
-
-def _time_of_bench(run: Evidence) -> str:
-    """How long the advised benchmark takes, from the seconds of the run; "" where none are known.
-
-    Every job reads the data and pre-trains for itself.
-    """
-    spent = run.seconds
-    if not spent:
-        return ""
-    others = [name for name in run.metrics if name != "best_knob"]
-    judging = (spent.get("evaluate", 0.0) + spent.get("referee", 0.0)) / max(1, len(others))
-    shared = START_SECONDS + spent.get("data", 0.0) + spent.get("pretrain", 0.0) + judging
-    # The reference with its knobs, the agent, and the agent under a constant reward.
-    seconds = shared + spent.get("knobs", 0.0)
-    if "adversarial" in spent:
-        control = spent.get("constant", spent["adversarial"])
-        seconds += 2 * shared + spent["adversarial"] + control
-    uncounted = ""
-    if "knobs" not in spent:
-        uncounted = " and the time of measuring knobs, which it did not do"
-    return (
-        f", which takes {_duration(SEEDS * seconds)} by the seconds of this run{uncounted} "
-        "(--workers K runs K jobs at a time)"
-    )
-
-
-def _duration(seconds: float) -> str:
-    """A time that is known roughly, in the unit that fits."""
-    if seconds < 90:
-        return f"about {max(1, round(seconds))} s"
-    if seconds < 90 * 60:
-        return f"about {seconds / 60:.0f} minutes"
-    return f"about {seconds / 3600:.1f} hours"
+    told = _command(command_over_seeds(run.settings))
+    policies = [name for name in run.metrics if name != "best_knob"]
+    time = time_over_seeds(run.seconds, len(policies))
+    if time:
+        told += f", which takes {time} (--workers K runs K jobs at a time)"
+    return told
 
 
 def _more_data(run: Evidence) -> str:
