@@ -434,6 +434,21 @@ class MeasuresSamples(Protocol):
 
 
 @runtime_checkable
+class MeasuresReal(Protocol):
+    """A task that measures real sequences as it measures those of a policy."""
+
+    def measure_real(self) -> Mapping[str, float]:
+        """The metrics of `evaluate` that need nothing but sequences, of as many real ones, or of
+        all that there are; and how many of these were of each part, `num_validation` and
+        `num_training`.
+
+        They are none by which samples are judged: held-out sequences would be compared with
+        themselves.
+        """
+        ...
+
+
+@runtime_checkable
 class HasVocabulary(Protocol):
     """A task whose tokens are words."""
 

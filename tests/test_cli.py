@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 
 from seqgan_env.cli.main import main
 from seqgan_env.generators.knobs import KNOBS, Temperature
 from seqgan_env.training.settings import TrainSettings
+from seqgan_env.types import Task
 
 QUICK = [
     "--batch-size",
@@ -36,6 +38,26 @@ QUICK = [
 ]
 MY_KNOB = Temperature(0.77)
 SMALL = ["--vocab-size", "8", "--seq-len", "4", "--more-knobs", f"{__name__}:MY_KNOB", *QUICK]
+
+
+class MeanToken:
+    name, label = "mean_token", "mean of the tokens"
+
+    def __call__(self, samples: Tensor, task: Task) -> float:
+        return float(samples.double().mean())
+
+
+class OnlyOfPolicies(MeanToken):
+    """It fails on real sequences."""
+
+    def __call__(self, samples: Tensor, task: Task) -> float:
+        if len(samples) < 1_000:
+            raise ValueError("so few")
+        return super().__call__(samples, task)
+
+
+MY_METRIC = MeanToken()
+FEW = ["--num-real", "60", "--num-held-out", "60", "--num-validation", "30", "--num-eval", "60"]
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +102,37 @@ def test_a_run_leaves_everything_it_promises(run: Path) -> None:
     assert TrainSettings(**config["settings"]).task_options["vocab_size"] == 8
     assert config["versions"].keys() >= {"python", "torch", "numpy", "gymnasium", "seqgan-env"}
     assert Image.open(run / "curves.png").size[0] > 1000
+
+
+def test_the_table_shows_the_same_metrics_of_real_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metric = f"{__name__}:MY_METRIC"
+    words = ["train", *SMALL, *FEW, "--no-knobs", "--no-control", "--more-metrics", metric]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    real = json.loads((tmp_path / "run" / "result.json").read_text())["real"]
+    told = capsys.readouterr().out
+    assert "real data: 30 of validation and 30 of training" in told
+    rows = {cells[1].strip(): cells for cells in map(_cells, told.splitlines()) if len(cells) > 4}
+    assert rows["nll_oracle"][-2].strip() == f"{real['nll_oracle']:.3f}"
+    assert rows["mean of the tokens"][-2].strip() == f"{real['more/mean_token']:.3f}"
+    assert rows["nll_gen ↓"][-2].strip() == ""
+
+
+def _cells(line: str) -> list[str]:
+    return line.split("│")
+
+
+def test_a_metric_that_fails_on_real_data_loses_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metric = f"{__name__}:OnlyOfPolicies"
+    words = ["train", *SMALL, *FEW, "--no-knobs", "--no-control", "--more-metrics", metric]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    assert "real data are not measured: metric" in capsys.readouterr().err
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert "more/mean_token" in result["agent"]
+    assert result["real"] == {}
 
 
 def test_tensorboard_has_the_metrics_under_their_names(run: Path) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from seqgan_env.metrics.kneser_ney import KneserNey
 from seqgan_env.metrics.likelihood import nll_per_token, sample_sequences
 from seqgan_env.metrics.real_data import RealDataMetrics
+from seqgan_env.tasks.real_data import unseen_first
 from seqgan_env.tasks.text.settings import CorpusSettings
 from seqgan_env.tasks.text.task import CorpusTask
 from seqgan_env.types import Estimate, TokenSpec
@@ -252,3 +253,39 @@ def test_two_thousand_captions_are_measured_in_well_under_a_second(captions: Cor
     started = time.process_time()
     captions.measure(captions.real_sequences[:2000])
     assert time.process_time() - started < 0.5
+
+
+def test_real_sequences_are_measured_where_no_policy_was_trained_on_them() -> None:
+    task = CorpusTask(dataclasses.replace(CorpusSettings(), num_eval=300))
+    found = task.measure_real()
+    num_validation = len(task.validation)
+    assert (found["num_validation"], found["num_training"]) == (
+        num_validation,
+        300 - num_validation,
+    )
+    # What asks for the training sequences is of the others alone.
+    assert found["copied_share"] == 0
+    of_validation = task.measure(task.validation)
+    assert found["perplexity_samples"] == of_validation["perplexity_samples"]
+    # All else is of as many as a policy is measured by.
+    assert found["distinct2"] < of_validation["distinct2"]
+    assert found.keys() >= {"bleu4", "self_bleu4", "effective_vocabulary"}
+    assert "nll_gen" not in found
+
+
+def test_few_real_sequences_are_measured_once_each() -> None:
+    task = CorpusTask(dataclasses.replace(CorpusSettings(), num_eval=100_000))
+    found = task.measure_real()
+    assert found["num_training"] == len(task.real_sequences)
+    assert found["num_validation"] == len(task.validation)
+
+
+@pytest.mark.parametrize("sizes", [(0, 5), (5, 0), (2, 3), (7, 7)])
+def test_those_of_validation_come_first(sizes: tuple[int, int]) -> None:
+    num_validation, num_training = sizes
+    validation = torch.arange(num_validation).unsqueeze(1)
+    training = 100 + torch.arange(num_training).unsqueeze(1)
+    chosen, counts = unseen_first(validation, training, 5)
+    assert len(set(chosen.flatten().tolist())) == len(chosen) == 5
+    assert counts["num_validation"] == min(5, num_validation) == int((chosen < 100).sum())
+    assert torch.equal(chosen, unseen_first(validation, training, 5)[0])

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from seqgan_env import faults
 from seqgan_env.bench import commands as bench_commands
 from seqgan_env.bench.flags import chose_samples
 from seqgan_env.cli.arguments import (
@@ -60,6 +61,7 @@ from seqgan_env.training.trainer import (
     load_run,
     more_metrics,
     read_config,
+    real_metrics,
     samples_text,
     write_config,
     write_run,
@@ -77,7 +79,7 @@ from seqgan_env.types import (
 ROWS = {
     "mle": "MLE",
     "best_knob": "best knob",
-    "constant": "constant reward",
+    "constant": "constant\nreward",
     "agent": "agent",
 }
 
@@ -239,6 +241,9 @@ def _run_to_the_end(
     try:
         run = trainer()
         with uninterruptible():
+            if not run.interrupted:
+                with run.timed("real"):
+                    run.real = _real(trainer.settings, trainer.task)
             write_run(run, path)
         tracking.show(run.metrics, samples_text(run.samples), _pictures(run, path))
         status = INTERRUPTED if run.interrupted else FINISHED
@@ -250,6 +255,17 @@ def _run_to_the_end(
     if not run.interrupted:
         remove_checkpoints(path)
     return run
+
+
+def _real(settings: TrainSettings, task: Task) -> dict[str, float]:
+    """The metrics of real sequences. Where a plug-in fails on these there are none, for they are
+    no reason to lose a run.
+    """
+    try:
+        return real_metrics(settings, task)
+    except Exception as problem:
+        warn(f"real data are not measured: {faults.told(problem)}")
+        return {}
 
 
 def _pictures(run: Run, path: Path) -> list[Path]:
@@ -277,7 +293,7 @@ def _print_table(console: Console, run: Run, path: Path) -> None:
     table = Table(
         title=f"{settings.task}, {settings.agent}, source {settings.source}, seed {settings.seed}"
     )
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for name in who:
         heading, style = ROWS[name], ""
         if name == "best_knob":
@@ -285,11 +301,16 @@ def _print_table(console: Console, run: Run, path: Path) -> None:
         elif name == "agent":
             style = "bold"
         table.add_column(heading, justify="right", style=style)
+    if run.real:
+        table.add_column("real\ndata", justify="right")
     for metric in [*TABLE, *map(described, load_metrics(settings.more_metrics))]:
         cells = [_cell(run.metrics[policy], metric) for policy in who]
         if any(cells):  # most metrics belong to some tasks only
+            if run.real:
+                cells.append(_cell(run.real, metric))
             table.add_row(metric.row, *cells)
-    table.caption = _errors(run)
+    notes = [_errors(run), _of_which_parts(run.real)]
+    table.caption = "\n".join(filter(None, notes))
     console.print(table)
     for sentence in explain(_evidence(run, path)).sentences:
         console.print(sentence, highlight=False, markup=False)
@@ -302,6 +323,18 @@ def _cell(metrics: Mapping[str, float], metric: Metric) -> str:
     value = metrics[metric.name]
     saturated = metric.name in ("js", "tv") and value > SATURATED
     return f"{value:.{metric.digits}f}" + " saturated" * saturated
+
+
+def _of_which_parts(real: Mapping[str, float]) -> str:
+    """Which real sequences were measured, in words; "" where none were."""
+    parts = []
+    for part in ("validation", "training"):
+        num = int(real.get(f"num_{part}", 0))
+        if num:
+            parts.append(f"{num:,} of {part}")
+    if not parts:
+        return ""
+    return f"real data: {' and '.join(parts)}"
 
 
 def _errors(run: Run) -> str:

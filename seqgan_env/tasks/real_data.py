@@ -25,6 +25,8 @@ from seqgan_env.types import Estimate, Judge, RolloutPolicy, TokenSpec
 
 Words = tuple[str, ...]  # of a line of text, a melody, a molecule or a peptide
 MOST_IN_MEMORY = 2**26  # numbers of 8 bytes each; larger sets are mapped from a file
+# Of sequences that a policy was trained on these would say that it was trained on them.
+LOOK_AT_TRAINING = ("copied_share", "perplexity_samples", "novelty")
 MOST_JUDGED = 20_000  # items to select on, or to report on; with more, errors hardly fall
 
 
@@ -75,6 +77,28 @@ class RealDataTask(MayLackData):
             ValueError: they are no finished sequences of this task, or fewer than 2.
         """
         return self._metrics.of_samples(self.spec.check_sequences(samples, "samples"))
+
+    def measure_real(self) -> dict[str, float]:
+        """The metrics of as many real sequences as `evaluate` draws, or of all that there are:
+        those of validation, then of training. See `MeasuresReal`.
+
+        Those of `LOOK_AT_TRAINING` are of the validation sequences alone.
+        """
+        chosen, counts = unseen_first(self.validation, self.real_sequences, self._num_eval)
+        metrics = self.measure(chosen)
+        if counts["num_training"]:
+            unseen = self._of_validation()
+            for name in LOOK_AT_TRAINING:
+                metrics.pop(name, None)
+                if name in unseen:
+                    metrics[name] = unseen[name]
+        return metrics | counts
+
+    def _of_validation(self) -> dict[str, float]:
+        """The metrics of the validation sequences; none where there are too few to measure."""
+        if len(self.validation) < 2:
+            return {}
+        return self.measure(self.validation.long())
 
     @cached_property
     def referee(self) -> Judge | None:
@@ -144,6 +168,31 @@ def draw_without_repeats(sequences: Tensor, num: int, rng: torch.Generator) -> T
         orders.append(torch.randperm(len(sequences), generator=rng, device=rng.device))  # (M,)
     rows = torch.cat(orders)[:num].to(sequences.device)  # (num,)
     return sequences[rows].long()
+
+
+def unseen_first(
+    validation: Tensor, real_sequences: Tensor, num: int
+) -> tuple[Tensor, dict[str, int]]:
+    """`num` real sequences (num, T), or all that there are, each once; and how many are of which
+    part, `num_validation` and `num_training`.
+
+    Those of validation come first, since no policy was trained on them. The choice is always the
+    same.
+
+    Args:
+        validation: (M', T).
+        real_sequences: (M, T) to train on.
+        num: how many are wanted.
+    """
+    rng = torch.Generator().manual_seed(0)
+    num_validation = min(num, len(validation))
+    num_training = min(num - num_validation, len(real_sequences))
+    chosen = []
+    for part, wanted in ((validation, num_validation), (real_sequences, num_training)):
+        if wanted:  # a part may be empty
+            chosen.append(draw_without_repeats(part, wanted, rng))
+    counts = {"num_validation": num_validation, "num_training": num_training}
+    return torch.cat(chosen), counts
 
 
 def split(

@@ -33,6 +33,7 @@ from seqgan_env.plugins import control_options, learns_from_reward, load_knobs, 
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.rewards.sources import DISCRIMINATOR, names_in
 from seqgan_env.tasks import make_task
+from seqgan_env.tasks.real_data import unseen_first
 from seqgan_env.tasks.text.kept import kept_in
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import (
@@ -61,6 +62,7 @@ from seqgan_env.types import (
     DrawsPictures,
     GeneratorAgent,
     HasReferee,
+    MeasuresReal,
     Resumable,
     RolloutPolicy,
     Task,
@@ -90,6 +92,7 @@ class Run:
         best_knob: the name of the one that is to be beaten; None where none was measured.
         metrics: by policy (`mle`, `best_knob`, `agent`, `constant`) the task's metrics and the
             scores.
+        real: what real sequences reach by the same metrics, as far as these need nothing else.
         score_error: standard error of the agent's score over draws, not over seeds; None where it
             has none.
         seconds: by phase.
@@ -104,6 +107,7 @@ class Run:
     knobs: dict[str, dict[str, float]] = field(default_factory=dict)
     best_knob: str | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    real: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     samples: dict[str, list[str]] = field(default_factory=dict)
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
@@ -499,6 +503,20 @@ def more_metrics(
     return measure_more(metrics, samples, task)
 
 
+def real_metrics(settings: TrainSettings, task: Task) -> dict[str, float]:
+    """What real sequences reach by the metrics that need nothing but sequences, the user's own
+    among them: what those of a policy are to be read beside. See `MeasuresReal`.
+    """
+    found: dict[str, float] = {}
+    if isinstance(task, MeasuresReal):
+        found |= task.measure_real()
+    metrics = load_metrics(settings.more_metrics)
+    if metrics:
+        chosen, counts = unseen_first(task.validation, task.real_sequences, NUM_MEASURED)
+        found = counts | found | measure_more(metrics, chosen, task)
+    return found
+
+
 def at_temperature(policy: RolloutPolicy, temperature: float) -> RolloutPolicy:
     """The policy at another temperature; itself at 1.
 
@@ -567,6 +585,7 @@ def write_run(run: Run, path: Path) -> None:
     result: dict[str, Any] = dict(run.metrics) | {
         "best_knob_name": run.best_knob,
         "score_error": run.score_error,
+        "real": run.real,
         "seconds": run.seconds,
         "interrupted": run.interrupted,
     }

@@ -25,7 +25,7 @@ from seqgan_env.metrics.oracle import Metrics, OracleMetrics
 from seqgan_env.streams import RowStreams, seed_key
 from seqgan_env.tasks.carried import MayLackData, check_parts
 from seqgan_env.tasks.oracle.settings import PAPER, SMALL, TINY, OracleSettings
-from seqgan_env.tasks.real_data import draw_without_repeats
+from seqgan_env.tasks.real_data import draw_without_repeats, unseen_first
 from seqgan_env.training.run_directory import read_weights
 from seqgan_env.types import Judge, RolloutPolicy, TokenSpec
 
@@ -135,6 +135,13 @@ class OracleTask(MayLackData):
             raise ValueError("samples are empty; one sequence or more is needed")
         self.spec.check_sequences(samples, "samples")
         return self._metrics.of_samples(samples)
+
+    def measure_real(self) -> dict[str, float]:
+        """`measure` of the oracle's own sequences: those of validation, then of training, up to as
+        many as `evaluate` draws. See `MeasuresReal`.
+        """
+        chosen, counts = unseen_first(self.validation, self.real_sequences, self.settings.num_eval)
+        return self.measure(chosen) | counts
 
     def encode(self, text: str) -> Tensor:
         """Tokens written as numbers ("3 14 15") as a sequence (T,).
