@@ -19,13 +19,9 @@ from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageMode
 from seqgan_env.registry import SOURCES
 from seqgan_env.testing import (
     check_agent,
-    check_discriminator,
     check_knob,
-    check_metric,
     check_policy,
     check_scorer,
-    check_task,
-    check_tracker,
 )
 from seqgan_env.types import RolloutPolicy, TokenSpec
 
@@ -289,20 +285,32 @@ def test_a_knob_that_breaks_its_contract_is_told_how(knob: object, message: str)
         check_knob(knob)
 
 
+def python_blocks(page: str) -> list[str]:
+    """The code on a page of the documentation, block by block."""
+    text = (Path(__file__).parents[1] / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
 def test_the_examples_of_the_documentation_keep_their_contracts() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text(encoding="utf-8")
     found: dict[str, Any] = {"__name__": __name__}
-    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        if "class " in block:
+    checks = ""
+    for block in python_blocks("plugins.md"):
+        if "check_agent(" in block:
+            checks = block  # it stands before what it checks
+        elif "class " in block:
             exec(block, found)
-    check_scorer(found["Alternation"])
-    check_policy(found["BagOfPrefix"])
-    check_discriminator(found["BagOfTokens"])
-    for knob in (found["Sharper"], *found["SEVERAL"]):
+    for checker in ("scorer", "policy", "discriminator", "knob", "task", "metric", "tracker"):
+        assert f"check_{checker}(" in checks
+    exec(checks, found)
+    for knob in found["SEVERAL"]:
         check_knob(knob)
-    check_task(found["Coins"])
-    check_metric(found["Heads"](), found["Coins"]())
-    check_tracker(found["Lines"])
+
+
+def test_the_policy_of_the_documentation_that_carries_a_state_is_right() -> None:
+    found: dict[str, Any] = {"torch": torch, "nn": nn, "LanguageModel": LanguageModel}
+    [block] = [block for block in python_blocks("custom_policy.md") if "def advance(" in block]
+    exec(block, found)
+    check_policy(found["Recurrent"])
 
 
 def test_an_agents_traits_are_checked() -> None:
