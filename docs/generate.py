@@ -101,6 +101,8 @@ def _environments(names: list[str]) -> str:
         "Each id makes a single environment (`gymnasium.make`) and a vector environment "
         "(`gymnasium.make_vec`), which steps a whole batch at once and has the same dynamics. This "
         "page has what all ids share. The page of an id has its task and its own arguments.",
+        "`import seqgan_env` registers the ids. Without it Gymnasium knows none of them: "
+        "`NamespaceNotFound`.",
         _table("id", "what is written", rows),
         sections["Description"],
         "## Arguments\n\nEvery id takes these beside those of its task.",
