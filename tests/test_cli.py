@@ -56,7 +56,25 @@ class OnlyOfPolicies(MeanToken):
         return super().__call__(samples, task)
 
 
+class Different(MeanToken):
+    """It counts repeats, of which a resample has more."""
+
+    name, label = "different", "different sequences"
+
+    def __call__(self, samples: Tensor, task: Task) -> float:
+        return len(samples.unique(dim=0)) / len(samples)
+
+
+class Slow(MeanToken):
+    name, label = "slow", "slow one"
+
+    def __call__(self, samples: Tensor, task: Task) -> float:
+        time.sleep(0.05)
+        return super().__call__(samples, task)
+
+
 MY_METRIC = MeanToken()
+MY_METRICS = [MeanToken(), Different(), Slow()]
 FEW = ["--num-real", "60", "--num-held-out", "60", "--num-validation", "30", "--num-eval", "60"]
 
 
@@ -113,16 +131,64 @@ def test_the_table_shows_the_same_metrics_of_real_data(
     real = json.loads((tmp_path / "run" / "result.json").read_text())["real"]
     told = capsys.readouterr().out
     assert "real data: 30 of validation and 30 of training" in told
-    rows = {cells[1].strip(): cells for cells in map(_cells, told.splitlines()) if len(cells) > 4}
-    assert rows["nll_oracle"][-2].strip() == f"{real['nll_oracle']:.3f}"
-    assert rows["mean of the tokens"][-2].strip() == f"{real['more/mean_token']:.3f}"
-    assert rows["nll_gen ↓"][-2].strip() == ""
+    rows = _rows(told)
+    assert rows["nll_oracle"][-1] == f"{real['nll_oracle']:.3f}"
+    assert rows["mean of the tokens"][-1] == f"{real['more/mean_token']:.3f}"
+    assert rows["nll_gen ↓"][-1] == ""
 
 
-def _cells(line: str) -> list[str]:
-    return line.split("│")
+@pytest.mark.slow
+def test_evaluate_shows_labels_intervals_of_own_metrics_and_real_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = ["train", "--vocab-size", "40", "--seq-len", "6", *QUICK, *FEW, "--referee"]
+    words += ["--no-knobs", "--no-control", "--more-metrics", f"{__name__}:MY_METRICS"]
+    assert main([*words, "--out", str(run)]) == 0
+    result = json.loads((run / "result.json").read_text())
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--trust"]) == 0
+    told = capsys.readouterr().out
+    rows = _rows(told)
+    assert rows["eff. vocab."][2] == f"{result['real']['effective_vocabulary']:.4f}"
+
+    value, interval, real = rows["mean of the tokens"]
+    low, high = map(float, interval.split(" to "))
+    assert low < float(value) < high
+    assert float(value) == pytest.approx(result["agent"]["more/mean_token"], abs=1e-4)
+    assert real == f"{result['real']['more/mean_token']:.4f}"
+
+    # What cannot be resampled has no interval, and one line says why.
+    assert rows["different sequences"][1] == rows["slow one"][1] == ""
+    assert "no interval for different sequences: it counts repeats" in told
+    assert re.search(r"no interval for slow one: one evaluation takes \d+ ms, and only", told)
+
+    # The referee has judged already.
+    js, interval, real = rows["referee's JS / ln 2 ↓"]
+    error = result["agent"]["referee_js_error"]
+    assert float(js) == pytest.approx(result["agent"]["referee_js"], abs=1e-4)
+    assert float(interval.split(" to ")[1]) == pytest.approx(float(js) + 1.96 * error, abs=2e-4)
+    assert real == ""
+    assert "--referee judges fresh samples" in told
+
+    assert main(["evaluate", str(run), "--trust", "--keys", "--referee", "--seed", "5"]) == 0
+    told = capsys.readouterr().out
+    rows = _rows(told)
+    assert rows.keys() >= {"effective_vocabulary", "more/mean_token", "referee_js", "nll_gen"}
+    assert rows["referee_js"][0] != js
+    assert "--referee" not in told
 
 
+def _rows(table: str) -> dict[str, list[str]]:
+    """The cells of a table by the first of them."""
+    found = {}
+    for line in table.splitlines():
+        first, *cells = [cell.strip() for cell in line.split("│")[1:-1]] or [""]
+        found[first] = cells
+    return found
+
+
+@pytest.mark.slow
 def test_a_metric_that_fails_on_real_data_loses_no_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,7 +32,7 @@ from seqgan_env.cli.arguments import (
     trust_of,
 )
 from seqgan_env.cli.output import told_if_slow
-from seqgan_env.metrics.catalogue import MORE, more_of
+from seqgan_env.metrics.catalogue import MORE, metric_named, more_of
 from seqgan_env.screen import plain_console
 from seqgan_env.tasks import check_settings, infer_task
 from seqgan_env.training import run_directory
@@ -267,7 +267,8 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
     )
     table = Table("metric", "value", title=f"{result.label} on {result.task}")
     for name, value in result.metrics.items():
-        table.add_row(name, f"{value:.4f}")
+        label = name if arguments.keys else metric_named(name).row.strip()
+        table.add_row(label, f"{value:.4f}")
     plain_console().print(table)
     said = result.origin["samples"]
     measured_by = getattr(check_settings(task, settings), "num_eval", None)

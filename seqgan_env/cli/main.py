@@ -168,6 +168,18 @@ def _add_evaluate(commands: Any) -> None:
     )
     evaluate.add_argument("run_path", type=Path, nargs="?", metavar="RUN", help="run directory")
     _add_seed(evaluate, "the draws, or of the row's run")
+    evaluate.add_argument(
+        "--referee",
+        dest="judge_anew",  # `referee` is a setting of runs
+        action="store_true",
+        help="train the referee's classifiers against fresh samples of a run, which takes about a "
+        "minute (default: its row is the one in the run's result)",
+    )
+    evaluate.add_argument(
+        "--keys",
+        action="store_true",
+        help="name metrics as result.json and samples of scripts do, in place of their labels",
+    )
     bench_flags.add_samples_arguments(evaluate)
     add_trust(evaluate)
     evaluate.set_defaults(run=_evaluate)
@@ -343,7 +355,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     """`seqgan evaluate`, of samples or of a run."""
-    run = "seqgan_env.cli.runs:evaluate"
+    run = "seqgan_env.cli.evaluation:evaluate"
     of_samples = bench_flags.chose_samples(arguments)
     return later(run)(arguments) if of_samples else _of_a_run(run)(arguments)
 

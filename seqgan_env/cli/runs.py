@@ -1,4 +1,4 @@
-"""What `seqgan train`, `seqgan sample` and `seqgan evaluate` do."""
+"""What `seqgan train` and `seqgan sample` do."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from seqgan_env import faults
-from seqgan_env.bench import commands as bench_commands
-from seqgan_env.bench.flags import chose_samples
 from seqgan_env.cli.arguments import (
     given_settings,
     trust_of,
 )
+from seqgan_env.cli.evaluation import of_which_parts, real_column
 from seqgan_env.cli.output import RunProgress, console, tell_of_no_data, told_if_slow, warn
 from seqgan_env.extras import is_installed, remedy
 from seqgan_env.files import naming
@@ -30,7 +28,6 @@ from seqgan_env.metrics.catalogue import METRICS, TABLE, Metric, described, load
 from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.metrics.score import RANKING, REFEREED
-from seqgan_env.screen import plain_console
 from seqgan_env.tasks.reading import Report, reported
 from seqgan_env.tasks.text.kept import kept_in
 from seqgan_env.tracking.base import (
@@ -43,7 +40,6 @@ from seqgan_env.tracking.base import (
     names_or_default,
 )
 from seqgan_env.training import run_directory
-from seqgan_env.training.adversarial import evaluate_task
 from seqgan_env.training.checkpoint import LAST, read_checkpoint, remove_checkpoints
 from seqgan_env.training.health import DivergenceError
 from seqgan_env.training.hyperparameters import settings_with_file
@@ -59,17 +55,13 @@ from seqgan_env.training.trainer import (
     check_files,
     check_unchanged,
     load_run,
-    more_metrics,
     read_config,
-    real_metrics,
     samples_text,
     write_config,
     write_run,
 )
 from seqgan_env.trust import Trust, check_names
 from seqgan_env.types import (
-    GeneratorAgent,
-    HasEstimates,
     HasWords,
     Task,
     TokenSpec,
@@ -243,7 +235,7 @@ def _run_to_the_end(
         with uninterruptible():
             if not run.interrupted:
                 with run.timed("real"):
-                    run.real = _real(trainer.settings, trainer.task)
+                    run.real = real_column(trainer.settings, trainer.task)
             write_run(run, path)
         tracking.show(run.metrics, samples_text(run.samples), _pictures(run, path))
         status = INTERRUPTED if run.interrupted else FINISHED
@@ -255,17 +247,6 @@ def _run_to_the_end(
     if not run.interrupted:
         remove_checkpoints(path)
     return run
-
-
-def _real(settings: TrainSettings, task: Task) -> dict[str, float]:
-    """The metrics of real sequences. Where a plug-in fails on these there are none, for they are
-    no reason to lose a run.
-    """
-    try:
-        return real_metrics(settings, task)
-    except Exception as problem:
-        warn(f"real data are not measured: {faults.told(problem)}")
-        return {}
 
 
 def _pictures(run: Run, path: Path) -> list[Path]:
@@ -309,7 +290,7 @@ def _print_table(console: Console, run: Run, path: Path) -> None:
             if run.real:
                 cells.append(_cell(run.real, metric))
             table.add_row(metric.row, *cells)
-    notes = [_errors(run), _of_which_parts(run.real)]
+    notes = [_errors(run), of_which_parts(run.real)]
     table.caption = "\n".join(filter(None, notes))
     console.print(table)
     for sentence in explain(_evidence(run, path)).sentences:
@@ -323,18 +304,6 @@ def _cell(metrics: Mapping[str, float], metric: Metric) -> str:
     value = metrics[metric.name]
     saturated = metric.name in ("js", "tv") and value > SATURATED
     return f"{value:.{metric.digits}f}" + " saturated" * saturated
-
-
-def _of_which_parts(real: Mapping[str, float]) -> str:
-    """Which real sequences were measured, in words; "" where none were."""
-    parts = []
-    for part in ("validation", "training"):
-        num = int(real.get(f"num_{part}", 0))
-        if num:
-            parts.append(f"{num:,} of {part}")
-    if not parts:
-        return ""
-    return f"real data: {' and '.join(parts)}"
 
 
 def _errors(run: Run) -> str:
@@ -397,45 +366,3 @@ def _written(task: Task, tokens: Tensor, as_words: bool) -> str:
     if not isinstance(task, HasWords):
         raise ValueError(f"--words was given; the lines of task {task.name} are exact without it")
     return json.dumps(task.words(tokens), ensure_ascii=False)
-
-
-def evaluate(arguments: argparse.Namespace) -> int:
-    """`seqgan evaluate`: of a run, or of samples."""
-    if chose_samples(arguments):
-        with told_if_slow("reading the data and measuring the samples ..."):
-            return bench_commands.evaluate_samples(arguments)
-    with told_if_slow(f"reading the data of {arguments.run_path} ..."):
-        settings, task, agent = load_run(arguments.run_path, trust_of(arguments))
-    with told_if_slow("measuring fresh samples ..."):
-        table = _measured(arguments, settings, task, agent)
-    plain_console().print(table)
-    return 0
-
-
-def _measured(
-    arguments: argparse.Namespace, settings: TrainSettings, task: Task, agent: GeneratorAgent
-) -> Table:
-    """The metrics of fresh samples of a run, with their intervals."""
-    table = Table("metric", "value", "95 % interval", title=str(arguments.run_path))
-    if isinstance(task, HasEstimates):
-        rng = torch.Generator(device=settings.device).manual_seed(arguments.seed + 1)
-        for name, estimate in task.estimates(agent.policy, rng).items():
-            table.add_row(
-                name, f"{estimate.value:.4f}", f"{estimate.low:.4f} to {estimate.high:.4f}"
-            )
-    else:
-        metrics = evaluate_task(agent.policy, task, arguments.seed, settings.device)
-        for name, value in metrics.items():
-            if not name.endswith("_error"):  # an error stands in the interval of what it is of
-                interval = _interval(value, metrics.get(f"{name}_error"))
-                table.add_row(name, f"{value:.4f}", interval)
-    for name, value in more_metrics(settings, task, agent.policy, arguments.seed).items():
-        table.add_row(name, f"{value:.4f}", "")
-    return table
-
-
-def _interval(value: float, error: float | None) -> str:
-    """The 95 % interval of a mean with this standard error."""
-    if error is None or not math.isfinite(error):
-        return ""
-    return f"{value - 1.96 * error:.4f} to {value + 1.96 * error:.4f}"

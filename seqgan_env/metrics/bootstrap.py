@@ -127,6 +127,25 @@ def intervals(
     return found
 
 
+def interval_of_set(
+    function: Callable[[torch.Tensor], float],
+    sequences: torch.Tensor,
+    rng: torch.Generator,
+    num_resamples: int,
+) -> tuple[float, float]:
+    """The percentile interval of any function of a set of sequences (B, T).
+
+    It is called with every resample (B, T). Where it counts repeats, as the likes of distinct-n
+    do, the interval lies beside the value: see `DeleteOne`.
+    """
+    values = []
+    for _ in range(num_resamples):
+        rows = torch.randint(len(sequences), (len(sequences),), generator=rng)
+        values.append(function(sequences[rows.to(sequences.device)]))
+    low, high = np.quantile(values, QUANTILES).tolist()
+    return low, high
+
+
 def _resamples(
     num_sentences: int, num_resamples: int, rng: torch.Generator
 ) -> Iterator[np.ndarray]:

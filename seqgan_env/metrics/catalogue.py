@@ -165,6 +165,18 @@ _METRICS = (
         chart="correlation, -1 to 1",
         in_table=False,
     ),
+    # These stand in no table of a run; `seqgan evaluate` shows them.
+    Metric("self_bleu2", "Self-BLEU-2", LOW, in_table=False),
+    Metric("self_bleu3", "Self-BLEU-3", LOW, in_table=False),
+    Metric("self_bleu5", "Self-BLEU-5", LOW, in_table=False),
+    Metric("distinct1", "distinct-1", HIGH, in_table=False),
+    Metric("distinct3", "distinct-3", HIGH, in_table=False),
+    Metric("mean_length", "mean length", in_table=False),
+    Metric("length_p", "its p-value", in_table=False),
+    Metric("unique_tokens", "different tokens", in_table=False),
+    Metric("unique_share", "different samples", HIGH, in_table=False),
+    Metric("sa_mean", "mean SA", in_table=False),
+    Metric("logp_mean", "mean log P", in_table=False),
     # By these settings are chosen (`seqgan_env.metrics.validation`); nothing is reported by them.
     Metric("validation/kl_mean", "mean of both KLs, validation", LOW, digits=4, in_table=False),
     Metric("validation/kl_reverse", "KL(G||O), validation", LOW, in_table=False),
@@ -174,6 +186,11 @@ _METRICS = (
 METRICS = {metric.name: metric for metric in _METRICS}
 TABLE = [metric for metric in _METRICS if metric.in_table]
 HEALTH = [metric for metric in _METRICS if metric.name.startswith("discriminator/")]
+
+
+def metric_named(name: str) -> Metric:
+    """A metric of the catalogue; one labelled by its name where that is not there."""
+    return METRICS.get(name) or Metric(name, name)
 
 
 @dataclass(frozen=True)

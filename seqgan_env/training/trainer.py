@@ -498,9 +498,15 @@ def more_metrics(
     metrics = load_metrics(settings.more_metrics)
     if not metrics:
         return {}
+    return measure_more(metrics, samples_for_more(settings, task, policy, seed), task)
+
+
+def samples_for_more(
+    settings: TrainSettings, task: Task, policy: RolloutPolicy, seed: int
+) -> Tensor:
+    """The draws of a policy that the user's own metrics get, (NUM_MEASURED, T)."""
     rng = torch.Generator(device=settings.device).manual_seed(seed + 1)
-    samples = sample_sequences(policy, task.spec, NUM_MEASURED, rng)
-    return measure_more(metrics, samples, task)
+    return sample_sequences(policy, task.spec, NUM_MEASURED, rng)
 
 
 def real_metrics(settings: TrainSettings, task: Task) -> dict[str, float]:
