@@ -281,6 +281,8 @@ def test_samples_from_elsewhere_become_a_row(
         "unique_tokens",
     }
     told = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"│ different tokens +│ 5.0000 │ 6.0000 +│", told)
+    assert "real data: 5,000 of validation and 10,000 of training" in told
     assert re.search(r"the referee needs \d+ samples; with 3 the row has no score", told)
     assert (result.metrics["nll_gen"], result.metrics["unique_tokens"]) == (1.5, 5)
     assert result.samples == ["0 1 2 3", "5 5 5 5", "0 1 2 3"]

@@ -31,12 +31,13 @@ from seqgan_env.cli.arguments import (
     given_settings,
     trust_of,
 )
-from seqgan_env.cli.output import told_if_slow
+from seqgan_env.cli.output import of_which_parts, told_if_slow
 from seqgan_env.metrics.catalogue import MORE, metric_named, more_of
 from seqgan_env.screen import plain_console
-from seqgan_env.tasks import check_settings, infer_task
+from seqgan_env.tasks import check_settings, infer_task, make_task
 from seqgan_env.training import run_directory
 from seqgan_env.training.settings import TrainSettings, settings_of_task
+from seqgan_env.types import MeasuresReal
 
 if TYPE_CHECKING:  # loads scipy
     from seqgan_env.bench.leaderboard import Entry, Standings
@@ -255,6 +256,7 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
     settings = settings_of_task(given)
     task = given.get("task") or infer_task(settings)
     label, untold = arguments.label or path.stem, list[str]()
+    made = make_task(task, **settings)
     result = result_of_samples(
         path,
         task,
@@ -264,17 +266,26 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
         arguments.seed,
         arguments.nll_gen,
         untold.append,
+        made,
     )
+    real = dict(made.measure_real()) if isinstance(made, MeasuresReal) else {}
     table = Table("metric", "value", title=f"{result.label} on {result.task}")
+    if real:
+        table.add_column("real data")
     for name, value in result.metrics.items():
         label = name if arguments.keys else metric_named(name).row.strip()
-        table.add_row(label, f"{value:.4f}")
+        cells = [label, f"{value:.4f}"]
+        if real:
+            cells.append(f"{real[name]:.4f}" if name in real else "")
+        table.add_row(*cells)
     plain_console().print(table)
     said = result.origin["samples"]
     measured_by = getattr(check_settings(task, settings), "num_eval", None)
     if measured_by is not None:
         said += f"; runs are measured by {measured_by}, and some metrics depend on the number"
     print(said)
+    if real:
+        print(of_which_parts(real))
     for sentence in untold:
         print(sentence)
     if arguments.out:

@@ -17,7 +17,7 @@ from seqgan_env.bench.worker import NUM_SAMPLES, origin
 from seqgan_env.metrics.likelihood import unigram_metrics
 from seqgan_env.tasks import make_task
 from seqgan_env.tasks.reading import read_lines
-from seqgan_env.types import HasReferee, HasWords, MeasuresSamples
+from seqgan_env.types import HasReferee, HasWords, MeasuresSamples, Task
 
 JSON_LINES = ".jsonl"  # of lists of words
 
@@ -33,6 +33,7 @@ def result_of_samples(
     seed: int = 0,
     nll_gen: float | None = None,
     tell: Callable[[str], None] = lambda sentence: None,
+    made: Task | None = None,
 ) -> Result:
     """The result of samples in a file, a sequence a line as `seqgan sample` prints it.
 
@@ -46,13 +47,15 @@ def result_of_samples(
         nll_gen: negative log-likelihood of the held-out sequences under the policy that wrote the
             samples, in nats per token, if it is known.
         tell: called with the reason if the row has no score.
+        made: the task, where it is made already.
 
     Raises:
         ValueError: a setting or the file is wrong; the message says in which line.
     """
     check_label(label, "the label")
     check_label(column or task_name, "the column")
-    task, column = make_task(task_name, **task_settings), column or task_name
+    column = column or task_name
+    task: object = made or make_task(task_name, **task_settings)
     if not isinstance(task, MeasuresSamples):
         raise ValueError(f"task {task_name} cannot measure samples whose policy it does not know")
     samples = read_samples(path, task)

@@ -18,7 +18,7 @@ from seqgan_env import faults
 from seqgan_env.bench import commands as bench_commands
 from seqgan_env.bench.flags import chose_samples
 from seqgan_env.cli.arguments import trust_of
-from seqgan_env.cli.output import told_if_slow, warn
+from seqgan_env.cli.output import of_which_parts, told_if_slow, warn
 from seqgan_env.metrics.bootstrap import interval_of_set
 from seqgan_env.metrics.catalogue import (
     MORE,
@@ -87,18 +87,6 @@ def real_column(settings: TrainSettings, task: Task) -> dict[str, float]:
     except Exception as problem:
         warn(f"real data are not measured: {faults.told(problem)}")
         return {}
-
-
-def of_which_parts(real: Mapping[str, float]) -> str:
-    """Which real sequences were measured, in words; "" where none were."""
-    parts = []
-    for part in ("validation", "training"):
-        num = int(real.get(f"num_{part}", 0))
-        if num:
-            parts.append(f"{num:,} of {part}")
-    if not parts:
-        return ""
-    return f"real data: {' and '.join(parts)}"
 
 
 def _table(

@@ -267,3 +267,15 @@ def tell_of_no_data(task: object, rather: str) -> bool:
     if why is not None:
         _tell(f"seqgan: {why}; {rather}")
     return why is not None
+
+
+def of_which_parts(real: Mapping[str, float]) -> str:
+    """Which real sequences were measured, in words; "" where none were."""
+    parts = []
+    for part in ("validation", "training"):
+        num = int(real.get(f"num_{part}", 0))
+        if num:
+            parts.append(f"{num:,} of {part}")
+    if not parts:
+        return ""
+    return f"real data: {' and '.join(parts)}"

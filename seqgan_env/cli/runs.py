@@ -20,8 +20,15 @@ from seqgan_env.cli.arguments import (
     given_settings,
     trust_of,
 )
-from seqgan_env.cli.evaluation import of_which_parts, real_column
-from seqgan_env.cli.output import RunProgress, console, tell_of_no_data, told_if_slow, warn
+from seqgan_env.cli.evaluation import real_column
+from seqgan_env.cli.output import (
+    RunProgress,
+    console,
+    of_which_parts,
+    tell_of_no_data,
+    told_if_slow,
+    warn,
+)
 from seqgan_env.extras import is_installed, remedy
 from seqgan_env.files import naming
 from seqgan_env.metrics.catalogue import METRICS, TABLE, Metric, described, load_metrics
