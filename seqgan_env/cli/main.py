@@ -178,7 +178,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument(
         "--keys",
         action="store_true",
-        help="name metrics as result.json and samples of scripts do, in place of their labels",
+        help="name metrics as result.json does, in place of their labels",
     )
     bench_flags.add_samples_arguments(evaluate)
     add_trust(evaluate)
