@@ -39,7 +39,7 @@ from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training.run_directory import read_json, write_json
 
 BATCH = 256  # sequences of each side in a step
-MOST_EPOCHS, PATIENCE = 60, 5  # epochs, and those without a better one
+MOST_EPOCHS, PATIENCE = 40, 3  # epochs, and those without a better one
 RATES = (1e-3, 3e-3)  # of Adam; the better one on validation data is kept
 NUM_BINS = 10  # of the calibration error
 TEMPERATURES = (0.8, 1.0, 1.25)  # of the negatives of one recipe
@@ -173,10 +173,10 @@ RECIPES = {
     "CNN, hinge loss": Recipe(Convolutional, hinge),
     "CNN, relativistic loss": Recipe(Convolutional, relativistic),
     "CNN, KL's variational loss": Recipe(Convolutional, kullback_leibler),
-    "five CNNs": Recipe(Convolutional, num=5),
+    "three CNNs": Recipe(Convolutional, num=3),
     "LSTM": Recipe(lambda spec: Recurrent(spec, both_ways=False)),
     "LSTM both ways": Recipe(lambda spec: Recurrent(spec, both_ways=True)),
-    "five LSTMs both ways": Recipe(lambda spec: Recurrent(spec, both_ways=True), num=5),
+    "three LSTMs both ways": Recipe(lambda spec: Recurrent(spec, both_ways=True), num=3),
     "transformer": Recipe(Attending),
     RATIO: Recipe(Convolutional),  # is made of language models instead
 }
@@ -219,24 +219,29 @@ class Sizes:
 
     Attributes:
         num_real: real sequences to train on, by the name of the case.
-        num_judged: sequences of each side to validate, and to judge.
+        num_validated: sequences of each side by which epochs are chosen.
+        num_judged: sequences of each side that are judged.
         most_epochs: of a classifier.
     """
 
     num_real: dict[str, int] = field(
         default_factory=lambda: {"1,000 sequences": 1_000, "10,000 sequences": 10_000}
     )
+    num_validated: int = 2_000
     num_judged: int = 5_000
     most_epochs: int = MOST_EPOCHS
 
 
-QUICK = Sizes({"200 sequences": 200}, num_judged=500, most_epochs=2)
+QUICK = Sizes({"200 sequences": 200}, num_validated=200, num_judged=500, most_epochs=2)
 
 
-def scene_of(num_real: int, num_judged: int, seed: int) -> Scene:
+def scene_of(num_real: int, sizes: Sizes, seed: int) -> Scene:
     """An oracle of its own, its data, and maximum likelihood of them with early stopping."""
     settings = OracleSettings(
-        oracle_seed=seed, num_real=num_real, num_validation=num_judged, num_held_out=num_judged
+        oracle_seed=seed,
+        num_real=num_real,
+        num_validation=sizes.num_validated,
+        num_held_out=sizes.num_judged,
     )
     task, rng = OracleTask(settings), torch.Generator().manual_seed(seed)
     policy = LSTMLanguageModel.initialised(task.spec, rng)
@@ -389,7 +394,7 @@ def run(sizes: Sizes, seeds: int, out: Path | None) -> list[dict[str, Any]]:
     jobs = [(case, seed) for seed in range(seeds) for case in sizes.num_real]
     missing = [job for job in jobs if job not in done]
     for case, seed in track(missing, "classifying", console=Console(stderr=True)):
-        scene = scene_of(sizes.num_real[case], sizes.num_judged, seed)
+        scene = scene_of(sizes.num_real[case], sizes, seed)
         for name, recipe in RECIPES.items():
             if name == RATIO:
                 networks: list[nn.Module] = [learned_ratio(scene, sizes.most_epochs, seed)]
