@@ -8,6 +8,8 @@ from rich.console import Console
 
 # Off a terminal, whoever waits is told something this often.
 SECONDS_BETWEEN_LINES = 20.0
+# A step is not called late for less than this: small steps are of uneven length.
+SECONDS_LATE = 10.0
 
 
 def plain_console(file: IO[str] | None = None, highlight: bool = True) -> Console:
@@ -26,8 +28,8 @@ def plain_console(file: IO[str] | None = None, highlight: bool = True) -> Consol
 def time_left(num_done: int, num_left: int, seconds: float, since: float) -> str:
     """How long what is left will take, in words; "" before a step is done and after the last.
 
-    Every step is expected to take as long as those so far did on average. A step that takes longer
-    than that is told to do so, and counts with the time that it has taken until now.
+    Every step is expected to take as long as those so far did on average. A step that takes ten
+    seconds more is told to be late, and counts with the time that it has taken until now.
 
     Examples:
         >>> time_left(6, 2, seconds=60.0, since=4.0)
@@ -46,8 +48,8 @@ def time_left(num_done: int, num_left: int, seconds: float, since: float) -> str
     if num_done <= 0 or num_left <= 0:
         return ""
     each = seconds / num_done
-    if since <= each:
-        return f"about {each * num_left - since:.0f} s left"
+    if since <= each + SECONDS_LATE:
+        return f"about {max(each * num_left - since, 1.0):.0f} s left"
     late = "longer than expected"
     if num_left == 1:
         return late

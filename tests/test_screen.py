@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from seqgan_env.screen import plain_console, time_left
+from seqgan_env.screen import SECONDS_LATE, plain_console, time_left
 
 LIBRARY = Path(__file__).parents[1] / "seqgan_env"
 
@@ -30,14 +30,18 @@ def test_every_console_is_a_plain_one() -> None:
             assert not re.search(r"(?<!plain_)\bConsole\(", text), path
 
 
-@pytest.mark.parametrize("since", [0.0, 3.0, 9.0, 10.1, 25.0, 100.0, 1_000.0])
+@pytest.mark.parametrize("since", [0.0, 3.0, 9.0, 10.1, 19.9, 20.1, 100.0, 1_000.0])
 @pytest.mark.parametrize(("done", "left"), [(1, 1), (6, 2), (7, 1), (2, 98)])
 def test_a_step_that_is_late_is_never_said_to_end_at_once(
     done: int, left: int, since: float
 ) -> None:
     told = time_left(done, left, seconds=10.0 * done, since=since)
     assert "about 0 s left" not in told
-    assert ("longer than expected" in told) is (since > 10)
+    assert ("longer than expected" in told) is (since > 10 + SECONDS_LATE)
+
+
+def test_small_steps_of_uneven_length_are_not_called_late() -> None:
+    assert time_left(24_387, 25_613, seconds=20.0, since=2.0) == "about 19 s left"
 
 
 def test_steps_as_long_as_each_other_leave_what_is_left_of_them() -> None:
