@@ -223,6 +223,8 @@ def test_metrics_of_ones_own_stand_in_the_table_the_result_and_the_report(
     found = json.loads((tmp_path / "run" / "result.json").read_text())["agent"]
     assert 0 < found["more/heads"] < 1
     assert main(["evaluate", "run", "--trust"]) == 0
+    assert "share of heads" in capsys.readouterr().out
+    assert main(["evaluate", "run", "--trust", "--keys"]) == 0
     assert "more/heads" in capsys.readouterr().out
 
 
