@@ -206,7 +206,10 @@ def test_off_a_terminal_there_is_a_line_a_phase_and_a_line_when_it_is_due(
     ]
 
 
-def test_a_phase_that_reports_nothing_for_long_is_told_and_one_that_is_over_is_not() -> None:
+def test_a_phase_that_reports_nothing_for_long_is_told_and_one_that_is_over_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("seqgan_env.screen.SECONDS_LATE", 0.0)
     screen = io.StringIO()
     with RunProgress(Console(file=screen, width=200), beat=0.05) as progress:
         progress("knobs", 0, 2, {})
