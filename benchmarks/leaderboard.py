@@ -18,6 +18,7 @@ from pathlib import Path
 from seqgan_env.bench.leaderboard import JUDGED, KINDS, ORACLE, Entry, Standings
 from seqgan_env.bench.results import read_all
 from seqgan_env.bench.tables import Column, Table
+from seqgan_env.files import MIB, read_text
 from seqgan_env.training.run_directory import write_text
 
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
@@ -74,6 +75,23 @@ def rewrite(page: Path, old: str, new: str, check: bool, program: str) -> int:
         return 1
     write_text(page, new)
     return 0
+
+
+def update_section(
+    page: Path, section: str, markers: tuple[str, str], check: bool, program: str
+) -> int:
+    """Puts a section between two markers of a page, or only checks that it stands there.
+
+    Returns:
+        the exit status, 1 where a check finds the page stale, 2 where the page cannot be used.
+    """
+    try:
+        old = read_text(page, f"the page {page}", MIB)
+        new = replaced(old, section, *markers)
+    except ValueError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    return rewrite(page, old, new, check, program)
 
 
 def _board(title: str, standings: Standings, kind: str) -> str:

@@ -22,12 +22,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.leaderboard import replaced, rewrite
+from benchmarks.leaderboard import update_section
 from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.leaderboard import BEST_KNOB, Run, Standings
 from seqgan_env.bench.results import read_all
 from seqgan_env.bench.statistics import ALPHA, Decision, Paired, holm, paired
-from seqgan_env.files import MIB, read_text
 from seqgan_env.metrics.score import RANKING
 
 BEGIN, END = "<!-- learned-signal:begin -->", "<!-- learned-signal:end -->"
@@ -266,13 +265,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not chosen.page:
         print(section(evidence))
         return 0
-    try:
-        old = read_text(chosen.page, f"the page {chosen.page}", MIB)
-    except ValueError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    new = replaced(old, section(evidence), BEGIN, END)
-    return rewrite(chosen.page, old, new, chosen.check, "learned_signal")
+    markers = (BEGIN, END)
+    return update_section(chosen.page, section(evidence), markers, chosen.check, "learned_signal")
 
 
 if __name__ == "__main__":

@@ -26,12 +26,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.leaderboard import replaced, rewrite
+from benchmarks.leaderboard import update_section
 from benchmarks.learned_signal import DIVERGENCES, SIGNAL, Evidence, Test
 from seqgan_env.bench.jobs import REFERENCE
 from seqgan_env.bench.leaderboard import BEST_KNOB, Standings
 from seqgan_env.bench.results import read_all
-from seqgan_env.files import MIB, read_text
 from seqgan_env.metrics.score import RANKING
 
 BEGIN, END = "<!-- learned-signal-data:begin -->", "<!-- learned-signal-data:end -->"
@@ -197,15 +196,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if chosen.beside:
                 folders.append(chosen.beside)
             plot(ByData(Standings(read_all(folders)))).savefig(chosen.plot, dpi=110)
-        if not chosen.page:
-            print(section(evidence))
-            return 0
-        old = read_text(chosen.page, f"the page {chosen.page}", MIB)
     except ValueError as problem:
         print(problem, file=sys.stderr)
         return 2
-    new = replaced(old, section(evidence), BEGIN, END)
-    return rewrite(chosen.page, old, new, chosen.check, "signal_by_data")
+    if not chosen.page:
+        print(section(evidence))
+        return 0
+    markers = (BEGIN, END)
+    return update_section(chosen.page, section(evidence), markers, chosen.check, "signal_by_data")
 
 
 if __name__ == "__main__":
