@@ -16,7 +16,7 @@ import math
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,17 +29,27 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
+from agents.reinforce import ReinforceConfig
 from benchmarks.measuring import machine
-from seqgan_env import CNNDiscriminator, LSTMLanguageModel, TokenSpec
+from seqgan_env import (
+    CNNDiscriminator,
+    LanguageModel,
+    RewardSettings,
+    TokenSpec,
+    TokenVectorEnv,
+    build_rewards,
+    pretrain_policy,
+)
+from seqgan_env.agents import Reinforce
 from seqgan_env.discriminators.cnn import SMALL_CNN
 from seqgan_env.discriminators.ratio import RatioDiscriminator
-from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.tasks.oracle.settings import OracleSettings
 from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training.run_directory import read_json, write_json
 
 BATCH = 256  # sequences of each side in a step
 MOST_EPOCHS, PATIENCE = 40, 3  # epochs, and those without a better one
+NUM_EPOCHS = 40  # of maximum likelihood
 RATES = (1e-3, 3e-3)  # of Adam; the better one on validation data is kept
 NUM_BINS = 10  # of the calibration error
 TEMPERATURES = (0.8, 1.0, 1.25)  # of the negatives of one recipe
@@ -117,26 +127,18 @@ class Convolutional(nn.Module):
 
     def __init__(self, spec: TokenSpec, dropout: float = 0.1, spectral: bool = False) -> None:
         super().__init__()
-        rng = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-        made = CNNDiscriminator.initialised(spec, rng, SMALL_CNN)
-        self.embedding, self.convolutions = made.embedding, made.convolutions
-        self.highway, self.output = made.highway, made.output
-        self.drop = nn.Dropout(dropout)
+        self.rng = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+        config = replace(SMALL_CNN, dropout=dropout)
+        self.model = CNNDiscriminator.initialised(spec, self.rng, config)
         if spectral:  # Miyato et al. 2018
-            for layer in (*self.convolutions, self.highway, self.output):
+            for layer in (*self.model.convolutions, self.model.highway, self.model.output):
                 nn.utils.parametrizations.spectral_norm(layer)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B,) of sequences (B, T)."""
-        embedded = self.embedding(tokens).transpose(1, 2)  # (B, E, T)
-        features = []
-        for convolution in self.convolutions:
-            features.append(F.relu(convolution(embedded).amax(2)))
-        joined = torch.cat(features, dim=1)
-        transform, gate = self.highway(joined).chunk(2, dim=1)
-        share = torch.sigmoid(gate)
-        logits: Tensor = self.output(self.drop(share * F.relu(transform) + (1 - share) * joined))
-        return logits.squeeze(1)
+        dropout_rng = self.rng if self.training else None
+        logits: Tensor = self.model(tokens, dropout_rng)
+        return logits
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ class Scene:
     """
 
     task: OracleTask
-    policy: LSTMLanguageModel
+    policy: LanguageModel
     train: Sides
     validation: Sides
     held_out: Sides
@@ -235,6 +237,15 @@ class Sizes:
 QUICK = Sizes({"200 sequences": 200}, num_validated=200, num_judged=500, most_epochs=2)
 
 
+def likelihood_options(num_real: int) -> dict[str, Any]:
+    """Of maximum likelihood, for the policy and for the models of the ratio."""
+    return {
+        "mle_learning_rate": 0.02,
+        "mle_learning_rate_decay": 0.955,
+        "mle_weight_decay": 0.3 if num_real < 5_000 else 0.1,
+    }
+
+
 def scene_of(num_real: int, sizes: Sizes, seed: int) -> Scene:
     """An oracle of its own, its data, and maximum likelihood of them with early stopping."""
     settings = OracleSettings(
@@ -244,17 +255,14 @@ def scene_of(num_real: int, sizes: Sizes, seed: int) -> Scene:
         num_held_out=sizes.num_judged,
     )
     task, rng = OracleTask(settings), torch.Generator().manual_seed(seed)
-    policy = LSTMLanguageModel.initialised(task.spec, rng)
-    learner = MaximumLikelihood(
-        policy, rng, 0.02, learning_rate_decay=0.955, weight_decay=0.3 if num_real < 5_000 else 0.1
+    agent = Reinforce(
+        TokenVectorEnv(1, build_rewards(task, RewardSettings(source="constant"))),
+        seed=seed,
+        config=ReinforceConfig(**likelihood_options(num_real)),
     )
-    best, kept = -math.inf, policy.state_dict()
-    for _ in range(40):
-        learner.fit(task.real_sequences, 1)
-        found = float(policy.log_prob(task.validation).double().mean())
-        if found > best:
-            best, kept = found, copy.deepcopy(policy.state_dict())
-    policy.load_state_dict(kept)
+    for _ in pretrain_policy(agent, task, NUM_EPOCHS, keep_best=True):
+        pass  # the rows are for those who look on
+    policy = agent.policy
     train, validation, held_out = (
         Sides(real, policy.sample(len(real), rng))
         for real in (task.real_sequences, task.validation, task.held_out)
@@ -321,15 +329,12 @@ def _trained(
 def learned_ratio(scene: Scene, most_epochs: int, seed: int) -> nn.Module:
     """The ratio of three language models of the real sequences to the policy."""
     rng = torch.Generator().manual_seed(seed + 1)
-    decay = 0.3 if len(scene.train.real) < 5_000 else 0.1
     model = RatioDiscriminator(
         scene.task.spec,
         rng,
         num_models=3,
-        mle_epochs=min(40, most_epochs),
-        mle_learning_rate=0.02,
-        mle_learning_rate_decay=0.955,
-        mle_weight_decay=decay,
+        mle_epochs=min(NUM_EPOCHS, most_epochs),
+        **likelihood_options(len(scene.train.real)),
     )
     model.bind(scene.policy)
     model.pretrain(scene.train.real, scene.validation.real, rng)
