@@ -637,8 +637,10 @@ def _fewer_rounds(run: Evidence) -> str:
     """The round at which the policy was nearest as a flag, or half of the rounds."""
     rows = run.by_round("task/kl_mean")
     rounds = run.settings.get("rounds")
-    if rows and 0 < min(rows, key=lambda row: row[1])[0] < rows[-1][0]:
-        return f" (--rounds {min(rows, key=lambda row: row[1])[0]:.0f})"
+    if rows:
+        nearest, _ = min(rows, key=lambda row: row[1])
+        if 0 < nearest < rows[-1][0]:
+            return f" (--rounds {nearest:.0f})"
     if isinstance(rounds, int) and rounds > 1:
         return f" (--rounds {rounds // 2})"
     return " (--rounds)"
