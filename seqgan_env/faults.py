@@ -56,10 +56,15 @@ def remember(called: str, module: str, thing: Any = None) -> None:
         _asked_for[called] = _PlugIn(called, package, thing)
 
 
+def in_words(problem: BaseException) -> str:
+    """The class of an error and what it says, in one line."""
+    return f"{type(problem).__name__}: {' '.join(str(problem).split())}".rstrip(": ")
+
+
 def told(problem: BaseException) -> str:
     """An error in one line. What came from a plug-in is named with its file and line."""
     text = " ".join(str(problem).split())
-    detail = f"{type(problem).__name__}: {text}".rstrip(": ")
+    detail = in_words(problem)
     frames = _frames_outside(problem)
     if frames:
         return f"{_plug_in_of(frames)} failed: {detail} ({_place(*frames[-1])}); {_HINT}"

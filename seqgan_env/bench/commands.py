@@ -24,14 +24,14 @@ from seqgan_env.bench.jobs import (
 from seqgan_env.bench.live_view import LiveView
 from seqgan_env.bench.local import LocalPool
 from seqgan_env.bench.ray_pool import RayPool
-from seqgan_env.bench.results import path_of
+from seqgan_env.bench.results import check_label, path_of
 from seqgan_env.bench.runner import SUPERSEDED, Pool, Progress, opened, run_jobs
 from seqgan_env.bench.samples import result_of_samples
 from seqgan_env.cli.arguments import (
     given_settings,
     trust_of,
 )
-from seqgan_env.cli.output import of_which_parts, told_if_slow
+from seqgan_env.cli.output import metrics_table, of_which_parts, told_if_slow
 from seqgan_env.metrics.catalogue import MORE, metric_named, more_of
 from seqgan_env.screen import plain_console
 from seqgan_env.tasks import check_settings, infer_task, make_task
@@ -256,29 +256,26 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
     settings = settings_of_task(given)
     task = given.get("task") or infer_task(settings)
     label, untold = arguments.label or path.stem, list[str]()
+    check_label(label, "the label")  # before data are read
+    check_label(arguments.task_label or task, "the column")
     made = make_task(task, **settings)
     result = result_of_samples(
         path,
         task,
-        settings,
+        made,
         label,
         arguments.task_label,
         arguments.seed,
         arguments.nll_gen,
         untold.append,
-        made,
     )
     real = dict(made.measure_real()) if isinstance(made, MeasuresReal) else {}
-    table = Table("metric", "value", title=f"{result.label} on {result.task}")
-    if real:
-        table.add_column("real data")
+    labels, values = {}, {}
     for name, value in result.metrics.items():
-        label = name if arguments.keys else metric_named(name).row.strip()
-        cells = [label, f"{value:.4f}"]
-        if real:
-            cells.append(f"{real[name]:.4f}" if name in real else "")
-        table.add_row(*cells)
-    plain_console().print(table)
+        labels[name] = name if arguments.keys else metric_named(name).row.strip()
+        values[name] = f"{value:.4f}"
+    title = f"{result.label} on {result.task}"
+    plain_console().print(metrics_table(title, {"value": values}, labels, real))
     said = result.origin["samples"]
     measured_by = getattr(check_settings(task, settings), "num_eval", None)
     if measured_by is not None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from seqgan_env.bench.results import Result, check_label
+from seqgan_env.bench.results import Result
 from seqgan_env.bench.worker import NUM_SAMPLES, origin
 from seqgan_env.metrics.likelihood import unigram_metrics
-from seqgan_env.tasks import make_task
 from seqgan_env.tasks.reading import read_lines
-from seqgan_env.types import HasReferee, HasWords, MeasuresSamples, Task
+from seqgan_env.types import HasReferee, HasWords, MeasuresSamples
 
 JSON_LINES = ".jsonl"  # of lists of words
 
@@ -27,35 +26,30 @@ _HEADER = re.compile(r"## (mle|best_knob|agent|constant)")  # of a run's samples
 def result_of_samples(
     path: Path,
     task_name: str,
-    task_settings: Mapping[str, Any],
+    task: object,
     label: str,
     column: str | None = None,
     seed: int = 0,
     nll_gen: float | None = None,
     tell: Callable[[str], None] = lambda sentence: None,
-    made: Task | None = None,
 ) -> Result:
     """The result of samples in a file, a sequence a line as `seqgan sample` prints it.
 
     Args:
         path: path of the file.
         task_name: name of the task that they are samples for.
-        task_settings: settings of the task that differ from its defaults.
+        task: the task itself.
         label: label of the row.
         column: what the benchmark calls the task, where that is not its name.
         seed: seed of the runs that the row is paired with.
         nll_gen: negative log-likelihood of the held-out sequences under the policy that wrote the
             samples, in nats per token, if it is known.
         tell: called with the reason if the row has no score.
-        made: the task, where it is made already.
 
     Raises:
-        ValueError: a setting or the file is wrong; the message says in which line.
+        ValueError: the file is wrong; the message says in which line.
     """
-    check_label(label, "the label")
-    check_label(column or task_name, "the column")
     column = column or task_name
-    task: object = made or make_task(task_name, **task_settings)
     if not isinstance(task, MeasuresSamples):
         raise ValueError(f"task {task_name} cannot measure samples whose policy it does not know")
     samples = read_samples(path, task)

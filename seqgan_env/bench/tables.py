@@ -20,7 +20,7 @@ from seqgan_env.bench.statistics import (
     optimality_gap,
     probability_of_improvement,
 )
-from seqgan_env.metrics.catalogue import HEALTH, METRICS, MORE, Metric, more_of
+from seqgan_env.metrics.catalogue import HEALTH, MORE, metric_named, more_of
 from seqgan_env.metrics.divergence import SATURATED
 from seqgan_env.metrics.score import FORWARD, REVERSE
 from seqgan_env.types import Estimate
@@ -361,7 +361,7 @@ def _beside(entry: Entry, metric: str, task: str) -> Cell:
 
 def _column(metric: str) -> Column:
     """The column of a metric of this package or of the user's own."""
-    known = METRICS.get(metric, Metric(metric, metric.removeprefix(MORE)))
+    known = metric_named(metric)
     title = known.title or metric.removeprefix(MORE)
     return Column(title, f".{known.digits_in_report}f")
 

@@ -18,7 +18,7 @@ from seqgan_env import faults
 from seqgan_env.bench import commands as bench_commands
 from seqgan_env.bench.flags import chose_samples
 from seqgan_env.cli.arguments import trust_of
-from seqgan_env.cli.output import of_which_parts, told_if_slow, warn
+from seqgan_env.cli.output import metrics_table, of_which_parts, told_if_slow, warn
 from seqgan_env.metrics.bootstrap import interval_of_set
 from seqgan_env.metrics.catalogue import (
     MORE,
@@ -97,20 +97,13 @@ def _table(
     by_keys: bool,
 ) -> Table:
     """A row for every metric, by its label or, where scripts read it, by its key."""
-    table = Table(title=title)
-    table.add_column("metric", no_wrap=True)
-    for heading in ("value", "95 % interval"):
-        table.add_column(heading)
-    if real:
-        table.add_column("real data")
     own = {MORE + metric.name: described(metric) for metric in load_metrics(settings.more_metrics)}
+    labels, values, intervals = {}, {}, {}
     for name, estimate in measured.estimates.items():
-        label = name if by_keys else (own.get(name) or metric_named(name)).row.strip()
-        cells = [label, f"{estimate.value:.4f}", _interval(estimate)]
-        if real:
-            cells.append(f"{real[name]:.4f}" if name in real else "")
-        table.add_row(*cells)
-    return table
+        labels[name] = name if by_keys else (own.get(name) or metric_named(name)).row.strip()
+        values[name] = f"{estimate.value:.4f}"
+        intervals[name] = _interval(estimate)
+    return metrics_table(title, {"value": values, "95 % interval": intervals}, labels, real)
 
 
 def _interval(estimate: Estimate) -> str:

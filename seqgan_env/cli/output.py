@@ -22,6 +22,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from seqgan_env.metrics.catalogue import METRICS
 from seqgan_env.screen import SECONDS_BETWEEN_LINES, plain_console, time_left
@@ -267,6 +268,34 @@ def tell_of_no_data(task: object, rather: str) -> bool:
     if why is not None:
         _tell(f"seqgan: {why}; {rather}")
     return why is not None
+
+
+def metrics_table(
+    title: str,
+    columns: Mapping[str, Mapping[str, str]],
+    labels: Mapping[str, str],
+    real: Mapping[str, float],
+) -> Table:
+    """A row for every metric, with what real data reach where that is known.
+
+    Args:
+        title: of the table.
+        columns: by heading the cells, by metric; all of the same metrics.
+        labels: of the metrics, by name, in the order of the rows.
+        real: the metrics of real data; empty where these were not measured.
+    """
+    table = Table(title=title)
+    table.add_column("metric", no_wrap=True)
+    for heading in columns:
+        table.add_column(heading)
+    if real:
+        table.add_column("real data")
+    for name, label in labels.items():
+        cells = [cells_of[name] for cells_of in columns.values()]
+        if real:
+            cells.append(f"{real[name]:.4f}" if name in real else "")
+        table.add_row(label, *cells)
+    return table
 
 
 def of_which_parts(real: Mapping[str, float]) -> str:

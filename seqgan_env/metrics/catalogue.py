@@ -189,8 +189,10 @@ HEALTH = [metric for metric in _METRICS if metric.name.startswith("discriminator
 
 
 def metric_named(name: str) -> Metric:
-    """A metric of the catalogue; one labelled by its name where that is not there."""
-    return METRICS.get(name) or Metric(name, name)
+    """A metric of the catalogue; one labelled by its name where that is not there, such as one of
+    the user's own.
+    """
+    return METRICS.get(name) or Metric(name, name.removeprefix(MORE))
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def _make(name: str, folder: Path) -> Tracker:
     try:
         tracker: Tracker = make(folder)
     except Exception as problem:  # of a class of the user's
-        told = f"{type(problem).__name__}: {problem}".rstrip(": ")
+        told = faults.in_words(problem)
         raise ValueError(f"tracker {name!r} cannot be made: {told}") from problem
     return tracker
 
@@ -193,7 +193,7 @@ class Tracking:
                 tell(tracker)
             except Exception as problem:  # a full disk, no network: it is not the run's affair
                 del self.trackers[name]
-                told = f"{type(problem).__name__}: {problem}".rstrip(": ")
+                told = faults.in_words(problem)
                 place = faults.place_behind(problem)
                 if place:
                     told += f"; {place}"
