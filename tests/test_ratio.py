@@ -226,6 +226,18 @@ def test_the_epoch_with_the_best_validation_likelihood_is_kept() -> None:
     assert found[1]["nll_validation"] <= found[0]["nll_validation"]
 
 
+def test_every_epoch_of_every_model_is_told() -> None:
+    task, told = SpecTask(EOS), []
+    model = ratio(EOS, mle_epochs=2, num_models=3)
+    model.pretrain(
+        task.real_sequences,
+        task.validation,
+        rng(),
+        lambda done, total, metrics: told.append((done, total, list(metrics))),
+    )
+    assert told == [(0, 6, [])] + [(epoch, 6, ["nll_validation"]) for epoch in range(1, 7)]
+
+
 @pytest.mark.parametrize("learns_by", LEARNS_BY)
 def test_q_stays_or_learns_as_it_was_told(learns_by: str) -> None:
     task = SpecTask(EOS)

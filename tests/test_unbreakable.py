@@ -248,13 +248,24 @@ def test_a_command_says_what_it_does_once_it_is_slow_and_not_before(
     assert capsys.readouterr() == ("", "seqgan: measuring ...\n")
 
 
-def test_every_phase_is_told_when_it_begins(tmp_path: Path) -> None:
+@pytest.mark.parametrize("discriminator", ["small", "ratio"])
+def test_every_phase_is_told_when_it_begins(tmp_path: Path, discriminator: str) -> None:
     lines = itertools.islice(itertools.product("abcdefg", repeat=4), 400)
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n".join(" ".join(line) for line in lines))
     small = {"corpus": str(corpus), "num_eval": 50}
+    options, of_discriminator = {}, "pre-train discriminator"
+    if discriminator == "ratio":
+        options, of_discriminator = {"mle_epochs": 2}, "fit discriminator to real data"
     settings = TrainSettings(
-        rounds=1, mle_epochs=1, batch_size=8, num_negatives=50, task="text", task_options=small
+        rounds=1,
+        mle_epochs=1,
+        batch_size=8,
+        num_negatives=50,
+        task="text",
+        task_options=small,
+        discriminator=discriminator,
+        discriminator_options=options,
     )
     told: dict[str, int] = {}
 
@@ -263,7 +274,8 @@ def test_every_phase_is_told_when_it_begins(tmp_path: Path) -> None:
 
     Trainer(settings, progress)()
     assert {phase for phase, done in told.items() if done} == set()
-    assert {"pre-train policy", "knobs of MLE", "adversarial", "referee on agent"} <= set(told)
+    expected = {"pre-train policy", "knobs of MLE", "adversarial", "referee on agent"}
+    assert expected | {of_discriminator} <= set(told)
 
 
 # -- folders

@@ -27,6 +27,13 @@ SEQUENCES_PER_CHUNK = 1024
 # a number that still lies on the device.
 Step = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 
+# What pre-training is called with: steps done, their number, and metrics.
+Tell = Callable[[int, int, dict[str, float]], None]
+
+
+def silent(done: int, total: int, metrics: dict[str, float]) -> None:
+    """Tells nobody."""
+
 
 class FastSteps(Protocol):
     """Steps of training by other means than autograd, which decline by themselves.
@@ -131,7 +138,9 @@ class Discriminator(nn.Module, ABC):
             TypeError: the policy lacks something that the discriminator needs.
         """
 
-    def pretrain(self, real: Tensor, validation: Tensor, rng: torch.Generator) -> dict[str, float]:
+    def pretrain(
+        self, real: Tensor, validation: Tensor, rng: torch.Generator, tell: Tell = silent
+    ) -> dict[str, float]:
         """Learns what can be learned without negatives; nothing unless overridden.
 
         Called once, before the first d-step.
@@ -140,6 +149,8 @@ class Discriminator(nn.Module, ABC):
             real: (M, T), to train on.
             validation: (M', T), to select on.
             rng: the only source of randomness.
+            tell: to be called before the first step and after every one, with the steps done, their
+                number and metrics, so that nobody waits in silence.
 
         Returns:
             Metrics of what it did.

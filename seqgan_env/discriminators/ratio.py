@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,7 +17,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from seqgan_env.building import undisturbed
-from seqgan_env.discriminators.base import SEQUENCES_PER_CHUNK, Discriminator, in_mode
+from seqgan_env.discriminators.base import (
+    SEQUENCES_PER_CHUNK,
+    Discriminator,
+    Tell,
+    in_mode,
+    silent,
+)
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.generators.token_mixture import TokenMixture, log_mean_exp
@@ -169,7 +176,9 @@ class RatioDiscriminator(Discriminator):
             of_models.append(_TokenLogProbs.apply(model, tokens, *_trained(model)))
         return log_mean_exp(of_models)
 
-    def pretrain(self, real: Tensor, validation: Tensor, rng: torch.Generator) -> dict[str, float]:
+    def pretrain(
+        self, real: Tensor, validation: Tensor, rng: torch.Generator, tell: Tell = silent
+    ) -> dict[str, float]:
         """Maximum likelihood of the real sequences, unless q learns by the GAN's loss alone.
 
         Returns:
@@ -177,10 +186,15 @@ class RatioDiscriminator(Discriminator):
         """
         if self.learns_by == "gan":
             return {}
-        for model in self._models():
+        models = self._models()
+        num_epochs = len(models) * self.mle_epochs
+        tell(0, num_epochs, {})
+        for number, model in enumerate(models):
             # A stream of its own for each, so that one more model changes none of the others.
             seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))
-            self._fit(model, real, validation, torch.Generator().manual_seed(seed))
+            epochs = self._fit(model, real, validation, torch.Generator().manual_seed(seed))
+            for epoch, reached in enumerate(epochs, start=1):
+                tell(number * self.mle_epochs + epoch, num_epochs, {"nll_validation": reached})
         with torch.no_grad():
             # Summed in double: a float of many sequences loses the digits that differ.
             nll = -self.log_density(validation).double().sum() / self.spec.lengths(validation).sum()
@@ -188,9 +202,10 @@ class RatioDiscriminator(Discriminator):
 
     def _fit(
         self, model: LSTMLanguageModel, real: Tensor, validation: Tensor, rng: torch.Generator
-    ) -> None:
-        """Leaves `model` as it was after the epoch with the best validation likelihood."""
+    ) -> Iterator[float]:
+        """The validation NLL per token of every epoch; leaves `model` as the best one made it."""
         likelihood = MaximumLikelihood(model, rng, **self.mle_options)
+        num_tokens = int(self.spec.lengths(validation).sum())
         best, state = -math.inf, model.state_dict()
         for _ in range(self.mle_epochs):
             with in_mode(model, training=True):
@@ -199,6 +214,7 @@ class RatioDiscriminator(Discriminator):
             reached = float(model.log_prob(validation).double().sum())
             if reached > best:
                 best, state = reached, copy.deepcopy(model.state_dict())
+            yield -reached / num_tokens
         model.load_state_dict(state)
 
     def _policy(self) -> HasLogProb:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqgan_env.building import undisturbed
-from seqgan_env.discriminators.base import Discriminator, in_mode
+from seqgan_env.discriminators.base import Discriminator, in_mode, silent
 from seqgan_env.discriminators.loading import make_by
 from seqgan_env.discriminators.trainer import DiscriminatorTrainer
 from seqgan_env.generators.language_model import LSTMLanguageModel
@@ -56,7 +56,7 @@ def check_discriminator(discriminator: object, spec: TokenSpec | None = None) ->
     real = random_sequences(spec, 48, rng).to(discriminator.device)
     generated = random_sequences(spec, 48, rng).to(discriminator.device)
     learned = call(
-        "pretrain", discriminator.pretrain, real, generated, _generator(discriminator, 2)
+        "pretrain", discriminator.pretrain, real, generated, _generator(discriminator, 2), silent
     )
     check_metrics("pretrain", learned)
     _check_logits(discriminator, real)

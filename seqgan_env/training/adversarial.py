@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -332,7 +333,10 @@ class AdversarialTraining:
             if rewards.discriminator is not None:
                 task = rewards.task
                 real = sequences_of_epoch(task.real_sequences, schedule.epoch_tokens, 0)
-                self._learned = rewards.discriminator.pretrain(real, task.validation, self.rng)
+                tell = partial(progress, "fit discriminator to real data")
+                self._learned = rewards.discriminator.pretrain(
+                    real, task.validation, self.rng, tell
+                )
             after_step()
         if self._d_step is not None:
             phase, total = "pre-train discriminator", schedule.d_pretrain_steps
