@@ -178,6 +178,7 @@ CASES: dict[str, tuple[Evidence, str, Evidence]] = {
         "in round 10",
         run(rows=[evaluated(0, 0.4, 0.4), evaluated(10, 0.379, 0.379), evaluated(20, 0.38, 0.38)]),
     ),
+    "none_nearer": (run(kept_round=0), "that of round 0", run(kept_round=10)),
     "mle_unfinished": (
         run(rows=epochs(3.0, 2.9, 2.8, 2.7, 2.6, 2.5, 2.45, 2.4)),
         "--mle-epochs 16",
@@ -386,8 +387,10 @@ def test_a_folder_says_what_its_numbers_say(
 ) -> None:
     evidence = CASES["collapsed"][0]
     about = {"best_knob_name": evidence.best_knob, "score_error": evidence.score_error}
+    about["kept_round"] = 10
     path = written(tmp_path / "run", evidence, {**evidence.metrics, **about, "interrupted": False})
     assert explain(read_evidence(path)).cause == explain(evidence).cause
+    assert read_evidence(path).kept_round == 10
     assert main(["explain", str(path)]) == 0
     assert "from 38.0 to 9.0" in " ".join(capsys.readouterr().out.split())
 

@@ -190,6 +190,17 @@ def test_a_trial_measures_what_a_run_of_the_trainer_would_and_in_the_same_rounds
 
 
 @pytest.mark.slow
+def test_a_trial_that_keeps_its_best_round_is_worth_the_best_so_far() -> None:
+    [job] = plan_of(suite({"seeds": 1, "settings": {"learning_rate": RATE}})).jobs("reinforce")
+    settings = replace(job.settings, rounds=4, eval_every=1, keep_best_round=True)
+    run = Trainer(settings)()
+    name = VALIDATION + "kl_mean"
+    by_trainer = [row[name] for row in run.history if name in row]
+    found = {each["round"]: each["value"] for each in measurements(settings)}
+    assert found == {number: min(by_trainer[: number + 1]) for number in (1, 2, 3, 4)}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("agent", ["reinforce", "mle"])
 def test_a_trial_never_reads_held_out_data(agent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of(suite({"seeds": 1, "settings": {"mle_learning_rate": RATE}}))

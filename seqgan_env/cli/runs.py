@@ -297,7 +297,7 @@ def _print_table(console: Console, run: Run, path: Path) -> None:
             if run.real:
                 cells.append(_cell(run.real, metric))
             table.add_row(metric.row, *cells)
-    notes = [_errors(run), of_which_parts(run.real)]
+    notes = [_kept_round(run), _errors(run), of_which_parts(run.real)]
     table.caption = "\n".join(filter(None, notes))
     console.print(table)
     for sentence in explain(_evidence(run, path)).sentences:
@@ -311,6 +311,13 @@ def _cell(metrics: Mapping[str, float], metric: Metric) -> str:
     value = metrics[metric.name]
     saturated = metric.name in ("js", "tv") and value > SATURATED
     return f"{value:.{metric.digits}f}" + " saturated" * saturated
+
+
+def _kept_round(run: Run) -> str:
+    """Which round's policy the agent's is, where it is not the last one's by setting."""
+    if run.kept_round is None:
+        return ""
+    return f"agent: round {run.kept_round} of {run.settings.rounds}, the best on validation data"
 
 
 def _errors(run: Run) -> str:
@@ -339,6 +346,7 @@ def _evidence(run: Run, path: Path) -> Evidence:
         interrupted=run.interrupted,
         num_knobs=len(run.knobs),
         seconds=run.seconds,
+        kept_round=run.kept_round,
     )
 
 

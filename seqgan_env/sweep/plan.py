@@ -29,6 +29,7 @@ _FIXED = (
     "more_metrics",
     "referee",
     "validate",
+    "keep_best_round",
 )
 _SWEPT = [each.name for each in fields(TrainSettings) if each.name not in _FIXED]
 

@@ -10,6 +10,7 @@ exists in this process.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -63,14 +64,21 @@ def measurements(settings: TrainSettings) -> Iterator[dict[str, Any]]:
 
     def measure(policy: RolloutPolicy) -> dict[str, float]:
         # Round 0 is the same for all trials that agree in pre-training, and no reason to end one.
-        if training.round < 0 < settings.rounds:
+        if training.round < 0 < settings.rounds and not settings.keep_best_round:
             return {}
         return on_validation(policy, settings.seed, settings.device)
 
     training = AdversarialTraining(agent, rewards, settings.schedule(), settings.seed, measure)
+    least = math.inf
     for row in training.run(progress):
-        if divergence_in(row) is not None:
-            yield _measured(int(row["round"]), row)
+        if divergence_in(row) is None:
+            continue
+        found = _measured(int(row["round"]), row)
+        if settings.keep_best_round:  # the run would end with the best policy so far
+            least = min(least, found["value"])
+            found["value"] = least
+        if found["round"] or not settings.rounds:
+            yield found
 
 
 def _measured(number: int, row: dict[str, float]) -> dict[str, Any]:

@@ -76,6 +76,7 @@ class Evidence:
         interrupted: whether the run was ended early.
         num_knobs: how many knobs were measured; None where it is not known.
         seconds: by phase of the run, as far as they are known.
+        kept_round: the round whose policy is the agent's; None where it is the last one's.
     """
 
     metrics: Mapping[str, Row] = field(default_factory=dict)
@@ -89,6 +90,7 @@ class Evidence:
     interrupted: bool = False
     num_knobs: int | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    kept_round: int | None = None
 
     @property
     def knows_the_truth(self) -> bool:
@@ -268,6 +270,7 @@ def read_evidence(path: Path) -> Evidence:
             interrupted=bool(result.get("interrupted")),
             num_knobs=num_knobs,
             seconds=_numbers(result.get("seconds", {})),
+            kept_round=result.get("kept_round"),
         )
 
 
@@ -758,10 +761,10 @@ def exploited(run: Evidence) -> Finding | None:
 
 def overshot(run: Evidence) -> Finding | None:
     """The mean of both divergences was lowest in an earlier round, and has risen since beyond
-    `ERRORS`.
+    `ERRORS`; the last round's policy was kept.
     """
     rows = run.by_round("task/kl_mean", "task/kl_mean_error")
-    if len(rows) < 3:
+    if len(rows) < 3 or run.settings.get("keep_best_round"):
         return None
     best, last = min(rows, key=lambda row: row[1]), rows[-1]
     if last[1] - best[1] <= ERRORS * math.hypot(best[2], last[2]) or best is rows[0]:
@@ -770,8 +773,20 @@ def overshot(run: Evidence) -> Finding | None:
         "overshot",
         f"The agent was nearest to the truth in round {best[0]:.0f} (mean of both KLs "
         f"{best[1]:.4f}) and has moved away since (round {last[0]:.0f}: {last[1]:.4f}).",
-        f"Stop earlier (--rounds {best[0]:.0f}), or lower the learning rate{_half_rate(run)}; "
-        "choose the round on other seeds than those you report.",
+        "Keep the round that is best on validation data (--keep-best-round), or lower the learning "
+        f"rate{_half_rate(run)}.",
+    )
+
+
+def none_nearer(run: Evidence) -> Finding | None:
+    """The best round was to be kept, and it is round 0."""
+    if run.kept_round != 0:
+        return None
+    return Finding(
+        "none_nearer",
+        "No round was nearer to the validation data than maximum likelihood, so the agent's policy "
+        "is that of round 0.",
+        f"Try half its learning rate{_half_rate(run)}, or another reward.",
     )
 
 
@@ -902,6 +917,7 @@ OF_NO_GAIN: tuple[Rule, ...] = (
     floor_reward,
     memorised,
     saturated,
+    none_nearer,
     collapsed,
     exploited,
     overshot,

@@ -162,6 +162,12 @@ class TrainSettings:
     validate: bool = _setting(
         False, "measure the divergence on validation data, too, wherever the task is evaluated"
     )
+    keep_best_round: bool = _setting(
+        False,
+        "keep the policy of the evaluated round with the least divergence on validation data, "
+        "which it measures as --validate does; round 0 is one of them (no: the last round, as the "
+        "paper)",
+    )
     threads: int = _setting(
         1, "torch threads; one gives the same numbers on any machine; 0 leaves torch's choice", "N"
     )
@@ -246,6 +252,11 @@ class TrainSettings:
         check_discriminator_options(self.discriminator, self.discriminator_options)
         if self.policy is not None:
             check_policy_options(self.policy, self.policy_options)
+
+    @property
+    def measures_validation(self) -> bool:
+        """Whether the divergence on validation data is measured by round."""
+        return self.validate or self.keep_best_round
 
     def schedule(self) -> Schedule:
         """The counts of Algorithm 1."""

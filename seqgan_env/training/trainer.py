@@ -46,6 +46,7 @@ from seqgan_env.training.adversarial import (
     silent,
     train_adversarial,
 )
+from seqgan_env.training.best_round import BestRound
 from seqgan_env.training.checkpoint import write_checkpoint
 from seqgan_env.training.health import check_health
 from seqgan_env.training.plots import plot_curves
@@ -76,7 +77,10 @@ NUM_MEASURED = 2_000  # sequences that a metric of the user's own gets
 
 _REHEARSED = 4  # real sequences that are scored before anything is trained
 _PHASES = ("pretrain", "measure_knobs", "train", "control", "compare")
-_SAVED_OF_RUN = ("history", "knobs", "best_knob", "metrics", "seconds", "samples", "weights")
+_SAVED_OF_RUN = (
+    *("history", "knobs", "best_knob", "metrics", "seconds", "samples", "weights"),
+    "kept_round",
+)
 
 OnRow = Callable[[dict[str, float]], None]
 
@@ -100,6 +104,7 @@ class Run:
         weights: by file name.
         pictures: of what the agent writes, by file name; none of most tasks.
         interrupted: whether it was ended early.
+        kept_round: the round whose policy is the agent's; None where it is the last one's.
     """
 
     settings: TrainSettings
@@ -114,6 +119,7 @@ class Run:
     score_error: float | None = None
     pictures: dict[str, bytes] = field(default_factory=dict)
     interrupted: bool = False
+    kept_round: int | None = None
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -185,6 +191,13 @@ class Trainer:
             settings.epoch_tokens,
         )
         self.adversarial: AdversarialTraining | None = None
+        self.best_round = BestRound() if settings.keep_best_round else None
+        if settings.keep_best_round and not isinstance(self.agent.policy, nn.Module):
+            raise ValueError(
+                f"keep_best_round is set, but the policy of agent {settings.agent} is a "
+                f"{type(self.agent.policy).__name__}; the weights of a round can be kept where the "
+                "policy is a torch.nn.Module"
+            )
 
     @property
     def is_resumable(self) -> bool:
@@ -207,6 +220,7 @@ class Trainer:
             "rewards": self.rewards.state_dict(),
             "pretraining": self.pretraining.state_dict(),
             "adversarial": self.adversarial.state_dict() if self.adversarial else None,
+            "best_round": self.best_round.state_dict() if self.best_round else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -223,6 +237,8 @@ class Trainer:
         self.pretraining.load_state_dict(state["pretraining"])
         if state["adversarial"] is not None:
             self._begin_training().load_state_dict(state["adversarial"])
+        if self.best_round is not None:
+            self.best_round.load_state_dict(state["best_round"])
         self.rewards.load_state_dict(state["rewards"])
         if self.run.best_knob is not None:
             self.rival = self._turned_best(self._pretrained_policy())
@@ -346,7 +362,7 @@ class Trainer:
             self.rewards,
             settings.schedule(),
             settings.seed,
-            self._measure_validation_too() if settings.validate else None,
+            self._measure_validation_too() if settings.measures_validation else None,
         )
         return self.adversarial
 
@@ -368,9 +384,19 @@ class Trainer:
         with self.run.timed("adversarial"):
             for row in training.run(self.progress, self._save_if_due):
                 self._log({"phase": 1.0} | row | scores(self.run.knobs, row, "task/"))
+                self._note_round(row)
                 self._save_if_due()
+        if self.best_round is not None and isinstance(self.agent.policy, nn.Module):
+            self.best_round.restore(self.agent.policy)
         if self.rewards.discriminator is not None:
             self.run.weights[DISCRIMINATOR_WEIGHTS] = self.rewards.discriminator.state_dict()
+
+    def _note_round(self, row: dict[str, float]) -> None:
+        """Keeps the policy, if this round's is the best so far and the best one is wanted."""
+        policy = self.agent.policy
+        if self.best_round is not None and isinstance(policy, nn.Module):
+            self.best_round.see(row, policy)
+            self.run.kept_round = self.best_round.number
 
     def _log(self, row: dict[str, float]) -> None:
         self.run.history.append(row)
@@ -591,6 +617,7 @@ def write_run(run: Run, path: Path) -> None:
     result: dict[str, Any] = dict(run.metrics) | {
         "best_knob_name": run.best_knob,
         "score_error": run.score_error,
+        "kept_round": run.kept_round,
         "real": run.real,
         "seconds": run.seconds,
         "interrupted": run.interrupted,
