@@ -34,7 +34,8 @@ def ratio(
     spec: TokenSpec, policy: LSTMLanguageModel | None = None, **options: object
 ) -> RatioDiscriminator:
     """A small one, bound to a policy."""
-    chosen = {"embedding_dim": 4, "hidden_dim": 4, "mle_epochs": 2, "batch_size": 64} | options
+    sizes = {} if "q" in options else {"embedding_dim": 4, "hidden_dim": 4}
+    chosen = sizes | {"mle_epochs": 2, "batch_size": 64} | options
     made = RatioDiscriminator(spec, rng(8), **chosen)  # type: ignore[arg-type]
     with torch.no_grad():
         for parameter in made.parameters():
@@ -54,6 +55,47 @@ def by_autograd(model: RatioDiscriminator, tokens: Tensor) -> Tensor:
         parts.append(log_probs.squeeze(2).masked_fill(~written, 0.0))
     mixture = torch.stack(parts).exp().mean(0).log()
     return mixture.sum(1)
+
+
+# Models that q can be, besides the LSTM.
+OTHERS = [
+    {"q": "gru", "q_options": {"hidden_dim": 5}},
+    pytest.param({"q": "huggingface"}, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("model", OTHERS)
+def test_q_can_be_another_language_model(model: dict[str, Any]) -> None:
+    if model["q"] == "huggingface":
+        pytest.importorskip("transformers")
+    task, policy = SpecTask(EOS), random_model(EOS, 5)
+    made = RatioDiscriminator(EOS, rng(8), num_models=2, mle_epochs=3, **model)
+    made.bind(policy)
+    made.score_as = "logit"
+    before = float(made.log_density(task.held_out).detach().mean())
+    made.pretrain(task.real_sequences, task.validation, rng())
+    assert float(made.log_density(task.held_out).detach().mean()) > before
+
+    tokens = all_sequences(EOS)
+    wanted = by_autograd(made, tokens) - policy.log_prob(tokens)
+    torch.testing.assert_close(made.score(tokens), wanted, rtol=1e-4, atol=1e-4)
+    assert float(made.log_density(tokens).detach().exp().sum()) == pytest.approx(1, abs=1e-4)
+    EOS.check_sequences(made.mixture.sample(50, rng()))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"q": "mymodule:Model"}, "nobody was asked to trust"),
+        ({"q": "gpt5"}, "gpt5"),
+        ({"q": "gru", "q_options": {"layers": 2}}, "layers"),
+        ({"q": "gru", "hidden_dim": 128}, "q_options"),
+        ({"q_options": {"hidden_dim": 5}}, "embedding_dim and hidden_dim"),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RatioDiscriminator(EOS, rng(), **options)
 
 
 @pytest.mark.parametrize("power", [1.0, 1.3])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -26,12 +26,15 @@ from seqgan_env.discriminators.base import (
 )
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
+from seqgan_env.generators.policies import make_policy
 from seqgan_env.generators.token_mixture import TokenMixture, log_mean_exp
 from seqgan_env.names import choose
 from seqgan_env.rowwise import full_precision, in_parts
 from seqgan_env.types import HasLogProb, RolloutPolicy, TokenSpec, token_log_probs
 
 LEARNS_BY = ("likelihood", "gan", "both")
+LSTM = "lstm"  # the name of what q is unless something else is asked for
+_SIZES = {"embedding_dim": 64, "hidden_dim": 64}
 
 
 class RatioDiscriminator(Discriminator):
@@ -41,12 +44,12 @@ class RatioDiscriminator(Discriminator):
     data, which a power a above 1 takes back: the policy that the logit teaches is q(Y)^a / Z.
     A policy gradient on it is the way to write q^a / Z, from which nobody can draw directly.
 
-    q is one LSTM language model, or the mixture of several, token by token. It learns by maximum
+    q is one language model, or the mixture of several, token by token. It learns by maximum
     likelihood of the real sequences, before the first d-step, and then stays as it is; by the
     logistic loss against what the policy writes, in the d-steps; or by both in turn.
 
     Attributes:
-        models: of q, each an LSTM.
+        models: of q.
         learns_by: "likelihood", "gan" or "both".
         power: a, of q.
         mle_options: of `MaximumLikelihood`.
@@ -63,8 +66,10 @@ class RatioDiscriminator(Discriminator):
         learns_by: str = "likelihood",
         num_models: int = 1,
         power: float = 1.0,
-        embedding_dim: int = 64,
-        hidden_dim: int = 64,
+        q: str = LSTM,
+        q_options: Mapping[str, Any] | None = None,
+        embedding_dim: int = _SIZES["embedding_dim"],
+        hidden_dim: int = _SIZES["hidden_dim"],
         mle_epochs: int = 40,
         mle_learning_rate: float = 8e-2,
         mle_learning_rate_decay: float = 0.95,
@@ -78,10 +83,13 @@ class RatioDiscriminator(Discriminator):
             spec: of the sequences.
             rng: of the first parameters.
             learns_by: "likelihood", "gan" or "both".
-            num_models: LSTMs in the mixture that is q.
+            num_models: models in the mixture that is q.
             power: a, of q.
-            embedding_dim: of each of them.
-            hidden_dim: of each of them.
+            q: what each of them is: "lstm", or another policy of `seqgan list policies`, such as
+                "gru" or "huggingface", a causal transformer.
+            q_options: of each of them, where it is no "lstm".
+            embedding_dim: of an "lstm".
+            hidden_dim: of an "lstm".
             mle_epochs: see above.
             mle_learning_rate: of the first epoch of maximum likelihood, by AdamW.
             mle_learning_rate_decay: what that rate is multiplied by after every epoch.
@@ -111,11 +119,26 @@ class RatioDiscriminator(Discriminator):
             "weight_decay": mle_weight_decay,
             "batch_size": mle_batch_size,
         }
+        if ":" in q:
+            raise ValueError(
+                f"the discriminator's q is {q!r}; allowed are the names of `seqgan list policies`, "
+                "for a name of a module would be code that nobody was asked to trust"
+            )
+        sizes = {"embedding_dim": embedding_dim, "hidden_dim": hidden_dim}
+        if q == LSTM and q_options:
+            raise ValueError(
+                f"the discriminator's q_options are {dict(q_options)} and its q is {q!r}; the "
+                "sizes of that one are embedding_dim and hidden_dim of the discriminator"
+            )
+        if q != LSTM and sizes != _SIZES:
+            raise ValueError(
+                f"the discriminator's sizes are {sizes} and its q is {q!r}; sizes of another model "
+                "than 'lstm' are q_options"
+            )
         with undisturbed():
             self.models = nn.ModuleList()
             for _ in range(num_models):
-                model = LSTMLanguageModel.initialised(spec, rng, embedding_dim, hidden_dim)
-                self.models.append(model)
+                self.models.append(_new_model(spec, rng, q, sizes, q_options))
         self._live = _Handle()
 
     @property
@@ -201,7 +224,7 @@ class RatioDiscriminator(Discriminator):
         return {"nll_validation": float(nll)}
 
     def _fit(
-        self, model: LSTMLanguageModel, real: Tensor, validation: Tensor, rng: torch.Generator
+        self, model: LanguageModel, real: Tensor, validation: Tensor, rng: torch.Generator
     ) -> Iterator[float]:
         """The validation NLL per token of every epoch; leaves `model` as the best one made it."""
         likelihood = MaximumLikelihood(model, rng, **self.mle_options)
@@ -227,8 +250,8 @@ class RatioDiscriminator(Discriminator):
             raise RuntimeError("a ratio discriminator scores once it is told the policy: bind it")
         return self._live.policy
 
-    def _models(self) -> list[LSTMLanguageModel]:
-        return [model for model in self.models if isinstance(model, LSTMLanguageModel)]
+    def _models(self) -> list[LanguageModel]:
+        return [model for model in self.models if isinstance(model, LanguageModel)]
 
 
 class _Handle:
@@ -243,6 +266,20 @@ class _Handle:
         other = _Handle()
         other.policy = self.policy
         return other
+
+
+def _new_model(
+    spec: TokenSpec,
+    rng: torch.Generator,
+    name: str,
+    sizes: Mapping[str, int],
+    options: Mapping[str, Any] | None,
+) -> LanguageModel:
+    """A model of q with first parameters from `rng`."""
+    if name == LSTM:
+        return LSTMLanguageModel.initialised(spec, rng, **sizes)
+    seed = int(torch.randint(2**31, (), generator=rng, device=rng.device))
+    return make_policy(name, spec, seed, options)
 
 
 def _trained(model: nn.Module) -> list[nn.Parameter]:
