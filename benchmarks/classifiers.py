@@ -1,6 +1,9 @@
 r"""Which classifier knows most about the distance of a policy from its data?
 
-    python -m benchmarks.classifiers [--quick] [--seeds N] [--out FILE.json]
+    python -m benchmarks.classifiers [--quick] [--seeds N] [--out FILE.json] [--page FILE.md]
+    # fails if the page says something else than the numbers
+    python -m benchmarks.classifiers --out benchmarks/results/classifiers.json \
+        --page docs/discriminators.md --check
 
 Every classifier learns real sequences of oracle-tiny against samples of the same policy, which is
 maximum likelihood of these real sequences. Its best epoch is chosen on validation data. What it
@@ -30,6 +33,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from agents.reinforce import ReinforceConfig
+from benchmarks.leaderboard import update_section
 from benchmarks.measuring import machine
 from seqgan_env import (
     CNNDiscriminator,
@@ -47,6 +51,7 @@ from seqgan_env.tasks.oracle.settings import OracleSettings
 from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training.run_directory import read_json, write_json
 
+BEGIN, END = "<!-- classifiers:begin -->", "<!-- classifiers:end -->"
 BATCH = 256  # sequences of each side in a step
 MOST_EPOCHS, PATIENCE = 40, 3  # epochs, and those without a better one
 NUM_EPOCHS = 40  # of maximum likelihood
@@ -425,22 +430,46 @@ COLUMNS = {
 
 def show(rows: Sequence[dict[str, Any]], case: str) -> Table:
     """The table of a case: means over seeds."""
-    of_case = [row for row in rows if row["case"] == case]
-    bayes = statistics.fmean(row["bayes_accuracy"] for row in of_case)
-    js = statistics.fmean(row["js"] for row in of_case)
-    title = f"{case}: Bayes' classifier is right in {bayes:.3f}, and JS is {js:.3f} of ln 2"
-    table = Table(title=title)
+    table = Table(title=_title(rows, case))
     table.add_column("classifier")
     for name in COLUMNS:
         table.add_column(name, justify="right")
     for classifier in RECIPES:
-        own = [row for row in of_case if row["classifier"] == classifier]
-        cells = []
-        for name in COLUMNS.values():
-            values = [row[name] for row in own]
-            cells.append(f"{statistics.fmean(values):.3f} ± {np.std(values):.3f}")
-        table.add_row(classifier, *cells)
+        table.add_row(classifier, *_cells(rows, case, classifier))
     return table
+
+
+def section(rows: Sequence[dict[str, Any]]) -> str:
+    """The tables of all cases in Markdown."""
+    lines = []
+    for case in dict.fromkeys(row["case"] for row in rows):
+        lines += [f"**{_title(rows, case)}**", ""]
+        lines += [f"| classifier | {' | '.join(COLUMNS)} |", "|---" * (1 + len(COLUMNS)) + "|"]
+        for classifier in RECIPES:
+            lines.append(f"| {classifier} | {' | '.join(_cells(rows, case, classifier))} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _title(rows: Sequence[dict[str, Any]], case: str) -> str:
+    of_case = [row for row in rows if row["case"] == case]
+    bayes = statistics.fmean(row["bayes_accuracy"] for row in of_case)
+    js = statistics.fmean(row["js"] for row in of_case)
+    num = len({row["seed"] for row in of_case})
+    return (
+        f"{case}, {num} oracles: Bayes' classifier is right in {bayes:.3f}, and JS is {js:.3f} "
+        "of ln 2"
+    )
+
+
+def _cells(rows: Sequence[dict[str, Any]], case: str, classifier: str) -> list[str]:
+    """Means over seeds, and half the range that they span."""
+    own = [row for row in rows if (row["case"], row["classifier"]) == (case, classifier)]
+    cells = []
+    for name in COLUMNS.values():
+        values = [row[name] for row in own]
+        cells.append(f"{statistics.fmean(values):.3f} ± {(max(values) - min(values)) / 2:.3f}")
+    return cells
 
 
 def main() -> int:
@@ -451,14 +480,29 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run?")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="as many oracles")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the numbers go")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="whose tables are made anew")
+    parser.add_argument(
+        "--check", action="store_true", help="train nothing, change nothing: is the page stale?"
+    )
     chosen = parser.parse_args()
+    if chosen.check:
+        if not (chosen.out and chosen.page):
+            parser.error("--check needs --out and --page")
+        return _page(chosen.page, read_json(chosen.out)["rows"], check=True)
     torch.set_num_threads(1)
     sizes = QUICK if chosen.quick else Sizes()
     rows = run(sizes, chosen.seeds, chosen.out)
     console = Console(width=180)
     for case in sizes.num_real:
         console.print(show(rows, case))
+    if chosen.page:
+        return _page(chosen.page, rows, check=False)
     return 0
+
+
+def _page(page: Path, rows: Sequence[dict[str, Any]], check: bool) -> int:
+    """Puts the tables into a page; the exit status."""
+    return update_section(page, section(rows), (BEGIN, END), check, "classifiers")
 
 
 if __name__ == "__main__":
