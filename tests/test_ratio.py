@@ -119,7 +119,7 @@ def test_what_is_earned_and_what_is_rolled_out_have_the_same_expected_return(sou
     weights = policy.log_prob(tokens).exp()
     values = {}
     for form in ("difference", "token"):
-        settings = RewardSettings(form, source, "logit", num_rollouts=256)
+        settings = RewardSettings(form, source, "logit", num_rollouts=32)
         rewards = RewardModel(task, settings, policy, model).rewards(tokens, rng(3))
         returns = rewards.flip(1).cumsum(1).flip(1)
         first = tokens[:, 0]

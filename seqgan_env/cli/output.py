@@ -109,15 +109,15 @@ def _tell(text: str) -> None:
 class RunProgress:
     """A run's phases: bars on a terminal, lines elsewhere, and the same lines in a file.
 
-    A line is due when a phase begins, when it ends, and every so many seconds in between, whether
-    anything was done since or not.
+    A line is due when a phase begins, when it ends, and every so many seconds, whether anything was
+    done since or not, and between phases too.
     """
 
     def __init__(self, console: Console, beat: float = SECONDS_BETWEEN_LINES) -> None:
         """
         Args:
             console: where it is shown.
-            beat: seconds between two lines of a phase.
+            beat: seconds between two lines.
         """
         self.console, self.beat = console, beat
         self._bars = None
@@ -171,12 +171,16 @@ class RunProgress:
                 del self._open[phase]
 
     def _keep_telling(self) -> None:
-        """Says how long a phase has lasted where it has reported nothing for long."""
+        """Says how long a phase has lasted, or is over, where nothing was reported for long."""
         while not self._over.wait(self.beat / 20):
             with self._lock:
                 now = time.monotonic()
-                if self._open and not self._over.is_set() and now - self._told_at >= self.beat:
+                if self._over.is_set() or now - self._told_at < self.beat:
+                    continue
+                if self._open:
                     self._tell_of(next(reversed(self._open)), now)
+                else:
+                    self._tell_of_none(now)
 
     def _tell_of(self, phase: str, now: float) -> None:
         """Says how far a phase is: its share, seconds, what is left of it, and the metrics."""
@@ -190,6 +194,12 @@ class RunProgress:
         if metrics:
             metrics = f"  {metrics}"
         self._say(f"{phase}: {done}/{total}, {seconds:.0f} s{left}{metrics}")
+
+    def _tell_of_none(self, now: float) -> None:
+        """Says how long the work between two phases has lasted."""
+        self._told_at = now
+        behind = next(reversed(self._began), "the beginning")
+        self._say(f"working, {now - self._reported_at:.0f} s behind {behind}")
 
     def _left(self, phase: str, now: float) -> str:
         """How long the rest of a phase will take at its rate so far."""
