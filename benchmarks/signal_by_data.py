@@ -2,13 +2,16 @@ r"""How does the gain of the learned signal depend on the number of real sequenc
 
     seqgan bench benchmarks/suites/learned-signal-data.toml \
         --out benchmarks/results/learned-signal-data
+    seqgan bench benchmarks/suites/learned-signal-stopped.toml \
+        --out benchmarks/results/learned-signal-stopped
     python -m benchmarks.signal_by_data benchmarks/results/learned-signal-data \
+        --stopped benchmarks/results/learned-signal-stopped \
         --beside benchmarks/results/learned-signal \
         --page docs/learned-signal.md --plot docs/images/learned-signal-data.png \
         --curves docs/images/learned-signal-curves.png
     # fails if the page says something else
     python -m benchmarks.signal_by_data benchmarks/results/learned-signal-data \
-        --page docs/learned-signal.md --check
+        --stopped benchmarks/results/learned-signal-stopped --page docs/learned-signal.md --check
 
 Two tests a task, corrected together (Holm): the ratio against the best knob, and against
 distillation, which has the same information and no reward.
@@ -82,9 +85,28 @@ class ByData(Evidence):
         return self.runs(task, SIGNAL)[0].result.settings
 
 
-def section(evidence: ByData) -> str:
-    """The tables in Markdown: what each row reached, and the tests."""
-    return "\n".join([_rows(evidence), _tests(evidence)])
+def section(evidence: ByData, stopped: ByData | None = None) -> str:
+    """The tables in Markdown: what each row reached, the tests, and early stopping beside them."""
+    parts = [_rows(evidence), _tests(evidence)]
+    if stopped:
+        parts.append(_stopped(evidence, stopped))
+    return "\n".join(parts)
+
+
+def _stopped(evidence: ByData, stopped: ByData) -> str:
+    """Scores of the last round and of the round that is best on validation data."""
+    lines = [
+        "| task | row | score, last round | score, best round on validation |"
+        " by oracle, last | by oracle, best |",
+        "|---|---|---|---|---|---|",
+    ]
+    for task in stopped.tasks:
+        for row in (SIGNAL, RIVAL):
+            scores = [which.scores(task, row) for which in (evidence, stopped)]
+            means = [f"{found.mean():+.4f}" for found in scores]
+            each = [", ".join(f"{score:+.3f}" for score in found) for found in scores]
+            lines.append(f"| {' | '.join([task, row, *means, *each])} |")
+    return "\n".join(lines) + "\n"
 
 
 def _rows(evidence: ByData) -> str:
@@ -182,6 +204,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--beside", type=Path, metavar="FOLDER", help="another one, whose points are drawn too"
     )
+    parser.add_argument(
+        "--stopped", type=Path, metavar="FOLDER", help="the same tasks, their best rounds kept"
+    )
     parser.add_argument("--page", type=Path, metavar="FILE", help="whose tables are made anew")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="the picture, a PNG")
     parser.add_argument("--curves", type=Path, metavar="FILE", help="the curves, a PNG")
@@ -189,6 +214,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         evidence = ByData(Standings(read_all([chosen.folder])))
+        stopped = None
+        if chosen.stopped:
+            stopped = ByData(Standings(read_all([chosen.stopped])))
         if chosen.curves and not chosen.check:
             plot_curves(evidence).savefig(chosen.curves, dpi=110)
         if chosen.plot and not chosen.check:
@@ -200,10 +228,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(problem, file=sys.stderr)
         return 2
     if not chosen.page:
-        print(section(evidence))
+        print(section(evidence, stopped))
         return 0
-    markers = (BEGIN, END)
-    return update_section(chosen.page, section(evidence), markers, chosen.check, "signal_by_data")
+    made = section(evidence, stopped)
+    return update_section(chosen.page, made, (BEGIN, END), chosen.check, "signal_by_data")
 
 
 if __name__ == "__main__":

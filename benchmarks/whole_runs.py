@@ -53,11 +53,14 @@ def workloads(corpus: Path | None, music: Path | None) -> list[Workload]:
     text = ("--corpus", str(corpus.resolve())) if corpus else ()
     tunes = ("--corpus", str(music.resolve())) if music else ()
     oracle = ("--mle-epochs", str(MLE_EPOCHS), "--rounds", str(ROUNDS))
-    short = ("--rounds", "20", "--eval-every", "20", "--no-control")
+    # Defaults of these tasks have changed meanwhile.
+    short = ("--rounds", "20", "--eval-every", "20", "--no-control", "--batch-size", "64")
+    short += ("--num-rollouts", "4", "--num-negatives", "1000")
+    of_text = ("--max-length", "20", "--mle-epochs", "3", *short)
     return [
         Workload("oracle-tiny", oracle),
         Workload("oracle-tiny, ppo", (*oracle, "--agent", "ppo", "--no-control")),
-        Workload("text", ("--task", "text", *text, "--mle-epochs", "3", *short)),
+        Workload("text", ("--task", "text", *text, *of_text)),
         Workload("music", ("--task", "music", *tunes, "--mle-epochs", "6", *short)),
     ]
 
