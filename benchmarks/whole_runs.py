@@ -54,8 +54,8 @@ def workloads(corpus: Path | None, music: Path | None) -> list[Workload]:
     tunes = ("--corpus", str(music.resolve())) if music else ()
     oracle = ("--mle-epochs", str(MLE_EPOCHS), "--rounds", str(ROUNDS))
     # Defaults of these tasks have changed meanwhile.
-    short = ("--rounds", "20", "--eval-every", "20", "--no-control", "--batch-size", "64")
-    short += ("--num-rollouts", "4", "--num-negatives", "1000")
+    sizes = ("--batch-size", "64", "--num-rollouts", "4", "--num-negatives", "1000")
+    short = ("--rounds", "20", "--eval-every", "20", "--no-control", *sizes)
     of_text = ("--max-length", "20", "--mle-epochs", "3", *short)
     return [
         Workload("oracle-tiny", oracle),
