@@ -515,11 +515,18 @@ def test_a_run_that_diverges_says_so_later(
 
 
 def test_advice_on_a_run_with_own_code_trusts_it_and_quotes_its_folder() -> None:
-    evidence = Evidence(path="my runs/a", settings=SETTINGS | {"source": "mypkg:Butter"})
+    settings = SETTINGS | {"source": "mypkg:Butter"}
+    evidence = Evidence(path="my runs/a", settings=settings, has_checkpoint=True)
     told = explain(evidence).sentences[-1]
     assert "`seqgan train --resume 'my runs/a' --trust`" in told
     told = explain(replace(evidence, settings=SETTINGS)).sentences[-1]
     assert "--trust" not in told
+
+
+def test_only_a_run_with_a_checkpoint_is_said_to_go_on() -> None:
+    told = explain(Evidence(path="runs/mine", settings=SETTINGS)).sentences[-1]
+    assert "--resume" not in told
+    assert "begins anew" in told
 
 
 def test_a_gain_is_to_be_repeated_by_a_command_that_is_told_with_its_time() -> None:

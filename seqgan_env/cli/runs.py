@@ -47,7 +47,7 @@ from seqgan_env.tracking.base import (
     names_or_default,
 )
 from seqgan_env.training import run_directory
-from seqgan_env.training.checkpoint import LAST, read_checkpoint, remove_checkpoints
+from seqgan_env.training.checkpoint import read_checkpoint, remove_checkpoints
 from seqgan_env.training.health import DivergenceError
 from seqgan_env.training.hyperparameters import settings_with_file
 from seqgan_env.training.interpreter import Evidence, explain
@@ -270,8 +270,6 @@ def _conclude(screen: Console, run: Run, path: Path) -> int:
     _print_table(screen, run, path)
     written = "samples, metrics and weights" if run.weights else "samples and metrics"
     screen.print(f"{written}: {path}", highlight=False)
-    if run.interrupted and (path / LAST).exists():
-        screen.print(f"seqgan train --resume {path} goes on from here", highlight=False)
     return 130 if run.interrupted else 0
 
 
@@ -347,6 +345,7 @@ def _evidence(run: Run, path: Path) -> Evidence:
         num_knobs=len(run.knobs),
         seconds=run.seconds,
         kept_round=run.kept_round,
+        has_checkpoint=(path / run_directory.CHECKPOINT).exists(),
     )
 
 

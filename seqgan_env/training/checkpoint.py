@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from seqgan_env.files import check_regular
-from seqgan_env.training.run_directory import write_bytes
+from seqgan_env.training.run_directory import CHECKPOINT, write_bytes
 
-LAST, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
+LAST, BEFORE = CHECKPOINT, "checkpoint.before.pt"
 
 _SCHEMA = 1
 

@@ -77,6 +77,7 @@ class Evidence:
         num_knobs: how many knobs were measured; None where it is not known.
         seconds: by phase of the run, as far as they are known.
         kept_round: the round whose policy is the agent's; None where it is the last one's.
+        has_checkpoint: whether its folder has one, from which it goes on.
     """
 
     metrics: Mapping[str, Row] = field(default_factory=dict)
@@ -91,6 +92,7 @@ class Evidence:
     num_knobs: int | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     kept_round: int | None = None
+    has_checkpoint: bool = False
 
     @property
     def knows_the_truth(self) -> bool:
@@ -271,6 +273,7 @@ def read_evidence(path: Path) -> Evidence:
             num_knobs=num_knobs,
             seconds=_numbers(result.get("seconds", {})),
             kept_round=result.get("kept_round"),
+            has_checkpoint=(path / run_directory.CHECKPOINT).exists(),
         )
 
 
@@ -330,8 +333,10 @@ def unfinished(run: Evidence) -> Finding | None:
     if run.interrupted:
         says = "The run was ended early, so its numbers are those of an unfinished training."
     advice = "Let it come to its end"
-    if run.path:
+    if run.path and run.has_checkpoint:
         advice += f"; `{_of_run('seqgan train --resume', run)}` goes on with it"
+    elif run.path:
+        advice += "; it has no checkpoint to go on from, so it begins anew"
     return Finding("unfinished", says, f"{advice}.")
 
 

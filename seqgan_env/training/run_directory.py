@@ -30,6 +30,7 @@ MOST_BYTES_OF_JSON = 64 * MIB
 CONFIG, RESULT, METRICS, LOCK = "config.json", "result.json", "metrics.csv", ".lock"
 KNOBS = "knobs.csv"
 LOG = "train.log"
+CHECKPOINT = "checkpoint.pt"  # what an unfinished run goes on from
 DIVERGED = "diverged.txt"  # why a run broke off
 
 
