@@ -18,13 +18,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from benchmarks.costs import Cost, Costs
@@ -105,17 +105,14 @@ def cost_of_the_oracle_run() -> Cost:
     )
 
 
-def measured(work: Sequence[Workload], before: Path, repeats: int) -> list[dict[str, Any]]:
-    """A row for every run, the routes of a workload in turns."""
-    rows = []
-    turns = [
-        (workload, turn, route) for workload in work for turn in range(repeats) for route in ROUTES
-    ]
-    for workload, turn, route in track(turns, "running", console=Console(stderr=True)):
+def measured(work: Sequence[Workload], before: Path, repeats: int) -> Iterator[dict[str, Any]]:
+    """A row for every run, the routes of a workload one behind the other in every turn."""
+    runs = list(product(range(repeats), work, ROUTES))
+    for number, (turn, workload, route) in enumerate(runs, start=1):
+        print(f"run {number} of {len(runs)}: {workload.name}, {route}", file=sys.stderr, flush=True)
         checkout = before if route == "before" else HERE
         found = seconds_of(route, checkout, workload)
-        rows.append({"workload": workload.name, "turn": turn, "route": route} | found)
-    return rows
+        yield {"workload": workload.name, "turn": turn, "route": route} | found
 
 
 def total(rows: Sequence[dict[str, Any]], workload: str, route: str) -> list[float]:
@@ -156,7 +153,12 @@ def main() -> int:
         parser.error(f"--before {chosen.before} is no checkout of this project")
     torch_threads(1)
     limits = Limits.measured()
-    rows = measured(workloads(chosen.corpus, chosen.music), chosen.before, chosen.repeats)
+    rows = []
+    work = workloads(chosen.corpus, chosen.music)
+    for row in measured(work, chosen.before, chosen.repeats):
+        rows.append(row)
+        if chosen.out:  # what is measured is not lost if the rest is never run
+            write_json(chosen.out, {"machine": machine(), "gemm": limits.gemm, "rows": rows})
     limits = limits.best_with(Limits.measured())
     limit, _ = cost_of_the_oracle_run().floor(limits)
     Console(width=150).print(show(rows, limit))
