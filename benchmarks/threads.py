@@ -1,6 +1,6 @@
 r"""What does a second thread bring to every agent, and a second process to a benchmark?
 
-    python -m benchmarks.threads [--quick] [--out FILE.json]
+    python -m benchmarks.threads [--quick] [--size default|paper] [--out FILE.json]
 
 Every agent trains some rounds of Algorithm 1 with one thread and with two, each in a process of its
 own; a gain is how many times as fast its g-step is with two. Then one and two processes with one
@@ -46,19 +46,19 @@ class Size:
     settings: dict[str, Any]
 
 
-DEFAULT = Size("default", {"task": "oracle-tiny", "rounds": 12})
-PAPER = Size(
-    "V 5000, T 20",
-    {
-        "task": "oracle-paper",
-        "num_real": 500,
-        "num_validation": 200,
-        "num_held_out": 200,
-        "num_negatives": 500,
-        "batch_size": 64,
-        "rounds": 6,
-    },
-)
+_OF_PAPER = {
+    "task": "oracle-paper",
+    "num_real": 500,
+    "num_validation": 200,
+    "num_held_out": 200,
+    "num_negatives": 500,
+    "batch_size": 64,
+    "rounds": 6,
+}
+SIZES = {
+    "default": Size("default", {"task": "oracle-tiny", "rounds": 12}),
+    "paper": Size("V 5000, T 20", _OF_PAPER),
+}
 
 
 def seconds_of_rounds(agent: str, settings: dict[str, Any]) -> dict[str, float]:
@@ -154,12 +154,15 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="two agents, the default size")
+    parser.add_argument("--size", choices=SIZES, help="this size alone")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the seconds go")
     chosen = parser.parse_args()
     agents: Sequence[str] = AGENTS
-    sizes = [DEFAULT, PAPER]
+    sizes = list(SIZES.values())
+    if chosen.size:
+        sizes = [SIZES[chosen.size]]
     if chosen.quick:
-        agents, sizes = AGENTS[:2], [DEFAULT]
+        agents, sizes = AGENTS[:2], [SIZES["default"]]
     document: dict[str, Any] = {"machine": machine()}
     document["limits"] = {threads: in_own_process(limits, threads=threads) for threads in (1, 2)}
     document["threads"] = by_threads(agents, sizes)
