@@ -83,6 +83,26 @@ def test_a_run_ends_with_the_policy_of_its_best_round(agent: str, rate: float) -
         assert all(torch.equal(ours, mle) for ours, mle in weights)
 
 
+def test_a_run_that_was_ended_early_names_no_round_for_its_policy_is_the_last_one_s() -> None:
+    trainer = Trainer(SETTINGS)
+
+    def stop(row: dict[str, float]) -> None:
+        if row.get("round") == 5.0:
+            raise KeyboardInterrupt
+
+    trainer.on_row = stop
+    run = trainer()
+    assert run.interrupted
+    assert run.kept_round is None
+
+
+def test_a_policy_without_weights_is_refused_before_anything_is_trained() -> None:
+    with pytest.raises(
+        ValueError, match="keep_best_round is set, but the policy of agent examples"
+    ):
+        Trainer(replace(SETTINGS, agent="examples.ngram_policy:NgramAgent"))
+
+
 def test_what_is_learned_on_the_way_is_the_same() -> None:
     kept, last = Trainer(SETTINGS)(), Trainer(replace(SETTINGS, keep_best_round=False))()
     for row, plain in zip(kept.history, last.history, strict=True):

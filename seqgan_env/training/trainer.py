@@ -191,13 +191,10 @@ class Trainer:
             settings.epoch_tokens,
         )
         self.adversarial: AdversarialTraining | None = None
-        self.best_round = BestRound() if settings.keep_best_round else None
-        if settings.keep_best_round and not isinstance(self.agent.policy, nn.Module):
-            raise ValueError(
-                f"keep_best_round is set, but the policy of agent {settings.agent} is a "
-                f"{type(self.agent.policy).__name__}; the weights of a round can be kept where the "
-                "policy is a torch.nn.Module"
-            )
+        self.best_round: BestRound | None = None
+        if settings.keep_best_round:
+            self.best_round = BestRound()
+            self._module()  # what cannot be kept is said before hours of training
 
     @property
     def is_resumable(self) -> bool:
@@ -247,6 +244,21 @@ class Trainer:
         if not isinstance(self.agent, Resumable):
             raise TypeError(f"{type(self.agent).__name__} has no state_dict and load_state_dict")
         return self.agent
+
+    def _module(self) -> nn.Module:
+        """The agent's policy, whose weights can be kept.
+
+        Raises:
+            ValueError: it has none.
+        """
+        policy = self.agent.policy  # some agents make it anew
+        if not isinstance(policy, nn.Module):
+            raise ValueError(
+                f"keep_best_round is set, but the policy of agent {self.settings.agent} is a "
+                f"{type(policy).__name__}; the weights of a round can be kept where the policy is "
+                "a torch.nn.Module"
+            )
+        return policy
 
     def _pretrained_policy(self) -> RolloutPolicy:
         """A copy of the policy with the weights that it had behind pre-training."""
@@ -384,19 +396,14 @@ class Trainer:
         with self.run.timed("adversarial"):
             for row in training.run(self.progress, self._save_if_due):
                 self._log({"phase": 1.0} | row | scores(self.run.knobs, row, "task/"))
-                self._note_round(row)
+                if self.best_round is not None:
+                    self.best_round.see(row, self._module())
                 self._save_if_due()
-        if self.best_round is not None and isinstance(self.agent.policy, nn.Module):
-            self.best_round.restore(self.agent.policy)
+        if self.best_round is not None:
+            self.best_round.restore(self._module())
+            self.run.kept_round = self.best_round.number
         if self.rewards.discriminator is not None:
             self.run.weights[DISCRIMINATOR_WEIGHTS] = self.rewards.discriminator.state_dict()
-
-    def _note_round(self, row: dict[str, float]) -> None:
-        """Keeps the policy, if this round's is the best so far and the best one is wanted."""
-        policy = self.agent.policy
-        if self.best_round is not None and isinstance(policy, nn.Module):
-            self.best_round.see(row, policy)
-            self.run.kept_round = self.best_round.number
 
     def _log(self, row: dict[str, float]) -> None:
         self.run.history.append(row)
