@@ -221,13 +221,19 @@ def test_the_threads_change_no_bit_of_the_loss_and_its_gradients() -> None:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-def test_rows_beyond_one_pass_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    leaves = [t.requires_grad_() for t in layer(150, 8, 70)]
-    given = (*leaves, torch.arange(70), torch.randn(70, generator=rng(6)))
-    whole = torch.autograd.grad(linear_weighted_nll(*given), leaves)
-    monkeypatch.setattr("seqgan_env.native.softmax._ROWS_AT_ONCE", 16)
-    for a, b in zip(torch.autograd.grad(linear_weighted_nll(*given), leaves), whole, strict=True):
-        torch.testing.assert_close(a, b)
+@pytest.mark.parametrize("limit", ["_MASSES_AT_ONCE", "_ROWS_AT_ONCE"])
+def test_chunks_of_rows_change_no_bit_of_the_loss_and_its_gradients(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaves = [t.requires_grad_() for t in layer(150, 8, 250)]
+    given = (*leaves, torch.arange(250) % 150, torch.randn(250, generator=rng(6)))
+    loss = linear_weighted_nll(*given)
+    whole = torch.autograd.grad(loss, leaves)
+    monkeypatch.setattr(f"seqgan_env.native.softmax.{limit}", 1)
+    by_chunks = linear_weighted_nll(*given)
+    assert torch.equal(by_chunks, loss)
+    for a, b in zip(torch.autograd.grad(by_chunks, leaves), whole, strict=True):
+        assert torch.equal(a, b)
 
 
 def test_a_target_outside_the_vocabulary_is_refused() -> None:

@@ -125,33 +125,35 @@ KINDS(DEFINE_KIND)
     X(new_longs, tokens, a->range.size) \
     X(maybe_new_floats, log_probs, a->range.size)
 
-/* By rows: the log-probabilities of the targets; exp(logit - shift) / total are the probabilities of all tokens. */
+/* By rows: the log-probabilities of the targets, and the total of every row. Its mass of a token is exp(logit - shift), and mass / total
+   its probability. `masses`, if there is room for them, are by blocks of rows, (blocks, tiles, BLOCK, TILE). */
 #define SOFTMAX_LOG_PROBS(X) \
     LAYER(X, ) \
     X(size, vocab, 1) \
     X(floats, hidden, a->range.size * a->depth) \
     X(longs, targets, a->range.size) \
     X(new_floats, log_probs, a->range.size) \
-    X(new_floats, shift, a->range.size) \
-    X(new_floats, total, a->range.size)
+    X(new_floats, total, a->range.size) \
+    X(maybe_new_floats, masses, round_up(a->range.size, BLOCK) * a->tiles * TILE)
 
 /* By parts: adds the gradients that come from the tokens of a part, which is `tiles_per_part` tiles. A part writes a grad_hidden of
-   its own, so that sums have one order however parts are spread. `by_token` is the weight once more, its rows padded to whole vectors,
-   and `scale` the weights over the total. */
+   its own, so that sums have one order however parts are spread. `by_token` is the weight, its rows padded to whole vectors, `masses` are
+   those of softmax_log_probs, and `scale` is the weights over the total. The gradients of weight and bias are packed as these are. */
 #define SOFTMAX_GRADIENTS(X) \
-    LAYER(X, ) \
     X(floats, by_token, a->vocab * a->width) \
     X(size, vocab, 1) \
     X(size, width, 1) \
+    X(size, depth, 1) \
+    X(size, tiles, 1) \
     X(floats, hidden, a->num_rows * a->depth) \
-    X(floats, shift, a->num_rows) \
+    X(floats, masses, round_up(a->num_rows, BLOCK) * a->tiles * TILE) \
     X(floats, scale, a->num_rows) \
     X(floats, weights, a->num_rows) \
     X(longs, targets, a->num_rows) \
     X(size, num_rows, 1) \
     X(size, tiles_per_part, 1) \
-    X(new_floats, grad_weight, a->vocab * a->depth) \
-    X(new_floats, grad_bias, a->vocab) \
+    X(new_floats, grad_weight, a->tiles * a->depth * TILE) \
+    X(new_floats, grad_bias, a->tiles * TILE) \
     X(new_floats, grad_hidden, a->range.size * a->num_rows * a->width)
 
 /* By rows: finishes the sequences in place. */

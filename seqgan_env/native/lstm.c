@@ -174,7 +174,7 @@ KERNEL int lstm_complete(const lstm_complete_arguments *a) {
     const int64_t *lengths = a->lengths;
     const char *finished = a->finished;
     const float *uniform = a->uniform;
-    States states;
+    States states = {};
     Rows rows;
     int status = FINE;
     void *room = make_room(&model, &rows, &states);
@@ -196,7 +196,7 @@ KERNEL int lstm_log_probs(const lstm_log_probs_arguments *a) {
     const Model model = MODEL_OF(a);
     int64_t *tokens = (int64_t *)a->tokens; /* only read here */
     float *log_probs = a->log_probs;
-    States states;
+    States states = {};
     Rows rows;
     int status = FINE;
     void *room = make_room(&model, &rows, &states);

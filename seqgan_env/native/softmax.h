@@ -50,7 +50,8 @@ typedef struct {
     long count;
     const float *hidden[BLOCK];
     float shift[BLOCK];
-    float *sums; /* of exp(logit - shift) by tile, (BLOCK, tiles) */
+    float *sums;   /* of the masses, exp(logit - shift), by tile, (BLOCK, tiles) */
+    float *masses; /* (tiles, BLOCK, TILE), or NULL if nobody wants them */
 } States;
 
 APART void sum_by_tile(const Layer *layer, States *states) {
@@ -64,9 +65,13 @@ APART void sum_by_tile(const Layer *layer, States *states) {
             tile_logits(ROWS, logits, hidden, layer, tile);
             UNROLL for (int i = 0; i < ROWS; i++) {
                 const long here = at_most(row + i, last);
-                vec mass = {};
-                UNROLL for (int j = 0; j < 4; j++) mass += vexp(logits[i][j] - states->shift[here]);
-                states->sums[here * layer->tiles + tile] = sum_lanes(mass);
+                vec sum = {};
+                UNROLL for (int j = 0; j < 4; j++) {
+                    const vec mass = vexp(logits[i][j] - states->shift[here]);
+                    if (states->masses) store(states->masses + (tile * BLOCK + here) * TILE + LANES * j, mass);
+                    sum += mass;
+                }
+                states->sums[here * layer->tiles + tile] = sum_lanes(sum);
             }
         }
 }

@@ -5,6 +5,7 @@ sum with its gradients.
 from __future__ import annotations
 
 import copy
+import functools
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,8 @@ from seqgan_env import native
 # of the vocabulary, whose gradients for the hidden states are summed in this order whatever the
 # threads
 _PARTS = 8
-_ROWS_AT_ONCE = 8192  # each part has a gradient of its own for so many hidden states
+_MASSES_AT_ONCE = 2**22  # rows times tokens, whose masses are to stay in the last cache
+_ROWS_AT_ONCE = 8192  # at most: each part has a gradient of its own for so many hidden states
 
 
 class NativeSoftmax:
@@ -90,61 +92,54 @@ class NativeSoftmax:
 
     def log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Log-probabilities (R,) of the tokens `targets` (R,) in the states (R, H)."""
-        return self._log_probs(
-            self._states(hidden, len(targets)), targets.to(torch.int64).contiguous()
-        )[0]
+        hidden, targets = self._rows(hidden, targets)
+        log_probs, total = native.empty(2, len(hidden)).unbind()
+        self._log_probs(hidden, targets, log_probs, total)
+        return log_probs
 
     def weighted_nll(
         self, hidden: Tensor, targets: Tensor, row_weights: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The loss of `sampling.linear_weighted_nll` and its gradients for hidden (R, H), weight
         (V, H) and bias (V,).
-        """
-        hidden, row_weights = self._states(hidden, len(targets)), row_weights.contiguous()
-        targets = targets.to(torch.int64).contiguous()
-        log_probs, shift, total = self._log_probs(hidden, targets)
-        lanes = native.sizes().lanes
-        width = -(-self.depth // lanes) * lanes
-        missing = width - self.depth
-        by_token = self._by_token  # (V, width)
-        if missing:
-            by_token = F.pad(by_token, (0, missing)).contiguous()
-        grad_weight, grad_bias = torch.zeros_like(self._by_token), native.zeros(self.vocab_size)
-        grad_hidden = torch.empty_like(hidden)
-        tiles_per_part = -(-self.num_tiles // _PARTS)
-        num_parts = -(-self.num_tiles // tiles_per_part)
-        for rows in (
-            slice(i, min(i + _ROWS_AT_ONCE, len(hidden)))
-            for i in range(0, len(hidden), _ROWS_AT_ONCE)
-        ):
-            by_part = native.empty(num_parts, rows.stop - rows.start, width)
-            native.run(
-                "softmax_gradients",
-                num_parts,
-                1,
-                **self.layer(),
-                by_token=by_token,
-                vocab=self.vocab_size,
-                width=width,
-                hidden=hidden[rows],
-                shift=shift[rows],
-                scale=(row_weights / total)[rows],
-                weights=row_weights[rows],
-                targets=targets[rows],
-                num_rows=rows.stop - rows.start,
-                tiles_per_part=tiles_per_part,
-                grad_weight=grad_weight,
-                grad_bias=grad_bias,
-                grad_hidden=by_part,
-            )
-            grad_hidden[rows] = by_part.sum(0)[:, : self.depth]
-        return -(row_weights * log_probs).sum(), grad_hidden, grad_weight, grad_bias
 
-    def _log_probs(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities, shift and total, (R,) each: a token's probability is exp(logit -
-        shift) / total.
+        Rows are worked on in chunks: the probabilities of a chunk are computed once, and stay in
+        cache until the gradients have read them.
         """
-        log_probs, shift, total = native.empty(3, len(hidden)).unbind()
+        hidden, targets = self._rows(hidden, targets)
+        row_weights = row_weights.contiguous()
+        log_probs, total = native.empty(2, len(hidden)).unbind()
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight, grad_bias = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
+        chunk = self._rows_per_chunk()
+        room = self._room_for_masses(min(chunk, len(hidden)))
+        for first in range(0, len(hidden), chunk):
+            rows = slice(first, min(first + chunk, len(hidden)))
+            masses = room[: _num_blocks(rows.stop - rows.start)]
+            self._log_probs(hidden[rows], targets[rows], log_probs[rows], total[rows], masses)
+            grad_hidden[rows] = self._add_gradients(
+                hidden[rows],
+                targets[rows],
+                row_weights[rows],
+                row_weights[rows] / total[rows],
+                masses,
+                grad_weight,
+                grad_bias,
+            )
+        loss = -(row_weights * log_probs).sum()
+        return loss, grad_hidden, self._by_tokens(grad_weight), grad_bias[: self.vocab_size]
+
+    def _log_probs(
+        self,
+        hidden: Tensor,
+        targets: Tensor,
+        log_probs: Tensor,
+        total: Tensor,
+        masses: Tensor | None = None,
+    ) -> None:
+        """Writes log-probabilities (R,), and the total (R,) of each row's masses; the masses too,
+        if there is room for them.
+        """
         native.run(
             "softmax_log_probs",
             len(hidden),
@@ -154,10 +149,74 @@ class NativeSoftmax:
             hidden=hidden,
             targets=targets,
             log_probs=log_probs,
-            shift=shift,
             total=total,
+            masses=masses,
         )
-        return log_probs, shift, total
+
+    def _add_gradients(
+        self,
+        hidden: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        scale: Tensor,
+        masses: Tensor,
+        grad_weight: Tensor,
+        grad_bias: Tensor,
+    ) -> Tensor:
+        """Adds to the packed gradients of weight and bias what comes of some rows, and returns that
+        of their states (R, H). `scale` (R,) makes gradients of masses.
+        """
+        tiles_per_part = -(-self.num_tiles // _PARTS)
+        num_parts = -(-self.num_tiles // tiles_per_part)
+        width = self._padded_by_token.shape[1]
+        by_part = native.empty(num_parts, len(hidden), width)
+        native.run(
+            "softmax_gradients",
+            num_parts,
+            1,
+            by_token=self._padded_by_token,
+            vocab=self.vocab_size,
+            width=width,
+            depth=self.depth,
+            tiles=self.num_tiles,
+            hidden=hidden,
+            masses=masses,
+            scale=scale,
+            weights=weights,
+            targets=targets,
+            num_rows=len(hidden),
+            tiles_per_part=tiles_per_part,
+            grad_weight=grad_weight,
+            grad_bias=grad_bias,
+            grad_hidden=by_part,
+        )
+        return by_part.sum(0)[:, : self.depth]
+
+    @functools.cached_property
+    def _padded_by_token(self) -> Tensor:
+        """The weight (V, H), its rows padded to whole vectors."""
+        missing = -self.depth % native.sizes().lanes
+        if not missing:
+            return self._by_token
+        return F.pad(self._by_token, (0, missing))
+
+    def _rows_per_chunk(self) -> int:
+        """Whole blocks of rows, as many as _MASSES_AT_ONCE allows, and at least one."""
+        block, tile = native.sizes().block, native.sizes().tile
+        allowed = min(_MASSES_AT_ONCE // (self.num_tiles * tile), _ROWS_AT_ONCE)
+        return max(1, allowed // block) * block
+
+    def _room_for_masses(self, num_rows: int) -> Tensor:
+        sizes = native.sizes()
+        return native.empty(_num_blocks(num_rows), self.num_tiles, sizes.block, sizes.tile)
+
+    def _by_tokens(self, packed: Tensor) -> Tensor:
+        """A weight (V, H) that is given packed, (tiles, H, tile)."""
+        return packed.transpose(1, 2).reshape(-1, self.depth)[: self.vocab_size]
+
+    def _rows(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """States (R, H) and targets (R,) as kernels read them."""
+        return self._states(hidden, len(targets)), targets.to(torch.int64).contiguous()
 
     def _states(self, hidden: Tensor, num_rows: int) -> Tensor:
         if hidden.shape != (num_rows, self.depth):
@@ -165,3 +224,7 @@ class NativeSoftmax:
                 f"hidden has shape {tuple(hidden.shape)}; expected ({num_rows}, {self.depth})"
             )
         return hidden.detach().to(torch.float32).contiguous()
+
+
+def _num_blocks(num_rows: int) -> int:
+    return -(-num_rows // native.sizes().block)
