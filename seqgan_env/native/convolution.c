@@ -1,9 +1,11 @@
-/* Convolution over embedded tokens, maximum over time and ReLU in one pass, and its gradient, which is sparse: of each sequence
-   and channel only the position of the maximum has one. The map of all positions is never stored.
+/* Convolution over embedded tokens, maximum over time and ReLU in one pass, and its gradient, which
+   is sparse: of each sequence and channel only the position of the maximum has one. The map of all
+   positions is never stored.
 
-   Shared by all kernels: B sequences of T tokens, E numbers a token (whole vectors), F features in all. A filter has C channels,
-   padded to P, whole vectors, where a layout says so. `where` holds the position of the maximum, of equal ones the first. Every output is a sum in an order of its own, which
-   depends on neither the range of a call nor the other sequences. */
+   Shared by all kernels: B sequences of T tokens, E numbers a token (whole vectors), F features in
+   all. A filter has C channels, padded to P, whole vectors, where a layout says so. `where` holds
+   the position of the maximum, of equal ones the first. Every output is a sum in an order of its
+   own, which depends on neither the range of a call nor the other sequences. */
 #include "vectors.h"
 
 /* Where the features (B, F) and their positions go; `where` may be 0. */
@@ -29,8 +31,11 @@ INLINE void take(vec *best, ivec *where, vec x, long t) {
 }
 
 /* max(0, best + bias) of one vector of channels, which may be the last and not full. */
-INLINE void write_features(const Features *f, const Filter *filter, long sequence, long vector, vec best, ivec where) {
-    const long n = at_most(LANES, filter->channels - vector * LANES), first = filter->feature + vector * LANES;
+INLINE void write_features(
+    const Features *f, const Filter *filter, long sequence, long vector, vec best, ivec where
+) {
+    const long n = at_most(LANES, filter->channels - vector * LANES);
+    const long first = filter->feature + vector * LANES;
     vec bias = {};
     memcpy(&bias, f->bias + first, n * sizeof(float));
     best += bias;
@@ -41,22 +46,24 @@ INLINE void write_features(const Features *f, const Filter *filter, long sequenc
 
 /* `vectors` vectors of channels of one sequence. */
 INLINE void pool_table(
-    const int vectors, const Features *f, const Filter *filter, long sequence, long vector, const int64_t *tokens, const float *table,
-    long num_tokens) {
+    const int vectors, const Features *f, const Filter *filter, long sequence, long vector,
+    const int64_t *tokens, const float *table, long num_tokens
+) {
     const long padded = round_up(filter->channels, LANES), row_size = filter->width * padded;
     vec best[4] = {}, sum[4] = {};
     ivec where[4] = {};
     table += filter->begin + vector * LANES;
     for (long t = 0; t + filter->width <= num_tokens; t++) {
         const float *row = table + tokens[t] * row_size;
-        UNROLL for (int j = 0; j < vectors; j++) sum[j] = load(row + LANES * j);
+        UNROLL_FOR (int j = 0; j < vectors; j++) sum[j] = load(row + LANES * j);
         for (long k = 1; k < filter->width; k++) {
             row = table + tokens[t + k] * row_size + k * padded;
-            UNROLL for (int j = 0; j < vectors; j++) sum[j] += load(row + LANES * j);
+            UNROLL_FOR (int j = 0; j < vectors; j++) sum[j] += load(row + LANES * j);
         }
-        UNROLL for (int j = 0; j < vectors; j++) take(&best[j], &where[j], sum[j], t);
+        UNROLL_FOR (int j = 0; j < vectors; j++) take(&best[j], &where[j], sum[j], t);
     }
-    UNROLL for (int j = 0; j < vectors; j++) write_features(f, filter, sequence, vector + j, best[j], where[j]);
+    UNROLL_FOR (int j = 0; j < vectors; j++)
+        write_features(f, filter, sequence, vector + j, best[j], where[j]);
 }
 
 /* Tables may be larger than the cache, which is why the sequences are the inner loop. */
@@ -73,7 +80,8 @@ KERNEL int pool_tables(const pool_tables_arguments *a) {
         for (long b = a->range.begin; b < a->range.end; b++) {
             const int64_t *sequence = tokens + b * num_tokens;
             long v = 0;
-            for (; v + 4 <= vectors; v += 4) pool_table(4, &f, filter, b, v, sequence, tables, num_tokens);
+            for (; v + 4 <= vectors; v += 4)
+                pool_table(4, &f, filter, b, v, sequence, tables, num_tokens);
             for (; v < vectors; v++) pool_table(1, &f, filter, b, v, sequence, tables, num_tokens);
         }
     }
@@ -90,28 +98,34 @@ KERNEL int scatter_tables(const scatter_tables_arguments *a) {
     for (long b = 0; b < a->batch; b++)
         for (const Filter *filter = filters; filter < filters + a->num_filters; filter++)
             for (long first = 0; first < filter->channels; first += SLOTS)
-                for (long c = first + a->range.begin; c < at_most(first + a->range.end, filter->channels); c++) {
-                    const long at = b * features + filter->feature + c, padded = round_up(filter->channels, LANES);
+                for (long c = first + a->range.begin;
+                     c < at_most(first + a->range.end, filter->channels); c++) {
+                    const long at = b * features + filter->feature + c;
+                    const long padded = round_up(filter->channels, LANES);
                     const int64_t *window = tokens + b * num_tokens + where[at];
                     float *column = tables + filter->begin + c;
-                    for (long k = 0; k < filter->width; k++) column[(window[k] * filter->width + k) * padded] += grad[at];
+                    for (long k = 0; k < filter->width; k++)
+                        column[(window[k] * filter->width + k) * padded] += grad[at];
                 }
     return FINE;
 }
 
-/* ROWS windows of embedded tokens against `vectors` vectors of channels; `weight` is (vectors, depth, LANES). */
-INLINE void multiply_windows(const int vectors, vec (*sum)[4], const float *const *window, const float *weight, long depth) {
+/* ROWS windows of embedded tokens against `vectors` vectors of channels; `weight` is (vectors,
+   depth, LANES). */
+INLINE void multiply_windows(
+    const int vectors, vec (*sum)[4], const float *const *window, const float *weight, long depth
+) {
     vec a[ROWS][4] = {};
     for (long d = 0; d < depth; d++) {
         vec column[4];
-        UNROLL for (int j = 0; j < vectors; j++) column[j] = load(weight + (j * depth + d) * LANES);
-        UNROLL for (int i = 0; i < ROWS; i++) {
+        UNROLL_FOR (int j = 0; j < vectors; j++) column[j] = load(weight + (j * depth + d) * LANES);
+        UNROLL_FOR (int i = 0; i < ROWS; i++) {
             const float x = window[i][d];
-            UNROLL for (int j = 0; j < vectors; j++) a[i][j] += column[j] * x;
+            UNROLL_FOR (int j = 0; j < vectors; j++) a[i][j] += column[j] * x;
         }
     }
-    UNROLL for (int i = 0; i < ROWS; i++)
-        UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = a[i][j];
+    UNROLL_FOR (int i = 0; i < ROWS; i++)
+        UNROLL_FOR (int j = 0; j < vectors; j++) sum[i][j] = a[i][j];
 }
 
 /* Embedded sequences (B, T, E), of which begin..end - 1 are worked on. */
@@ -120,10 +134,12 @@ typedef struct {
     long begin, end, num_tokens, depth;
 } Sequences;
 
-/* `vectors` vectors of channels of all sequences; a block of windows that is not full repeats its first. */
+/* `vectors` vectors of channels of all sequences; a block of windows that is not full repeats its
+   first. */
 INLINE void pool_window(
-    const int vectors, const Features *f, const Filter *filter, const Sequences *s, long vector, const float *weight, float *best,
-    int32_t *at) {
+    const int vectors, const Features *f, const Filter *filter, const Sequences *s, long vector,
+    const float *weight, float *best, int32_t *at
+) {
     const long positions = s->num_tokens - filter->width + 1, end = s->end * positions;
     for (long first = s->begin * positions; first < end; first += ROWS) {
         const long count = at_most(ROWS, end - first);
@@ -131,18 +147,20 @@ INLINE void pool_window(
         vec sum[ROWS][4];
         for (long i = 0; i < ROWS; i++) {
             const long row = i < count ? first + i : first;
-            window[i] = s->embedded + (row / positions * s->num_tokens + row % positions) * s->depth;
+            window[i] =
+                s->embedded + (row / positions * s->num_tokens + row % positions) * s->depth;
         }
         multiply_windows(vectors, sum, window, weight, filter->width * s->depth);
         for (long i = 0; i < count; i++) {
             const long sequence = (first + i) / positions, t = (first + i) % positions;
-            UNROLL for (int j = 0; j < vectors; j++) {
+            UNROLL_FOR (int j = 0; j < vectors; j++) {
                 vec top = load(best + LANES * j);
                 ivec position = load_int(at + LANES * j);
                 take(&top, &position, sum[i][j], t);
                 store(best + LANES * j, top);
                 memcpy(at + LANES * j, &position, sizeof position);
-                if (t == positions - 1) write_features(f, filter, sequence, vector + j, top, position);
+                if (t == positions - 1)
+                    write_features(f, filter, sequence, vector + j, top, position);
             }
         }
     }
@@ -156,7 +174,8 @@ KERNEL int pool_windows(const pool_windows_arguments *a) {
     float best[4 * LANES] = {};
     int32_t at[4 * LANES] = {};
     for (const Filter *filter = filters; filter < filters + a->num_filters; filter++) {
-        const long vectors = round_up(filter->channels, LANES) / LANES, blocks = (vectors + WIDE - 1) / WIDE;
+        const long vectors = round_up(filter->channels, LANES) / LANES;
+        const long blocks = (vectors + WIDE - 1) / WIDE;
         for (long block = 0; block < blocks; block++) {
             const long v = vectors * block / blocks, n = vectors * (block + 1) / blocks - v;
             const float *weight = weights + filter->begin + v * filter->width * s.depth * LANES;
@@ -169,15 +188,20 @@ KERNEL int pool_windows(const pool_windows_arguments *a) {
     return FINE;
 }
 
-/* Up to LANES channels of weights (C, dim, width), as rows (C, width * depth) and side by side, (width * depth, LANES). */
-INLINE void pack_channels(const float *weight, long count, long width, long dim, long depth, float *rows, float *packed) {
+/* Up to LANES channels of weights (C, dim, width), as rows (C, width * depth) and side by side,
+   (width * depth, LANES). */
+INLINE void pack_channels(
+    const float *weight, long count, long width, long dim, long depth, float *rows, float *packed
+) {
     const long length = width * depth;
     memset(rows, 0, sizeof(float) * count * length);
     for (long c = 0; c < count; c++)
         for (long k = 0; k < width; k++)
-            for (long e = 0; e < dim; e++) rows[c * length + k * depth + e] = weight[(c * dim + e) * width + k];
+            for (long e = 0; e < dim; e++)
+                rows[c * length + k * depth + e] = weight[(c * dim + e) * width + k];
     for (long d = 0; d < length; d++)
-        for (long c = 0; c < LANES; c++) packed[d * LANES + c] = c < count ? rows[c * length + d] : 0.0f;
+        for (long c = 0; c < LANES; c++)
+            packed[d * LANES + c] = c < count ? rows[c * length + d] : 0.0f;
 }
 
 KERNEL int pack_windows(const pack_windows_arguments *a) {
@@ -192,7 +216,9 @@ KERNEL int pack_windows(const pack_windows_arguments *a) {
             const float *weight = (const float *)(intptr_t)addresses[i] + first * dim * width;
             if (at < a->range.begin || at >= a->range.end) continue;
             const long count = at_most(LANES, channels - first);
-            pack_channels(weight, count, width, dim, depth, rows + first * length, packed + first * length);
+            pack_channels(
+                weight, count, width, dim, depth, rows + first * length, packed + first * length
+            );
         }
         rows += channels * length;
         packed += round_up(channels, LANES) * length;
@@ -203,29 +229,35 @@ KERNEL int pack_windows(const pack_windows_arguments *a) {
 enum { SPAN = 8 }; /* vectors of a weight's gradient that stay in registers for all sequences */
 
 INLINE void add_windows(
-    const int span, float *weight, const float *embedded, const float *grad, const int32_t *where, long batch, long size, long depth) {
+    const int span, float *weight, const float *embedded, const float *grad, const int32_t *where,
+    long batch, long size, long depth
+) {
     vec sum[SPAN] = {};
     for (long b = 0; b < batch; b++) {
         const float *window = embedded + b * size + where[b] * depth, g = grad[b];
-        UNROLL for (int j = 0; j < span; j++) sum[j] += load(window + LANES * j) * g;
+        UNROLL_FOR (int j = 0; j < span; j++) sum[j] += load(window + LANES * j) * g;
     }
-    UNROLL for (int j = 0; j < span; j++) store(weight + LANES * j, sum[j]);
+    UNROLL_FOR (int j = 0; j < span; j++) store(weight + LANES * j, sum[j]);
 }
 
-/* A channel's weights (width, depth) as torch has them, (dim, width); depth is dim in whole vectors. */
+/* A channel's weights (width, depth) as torch has them, (dim, width); depth is dim in whole
+   vectors. */
 INLINE void unpack_channel(float *out, const float *weight, long width, long dim, long depth) {
     for (long e = 0; e < dim; e++)
         for (long k = 0; k < width; k++) out[e * width + k] = weight[k * depth + e];
 }
 
-/* Features (B, F) as they were computed, where, and the gradient that they are given: none where the feature is 0. */
+/* Features (B, F) as they were computed, where, and the gradient that they are given: none where
+   the feature is 0. */
 typedef struct {
     const float *grad, *out;
     const int32_t *where;
     long features;
 } Given;
 
-INLINE float given_gradient(const Given *given, long at) { return given->out[at] > 0 ? given->grad[at] : 0.0f; }
+INLINE float given_gradient(const Given *given, long at) {
+    return given->out[at] > 0 ? given->grad[at] : 0.0f;
+}
 
 KERNEL int weight_gradient(const weight_gradient_arguments *a) {
     const float *embedded = a->embedded;
@@ -233,7 +265,8 @@ KERNEL int weight_gradient(const weight_gradient_arguments *a) {
     const Filter *filters = (const Filter *)a->filters;
     float *weights = a->weights, *bias = a->bias;
     const long batch = a->batch, depth = a->padded_dim, size = a->steps * depth, dim = a->dim;
-    float *own = malloc(sizeof(float) * (size + batch) + sizeof(int32_t) * batch); /* of one channel, no wider than a sequence */
+    /* Of one channel, no wider than a sequence. */
+    float *own = malloc(sizeof(float) * (size + batch) + sizeof(int32_t) * batch);
     float *grad = own + size;
     int32_t *where = (int32_t *)(grad + batch);
     long at = 0;
@@ -252,8 +285,11 @@ KERNEL int weight_gradient(const weight_gradient_arguments *a) {
             bias[feature] = sum;
             for (; d + SPAN * LANES <= length; d += SPAN * LANES)
                 add_windows(SPAN, own + d, embedded + d, grad, where, batch, size, depth);
-            for (; d < length; d += LANES) add_windows(1, own + d, embedded + d, grad, where, batch, size, depth);
-            unpack_channel(weights + filter->begin + c * dim * filter->width, own, filter->width, dim, depth);
+            for (; d < length; d += LANES)
+                add_windows(1, own + d, embedded + d, grad, where, batch, size, depth);
+            unpack_channel(
+                weights + filter->begin + c * dim * filter->width, own, filter->width, dim, depth
+            );
         }
     free(own);
     return FINE;
@@ -273,10 +309,12 @@ KERNEL int window_gradient(const window_gradient_arguments *a) {
             for (long b = a->range.begin; b < a->range.end; b++)
                 for (long c = first; c < at_most(first + chunk, filter->channels); c++) {
                     const long at = b * given.features + filter->feature + c;
-                    const float *weight = weights + filter->begin + c * length, g = given_gradient(&given, at);
+                    const float *weight = weights + filter->begin + c * length,
+                                g = given_gradient(&given, at);
                     float *window = embedded + b * size + given.where[at] * depth;
                     if (g == 0) continue;
-                    for (long d = 0; d < length; d += LANES) store(window + d, load(window + d) + load(weight + d) * g);
+                    for (long d = 0; d < length; d += LANES)
+                        store(window + d, load(window + d) + load(weight + d) * g);
                 }
     }
     return FINE;

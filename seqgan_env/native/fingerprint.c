@@ -1,5 +1,6 @@
-/* Whether memory still holds what it held: two hashes of 64 bits a block. Every step is a bijection of the state and of the word that
-   it reads, so that one changed word always changes the first hash; changes of several cancel with a probability of 2^-64. */
+/* Whether memory still holds what it held: two hashes of 64 bits a block. Every step is a bijection
+   of the state and of the word that it reads, so that one changed word always changes the first
+   hash; changes of several cancel with a probability of 2^-64. */
 #include "vectors.h"
 
 /* 16 numbers at once on every processor: a fingerprint is the same on all. */
@@ -9,7 +10,7 @@ typedef uint64_t unaligned8 __attribute__((vector_size(64), aligned(4), may_alia
 /* The lanes of a state, one after the other, as one number. */
 INLINE int64_t join(u8 state) {
     uint64_t hash = 0;
-    UNROLL for (int i = 0; i < 8; i++) {
+    UNROLL_FOR (int i = 0; i < 8; i++) {
         hash = (hash ^ state[i]) * 0x9E3779B97F4A7C15;
         hash ^= hash >> 32;
     }
@@ -39,9 +40,13 @@ KERNEL int fingerprint(const fingerprint_arguments *a) {
     long first = 0; /* block of a tensor */
     for (const Part *p = parts; p < parts + a->num_parts; p++) {
         const long blocks = (p->count + FINGERPRINT_BLOCK - 1) / FINGERPRINT_BLOCK;
-        const long from = a->range.begin > first ? a->range.begin - first : 0, to = at_most(blocks, a->range.end - first);
+        const long from = a->range.begin > first ? a->range.begin - first : 0;
+        const long to = at_most(blocks, a->range.end - first);
         for (long b = from; b < to; b++)
-            hash_block(p->numbers + b * FINGERPRINT_BLOCK, at_most(FINGERPRINT_BLOCK, p->count - b * FINGERPRINT_BLOCK), out + 2 * (first + b));
+            hash_block(
+                p->numbers + b * FINGERPRINT_BLOCK,
+                at_most(FINGERPRINT_BLOCK, p->count - b * FINGERPRINT_BLOCK), out + 2 * (first + b)
+            );
         first += blocks;
     }
     return FINE;

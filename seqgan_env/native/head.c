@@ -1,5 +1,6 @@
-/* The discriminator behind its features: a highway layer, g max(0, t) + (1 - g) x with t and the logit of g multiplied before,
-   dropout, and an output layer with one number. F features, B sequences. */
+/* The discriminator behind its features: a highway layer, g max(0, t) + (1 - g) x with t and the
+   logit of g multiplied before, dropout, and an output layer with one number. F features, B
+   sequences. */
 #include "vectors.h"
 
 enum { HALF = LANES / 2 }; /* integers of 64 bits in a vector */
@@ -28,10 +29,14 @@ INLINE vec kept(const Dropout *dropout, long feature, long b) {
     half_vec half[2];
     vec uniform;
     if (!dropout->keys) return fill(1.0f);
-    UNROLL for (int i = 0; i < 2; i++)
-        half[i] = draw(dropout->keys[feature] ^ *(const unaligned_ulongs *)(dropout->counters + b + HALF * i));
+    UNROLL_FOR (int i = 0; i < 2; i++)
+        half[i] = draw(
+            dropout->keys[feature] ^ *(const unaligned_ulongs *)(dropout->counters + b + HALF * i)
+        );
     memcpy(&uniform, half, sizeof uniform);
-    return choose(uniform >= fill(dropout->share), fill(1.0f / (1.0f - dropout->share)), fill(0.0f));
+    return choose(
+        uniform >= fill(dropout->share), fill(1.0f / (1.0f - dropout->share)), fill(0.0f)
+    );
 }
 
 KERNEL int head(const head_arguments *a) {
@@ -43,8 +48,10 @@ KERNEL int head(const head_arguments *a) {
     for (long f = a->range.begin; f < a->range.end; f++)
         for (long b = 0; b < batch; b += LANES) {
             const long at = f * batch + b, left = batch - b;
-            const vec t = read_some(z + at, left), gate = vsigmoid(read_some(z + features * batch + at, left));
-            const vec value = gate * choose(t > zero, t, zero) + (1.0f - gate) * read_some(x + at, left);
+            const vec t = read_some(z + at, left);
+            const vec gate = vsigmoid(read_some(z + features * batch + at, left));
+            const vec value =
+                gate * choose(t > zero, t, zero) + (1.0f - gate) * read_some(x + at, left);
             write_some(out + at, value * kept(&dropout, f, b), left);
         }
     return FINE;
@@ -62,8 +69,10 @@ KERNEL int head_gradient(const head_gradient_arguments *a) {
             const long at = f * batch + b, left = batch - b;
             const vec t = read_some(z + at, left), gate = vsigmoid(read_some(z + gates + at, left));
             const vec open = choose(t > zero, t, zero), past = read_some(x + at, left);
-            const vec given = read_some(grad + b, left) * kept(&dropout, f, b), g = given * weight[f];
-            const vec of_t = choose(t > zero, g * gate, zero), of_g = g * (open - past) * gate * (1.0f - gate);
+            const vec given = read_some(grad + b, left) * kept(&dropout, f, b);
+            const vec g = given * weight[f];
+            const vec of_t = choose(t > zero, g * gate, zero);
+            const vec of_g = g * (open - past) * gate * (1.0f - gate);
             write_some(of_z + at, of_t, left);
             write_some(of_z + gates + at, of_g, left);
             write_some(of_x + at, g * (1.0f - gate), left);
@@ -92,7 +101,9 @@ INLINE vec load_half(const uint16_t *p) {
 KERNEL int half_head(const half_head_arguments *a) {
     const uint16_t *z = a->z;
     const float *x = a->x, *weight = a->weight;
-    const long features = a->num_features, whole = features / LANES * LANES, rest = features - whole;
+    const long features = a->num_features;
+    const long whole = features / LANES * LANES;
+    const long rest = features - whole;
     float *out = a->out;
     const vec zero = {};
     for (long row = a->range.begin; row < a->range.end; row++) {
@@ -103,8 +114,10 @@ KERNEL int half_head(const half_head_arguments *a) {
         memcpy(last[1], g + whole, rest * sizeof(uint16_t));
         for (long i = 0; i < features; i += LANES) {
             const int inside = i < whole;
-            const vec open = load_half(inside ? t + i : last[0]), gate = vsigmoid(load_half(inside ? g + i : last[1]));
-            const vec past = read_some(x + row * features + i, features - i), w = read_some(weight + i, features - i);
+            const vec open = load_half(inside ? t + i : last[0]);
+            const vec gate = vsigmoid(load_half(inside ? g + i : last[1]));
+            const vec past = read_some(x + row * features + i, features - i);
+            const vec w = read_some(weight + i, features - i);
             sum += (gate * choose(open > zero, open, zero) + (1.0f - gate) * past) * w;
         }
         out[row] = sum_lanes(sum) + a->bias;

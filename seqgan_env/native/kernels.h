@@ -1,5 +1,6 @@
-/* What Python and the kernels agree upon: the sizes of layouts, and every kernel with the names, types and counts of its arguments.
-   Python reads all of it from the module; nothing is written down twice. */
+/* What Python and the kernels agree upon: the sizes of layouts, and every kernel with the names,
+   types and counts of its arguments. Python reads all of it from the module; nothing is written
+   down twice. */
 #ifndef SEQGAN_ENV_KERNELS_H
 #define SEQGAN_ENV_KERNELS_H
 
@@ -8,12 +9,13 @@
 #include "variant.h"
 
 enum {
-    TILE = 4 * LANES,           /* columns of a packed weight that stand together, [tile][depth][TILE]: a vector for each of four gates */
-    ROWS = 6,                   /* rows of a register block */
-    BLOCK = 96,                 /* states that share a tile of the weight while it is in cache */
-    SLOTS = 64,                 /* shares of the gradient of tables: threads write to lines of their own */
-    ADAM_BLOCK = 4096,          /* numbers that a step of Adam works on at once */
-    FINGERPRINT_BLOCK = 8192    /* numbers that a fingerprint is of */
+    TILE = 4 * LANES,  /* columns of a packed weight that stand together, [tile][depth][TILE]: a
+                          vector for each of four gates */
+    ROWS = 6,          /* rows of a register block */
+    BLOCK = 96,        /* states that share a tile of the weight while it is in cache */
+    SLOTS = 64,        /* shares of the gradient of tables: threads write to lines of their own */
+    ADAM_BLOCK = 4096, /* numbers that a step of Adam works on at once */
+    FINGERPRINT_BLOCK = 8192 /* numbers that a fingerprint is of */
 };
 
 /* The constants that the module exports. */
@@ -24,7 +26,8 @@ typedef struct {
     int64_t token, last;
 } Fault;
 
-/* What every kernel is given first: the length of the axis that is split, and the part of it that this call works on. */
+/* What every kernel is given first: the length of the axis that is split, and the part of it that
+   this call works on. */
 typedef struct {
     long size, begin, end;
     Fault *fault;
@@ -46,9 +49,11 @@ typedef struct {
 
 enum { FILTER_NUMBERS = sizeof(Filter) / sizeof(int64_t) };
 
-static inline long round_up(long size, long multiple) { return (size + multiple - 1) / multiple * multiple; }
+static inline long round_up(long size, long multiple) {
+    return (size + multiple - 1) / multiple * multiple;
+}
 
-/* Taps of all channels of `num` filters; the channels of each are first rounded up to a multiple. */
+/* Taps of all channels of `num` filters; the channels of each are rounded up to a multiple. */
 static inline long taps(const int64_t *filters, long num, long multiple) {
     const Filter *filter = (const Filter *)filters;
     long sum = 0;
@@ -56,11 +61,16 @@ static inline long taps(const int64_t *filters, long num, long multiple) {
     return sum;
 }
 
-/* How Python gives an argument: a tensor as an address and a count, whole numbers as int, others as float. */
+/* clang-format would take the counts in these lists for declarations. */
+/* clang-format off */
+
+/* How Python gives an argument: a tensor as an address and a count, whole numbers as int, others as
+   float. */
 typedef enum { AS_TENSOR, AS_SIZE, AS_WHOLE, AS_NUMBER } Form;
 
-/* Kinds of arguments, X(kind, type, form, what torch or Python call it, whether None is allowed): tensors are contiguous and on the
-   CPU, those that are `new` are written; a `size` is a whole number that is not negative, a `whole` one may be. */
+/* Kinds of arguments, X(kind, type, form, what torch or Python call it, whether None is allowed):
+   tensors are contiguous and on the CPU, those that are `new` are written; a `size` is a whole
+   number that is not negative, a `whole` one may be. */
 #define KINDS(X) \
     X(floats, const float *, AS_TENSOR, "float32", 0) \
     X(maybe_floats, const float *, AS_TENSOR, "float32", 1) \
@@ -81,11 +91,12 @@ typedef enum { AS_TENSOR, AS_SIZE, AS_WHOLE, AS_NUMBER } Form;
 #define DEFINE_KIND(kind, type, form, python_name, optional) typedef type kind;
 KINDS(DEFINE_KIND)
 
-/* Every argument as X(kind, name, how many numbers it must have); `a` are the arguments, of a tensor's axes the one that is split is
-   a->range.size. V tokens, T steps, F features, B sequences, R rows. */
+/* Every argument as X(kind, name, how many numbers it must have); `a` are the arguments, of a
+   tensor's axes the one that is split is a->range.size. V tokens, T steps, F features, B sequences,
+   R rows. */
 
-/* softmax(h W + b): W packed (tiles, depth, TILE), b padded by minus infinity to tiles * TILE; the largest norm of a column of W, and
-   the largest bias. */
+/* softmax(h W + b): W packed (tiles, depth, TILE), b padded by minus infinity to tiles * TILE; the
+   largest norm of a column of W, and the largest bias. */
 #define LAYER(X, of) \
     X(floats, of##weight, a->of##tiles * a->of##depth * TILE) \
     X(floats, of##bias, a->of##tiles * TILE) \
@@ -94,8 +105,9 @@ KINDS(DEFINE_KIND)
     X(number, of##norm, 1) \
     X(number, of##top, 1)
 
-/* Gates stand as input, forget, cell, output for every LANES units, so that one tile holds all four of them. `gates` is what an input
-   token contributes, `recurrent` multiplies the state. Nothing stands behind a token `last`, which is -1 if there is none. */
+/* Gates stand as input, forget, cell, output for every LANES units, so that one tile holds all four
+   of them. `gates` is what an input token contributes, `recurrent` multiplies the state. Nothing
+   stands behind a token `last`, which is -1 if there is none. */
 #define MODEL(X) \
     X(floats, gates, a->vocab * a->chunks * TILE) \
     X(floats, recurrent, a->chunks * a->depth * TILE) \
@@ -109,7 +121,8 @@ KINDS(DEFINE_KIND)
     LAYER(X, open_) \
     LAYER(X, masked_)
 
-/* By tiles: lays out the weights, with zeros where there is no token, and finds the largest squared norm in each. */
+/* By tiles: lays out the weights, with zeros where there is no token, and finds the largest squared
+   norm in each. */
 #define SOFTMAX_PACK(X) \
     X(floats, by_token, a->vocab * a->depth) \
     X(size, vocab, 1) \
@@ -125,8 +138,9 @@ KINDS(DEFINE_KIND)
     X(new_longs, tokens, a->range.size) \
     X(maybe_new_floats, log_probs, a->range.size)
 
-/* By rows: the log-probabilities of the targets, and the total of every row. Its mass of a token is exp(logit - shift), and mass / total
-   its probability. `masses`, if there is room for them, are by blocks of rows, (blocks, tiles, BLOCK, TILE). */
+/* By rows: the log-probabilities of the targets, and the total of every row. Its mass of a token is
+   exp(logit - shift), and mass / total its probability. `masses`, if there is room for them, are by
+   blocks of rows, (blocks, tiles, BLOCK, TILE). */
 #define SOFTMAX_LOG_PROBS(X) \
     LAYER(X, ) \
     X(size, vocab, 1) \
@@ -136,9 +150,11 @@ KINDS(DEFINE_KIND)
     X(new_floats, total, a->range.size) \
     X(maybe_new_floats, masses, round_up(a->range.size, BLOCK) * a->tiles * TILE)
 
-/* By parts: adds the gradients that come from the tokens of a part, which is `tiles_per_part` tiles. A part writes a grad_hidden of
-   its own, so that sums have one order however parts are spread. `by_token` is the weight, its rows padded to whole vectors, `masses` are
-   those of softmax_log_probs, and `scale` is the weights over the total. The gradients of weight and bias are packed as these are. */
+/* By parts: adds the gradients that come from the tokens of a part, which is `tiles_per_part`
+   tiles. A part writes a grad_hidden of its own, so that sums have one order however parts are
+   spread. `by_token` is the weight, its rows padded to whole vectors, `masses` are those of
+   softmax_log_probs, and `scale` is the weights over the total. The gradients of weight and bias
+   are packed as these are. */
 #define SOFTMAX_GRADIENTS(X) \
     X(floats, by_token, a->vocab * a->width) \
     X(size, vocab, 1) \
@@ -184,7 +200,8 @@ KINDS(DEFINE_KIND)
     X(size, num_inputs, 1) \
     X(size, num_units, 1)
 
-/* By rows: the gradients of the inputs and of the sums that the gates come from, given that of the hidden states. */
+/* By rows: the gradients of the inputs and of the sums that the gates come from, given that of the
+   hidden states. */
 #define LSTM_STATES_GRADIENT(X) \
     X(floats, weight_ih, 4 * a->num_units * a->num_inputs) \
     X(floats, weight_hh, 4 * a->num_units * a->num_units) \
@@ -201,7 +218,8 @@ KINDS(DEFINE_KIND)
     X(longs, filters, a->num_filters * FILTER_NUMBERS) \
     X(size, num_filters, 1)
 
-/* By sequences: features by tables, conv(Y)[t] = sum_k table[y_{t+k}][k]. The table of a filter is (rows, width, P). */
+/* By sequences: features by tables, conv(Y)[t] = sum_k table[y_{t+k}][k]. The table of a filter is
+   (rows, width, P). */
 #define POOL_TABLES(X) \
     FILTERS(X) \
     X(longs, tokens, a->range.size * a->steps) \
@@ -213,7 +231,8 @@ KINDS(DEFINE_KIND)
     X(size, rows, 1) \
     X(size, num_features, 1)
 
-/* By the number of a channel in its filter, modulo SLOTS: adds to the tables the gradient that the features' own makes. */
+/* By the number of a channel in its filter, modulo SLOTS: adds to the tables the gradient that the
+   features' own makes. */
 #define SCATTER_TABLES(X) \
     FILTERS(X) \
     X(longs, tokens, a->batch * a->steps) \
@@ -225,7 +244,8 @@ KINDS(DEFINE_KIND)
     X(size, rows, 1) \
     X(size, num_features, 1)
 
-/* By sequences: features by multiplication. The weights of a filter are (P / LANES, width * dim, LANES); dim is whole vectors. */
+/* By sequences: features by multiplication. The weights of a filter are (P / LANES, width * dim,
+   LANES); dim is whole vectors. */
 #define POOL_WINDOWS(X) \
     FILTERS(X) \
     X(floats, embedded, a->range.size * a->steps * a->dim) \
@@ -237,8 +257,9 @@ KINDS(DEFINE_KIND)
     X(size, dim, 1) \
     X(size, num_features, 1)
 
-/* By P * width of all filters, where a vector of channels is worked on if it begins there: lays out the weights (C, dim, width) at the
-   addresses as rows (C, width * padded_dim) and as pool_windows reads them. */
+/* By P * width of all filters, where a vector of channels is worked on if it begins there: lays out
+   the weights (C, dim, width) at the addresses as rows (C, width * padded_dim) and as pool_windows
+   reads them. */
 #define PACK_WINDOWS(X) \
     FILTERS(X) \
     X(longs, addresses, a->num_filters) \
@@ -247,8 +268,8 @@ KINDS(DEFINE_KIND)
     X(size, dim, 1) \
     X(size, padded_dim, 1)
 
-/* By C * width of all filters, where a channel is worked on if it begins there: the gradients of the weights, (C, dim, width) each,
-   and of the bias. */
+/* By C * width of all filters, where a channel is worked on if it begins there: the gradients of
+   the weights, (C, dim, width) each, and of the bias. */
 #define WEIGHT_GRADIENT(X) \
     FILTERS(X) \
     X(floats, embedded, a->batch * a->steps * a->padded_dim) \
@@ -263,7 +284,8 @@ KINDS(DEFINE_KIND)
     X(size, dim, 1) \
     X(size, num_features, 1)
 
-/* By sequences: adds to the gradient of the embedded tokens; weights are rows (C, width * padded_dim). */
+/* By sequences: adds to the gradient of the embedded tokens; weights are rows (C, width *
+   padded_dim). */
 #define WINDOW_GRADIENT(X) \
     FILTERS(X) \
     X(floats, weights, a->padded_dim * taps(a->filters, a->num_filters, 1)) \
@@ -275,8 +297,9 @@ KINDS(DEFINE_KIND)
     X(size, padded_dim, 1) \
     X(size, num_features, 1)
 
-/* By rows, in chunks of them, or else by columns: out (rows, columns) is left (rows, depth) times right (depth, columns). The numbers
-   of `left` stand left_row apart from row to row and left_step within one. The depth is worked on in blocks of at most `most`. */
+/* By rows, in chunks of them, or else by columns: out (rows, columns) is left (rows, depth) times
+   right (depth, columns). The numbers of `left` stand left_row apart from row to row and left_step
+   within one. The depth is worked on in blocks of at most `most`. */
 #define PRODUCT(X) \
     X(size, by_rows, 1) \
     X(floats, left, a->rows * a->depth) \
@@ -291,14 +314,15 @@ KINDS(DEFINE_KIND)
     X(size, chunk, 1) \
     X(size, most, 1)
 
-/* What is dropped: where the draw of a feature's key for a sequence, by its counter, is below the share; nothing if there are no keys.
-   Draws are those of `seqgan_env.streams`. */
+/* What is dropped: where the draw of a feature's key for a sequence, by its counter, is below the
+   share; nothing if there are no keys. Draws are those of `seqgan_env.streams`. */
 #define DROPOUT(X) \
     X(maybe_longs, keys, a->range.size) \
     X(maybe_longs, counters, round_up(a->batch, LANES)) \
     X(number, share, 1)
 
-/* By features: those behind the highway layer and dropout; z (2 F, B) are transform and gate, x (F, B) what is carried past them. */
+/* By features: those behind the highway layer and dropout; z (2 F, B) are transform and gate, x (F,
+   B) what is carried past them. */
 #define HEAD(X) \
     X(floats, z, 2 * a->range.size * a->batch) \
     X(floats, x, a->range.size * a->batch) \
@@ -306,7 +330,8 @@ KINDS(DEFINE_KIND)
     X(new_floats, out, a->range.size * a->batch) \
     X(size, batch, 1)
 
-/* By features: the gradients that `grad`, of the logits, makes; of_bias is of the highway layer, of_weight of the output layer. */
+/* By features: the gradients that `grad`, of the logits, makes; of_bias is of the highway layer,
+   of_weight of the output layer. */
 #define HEAD_GRADIENT(X) \
     X(floats, z, 2 * a->range.size * a->batch) \
     X(floats, x, a->range.size * a->batch) \
@@ -328,7 +353,8 @@ KINDS(DEFINE_KIND)
     X(new_floats, out, a->range.size) \
     X(size, num_features, 1)
 
-/* Of Adam at step t: `rate` is the learning rate over 1 - beta1^t, `correction` the inverse root of 1 - beta2^t. */
+/* Of Adam at step t: `rate` is the learning rate over 1 - beta1^t, `correction` the inverse root of
+   1 - beta2^t. */
 #define RATES(X) \
     X(number, beta1, 1) \
     X(number, beta2, 1) \
@@ -336,7 +362,8 @@ KINDS(DEFINE_KIND)
     X(number, correction, 1) \
     X(number, eps, 1)
 
-/* By rows of the weight: a step with the gradient left (rows, depth) times right (depth, columns). */
+/* By rows of the weight: a step with the gradient left (rows, depth) times right (depth,
+   columns). */
 #define ADAM_PRODUCT(X) \
     X(floats, left, a->range.size * a->depth) \
     X(floats, right, a->depth * a->columns) \
@@ -409,5 +436,7 @@ enum { PART_NUMBERS = sizeof(Part) / sizeof(int64_t) };
     } kernel##_arguments; \
     int kernel(const kernel##_arguments *);
 KERNELS(DECLARE)
+
+/* clang-format on */
 
 #endif

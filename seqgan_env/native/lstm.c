@@ -5,11 +5,11 @@
 typedef struct {
     const float *gates, *recurrent;
     long vocab, depth, chunks, steps, start, last, min_length; /* `chunks` of LANES units */
-    Layer open, masked;                                       /* the output layer, and the one that never writes the end */
+    Layer open, masked; /* the output layer, and the one that never writes the end */
 } Model;
 
-/* The unfinished rows of a block. A row that has read the same tokens as the row before it is in the same state, which is computed
-   once, for the first of them: its leader. */
+/* The unfinished rows of a block. A row that has read the same tokens as the row before it is in
+   the same state, which is computed once, for the first of them: its leader. */
 typedef struct {
     long count, length[BLOCK], leader[BLOCK];
     int64_t *tokens[BLOCK];
@@ -20,11 +20,14 @@ typedef struct {
 } Rows;
 
 /* Whether a token, or the padding, stands there. */
-INLINE int is_token(const Model *model, int64_t token) { return token >= 0 && token <= model->vocab; }
+INLINE int is_token(const Model *model, int64_t token) {
+    return token >= 0 && token <= model->vocab;
+}
 
 INLINE int find_leaders(const Range *range, const Model *model, Rows *rows, long t) {
     for (long i = 0; i < rows->count; i++) {
-        if (t && !is_token(model, rows->tokens[i][t - 1])) return bad_token(range, rows->tokens[i][t - 1], model->vocab);
+        if (t && !is_token(model, rows->tokens[i][t - 1]))
+            return bad_token(range, rows->tokens[i][t - 1], model->vocab);
         if (i && t && rows->tokens[i][t - 1] != rows->tokens[i - 1][t - 1]) rows->follows[i] = 0;
         rows->leader[i] = rows->follows[i] ? rows->leader[i - 1] : i;
     }
@@ -37,17 +40,22 @@ INLINE const float *input_gates(const Model *model, const Rows *rows, long i, lo
 }
 
 /* LANES units of a few leaders read their next token. */
-INLINE void advance_units(const Model *model, Rows *rows, const long *leaders, long count, long chunk, long t) {
+INLINE void advance_units(
+    const Model *model, Rows *rows, const long *leaders, long count, long chunk, long t
+) {
     const long width = model->chunks * LANES;
     const float *hidden[ROWS];
     vec gates[ROWS][4];
-    UNROLL for (int i = 0; i < ROWS; i++) {
+    UNROLL_FOR (int i = 0; i < ROWS; i++) {
         const long row = leaders[at_most(i, count - 1)];
         const float *input = input_gates(model, rows, row, t) + chunk * TILE;
         hidden[i] = rows->hidden + row * width;
-        UNROLL for (int j = 0; j < 4; j++) gates[i][j] = load(input + LANES * j);
+        UNROLL_FOR (int j = 0; j < 4; j++) gates[i][j] = load(input + LANES * j);
     }
-    multiply(ROWS, 4, gates, hidden, 1, model->recurrent + chunk * model->depth * TILE, TILE, model->depth);
+    multiply(
+        ROWS, 4, gates, hidden, 1, model->recurrent + chunk * model->depth * TILE, TILE,
+        model->depth
+    );
     for (int i = 0; i < at_most(ROWS, count); i++) {
         const long place = leaders[i] * width + chunk * LANES;
         const vec kept = vsigmoid(gates[i][1]) * load(rows->cell + place);
@@ -67,18 +75,27 @@ INLINE void advance(const Model *model, Rows *rows, long t) {
             advance_units(model, rows, leaders + from, count - from, chunk, t);
     for (long i = 0; i < rows->count; i++)
         if (rows->leader[i] != i) {
-            memcpy(rows->next + i * width, rows->next + rows->leader[i] * width, sizeof(float) * width);
-            memcpy(rows->cell + i * width, rows->cell + rows->leader[i] * width, sizeof(float) * width);
+            memcpy(
+                rows->next + i * width, rows->next + rows->leader[i] * width, sizeof(float) * width
+            );
+            memcpy(
+                rows->cell + i * width, rows->cell + rows->leader[i] * width, sizeof(float) * width
+            );
         }
     float *read = rows->hidden;
     rows->hidden = rows->next;
     rows->next = read;
 }
 
-INLINE const Layer *layer_at(const Model *model, long t) { return t < model->min_length ? &model->masked : &model->open; }
+INLINE const Layer *layer_at(const Model *model, long t) {
+    return t < model->min_length ? &model->masked : &model->open;
+}
 
-/* Chooses the states that the rows marked in `wanted` are in, each once, and says which state a row is in. */
-INLINE void gather_states(const Model *model, const Rows *rows, const char *wanted, long t, States *states, long *state_of) {
+/* Chooses the states that the rows marked in `wanted` are in, each once, and says which state a row
+   is in. */
+INLINE void gather_states(
+    const Model *model, const Rows *rows, const char *wanted, long t, States *states, long *state_of
+) {
     long leader = -1;
     states->count = 0;
     for (long i = 0; i < rows->count; i++) {
@@ -99,7 +116,9 @@ INLINE void write_tokens(const Model *model, Rows *rows, States *states, long t)
     for (long i = 0; i < rows->count; i++) wanted[i] = rows->length[i] <= t;
     gather_states(model, rows, wanted, t, states, state_of);
     for (long i = 0; i < rows->count; i++)
-        if (wanted[i]) rows->tokens[i][t] = pick(layer_at(model, t), states, state_of[i], rows->uniform[i][t], NULL);
+        if (wanted[i])
+            rows->tokens[i][t] =
+                pick(layer_at(model, t), states, state_of[i], rows->uniform[i][t], NULL);
 }
 
 /* The log-probability of token t of every row that has one. */
@@ -107,14 +126,16 @@ INLINE int read_tokens(const Range *range, const Model *model, Rows *rows, State
     long state_of[BLOCK];
     char wanted[BLOCK];
     for (long i = 0; i < rows->count; i++) {
-        if (!is_token(model, rows->tokens[i][t])) return bad_token(range, rows->tokens[i][t], model->vocab);
+        if (!is_token(model, rows->tokens[i][t]))
+            return bad_token(range, rows->tokens[i][t], model->vocab);
         wanted[i] = rows->tokens[i][t] != model->last;
     }
     gather_states(model, rows, wanted, t, states, state_of);
     for (long i = 0; i < rows->count; i++)
         if (wanted[i]) {
             const double total = total_mass(layer_at(model, t), states, state_of[i]);
-            rows->log_probs[i][t] = log_prob_of(layer_at(model, t), states, state_of[i], rows->tokens[i][t], total);
+            rows->log_probs[i][t] =
+                log_prob_of(layer_at(model, t), states, state_of[i], rows->tokens[i][t], total);
         }
     return FINE;
 }
@@ -139,7 +160,9 @@ INLINE void drop_finished(const Model *model, Rows *rows, long t) {
 }
 
 /* Writes the rows of a block, or reads them. */
-INLINE int go_through(const Range *range, const Model *model, int writes, Rows *rows, States *states) {
+INLINE int go_through(
+    const Range *range, const Model *model, int writes, Rows *rows, States *states
+) {
     int status = FINE;
     memset(rows->hidden, 0, sizeof(float) * BLOCK * model->chunks * LANES);
     memset(rows->cell, 0, sizeof(float) * BLOCK * model->chunks * LANES);
@@ -147,8 +170,10 @@ INLINE int go_through(const Range *range, const Model *model, int writes, Rows *
     for (long t = 0; t < model->steps && rows->count && status == FINE; t++) {
         if (find_leaders(range, model, rows, t)) return BAD_TOKEN;
         advance(model, rows, t);
-        if (writes) write_tokens(model, rows, states, t);
-        else status = read_tokens(range, model, rows, states, t);
+        if (writes)
+            write_tokens(model, rows, states, t);
+        else
+            status = read_tokens(range, model, rows, states, t);
         if (model->last >= 0) drop_finished(model, rows, t);
     }
     return status;
@@ -156,15 +181,19 @@ INLINE int go_through(const Range *range, const Model *model, int writes, Rows *
 
 /* The model among the arguments of a kernel. */
 #define MODEL_OF(a) \
-    ((Model){(a)->gates, (a)->recurrent, (a)->vocab, (a)->depth, (a)->chunks, (a)->steps, (a)->start, (a)->last, (a)->min_length, \
-             LAYER_OF(a, open_), LAYER_OF(a, masked_)})
+    ((Model){(a)->gates, (a)->recurrent, (a)->vocab, (a)->depth, (a)->chunks, (a)->steps, \
+             (a)->start, (a)->last, (a)->min_length, LAYER_OF(a, open_), LAYER_OF(a, masked_)})
 
 /* Room for a block of rows and their states in one allocation, or NULL. */
 INLINE void *make_room(const Model *model, Rows *rows, States *states) {
     const long size = BLOCK * model->chunks * LANES;
     float *room = malloc(sizeof(float) * (3 * size + BLOCK * model->open.tiles));
     rows->hidden = room;
-    if (room) rows->next = room + size, rows->cell = room + 2 * size, states->sums = room + 3 * size;
+    if (room) {
+        rows->next = room + size;
+        rows->cell = room + 2 * size;
+        states->sums = room + 3 * size;
+    }
     return room;
 }
 

@@ -1,5 +1,5 @@
-/* The extension module of one variant: its constants, its kernels with a description of what they read, and calls of them that check
-   it. No kernel holds the interpreter lock while it works. */
+/* The extension module of one variant: its constants, its kernels with a description of what they
+   read, and calls of them that check it. No kernel holds the interpreter lock while it works. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stddef.h>
@@ -33,8 +33,10 @@ typedef struct {
     int (*find_wrong)(const void *arguments, const int64_t *counts, int64_t *expected);
 } Kernel;
 
-/* For every kernel: what its arguments are, which tensor is the first (or -1) with another count than is read, and a call. */
-#define DESCRIBE(kind, name, count) {#name, PYTHON_##kind, (Form)FORM_##kind, OPTIONAL_##kind, offsetof(Arguments, name)},
+/* For every kernel: what its arguments are, which tensor is the first (or -1) with another count
+   than is read, and a call. */
+#define DESCRIBE(kind, name, count) \
+    {#name, PYTHON_##kind, (Form)FORM_##kind, OPTIONAL_##kind, offsetof(Arguments, name)},
 #define COMPARE(kind, name, count) \
     i++; \
     if ((Form)FORM_##kind == AS_TENSOR && a->name && counts[i] != (*expected = (count))) return i;
@@ -45,7 +47,9 @@ typedef struct {
         *num = sizeof all / sizeof *all; \
         return all; \
     } \
-    static int find_wrong_##kernel(const void *arguments, const int64_t *counts, int64_t *expected) { \
+    static int find_wrong_##kernel( \
+        const void *arguments, const int64_t *counts, int64_t *expected \
+    ) { \
         const kernel##_arguments *a = arguments; \
         int i = -1; \
         ARGUMENTS(COMPARE) \
@@ -64,7 +68,9 @@ typedef union {
 } Arguments;
 
 /* Reads one argument from *given on, and moves *given behind it. */
-static int read_argument(const Argument *argument, PyObject *const **given, char *arguments, int64_t *count) {
+static int read_argument(
+    const Argument *argument, PyObject *const **given, char *arguments, int64_t *count
+) {
     char *place = arguments + argument->offset;
     PyObject *value = *(*given)++;
     if (argument->form == AS_NUMBER) {
@@ -78,17 +84,25 @@ static int read_argument(const Argument *argument, PyObject *const **given, char
         const long whole = PyLong_AsLong(value);
         memcpy(place, &whole, sizeof whole);
         if (!PyErr_Occurred() && argument->form == AS_SIZE && whole < 0)
-            PyErr_Format(PyExc_ValueError, "%s is %ld; it cannot be negative", argument->name, whole);
+            PyErr_Format(
+                PyExc_ValueError, "%s is %ld; it cannot be negative", argument->name, whole
+            );
     }
     return PyErr_Occurred() ? -1 : 0;
 }
 
-static int read_arguments(const Kernel *kernel, PyObject *const *given, Py_ssize_t num_given, Arguments *arguments) {
+static int read_arguments(
+    const Kernel *kernel, PyObject *const *given, Py_ssize_t num_given, Arguments *arguments
+) {
     int64_t counts[MOST_ARGUMENTS], expected = 0;
     Py_ssize_t wanted = 0;
-    for (Py_ssize_t i = 0; i < kernel->num_arguments; i++) wanted += kernel->arguments[i].form == AS_TENSOR ? 2 : 1;
+    for (Py_ssize_t i = 0; i < kernel->num_arguments; i++)
+        wanted += kernel->arguments[i].form == AS_TENSOR ? 2 : 1;
     if (num_given != wanted) {
-        PyErr_Format(PyExc_TypeError, "kernel %s was given %zd numbers; it takes %zd", kernel->name, num_given, wanted);
+        PyErr_Format(
+            PyExc_TypeError, "kernel %s was given %zd numbers; it takes %zd", kernel->name,
+            num_given, wanted
+        );
         return -1;
     }
     for (Py_ssize_t i = 0; i < kernel->num_arguments; i++)
@@ -96,18 +110,24 @@ static int read_arguments(const Kernel *kernel, PyObject *const *given, Py_ssize
     const int wrong = kernel->find_wrong(arguments, counts, &expected);
     if (wrong >= 0)
         PyErr_Format(
-            PyExc_ValueError, "kernel %s was given %lld numbers for %s; it reads %lld", kernel->name, (long long)counts[wrong],
-            kernel->arguments[wrong].name, (long long)expected);
+            PyExc_ValueError, "kernel %s was given %lld numbers for %s; it reads %lld",
+            kernel->name, (long long)counts[wrong], kernel->arguments[wrong].name,
+            (long long)expected
+        );
     return wrong >= 0 ? -1 : 0;
 }
 
-/* The kernel on as many ranges as there are threads, which together are 0..size - 1; borders are multiples of `grain`. The threads
-   are torch's own: two pools would keep each other from the cores. The fault is that of the first range that has one. */
-static int spread(const Kernel *kernel, const Arguments *arguments, long grain, long threads, Fault *fault) {
+/* The kernel on as many ranges as there are threads, which together are 0..size - 1; borders are
+   multiples of `grain`. The threads are torch's own: two pools would keep each other from the
+   cores. The fault is that of the first range that has one. */
+static int spread(
+    const Kernel *kernel, const Arguments *arguments, long grain, long threads, Fault *fault
+) {
     const long size = arguments->range.size, parts = (size + grain - 1) / grain;
     long first = threads;
     int worst = FINE;
-#pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(max : worst) if (threads > 1)
+#pragma omp parallel for num_threads(threads) schedule(static, 1) \
+    reduction(max : worst) if (threads > 1)
     for (long i = 0; i < threads; i++) {
         Arguments own = *arguments;
         Fault of_own = {0, 0};
@@ -134,7 +154,10 @@ static PyObject *call(const Kernel *kernel, PyObject *const *given, Py_ssize_t n
     Fault fault;
     long first[3];
     int status;
-    if (num_given < 3) return PyErr_Format(PyExc_TypeError, "kernel %s needs size, grain and threads", kernel->name);
+    if (num_given < 3)
+        return PyErr_Format(
+            PyExc_TypeError, "kernel %s needs size, grain and threads", kernel->name
+        );
     for (int i = 0; i < 3; i++) {
         first[i] = PyLong_AsLong(given[i]);
         if (PyErr_Occurred()) return NULL;
@@ -142,42 +165,53 @@ static PyObject *call(const Kernel *kernel, PyObject *const *given, Py_ssize_t n
     memset(&arguments, 0, sizeof arguments);
     arguments.range.size = first[0];
     if (read_arguments(kernel, given + 3, num_given - 3, &arguments)) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    status = spread(kernel, &arguments, first[1], first[2], &fault);
-    Py_END_ALLOW_THREADS
-    if (status == NO_MEMORY) return PyErr_NoMemory();
+    Py_BEGIN_ALLOW_THREADS status = spread(kernel, &arguments, first[1], first[2], &fault);
+    Py_END_ALLOW_THREADS if (status == NO_MEMORY) return PyErr_NoMemory();
     if (status == BAD_TOKEN)
         return PyErr_Format(
-            PyExc_IndexError, "token %lld is outside the vocabulary: 0 to %lld are allowed", (long long)fault.token,
-            (long long)fault.last);
+            PyExc_IndexError, "token %lld is outside the vocabulary: 0 to %lld are allowed",
+            (long long)fault.token, (long long)fault.last
+        );
     Py_RETURN_NONE;
 }
 
 #define WRAPPER(kernel, ARGUMENTS) \
-    static PyObject *call_##kernel(PyObject *module, PyObject *const *given, Py_ssize_t num_given) { \
-        Kernel described = {.name = #kernel, .run = run_##kernel, .find_wrong = find_wrong_##kernel}; \
+    static PyObject *call_##kernel( \
+        PyObject *module, PyObject *const *given, Py_ssize_t num_given \
+    ) { \
+        Kernel described = { \
+            .name = #kernel, .run = run_##kernel, .find_wrong = find_wrong_##kernel \
+        }; \
         (void)module; \
         described.arguments = describe_##kernel(&described.num_arguments); \
         return call(&described, given, num_given); \
     }
 KERNELS(WRAPPER)
 
-#define METHOD(kernel, ARGUMENTS) {#kernel, (PyCFunction)(void (*)(void))call_##kernel, METH_FASTCALL, NULL},
+#define METHOD(kernel, ARGUMENTS) \
+    {#kernel, (PyCFunction)(void (*)(void))call_##kernel, METH_FASTCALL, NULL},
 static PyMethodDef methods[] = {KERNELS(METHOD){NULL, NULL, 0, NULL}};
 
-/* ((name, what torch or Python call its kind, whether None is allowed), ...) of a kernel's arguments. */
+/* ((name, what torch or Python call its kind, whether None is allowed), ...) of a kernel's
+   arguments. */
 static PyObject *describe(const Argument *arguments, Py_ssize_t num) {
     PyObject *all = PyTuple_New(num);
     for (Py_ssize_t i = 0; all && i < num; i++) {
-        PyObject *one =
-            Py_BuildValue("(ssO)", arguments[i].name, arguments[i].python_name, arguments[i].optional ? Py_True : Py_False);
-        if (one) PyTuple_SET_ITEM(all, i, one);
-        else Py_CLEAR(all);
+        PyObject *one = Py_BuildValue(
+            "(ssO)", arguments[i].name, arguments[i].python_name,
+            arguments[i].optional ? Py_True : Py_False
+        );
+        if (one)
+            PyTuple_SET_ITEM(all, i, one);
+        else
+            Py_CLEAR(all);
     }
     return all;
 }
 
-static int add_description(PyObject *kernels, const char *name, const Argument *arguments, Py_ssize_t num) {
+static int add_description(
+    PyObject *kernels, const char *name, const Argument *arguments, Py_ssize_t num
+) {
     PyObject *description = describe(arguments, num);
     const int status = description ? PyDict_SetItemString(kernels, name, description) : -1;
     Py_XDECREF(description);
@@ -216,10 +250,13 @@ static int add_constants(PyObject *module) {
 
 #define NAME JOIN(_native_, VARIANT)
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = TEXT(NAME), .m_size = -1, .m_methods = methods};
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, .m_name = TEXT(NAME), .m_size = -1, .m_methods = methods
+};
 
 PyMODINIT_FUNC JOIN(PyInit_, NAME)(void) {
-    if (!IS_SUPPORTED) return PyErr_Format(PyExc_ImportError, "this processor has no " TEXT(VARIANT));
+    if (!IS_SUPPORTED)
+        return PyErr_Format(PyExc_ImportError, "this processor has no " TEXT(VARIANT));
     PyObject *module = PyModule_Create(&definition);
     if (module && (add_constants(module) || add_kernels(module))) Py_CLEAR(module);
     return module;

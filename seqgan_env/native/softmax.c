@@ -10,10 +10,13 @@ KERNEL int softmax_draw(const softmax_draw_arguments *a) {
     if (!states.sums) return NO_MEMORY;
     for (long first = a->range.begin; first < a->range.end; first += BLOCK) {
         states.count = at_most(BLOCK, a->range.end - first);
-        for (long i = 0; i < states.count; i++) states.hidden[i] = hidden + (first + i) * layer.depth;
+        for (long i = 0; i < states.count; i++)
+            states.hidden[i] = hidden + (first + i) * layer.depth;
         sum_by_tile(&layer, &states);
         for (long i = 0; i < states.count; i++)
-            tokens[first + i] = pick(&layer, &states, i, uniform[first + i], log_probs ? log_probs + first + i : NULL);
+            tokens[first + i] = pick(
+                &layer, &states, i, uniform[first + i], log_probs ? log_probs + first + i : NULL
+            );
     }
     free(states.sums);
     return FINE;

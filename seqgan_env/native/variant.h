@@ -1,4 +1,5 @@
-/* The processor that this build of the kernels is for. The same sources are built once for each, with -DVARIANT_... */
+/* The processor that this build of the kernels is for. The same sources are built once for each,
+   with -DVARIANT_... */
 #ifndef SEQGAN_ENV_VARIANT_H
 #define SEQGAN_ENV_VARIANT_H
 
@@ -6,8 +7,8 @@
 #define VARIANT avx512
 #define TARGET "avx2,fma,avx512f,avx512dq,avx512bw,avx512vl"
 #define IS_SUPPORTED \
-    (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && \
-     __builtin_cpu_supports("avx512vl"))
+    (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && \
+     __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
 enum {
     LANES = 16, /* floats of a vector */
     WIDE = 4    /* vectors of a row that the 32 registers hold for ROWS rows, beside the operands */
