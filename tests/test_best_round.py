@@ -43,7 +43,7 @@ def test_the_first_of_the_best_rounds_is_kept_and_learning_on_changes_it_no_more
         nn.init.constant_(policy.weight, float(number))
         best.see({"round": float(number), NAME: divergence}, policy)
         best.see({"round": number + 0.5}, policy)  # a round without an evaluation
-    assert (best.number, best.divergence) == (1, 0.3)
+    assert best.number == 1
     best.restore(policy)
     assert policy.weight.item() == 1.0
 

@@ -7,7 +7,6 @@ live policy itself, and q a language model.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from seqgan_env.best_weights import BestWeights
 from seqgan_env.building import undisturbed
 from seqgan_env.discriminators.base import (
     SEQUENCES_PER_CHUNK,
@@ -229,16 +229,15 @@ class RatioDiscriminator(Discriminator):
         """The validation NLL per token of every epoch; leaves `model` as the best one made it."""
         likelihood = MaximumLikelihood(model, rng, **self.mle_options)
         num_tokens = int(self.spec.lengths(validation).sum())
-        best, state = -math.inf, model.state_dict()
+        best = BestWeights()
         for _ in range(self.mle_epochs):
             with in_mode(model, training=True):
                 likelihood.fit(real, 1)
             # Early stopping looks at validation data alone; held-out data are for the report.
-            reached = float(model.log_prob(validation).double().sum())
-            if reached > best:
-                best, state = reached, copy.deepcopy(model.state_dict())
-            yield -reached / num_tokens
-        model.load_state_dict(state)
+            nll = -float(model.log_prob(validation).double().sum()) / num_tokens
+            best.see(nll, model)
+            yield nll
+        best.restore(model)
 
     def _policy(self) -> HasLogProb:
         """The live policy.

@@ -7,7 +7,6 @@ what fools that one should not fool its judge.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from scipy import optimize, sparse
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from seqgan_env.best_weights import BestWeights
 from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
 from seqgan_env.metrics.kneser_ney import KneserNey
@@ -189,14 +189,13 @@ def fitted_language_model(
     likelihood = MaximumLikelihood(
         model, rng, _MODEL_RATE, learning_rate_decay=_MODEL_DECAY, weight_decay=_MODEL_WEIGHT_DECAY
     )
-    best, kept = -np.inf, model.state_dict()
+    best = BestWeights()
     for _ in range(_MODEL_EPOCHS):
         likelihood.fit(torch.from_numpy(sequences), 1)
-        found = float(model.log_prob(torch.from_numpy(check)).double().mean())
-        if found < best:  # it has begun to learn by heart
+        nll = -float(model.log_prob(torch.from_numpy(check)).double().mean())
+        if not best.see(nll, model):  # it has begun to learn by heart
             break
-        best, kept = found, copy.deepcopy(model.state_dict())
-    model.load_state_dict(kept)
+    best.restore(model)
     return model
 
 
@@ -269,7 +268,7 @@ class BidirectionalLSTM(nn.Module):
         tokens = torch.from_numpy(np.concatenate([real, generated]))
         is_real = torch.cat([torch.ones(len(real)), torch.zeros(len(generated))])
         optimizer = torch.optim.AdamW(self.parameters(), lr=self._RATE, weight_decay=1e-2)
-        best, best_epoch, kept = np.inf, 0, self.state_dict()
+        best, best_epoch = BestWeights(), 0
         for epoch in range(self._EPOCHS):
             for rows in torch.randperm(len(tokens), generator=rng).split(self._BATCH):
                 loss = F.binary_cross_entropy_with_logits(self(tokens[rows]), is_real[rows])
@@ -277,12 +276,11 @@ class BidirectionalLSTM(nn.Module):
                 loss.backward()
                 optimizer.step()
             found = cross_entropy(self.logits(check_real), self.logits(check_generated))
-            if found < best:
-                best, best_epoch = found, epoch
-                kept = copy.deepcopy(self.state_dict())
+            if best.see(found, self):
+                best_epoch = epoch
             elif epoch - best_epoch >= self._PATIENCE:
                 break
-        self.load_state_dict(kept)
+        best.restore(self)
 
 
 # ---- memory ----

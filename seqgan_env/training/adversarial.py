@@ -5,7 +5,6 @@ dict per round.
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqgan_env.best_weights import BestWeights
 from seqgan_env.discriminators.trainer import DiscriminatorTrainer, discriminator_accuracy
 from seqgan_env.metrics.likelihood import nll_per_token, sample_sequences
 from seqgan_env.rewards.model import RewardModel
@@ -100,8 +100,7 @@ class Pretraining:
         self.num_epochs, self.keep_best = num_epochs, keep_best
         self.epoch_tokens = epoch_tokens
         self.rows: list[dict[str, float]] = []
-        self._best = math.inf
-        self._best_state: dict[str, Tensor] | None = None
+        self._best = BestWeights()
 
     def run(
         self, progress: Progress = silent, after_epoch: Callable[[], None] = lambda: None
@@ -113,8 +112,8 @@ class Pretraining:
             self._run_epoch()
             progress("pre-train policy", len(self.rows), self.num_epochs, self.rows[-1])
             after_epoch()
-        if self._best_state is not None and isinstance(self.agent.policy, nn.Module):
-            self.agent.policy.load_state_dict(self._best_state)
+        if isinstance(self.agent.policy, nn.Module):
+            self._best.restore(self.agent.policy)
         return self.rows
 
     def _run_epoch(self) -> None:
@@ -124,21 +123,18 @@ class Pretraining:
         policy = self.agent.policy  # some agents make it anew
         if isinstance(policy, HasLogProb):
             row["nll_validation"] = nll_per_token(policy, task.spec, task.validation)
-            is_best = row["nll_validation"] < self._best
-            if self.keep_best and isinstance(policy, nn.Module) and is_best:
-                self._best = row["nll_validation"]
-                self._best_state = copy.deepcopy(policy.state_dict())
+            if self.keep_best and isinstance(policy, nn.Module):
+                self._best.see(row["nll_validation"], policy)
         self.rows.append(row)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows and the best epoch so far; not the agent."""
-        best_state = copy.deepcopy(self._best_state)
-        return {"rows": copy.deepcopy(self.rows), "best": self._best, "best_state": best_state}
+        return {"rows": copy.deepcopy(self.rows), "best": self._best.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a state of `state_dict`."""
         self.rows = state["rows"]
-        self._best, self._best_state = state["best"], state["best_state"]
+        self._best.load_state_dict(state["best"])
 
 
 def sequences_of_epoch(sequences: Tensor, most_tokens: int, epoch: int) -> Tensor:

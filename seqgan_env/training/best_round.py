@@ -7,12 +7,11 @@ reported of that policy is as honest as what is reported of the last one.
 
 from __future__ import annotations
 
-import copy
-import math
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
+from seqgan_env.best_weights import BestWeights
 from seqgan_env.metrics.validation import divergence_in
 
 
@@ -21,13 +20,11 @@ class BestRound:
 
     Attributes:
         number: of that round, from 0; None before any was seen.
-        divergence: of its policy on validation data.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self.divergence = math.inf
-        self._weights: dict[str, Tensor] = {}
+        self._best = BestWeights()
 
     def see(self, row: dict[str, float], policy: nn.Module) -> None:
         """Keeps the policy if the row has a divergence below all before; a tie keeps the first.
@@ -41,25 +38,18 @@ class BestRound:
                 "the best round cannot be kept: the policy has no divergence on the validation "
                 "data of this task"
             )
-        if found is None or not found[1] < self.divergence:
-            return
-        self.number, self.divergence = int(row["round"]), found[1]
-        self._weights = copy.deepcopy(policy.state_dict())
+        if found is not None and self._best.see(found[1], policy):
+            self.number = int(row["round"])
 
     def restore(self, policy: nn.Module) -> None:
         """Makes the policy what it was in the best round; leaves it where none was seen."""
-        if self.number is not None:
-            policy.load_state_dict(self._weights)
+        self._best.restore(policy)
 
     def state_dict(self) -> dict[str, Any]:
         """The round, its divergence and its weights."""
-        return {
-            "number": self.number,
-            "divergence": self.divergence,
-            "weights": copy.deepcopy(self._weights),
-        }
+        return {"number": self.number, "best": self._best.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a state of `state_dict`."""
-        self.number, self.divergence = state["number"], state["divergence"]
-        self._weights = state["weights"]
+        self.number = state["number"]
+        self._best.load_state_dict(state["best"])
