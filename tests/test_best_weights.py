@@ -32,10 +32,10 @@ def test_the_first_of_the_least_is_kept_through_a_state(given: list[float], paus
         with torch.no_grad():
             live.weight.fill_(number)
         best.see(value, live)
-    finite = [value for value in given if value < math.inf]  # neither NaN nor infinity
+    seen = [value for value in given if value < math.inf]  # neither NaN nor infinity
     last = max(len(given) - 1, 0)
     best.restore(live)
-    expected = given.index(min(finite)) if finite else last
+    expected = given.index(min(seen)) if seen else last
     assert live.weight.item() == expected
 
 

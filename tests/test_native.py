@@ -206,7 +206,11 @@ def test_a_masked_token_has_no_gradient() -> None:
     assert float(grad_bias[70]) == 0
 
 
-def test_the_threads_change_no_bit_of_the_loss_and_its_gradients() -> None:
+@pytest.mark.parametrize("masses_at_once", [1, 2**22])
+def test_the_threads_change_no_bit_of_the_loss_and_its_gradients(
+    masses_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqgan_env.native.softmax._MASSES_AT_ONCE", masses_at_once)
     hidden, weight, bias = leaves = layer(1000, 24, 300)
     for leaf in leaves:
         leaf.requires_grad_()

@@ -140,7 +140,7 @@ KINDS(DEFINE_KIND)
 
 /* By rows: the log-probabilities of the targets, and the total of every row. Its mass of a token is
    exp(logit - shift), and mass / total its probability. `masses`, if there is room for them, are by
-   blocks of rows, (blocks, tiles, BLOCK, TILE). */
+   blocks of rows, (blocks, tiles, BLOCK, TILE); ranges must then begin at a block. */
 #define SOFTMAX_LOG_PROBS(X) \
     LAYER(X, ) \
     X(size, vocab, 1) \

@@ -165,8 +165,10 @@ static PyObject *call(const Kernel *kernel, PyObject *const *given, Py_ssize_t n
     memset(&arguments, 0, sizeof arguments);
     arguments.range.size = first[0];
     if (read_arguments(kernel, given + 3, num_given - 3, &arguments)) return NULL;
-    Py_BEGIN_ALLOW_THREADS status = spread(kernel, &arguments, first[1], first[2], &fault);
-    Py_END_ALLOW_THREADS if (status == NO_MEMORY) return PyErr_NoMemory();
+    Py_BEGIN_ALLOW_THREADS
+    status = spread(kernel, &arguments, first[1], first[2], &fault);
+    Py_END_ALLOW_THREADS
+    if (status == NO_MEMORY) return PyErr_NoMemory();
     if (status == BAD_TOKEN)
         return PyErr_Format(
             PyExc_IndexError, "token %lld is outside the vocabulary: 0 to %lld are allowed",

@@ -107,7 +107,7 @@ class NativeSoftmax:
         cache until the gradients have read them.
         """
         hidden, targets = self._rows(hidden, targets)
-        row_weights = row_weights.contiguous()
+        row_weights = row_weights.detach().contiguous()
         log_probs, total = native.empty(2, len(hidden)).unbind()
         grad_hidden = torch.empty_like(hidden)
         grad_weight, grad_bias = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
@@ -201,10 +201,12 @@ class NativeSoftmax:
         return F.pad(self._by_token, (0, missing))
 
     def _rows_per_chunk(self) -> int:
-        """Whole blocks of rows, as many as _MASSES_AT_ONCE allows, and at least one."""
+        """Whole blocks of rows: as many as _MASSES_AT_ONCE allows, and at least one a thread."""
         block, tile = native.sizes().block, native.sizes().tile
-        allowed = min(_MASSES_AT_ONCE // (self.num_tiles * tile), _ROWS_AT_ONCE)
-        return max(1, allowed // block) * block
+        in_cache = _MASSES_AT_ONCE // (self.num_tiles * tile * block)
+        num_blocks = max(in_cache, torch.get_num_threads())
+        most = max(1, _ROWS_AT_ONCE // block)
+        return min(num_blocks, most) * block
 
     def _room_for_masses(self, num_rows: int) -> Tensor:
         sizes = native.sizes()

@@ -64,7 +64,8 @@ INLINE float sum_lanes(vec x) {
 /* exp(x) to a relative 2e-7; exactly 0 below -86, so that minus infinity has no mass. Rounds x / ln
    2 to an integer by adding 1.5 * 2^23, which needs arithmetic that is not reassociated. */
 INLINE vec vexp(vec x) {
-    const ivec none = x<fill(-86.0f), huge = x> fill(88.0f);
+    const ivec none = x < fill(-86.0f);
+    const ivec huge = x > fill(88.0f);
     x = choose(none, fill(-86.0f), choose(huge, fill(88.0f), x));
     const vec n = (x * 1.44269504089f + 12582912.0f) - 12582912.0f;
     const vec f = (x - n * 0.693359375f) - n * -2.12194440e-4f; /* ln 2 in two parts */
