@@ -225,6 +225,12 @@ def test_a_checkpoint_runs_nothing_that_stands_in_it(tmp_path: Path) -> None:
     assert not (tmp_path / "run by the checkpoint").exists()
 
 
+def test_a_checkpoint_of_another_version_is_refused_by_its_schema(tmp_path: Path) -> None:
+    torch.save({"schema": 1, "state": {}}, tmp_path / checkpoint.LAST)
+    with pytest.raises(ValueError, match="has schema 1; this version reads 2"):
+        checkpoint.read_checkpoint(tmp_path)
+
+
 COMMAND = [
     *("train", "--mle-epochs", "1", "--rounds", "3", "--eval-every", "3", "--num-negatives", "60"),
     *("--batch-size", "8", "--num-rollouts", "1", "--no-knobs", "--no-control", "--threads", "1"),
