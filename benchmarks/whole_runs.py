@@ -1,7 +1,7 @@
 r"""Whole runs of `seqgan train` before and now, in turns: what did all that was made faster bring?
 
     python -m benchmarks.whole_runs --before CHECKOUT [--corpus FILE] [--music FOLDER]
-        [--repeats N] [--out FILE.json]
+        [--only NAME ...] [--repeats N] [--out FILE.json]
 
 CHECKOUT is a folder with an earlier commit, its kernels built. Every workload runs there, here, and
 here without kernels ("torch"), on one thread, with settings that all three know. A run has phases,
@@ -146,26 +146,47 @@ def main() -> int:
     parser.add_argument("--before", type=Path, required=True, metavar="CHECKOUT")
     parser.add_argument("--corpus", type=Path, metavar="FILE", help="of the text task")
     parser.add_argument("--music", type=Path, metavar="FOLDER", help="of MIDI files")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="workloads; else all of them")
     parser.add_argument("--repeats", type=int, default=2, metavar="N", help="turns")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the seconds go")
     chosen = parser.parse_args()
     if not (chosen.before / "seqgan_env").is_dir():
         parser.error(f"--before {chosen.before} is no checkout of this project")
+    work = workloads(chosen.corpus, chosen.music)
+    if chosen.only:
+        names = [workload.name for workload in work]
+        unknown = set(chosen.only) - set(names)
+        if unknown:
+            parser.error(f"--only {', '.join(unknown)}: the workloads are {', '.join(names)}")
+        work = [workload for workload in work if workload.name in chosen.only]
     torch_threads(1)
     limits = Limits.measured()
     rows = []
-    work = workloads(chosen.corpus, chosen.music)
     for row in measured(work, chosen.before, chosen.repeats):
         rows.append(row)
-        if chosen.out:  # what is measured is not lost if the rest is never run
-            write_json(chosen.out, {"machine": machine(), "gemm": limits.gemm, "rows": rows})
+        save(chosen.out, limits, rows)  # what is measured is not lost if the rest is never run
     limits = limits.best_with(Limits.measured())
-    limit, _ = cost_of_the_oracle_run().floor(limits)
-    Console(width=150).print(show(rows, limit))
-    if chosen.out:
-        document = {"machine": machine(), "gemm": limits.gemm, "limit": limit, "rows": rows}
-        write_json(chosen.out, document)
+    save(chosen.out, limits, rows)
+    Console(width=150).print(show(rows, limit_of_the_oracle_run(limits)))
     return 0
+
+
+def save(path: Path | None, limits: Limits, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes what was measured, where a file is wanted."""
+    if path:
+        document = {
+            "machine": machine(),
+            "gemm": limits.gemm,
+            "limit": limit_of_the_oracle_run(limits),
+            "rows": rows,
+        }
+        write_json(path, document)
+
+
+def limit_of_the_oracle_run(limits: Limits) -> float:
+    """Seconds that the machine needs for the products of the first workload."""
+    limit, _ = cost_of_the_oracle_run().floor(limits)
+    return limit
 
 
 if __name__ == "__main__":
