@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,11 +23,11 @@ from seqgan_env.bench.jobs import Suite, read_suite
 from seqgan_env.bench.results import read_all
 from seqgan_env.cli.main import main
 from seqgan_env.metrics.validation import VALIDATION
-from seqgan_env.sweep import worker
+from seqgan_env.sweep import lockstep, worker
 from seqgan_env.sweep.lockstep import in_step
 from seqgan_env.sweep.plan import Plan, plan_of, rounds_measured
 from seqgan_env.sweep.report import best_suite, page, suite_text, table
-from seqgan_env.sweep.study import COMPLETE, DIVERGED, FAILED, PRUNED, Searched, Trial
+from seqgan_env.sweep.study import COMPLETE, DIVERGED, FAILED, PRUNED, RowStudy, Searched, Trial
 from seqgan_env.sweep.worker import measurements
 from seqgan_env.training.trainer import Trainer, build_task
 from tests.test_bench import ROOT, TINY
@@ -223,6 +224,20 @@ def test_runs_of_a_trial_wait_for_each_other_and_the_mean_is_that_of_each_alone(
         list(pair) for pair in zip(*alone, strict=True)
     ]
     assert together[0].mean == sum(together[0].values) / 2
+
+
+@pytest.mark.slow
+def test_whoever_waits_for_a_trial_is_told_that_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    monkeypatch.setattr(lockstep, "SECONDS_BETWEEN_LINES", 0.1)
+    plan = plan_of(suite({"seeds": 1, "trials": 1, "settings": {"learning_rate": RATE}}))
+    lines: list[str] = []
+    RowStudy(plan, "reinforce", f"sqlite:///{tmp_path}/sweep.db", tmp_path, 1, lines.append).run(1)
+    assert re.fullmatch("reinforce as it stands: [0-9]+ s, nothing measured yet", lines[0])
+    assert any(re.match("reinforce, trial 1 of 1: [0-9]+ s, ", line) for line in lines)
+    assert re.match("reinforce, trial 1 of 1: complete, ", lines[-1])
 
 
 # ---- what is kept ----

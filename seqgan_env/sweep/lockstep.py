@@ -13,13 +13,14 @@ import selectors
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
 from seqgan_env.bench.jobs import Job
 from seqgan_env.bench.worker import ENVIRONMENT
+from seqgan_env.screen import SECONDS_BETWEEN_LINES
 from seqgan_env.sweep.worker import ANOTHER_JOB
 
 
@@ -55,12 +56,15 @@ class Measured:
 
 
 @contextmanager
-def in_step(jobs: Sequence[Job], num_workers: int) -> Iterator[Iterator[Measured]]:
+def in_step(
+    jobs: Sequence[Job], num_workers: int, waiting: Callable[[], None] = lambda: None
+) -> Iterator[Iterator[Measured]]:
     """The measurements of the runs of a trial; when the block is left, runs that are left end.
 
     Args:
         jobs: the runs, which are measured in the same rounds.
         num_workers: that compute at a time. Every run is a process from its beginning to its end.
+        waiting: is called where nothing was measured for `SECONDS_BETWEEN_LINES`, again and again.
 
     Yields:
         What is measured, round by round. Taking the next one raises `TrialDivergedError`,
@@ -68,15 +72,17 @@ def in_step(jobs: Sequence[Job], num_workers: int) -> Iterator[Iterator[Measured
     """
     runs = [_Run(job) for job in jobs]
     try:
-        yield _measurements(runs, num_workers)
+        yield _measurements(runs, num_workers, waiting)
     finally:
         for run in runs:
             run.end()
 
 
-def _measurements(runs: Sequence[_Run], num_workers: int) -> Iterator[Measured]:
+def _measurements(
+    runs: Sequence[_Run], num_workers: int, waiting: Callable[[], None]
+) -> Iterator[Measured]:
     while True:
-        messages = _next_of_each(runs, num_workers)
+        messages = _next_of_each(runs, num_workers, waiting)
         rounds, metrics, values = set(), set(), []
         for message in messages:
             if message is None:
@@ -99,22 +105,27 @@ def _measurements(runs: Sequence[_Run], num_workers: int) -> Iterator[Measured]:
         yield Measured(rounds.pop(), metrics.pop(), tuple(values))
 
 
-def _next_of_each(runs: Sequence[_Run], num_workers: int) -> list[dict[str, Any] | None]:
+def _next_of_each(
+    runs: Sequence[_Run], num_workers: int, waiting: Callable[[], None]
+) -> list[dict[str, Any] | None]:
     """The next message of every run, None of those that have come to their end.
 
     The first run of the list that diverges or fails decides, whichever is the first to say so.
     """
     messages: list[dict[str, Any] | None] = [None] * len(runs)
-    waiting = list(range(len(runs)))
+    left = list(range(len(runs)))
     with selectors.DefaultSelector() as selector:
         computing = 0
-        while waiting or computing:
-            while waiting and computing < num_workers:
-                place = waiting.pop(0)
+        while left or computing:
+            while left and computing < num_workers:
+                place = left.pop(0)
                 runs[place].go_on()
                 selector.register(runs[place].output, selectors.EVENT_READ, place)
                 computing += 1
-            for key, _ in selector.select():
+            ready = selector.select(SECONDS_BETWEEN_LINES)
+            if not ready:
+                waiting()
+            for key, _ in ready:
                 selector.unregister(key.fileobj)
                 messages[key.data] = runs[key.data].message()
                 computing -= 1

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from seqgan_env.extras import load
-from seqgan_env.sweep.lockstep import TrialDivergedError, TrialFailedError, in_step
+from seqgan_env.sweep.lockstep import Measured, TrialDivergedError, TrialFailedError, in_step
 from seqgan_env.sweep.plan import Plan, SweepSettings
 from seqgan_env.training.run_directory import write_text
 
@@ -184,12 +185,13 @@ class RowStudy:
     def _measure_as_it_stands(self) -> None:
         if _AS_IT_STANDS in self._study.user_attrs:
             return
-        last = math.inf
+        last, waiting = math.inf, _Waiting(f"{self.row} as it stands", self._tell)
         try:
-            with in_step(self.plan.jobs(self.row), self._num_workers) as measurements:
+            jobs = self.plan.jobs(self.row)
+            with in_step(jobs, self._num_workers, waiting) as measurements:
                 for measured in measurements:
                     self._check_metric(measured.metric)
-                    last = measured.mean
+                    last, waiting.measured = measured.mean, measured
         except TrialDivergedError as problem:
             self._tell(f"{self.row} as it stands: diverged: {problem}")
         except TrialFailedError as problem:
@@ -209,7 +211,8 @@ class RowStudy:
         values: Values = {}
         for parameter in self._space:
             values[parameter.path] = parameter.suggest(trial)
-        outcome, last = self._measure(trial, values, number)
+        name = f"{self.row}, trial {number} of {total}"
+        outcome, last = self._measure(trial, values, number, _Waiting(name, self._tell))
         # The outcome first: what is killed between the two lines has one that its state belies.
         trial.set_user_attr(_OUTCOME, outcome)
         if outcome == COMPLETE:
@@ -219,9 +222,11 @@ class RowStudy:
         else:
             self._study.tell(trial, state=states.PRUNED)
         drawn = ", ".join(f"{path[-1]} {_short(value)}" for path, value in values.items())
-        self._tell(f"{self.row}, trial {number} of {total}: {outcome}, {last:.4f}; {drawn}")
+        self._tell(f"{name}: {outcome}, {last:.4f}; {drawn}")
 
-    def _measure(self, trial: Any, values: Values, number: int) -> tuple[str, float]:
+    def _measure(
+        self, trial: Any, values: Values, number: int, waiting: _Waiting
+    ) -> tuple[str, float]:
         """What becomes of a trial, and its last mean divergence."""
         last = math.inf
         try:
@@ -230,10 +235,10 @@ class RowStudy:
             self._keep_traceback(f"trial-{number}", str(problem))
             return FAILED, last
         try:
-            with in_step(jobs, self._num_workers) as measurements:
+            with in_step(jobs, self._num_workers, waiting) as measurements:
                 for measured in measurements:
                     self._check_metric(measured.metric)
-                    last = measured.mean
+                    last, waiting.measured = measured.mean, measured
                     trial.report(last, measured.round)
                     if trial.should_prune():
                         return PRUNED, last
@@ -286,6 +291,24 @@ class RowStudy:
         path = folder / f"{row}-{name}.txt"
         write_text(path, text + "\n")
         return path
+
+
+class _Waiting:
+    """Says that a trial goes on, and how far it has come.
+
+    Attributes:
+        measured: what its runs have reached last; None before anything was measured.
+    """
+
+    def __init__(self, name: str, tell: Callable[[str], None]) -> None:
+        self.measured: Measured | None = None
+        self._name, self._tell, self._began = name, tell, time.monotonic()
+
+    def __call__(self) -> None:
+        reached = "nothing measured yet"
+        if self.measured is not None:
+            reached = f"{self.measured.mean:.4f} in round {self.measured.round}"
+        self._tell(f"{self._name}: {time.monotonic() - self._began:.0f} s, {reached}")
 
 
 def _reason(text: str) -> str:
