@@ -642,13 +642,10 @@ def _sum_of(terms: Sequence[tuple[float, str]]) -> str:
 
 
 def _fewer_rounds(run: Evidence) -> str:
-    """The round at which the policy was nearest as a flag, or half of the rounds."""
-    rows = run.by_round("task/kl_mean")
+    """Half of the rounds, as a flag. The round at which the policy was nearest to held-out data
+    would be chosen on what is reported.
+    """
     rounds = run.settings.get("rounds")
-    if rows:
-        nearest, _ = min(rows, key=lambda row: row[1])
-        if 0 < nearest < rows[-1][0]:
-            return f" (--rounds {nearest:.0f})"
     if isinstance(rounds, int) and rounds > 1:
         return f" (--rounds {rounds // 2})"
     return " (--rounds)"
