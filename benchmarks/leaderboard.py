@@ -78,13 +78,17 @@ def rewrite(page: Path, old: str, new: str, check: bool, program: str) -> int:
 
 
 def update_section(
-    page: Path, section: str, markers: tuple[str, str], check: bool, program: str
+    page: Path | None, section: str, markers: tuple[str, str], check: bool, program: str
 ) -> int:
-    """Puts a section between two markers of a page, or only checks that it stands there.
+    """Puts a section between two markers of a page, or only checks that it stands there; prints it
+    where there is no page.
 
     Returns:
         the exit status, 1 where a check finds the page stale, 2 where the page cannot be used.
     """
+    if page is None:
+        print(section)
+        return 0
     try:
         old = read_text(page, f"the page {page}", MIB)
         new = replaced(old, section, *markers)

@@ -40,6 +40,7 @@ ROLES = {
     "optimal": "sees the truth",
     "constant reward": "says nothing",
 }
+OF_SIGNAL, OF_RIVAL, OF_OTHERS = "#c44e52", "#4c72b0", "#777777"  # colours of rows
 LEFT_OUT_BELOW = -0.12  # nats; the picture marks what is further away at its edge
 
 
@@ -216,15 +217,13 @@ def _draw(axes: Axes, evidence: Evidence, task: str) -> None:
         if scores.mean() > LEFT_OUT_BELOW:
             seen = scores[scores >= LEFT_OUT_BELOW]
             num_left_out = len(scores) - len(seen)
-            axes.plot(seen, np.full(len(seen), place), "o", color=colour, alpha=0.35)
             if num_left_out:  # the mean counts them, or it would seem to lie beside its dots
                 note = f"◀ {num_left_out} further left"
                 at = (LEFT_OUT_BELOW, place + 0.28)
                 axes.text(*at, note, va="center", color=colour, fontsize=7)
             test = evidence.against_knob(task, row)
-            low, high = test.difference.interval(test.decision.level)
-            axes.plot([low, high], [place, place], "-", color=colour, linewidth=2.5)
-            axes.plot([scores.mean()], [place], "D", color=colour, markersize=7)
+            interval = test.difference.interval(test.decision.level)
+            draw_scores(axes, place, seen, float(scores.mean()), interval, colour)
         else:
             note = f"◀ {scores.mean():+.2f}"
             axes.text(LEFT_OUT_BELOW, place, note, va="center", color=colour)
@@ -237,12 +236,28 @@ def _draw(axes: Axes, evidence: Evidence, task: str) -> None:
     axes.grid(axis="x", alpha=0.3)
 
 
+def draw_scores(
+    axes: Axes,
+    place: int,
+    scores: np.ndarray,
+    mean: float,
+    interval: tuple[float, float],
+    colour: str,
+) -> None:
+    """A row of scores at the height `place`: their dots, the interval as a bar, the mean as a
+    diamond.
+    """
+    axes.plot(scores, np.full(len(scores), place), "o", color=colour, alpha=0.35)
+    axes.plot(interval, [place, place], "-", color=colour, linewidth=2.5)
+    axes.plot([mean], [place], "D", color=colour, markersize=7)
+
+
 def _colour(row: str) -> str:
     if row == SIGNAL:
-        return "#c44e52"
+        return OF_SIGNAL
     if row in RIVALS:
-        return "#4c72b0"
-    return "#777777"
+        return OF_RIVAL
+    return OF_OTHERS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -262,9 +277,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if chosen.plot and not chosen.check:
         plot(evidence).savefig(chosen.plot, dpi=110)
-    if not chosen.page:
-        print(section(evidence))
-        return 0
     markers = (BEGIN, END)
     return update_section(chosen.page, section(evidence), markers, chosen.check, "learned_signal")
 

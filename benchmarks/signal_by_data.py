@@ -227,9 +227,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as problem:
         print(problem, file=sys.stderr)
         return 2
-    if not chosen.page:
-        print(section(evidence, stopped))
-        return 0
     made = section(evidence, stopped)
     return update_section(chosen.page, made, (BEGIN, END), chosen.check, "signal_by_data")
 

@@ -1,5 +1,5 @@
-r"""Does a learned signal teach on real data? The tables and the picture of the suites `text-signal`
-and `music-signal`, judged by the referee.
+r"""Does a learned signal teach on real data? The tables and the picture of the suites
+`text-signal`, `captions-signal` and `music-signal`, judged by the referee.
 
     python -m benchmarks.signal_on_data benchmarks/results/english-signal \
         benchmarks/results/captions-signal benchmarks/results/jigs-signal \
@@ -15,16 +15,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.leaderboard import section, update_section
+from benchmarks.learned_signal import OF_OTHERS, OF_RIVAL, OF_SIGNAL, draw_scores
 from seqgan_env.bench.leaderboard import REAL, Entry, Standings
 from seqgan_env.bench.results import read_all
 
 MARKERS = ("<!-- real-data:begin -->", "<!-- real-data:end -->")
-COLOURS = {"ratio": "#c44e52", "ratio and likelihood": "#c44e52", "distillation": "#4c72b0"}
+COLOURS = {"ratio": OF_SIGNAL, "ratio and likelihood": OF_SIGNAL, "distillation": OF_RIVAL}
 
 
 def plot(folders: Sequence[Path]) -> Figure:
@@ -46,10 +46,9 @@ def _draw(axes: Axes, entries: Sequence[Entry]) -> None:
         score, scores = entry.score, entry.scores
         if score is None or scores is None:
             continue
-        colour = COLOURS.get(entry.label, "#777777")
-        axes.plot(scores.ravel(), np.full(scores.size, place), "o", color=colour, alpha=0.35)
-        axes.plot([score.low, score.high], [place, place], color=colour, linewidth=2.5)
-        axes.plot([score.value], [place], "D", color=colour, markersize=7)
+        colour = COLOURS.get(entry.label, OF_OTHERS)
+        interval = (score.low, score.high)
+        draw_scores(axes, place, scores.ravel(), score.value, interval, colour)
     axes.axvline(0, color="black", linewidth=1)
     axes.set_yticks(range(len(entries)), [entry.label for entry in entries])
     axes.set_xlabel("score, share of ln 2")
@@ -73,9 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if chosen.plot and not chosen.check:
         plot(chosen.folders).savefig(chosen.plot, dpi=110)
-    if not chosen.page:
-        print(tables)
-        return 0
     return update_section(chosen.page, tables, MARKERS, chosen.check, "signal_on_data")
 
 

@@ -60,8 +60,8 @@ INLINE void copy_block(const Product *p, float *block, long column, long first, 
 INLINE void product_part(
     const Product *p, long begin, long end, long from, long to, long most, float *block
 ) {
-    for (long first = 0; !first || first < p->depth;
-         first += most) /* a sum of nothing is the bias */
+    /* Once where there is no depth: a sum of nothing is the bias. */
+    for (long first = 0; !first || first < p->depth; first += most)
         for (long column = from; column < to; column += TILE) {
             const long depth = at_most(most, p->depth - first);
             copy_block(p, block, column, first, depth);

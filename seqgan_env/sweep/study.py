@@ -185,13 +185,13 @@ class RowStudy:
     def _measure_as_it_stands(self) -> None:
         if _AS_IT_STANDS in self._study.user_attrs:
             return
-        last, waiting = math.inf, _Waiting(f"{self.row} as it stands", self._tell)
+        so_far = _SoFar(f"{self.row} as it stands", self._tell)
         try:
             jobs = self.plan.jobs(self.row)
-            with in_step(jobs, self._num_workers, waiting) as measurements:
+            with in_step(jobs, self._num_workers, so_far.tell) as measurements:
                 for measured in measurements:
                     self._check_metric(measured.metric)
-                    last, waiting.measured = measured.mean, measured
+                    so_far.measured = measured
         except TrialDivergedError as problem:
             self._tell(f"{self.row} as it stands: diverged: {problem}")
         except TrialFailedError as problem:
@@ -201,8 +201,8 @@ class RowStudy:
                 f"{_reason(str(problem))} ({path})"
             ) from problem
         # A text, for not every database has infinity.
-        self._study.set_user_attr(_AS_IT_STANDS, repr(last))
-        self._tell(f"{self.row} as it stands: {last:.4f}")
+        self._study.set_user_attr(_AS_IT_STANDS, repr(so_far.mean))
+        self._tell(f"{self.row} as it stands: {so_far.mean:.4f}")
 
     def _run_trial(self, number: int, total: int) -> None:
         states = self._optuna.trial.TrialState
@@ -212,42 +212,40 @@ class RowStudy:
         for parameter in self._space:
             values[parameter.path] = parameter.suggest(trial)
         name = f"{self.row}, trial {number} of {total}"
-        outcome, last = self._measure(trial, values, number, _Waiting(name, self._tell))
+        so_far = _SoFar(name, self._tell)
+        outcome = self._measure(trial, values, number, so_far)
         # The outcome first: what is killed between the two lines has one that its state belies.
         trial.set_user_attr(_OUTCOME, outcome)
         if outcome == COMPLETE:
-            self._study.tell(trial, last)
+            self._study.tell(trial, so_far.mean)
         elif outcome == FAILED:
             self._study.tell(trial, state=states.FAIL)
         else:
             self._study.tell(trial, state=states.PRUNED)
         drawn = ", ".join(f"{path[-1]} {_short(value)}" for path, value in values.items())
-        self._tell(f"{name}: {outcome}, {last:.4f}; {drawn}")
+        self._tell(f"{name}: {outcome}, {so_far.mean:.4f}; {drawn}")
 
-    def _measure(
-        self, trial: Any, values: Values, number: int, waiting: _Waiting
-    ) -> tuple[str, float]:
-        """What becomes of a trial, and its last mean divergence."""
-        last = math.inf
+    def _measure(self, trial: Any, values: Values, number: int, so_far: _SoFar) -> str:
+        """What becomes of a trial."""
         try:
             jobs = self.plan.jobs(self.row, values)
         except ValueError as problem:  # settings that can be alone, and not together
             self._keep_traceback(f"trial-{number}", str(problem))
-            return FAILED, last
+            return FAILED
         try:
-            with in_step(jobs, self._num_workers, waiting) as measurements:
+            with in_step(jobs, self._num_workers, so_far.tell) as measurements:
                 for measured in measurements:
                     self._check_metric(measured.metric)
-                    last, waiting.measured = measured.mean, measured
-                    trial.report(last, measured.round)
+                    so_far.measured = measured
+                    trial.report(measured.mean, measured.round)
                     if trial.should_prune():
-                        return PRUNED, last
+                        return PRUNED
         except TrialDivergedError:
-            return DIVERGED, last
+            return DIVERGED
         except TrialFailedError as problem:
             self._keep_traceback(f"trial-{number}", str(problem))
-            return FAILED, last
-        return COMPLETE, last
+            return FAILED
+        return COMPLETE
 
     def _check_metric(self, metric: str) -> None:
         known = self._study.user_attrs.get(_METRIC)
@@ -293,8 +291,8 @@ class RowStudy:
         return path
 
 
-class _Waiting:
-    """Says that a trial goes on, and how far it has come.
+class _SoFar:
+    """How far a trial has come, and who is told of it while nothing else can be said.
 
     Attributes:
         measured: what its runs have reached last; None before anything was measured.
@@ -304,7 +302,13 @@ class _Waiting:
         self.measured: Measured | None = None
         self._name, self._tell, self._began = name, tell, time.monotonic()
 
-    def __call__(self) -> None:
+    @property
+    def mean(self) -> float:
+        """The mean divergence that was measured last; infinity before anything was."""
+        return math.inf if self.measured is None else self.measured.mean
+
+    def tell(self) -> None:
+        """Says that the trial goes on, for how long, and what it has reached."""
         reached = "nothing measured yet"
         if self.measured is not None:
             reached = f"{self.measured.mean:.4f} in round {self.measured.round}"
