@@ -11,12 +11,7 @@ from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.metrics.likelihood import nll_per_token
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.rewards.values import LaggedPolicy
-from seqgan_env.training.adversarial import (
-    Schedule,
-    pretrain_policy,
-    sequences_of_epoch,
-    train_adversarial,
-)
+from seqgan_env.training.adversarial import Schedule, pretrain_policy, train_adversarial
 
 from .conftest import EOS, SpecTask, random_model, rng
 
@@ -126,15 +121,3 @@ def test_the_optimal_source_needs_an_oracle_and_likelihoods() -> None:
     rewards = build_rewards(SpecTask(EOS), RewardSettings(source="optimal"), policy=Blind())
     with pytest.raises(TypeError, match="Blind has no log_prob"):
         rewards.rewards(random_model(EOS).sample(2, rng()), rng())
-
-
-def test_a_corpus_beyond_the_budget_of_an_epoch_is_passed_through_in_parts() -> None:
-    sequences = torch.arange(70, dtype=torch.int16).view(10, 7)
-    parts = [sequences_of_epoch(sequences, 28, epoch) for epoch in range(6)]
-    assert all(part.numel() <= 28 and part.dtype == torch.int64 for part in parts)
-    passes = [torch.cat(parts[:3]).tolist(), torch.cat(parts[3:]).tolist()]
-    assert all(sorted(rows) == sequences.tolist() for rows in passes)
-    assert passes[0] != passes[1]
-    assert torch.equal(sequences_of_epoch(sequences, 28, 4), parts[4])
-    for whole in (0, 70):
-        assert sequences_of_epoch(sequences, whole, 3).tolist() == sequences.tolist()

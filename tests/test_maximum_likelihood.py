@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood, sequences_of_epoch
 from seqgan_env.types import TokenSpec
 
 from .conftest import random_model, rng
@@ -69,3 +69,15 @@ def test_a_decay_out_of_range_is_refused(spec: TokenSpec, option: str, value: fl
     options: dict[str, Any] = {option: value}
     with pytest.raises(ValueError, match=rf"{option} is {value}; allowed is"):
         MaximumLikelihood(random_model(spec), rng(), **options)
+
+
+def test_a_corpus_beyond_the_budget_of_an_epoch_is_passed_through_in_parts() -> None:
+    sequences = torch.arange(70, dtype=torch.int16).view(10, 7)
+    parts = [sequences_of_epoch(sequences, 28, epoch) for epoch in range(6)]
+    assert all(part.numel() <= 28 and part.dtype == torch.int64 for part in parts)
+    passes = [torch.cat(parts[:3]).tolist(), torch.cat(parts[3:]).tolist()]
+    assert all(sorted(rows) == sequences.tolist() for rows in passes)
+    assert passes[0] != passes[1]
+    assert torch.equal(sequences_of_epoch(sequences, 28, 4), parts[4])
+    for whole in (0, 70):
+        assert sequences_of_epoch(sequences, whole, 3).tolist() == sequences.tolist()

@@ -20,6 +20,7 @@ from seqgan_env.discriminators.trainer import DiscriminatorTrainer
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LSTMLanguageModel
+from seqgan_env.generators.maximum_likelihood import MaximumLikelihood, sequences_of_epoch
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.rewards.scorers import OptimalScorer
 from seqgan_env.training.adversarial import Schedule, train_adversarial
@@ -266,6 +267,38 @@ def test_the_epoch_with_the_best_validation_likelihood_is_kept() -> None:
         model = ratio(EOS, mle_epochs=epochs, hidden_dim=32, mle_weight_decay=0.0)
         found.append(model.pretrain(task.real_sequences[:20], task.validation, rng()))
     assert found[1]["nll_validation"] <= found[0]["nll_validation"]
+
+
+def test_epochs_pass_through_a_corpus_beyond_their_budget_in_parts() -> None:
+    task, budget = SpecTask(EOS), 60
+    real = task.real_sequences.to(torch.int16)  # as a mapped corpus has them
+    assert real.numel() > 2 * budget
+    model = ratio(EOS, mle_epochs=3, mle_epoch_tokens=budget)
+    part = copy.deepcopy(model.models[0])
+    assert isinstance(part, LSTMLanguageModel)
+    model.pretrain(real, task.validation, rng())
+    seed = int(torch.randint(2**62, (), generator=rng()))
+    fitter = MaximumLikelihood(part, torch.Generator().manual_seed(seed), **model.mle_options)
+    for epoch in range(3):
+        fitter.fit(sequences_of_epoch(task.real_sequences, budget, epoch), 1)
+    for ours, theirs in zip(model.models[0].parameters(), part.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_q_sees_every_real_sequence_whatever_an_epoch_of_the_policy_takes() -> None:
+    found = []
+    for epoch_tokens in (0, 60):
+        rewards = build_rewards(
+            SpecTask(EOS),
+            RewardSettings(num_rollouts=1, score_as="logit"),
+            discriminator="ratio",
+            discriminator_options={"hidden_dim": 4, "mle_epochs": 2},
+        )
+        agent = Reinforce(TokenVectorEnv(8, rewards), seed=0)
+        schedule = Schedule(rounds=0, epoch_tokens=epoch_tokens, num_heldout=20)
+        (row,) = train_adversarial(agent, rewards, schedule)
+        found.append(row["discriminator/nll_validation"])
+    assert found[0] == found[1]
 
 
 def test_every_epoch_of_every_model_is_told() -> None:

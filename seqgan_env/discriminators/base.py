@@ -146,7 +146,8 @@ class Discriminator(nn.Module, ABC):
         Called once, before the first d-step.
 
         Args:
-            real: (M, T), to train on.
+            real: (M, T) of any integer type, to train on; of a large corpus they are mapped from a
+                file, so that `.long()` is for the rows that are read at once.
             validation: (M', T), to select on.
             rng: the only source of randomness.
             tell: to be called before the first step and after every one, with the steps done, their

@@ -25,7 +25,11 @@ from seqgan_env.discriminators.base import (
     silent,
 )
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
-from seqgan_env.generators.maximum_likelihood import MaximumLikelihood
+from seqgan_env.generators.maximum_likelihood import (
+    EPOCH_TOKENS,
+    MaximumLikelihood,
+    sequences_of_epoch,
+)
 from seqgan_env.generators.policies import make_policy
 from seqgan_env.generators.token_mixture import TokenMixture, log_mean_exp
 from seqgan_env.names import choose
@@ -55,6 +59,8 @@ class RatioDiscriminator(Discriminator):
         mle_options: of `MaximumLikelihood`.
         mle_epochs: of maximum likelihood, of which the one with the best validation likelihood is
             kept.
+        mle_epoch_tokens: most tokens of such an epoch, padding counted; a larger corpus takes
+            several epochs to pass through; 0 takes all.
     """
 
     needs_policy = True
@@ -71,6 +77,7 @@ class RatioDiscriminator(Discriminator):
         embedding_dim: int = _SIZES["embedding_dim"],
         hidden_dim: int = _SIZES["hidden_dim"],
         mle_epochs: int = 40,
+        mle_epoch_tokens: int = EPOCH_TOKENS,
         mle_learning_rate: float = 8e-2,
         mle_learning_rate_decay: float = 0.95,
         mle_weight_decay: float = 0.1,
@@ -91,6 +98,7 @@ class RatioDiscriminator(Discriminator):
             embedding_dim: of an "lstm".
             hidden_dim: of an "lstm".
             mle_epochs: see above.
+            mle_epoch_tokens: see above.
             mle_learning_rate: of the first epoch of maximum likelihood, by AdamW.
             mle_learning_rate_decay: what that rate is multiplied by after every epoch.
             mle_weight_decay: of AdamW.
@@ -99,20 +107,23 @@ class RatioDiscriminator(Discriminator):
             batch_size: sequences in a step of them, half of them real.
         """
         super().__init__(spec)
-        for name, value in (
-            ("num_models", num_models),
-            ("mle_epochs", mle_epochs),
-            ("batch_size", batch_size),
+        for name, value, least in (
+            ("num_models", num_models, 1),
+            ("mle_epochs", mle_epochs, 1),
+            ("mle_epoch_tokens", mle_epoch_tokens, 0),
+            ("batch_size", batch_size, 1),
         ):
-            if value < 1:
-                raise ValueError(f"the discriminator's {name} is {value}; allowed is 1 or more")
+            if value < least:
+                raise ValueError(
+                    f"the discriminator's {name} is {value}; allowed is {least} or more"
+                )
         if not 0 < power < math.inf:
             raise ValueError(f"the discriminator's power is {power}; allowed is any above 0")
         self.power = power
         self.learns_by = choose(LEARNS_BY, learns_by, "learns_by of discriminator ratio")
         self.learns_from_negatives = learns_by != "likelihood"
         self.learning_rate, self.batch_size = learning_rate, batch_size
-        self.mle_epochs = mle_epochs
+        self.mle_epochs, self.mle_epoch_tokens = mle_epochs, mle_epoch_tokens
         self.mle_options: dict[str, Any] = {
             "learning_rate": mle_learning_rate,
             "learning_rate_decay": mle_learning_rate_decay,
@@ -230,9 +241,10 @@ class RatioDiscriminator(Discriminator):
         likelihood = MaximumLikelihood(model, rng, **self.mle_options)
         num_tokens = int(self.spec.lengths(validation).sum())
         best = BestWeights()
-        for _ in range(self.mle_epochs):
+        for epoch in range(self.mle_epochs):
+            sequences = sequences_of_epoch(real, self.mle_epoch_tokens, epoch)
             with in_mode(model, training=True):
-                likelihood.fit(real, 1)
+                likelihood.fit(sequences, 1)
             # Early stopping looks at validation data alone; held-out data are for the report.
             nll = -float(model.log_prob(validation).double().sum()) / num_tokens
             best.see(nll, model)

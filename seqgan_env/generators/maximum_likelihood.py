@@ -13,6 +13,8 @@ from torch import Tensor
 from seqgan_env.checks import check_above, check_fields, check_least
 from seqgan_env.generators.language_model import LanguageModel
 
+EPOCH_TOKENS = 2_000_000  # about a minute on one core
+
 
 @dataclass(frozen=True)
 class MaximumLikelihoodConfig:
@@ -164,3 +166,23 @@ class MaximumLikelihood:
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
         self.optimizer.step()
         return total.detach()
+
+
+def sequences_of_epoch(sequences: Tensor, most_tokens: int, epoch: int) -> Tensor:
+    """The sequences (K, T), int64, that an epoch passes through.
+
+    Of more than a budget an epoch passes through a part, each sequence once before any comes again.
+
+    Args:
+        sequences: (M, T), of any integer type.
+        most_tokens: the budget, padding counted; 0 is none.
+        epoch: number of the epoch, from 0.
+    """
+    num_parts = 1
+    if most_tokens:
+        num_parts = -(-sequences.numel() // most_tokens)
+    if num_parts == 1:
+        return sequences.long()
+    passed, part = divmod(epoch, num_parts)
+    order = torch.randperm(len(sequences), generator=torch.Generator().manual_seed(passed))
+    return sequences[order[part::num_parts].to(sequences.device)].long()

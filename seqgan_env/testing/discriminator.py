@@ -56,7 +56,12 @@ def check_discriminator(discriminator: object, spec: TokenSpec | None = None) ->
     real = random_sequences(spec, 48, rng).to(discriminator.device)
     generated = random_sequences(spec, 48, rng).to(discriminator.device)
     learned = call(
-        "pretrain", discriminator.pretrain, real, generated, _generator(discriminator, 2), silent
+        "pretrain",
+        discriminator.pretrain,
+        real.to(torch.int32),  # a large corpus is no int64
+        generated,
+        _generator(discriminator, 2),
+        silent,
     )
     check_metrics("pretrain", learned)
     _check_logits(discriminator, real)

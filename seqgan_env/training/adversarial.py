@@ -16,14 +16,13 @@ from torch import Tensor, nn
 
 from seqgan_env.best_weights import BestWeights
 from seqgan_env.discriminators.trainer import DiscriminatorTrainer, discriminator_accuracy
+from seqgan_env.generators.maximum_likelihood import EPOCH_TOKENS, sequences_of_epoch
 from seqgan_env.metrics.likelihood import nll_per_token, sample_sequences
 from seqgan_env.rewards.model import RewardModel
 from seqgan_env.types import GeneratorAgent, HasLogProb, RolloutPolicy, Task
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 Measure = Callable[[RolloutPolicy], dict[str, float]]
-
-EPOCH_TOKENS = 2_000_000  # about a minute on one core
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,7 @@ class Schedule:
         num_negatives: fresh negatives of a d-step, and as many real sequences.
         eval_every: rounds between evaluations on the task.
         num_heldout: held-out real and generated sequences on which the discriminator is measured.
-        epoch_tokens: most tokens of an epoch of maximum likelihood, padding counted, and of what a
-            discriminator is pre-trained on; 0 takes all.
+        epoch_tokens: most tokens of an epoch of maximum likelihood, padding counted; 0 takes all.
     """
 
     mle_epochs: int = 10
@@ -135,26 +133,6 @@ class Pretraining:
         """Goes on from a state of `state_dict`."""
         self.rows = state["rows"]
         self._best.load_state_dict(state["best"])
-
-
-def sequences_of_epoch(sequences: Tensor, most_tokens: int, epoch: int) -> Tensor:
-    """The sequences (K, T), int64, that an epoch passes through.
-
-    Of more than a budget an epoch passes through a part, each sequence once before any comes again.
-
-    Args:
-        sequences: (M, T), of any integer type.
-        most_tokens: the budget, padding counted; 0 is none.
-        epoch: number of the epoch, from 0.
-    """
-    num_parts = 1
-    if most_tokens:
-        num_parts = -(-sequences.numel() // most_tokens)
-    if num_parts == 1:
-        return sequences.long()
-    passed, part = divmod(epoch, num_parts)
-    order = torch.randperm(len(sequences), generator=torch.Generator().manual_seed(passed))
-    return sequences[order[part::num_parts].to(sequences.device)].long()
 
 
 class DiscriminatorStep:
@@ -328,10 +306,9 @@ class AdversarialTraining:
             self._learned = {}
             if rewards.discriminator is not None:
                 task = rewards.task
-                real = sequences_of_epoch(task.real_sequences, schedule.epoch_tokens, 0)
                 tell = partial(progress, "fit discriminator to real data")
                 self._learned = rewards.discriminator.pretrain(
-                    real, task.validation, self.rng, tell
+                    task.real_sequences, task.validation, self.rng, tell
                 )
             after_step()
         if self._d_step is not None:
