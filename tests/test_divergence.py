@@ -8,10 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqgan_env.generators import knobs as turning
 from seqgan_env.generators.knobs import KNOBS, Knob, Mixture, Temperature, TopK, TopP
 from seqgan_env.metrics.divergence import LogRatios, difference_error, divergences
 from seqgan_env.metrics.oracle import OracleMetrics
-from seqgan_env.metrics.score import RANKING, SCORES, best_knob, scores
+from seqgan_env.metrics.score import RANKING, SCORES, UNTURNED, best_knob, scores
 
 from .conftest import FIXED, all_sequences, random_model, rng
 
@@ -148,6 +149,23 @@ def test_the_best_knob_is_chosen_on_other_draws_than_those_it_is_valued_by() -> 
     assert best_knob(knobs, RANKING) == "a"
     assert scores(knobs, row(0.47, 0)) == pytest.approx({"score": 0.03})
     assert scores(knobs, knobs["a"])["score"] == 0
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 2), st.floats(0.1, 2)), min_size=1, max_size=6))
+def test_maximum_likelihood_as_it_is_never_scores_above_zero(
+    divergences_of: list[tuple[float, float]],
+) -> None:
+    names = [UNTURNED, *map(str, range(1, len(divergences_of)))]
+    knobs = {
+        name: row(*divergence) for name, divergence in zip(names, divergences_of, strict=True)
+    }
+    assert scores(knobs, knobs[UNTURNED])["score"] <= 0
+
+
+def test_a_knob_that_was_chosen_by_luck_gives_way_to_the_policy_as_it_is() -> None:
+    assert turning.UNTURNED.name == UNTURNED
+    lucky = {UNTURNED: row(0.5, 0.5), "T 0.9": row(0.6, 0.4), "T 0.8": row(0.4, 0.6)}
+    assert best_knob(lucky, RANKING) == UNTURNED  # and not the lowest of all, T 0.8
 
 
 def test_the_choice_among_equal_knobs_does_not_make_the_rival_look_better() -> None:

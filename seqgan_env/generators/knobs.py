@@ -482,13 +482,17 @@ KNOBS: tuple[Knob, ...] = (
     *_POWERS,
 )
 
-_SORTABLE = 1_000  # a larger vocabulary takes too long to be sorted at every step
+_LARGE = 1_000  # tokens, from which on some knobs take too long
 
 
 def knobs_for(policy: object, vocab_size: int, knobs: Sequence[Knob]) -> list[Knob]:
-    """The knobs that fit a policy; without truncations where the vocabulary is large."""
+    """The knobs that fit a policy; with a large vocabulary only temperatures and their mixtures.
+
+    There a truncation sorts too many tokens, and a power refuses most of its drafts: at V 5000 and
+    T 20 that of 1.1 keeps 14 % of them, that of 1.15 keeps 2 %.
+    """
     fitting = [knob for knob in knobs if knob.fits(policy)]
-    if vocab_size <= _SORTABLE:
+    if vocab_size <= _LARGE:
         return fitting
     found = []
     for knob in fitting:

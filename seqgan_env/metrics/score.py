@@ -15,6 +15,7 @@ Row = Mapping[str, float]
 
 # Before the name of a divergence: measured on draws that only choose the best knob.
 SELECT = "select/"
+UNTURNED = "T 1"  # the name of the knob that turns nothing
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,12 @@ SCORES = (RANKING, FORWARD, REVERSE, REFEREED)
 
 
 def best_knob(knobs: Mapping[str, Row], score: Score) -> str | None:
-    """The name of the knob whose divergence is lowest on the draws that choose; None where none is
-    finite on all draws.
+    """The name of the knob that is to be beaten; None where none is finite on all draws.
 
-    The value that is compared comes from other draws. The lowest of many noisy numbers would be
-    biased low.
+    It is the one whose divergence is lowest on the draws that choose. Its value comes from other
+    draws, since the lowest of many noisy numbers is too low. Where these find it further from the
+    truth than the policy as it is, the choice was luck, and the policy as it is is to be beaten:
+    maximum likelihood by itself never scores above 0.
     """
     chosen_by, valued_by = SELECT + score.divergence, score.divergence
     finite = {}
@@ -56,9 +58,12 @@ def best_knob(knobs: Mapping[str, Row], score: Score) -> str | None:
         both = (row.get(chosen_by, math.nan), row.get(valued_by, math.nan))
         if all(map(math.isfinite, both)):
             finite[name] = row[chosen_by]
-    if finite:
-        return min(finite, key=finite.__getitem__)
-    return None
+    if not finite:
+        return None
+    chosen = min(finite, key=finite.__getitem__)
+    if UNTURNED in finite and knobs[UNTURNED][valued_by] < knobs[chosen][valued_by]:
+        return UNTURNED
+    return chosen
 
 
 def scores(knobs: Mapping[str, Row], metrics: Row, prefix: str = "") -> dict[str, float]:
