@@ -1,13 +1,17 @@
-r"""Does a learned signal beat every knob? The tables and the picture of the suite `learned-signal`.
+r"""Does a learned signal beat every knob? The tables and the picture of the suite `learned-signal`,
+and the cheats of `learned-signal-cheats` beside it.
 
     seqgan bench benchmarks/suites/learned-signal.toml --out benchmarks/results/learned-signal
+    seqgan bench benchmarks/suites/learned-signal-cheats.toml --trust \
+        --out benchmarks/results/learned-signal-cheats
     python -m benchmarks.learned_signal benchmarks/results/learned-signal \
+        --cheats benchmarks/results/learned-signal-cheats \
         --page docs/learned-signal.md --plot docs/images/learned-signal.png
     # fails if the page says something else
     python -m benchmarks.learned_signal benchmarks/results/learned-signal \
-        --page docs/learned-signal.md --check
+        --cheats benchmarks/results/learned-signal-cheats --page docs/learned-signal.md --check
 
-Every task is judged by itself. All tests of the page are corrected together (Holm).
+Every task is judged by itself. All tests of a benchmark are corrected together (Holm).
 """
 
 from __future__ import annotations
@@ -97,8 +101,11 @@ class Evidence:
     def planned(self) -> Iterator[tuple[str, str, str, str]]:
         """What is compared: task, row, rival and measure."""
         for task in self.tasks:
-            for row in self.rows(task):
+            rows = self.rows(task)
+            for row in rows:
                 yield task, row, BEST_KNOB, RANKING.divergence
+            if SIGNAL not in rows:
+                continue
             for measure in ("kl_reverse", "kl_forward"):
                 yield task, SIGNAL, REFERENCE, measure
             for rival in RIVALS:
@@ -139,14 +146,19 @@ class Evidence:
         return (test for test in self.tests if test.task == task and wanted(test))
 
 
-def section(evidence: Evidence) -> str:
+def section(evidence: Evidence, cheats: Evidence | None) -> str:
     """The tables in Markdown."""
-    parts = []
-    for task in evidence.tasks:
-        parts += [f"**{task}**, {_num_seeds(evidence, task)} oracles\n", _scores(evidence, task)]
-    parts.append("**The ratio against its rivals**\n")
-    parts.append(_rivals(evidence))
+    parts = [*_by_task(evidence), "**The ratio against its rivals**\n", _rivals(evidence)]
+    if cheats is not None:
+        parts += _by_task(cheats, "cheats on ")
     return "\n".join(parts)
+
+
+def _by_task(evidence: Evidence, what: str = "") -> Iterator[str]:
+    """A title and a table of scores for every task."""
+    for task in evidence.tasks:
+        yield f"**{what}{task}**, {_num_seeds(evidence, task)} oracles\n"
+        yield _scores(evidence, task)
 
 
 def _num_seeds(evidence: Evidence, task: str) -> int:
@@ -266,19 +278,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="of the benchmark")
+    parser.add_argument("--cheats", type=Path, metavar="FOLDER", help="of the benchmark of cheats")
     parser.add_argument("--page", type=Path, metavar="FILE", help="whose tables are made anew")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="the picture, a PNG")
     parser.add_argument("--check", action="store_true", help="change nothing")
     chosen = parser.parse_args(arguments)
     try:
         evidence = Evidence(Standings(read_all([chosen.folder])))
+        cheats = None
+        if chosen.cheats:
+            cheats = Evidence(Standings(read_all([chosen.cheats])))
     except ValueError as problem:
         print(problem, file=sys.stderr)
         return 2
     if chosen.plot and not chosen.check:
         plot(evidence).savefig(chosen.plot, dpi=110)
-    markers = (BEGIN, END)
-    return update_section(chosen.page, section(evidence), markers, chosen.check, "learned_signal")
+    tables = section(evidence, cheats)
+    return update_section(chosen.page, tables, (BEGIN, END), chosen.check, "learned_signal")
 
 
 if __name__ == "__main__":
