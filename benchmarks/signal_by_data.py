@@ -191,7 +191,8 @@ def plot_curves(evidence: ByData) -> Figure:
     right.set_xlabel("seconds on one core, training before the rounds counted")
     right.set_xscale("log")
     left.set_ylabel("score against the best knob, nats per token")
-    left.legend(frameon=False, fontsize=7)
+    lines = left.get_legend_handles_labels()  # there is more room on the right
+    right.legend(*lines, frameon=False, fontsize=7, loc="upper right")
     return figure
 
 
