@@ -174,7 +174,7 @@ def _curve(axes: Axes, evidence: ByData, tasks: list[str], row: str, colour: str
 
 def plot_curves(evidence: ByData) -> Figure:
     """Scores by round and by seconds, means and medians over oracles, a colour for every task."""
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    figure = Figure(figsize=(10, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for number, task in enumerate(evidence.tasks):
         for row, style in CURVES.items():
@@ -191,8 +191,8 @@ def plot_curves(evidence: ByData) -> Figure:
     right.set_xlabel("seconds on one core, training before the rounds counted")
     right.set_xscale("log")
     left.set_ylabel("score against the best knob, nats per token")
-    lines = left.get_legend_handles_labels()  # there is more room on the right
-    right.legend(*lines, frameon=False, fontsize=7, loc="upper right")
+    lines = left.get_legend_handles_labels()  # the same on the right
+    figure.legend(*lines, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
 
 

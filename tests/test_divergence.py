@@ -156,9 +156,7 @@ def test_maximum_likelihood_as_it_is_never_scores_above_zero(
     divergences_of: list[tuple[float, float]],
 ) -> None:
     names = [UNTURNED, *map(str, range(1, len(divergences_of)))]
-    knobs = {
-        name: row(*divergence) for name, divergence in zip(names, divergences_of, strict=True)
-    }
+    knobs = {name: row(*divergence) for name, divergence in zip(names, divergences_of, strict=True)}
     assert scores(knobs, knobs[UNTURNED])["score"] <= 0
 
 
