@@ -362,7 +362,7 @@ discriminator = "small"
 @pytest.mark.slow
 def test_one_from_outside_is_a_row_of_a_benchmark(outside: Path) -> None:
     (outside / "suite.toml").write_text(SUITE)
-    assert main(["bench", "suite.toml", "--out", "bench"]) == 0
+    assert main(["bench", "suite.toml", "--trust", "--out", "bench"]) == 0
     results = [json.loads(path.read_text()) for path in Path("bench/results").glob("*.json")]
     assert {result["label"] for result in results} == {"mle", "mine", "small"}
 
