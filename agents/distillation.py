@@ -81,9 +81,6 @@ class Distillation(PolicyGradient):
         Raises:
             ValueError: the environment pays by no ratio discriminator.
         """
-        # The last step is that of every policy gradient, which counts the update.
-        for _ in range(self.config.steps_per_update - 1):
-            self.learn(*self._collect())
         return super().update()
 
     def learn(self, tokens: Tensor, rewards: Tensor, written: Tensor) -> dict[str, float]:
@@ -92,6 +89,12 @@ class Distillation(PolicyGradient):
         policy_loss = self.policy.weighted_nll(tokens, weights) / written.sum()
         grad_norm = self._step(policy_loss + self._regularisers(tokens, written))
         return {"policy_loss": float(policy_loss.detach()), "grad_norm": grad_norm}
+
+    def _follow_gradient(self) -> dict[str, float]:
+        """The steps of an update; what `learn` tells of the last one."""
+        for _ in range(self.config.steps_per_update - 1):
+            self.learn(*self._collect())
+        return super()._follow_gradient()
 
     def _collect(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sequences of q (B, T), rewards of 0, and where tokens are written."""

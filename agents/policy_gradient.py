@@ -122,8 +122,7 @@ class PolicyGradient(LanguageModelAgent):
         if self._needs_reference() and self.reference is None:
             self.reference = self._frozen_copy()
 
-        # Write a batch, let the environment pay it, and follow the gradient.
-        metrics = self.learn(*self._collect())
+        metrics = self._follow_gradient()
         self.num_updates += 1
 
         # Every so many updates go on with maximum likelihood.
@@ -166,6 +165,10 @@ class PolicyGradient(LanguageModelAgent):
                 if parameter.requires_grad:
                     self.parameters.append(parameter)
         self.optimizer = torch.optim.Adam(self.parameters, lr=self.config.learning_rate, fused=True)
+
+    def _follow_gradient(self) -> dict[str, float]:
+        """Writes a batch, lets the environment pay it, and learns from it; what `learn` tells."""
+        return self.learn(*self._collect())
 
     def _collect(self) -> tuple[Tensor, Tensor, Tensor]:
         """Writes a sequence in every env: tokens (B, T), rewards (B, T) and where tokens are

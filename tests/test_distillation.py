@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from agents.distillation import Distillation, DistillationConfig, Teacher
 from seqgan_env.cli.main import main
@@ -81,6 +82,25 @@ def test_several_steps_are_several_batches() -> None:
     for _ in range(3):
         told = one.update()
     assert three.update() == told
+
+
+def test_all_steps_of_an_update_have_its_rate_and_its_reference() -> None:
+    agent = distiller(FIXED, steps_per_update=3, warm_up_updates=4, kl_weight=1.0)
+    before = agent.policy.state_dict()["output.weight"].clone()
+    rates: list[float] = []
+    step = agent.learn
+
+    def note(tokens: Tensor, rewards: Tensor, written: Tensor) -> dict[str, float]:
+        rates.append(agent.optimizer.param_groups[0]["lr"])
+        assert agent.reference is not None
+        assert torch.equal(agent.reference.state_dict()["output.weight"], before)
+        return step(tokens, rewards, written)
+
+    agent.learn = note  # type: ignore[method-assign]
+    for _ in range(2):
+        agent.update()
+    rate = agent.config.learning_rate
+    assert rates == pytest.approx([rate / 4] * 3 + [rate / 2] * 3)
 
 
 def test_an_agent_goes_on_from_its_state_bit_by_bit() -> None:
