@@ -187,3 +187,12 @@ def test_a_mixture_policy_of_one_is_that_policy(spec: TokenSpec) -> None:
     assert torch.allclose(
         MixturePolicy([model], [1.0]).log_prob(everything), model.log_prob(everything)
     )
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("knob", [Temperature(0.9), TopK(5), TopP(0.9), Power(1.1)])
+def test_knobs_turn_policies_of_sixteen_bits(
+    knob: Knob, kind: torch.dtype, spec: TokenSpec
+) -> None:
+    policy = random_model(spec).to(kind)
+    spec.check_sequences(sample_sequences(knob(policy), spec, 2000, rng()))

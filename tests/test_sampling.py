@@ -118,3 +118,23 @@ def test_the_weighted_loss_and_its_gradients_are_those_of_autograd(
         torch.autograd.grad(3 * fast, leaves), torch.autograd.grad(3 * plain, leaves), strict=True
     ):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("vocab_size", [50, 5000])
+def test_layers_of_sixteen_bits_draw_from_their_own_softmax(
+    kind: torch.dtype, vocab_size: int
+) -> None:
+    # As far up and down as a uniform number goes, too, where rounding may leave the vocabulary.
+    hidden, weight, bias = (tensor.to(kind) for tensor in layer(vocab_size, rows=400))
+    uniform = torch.rand(400, generator=rng(1))
+    uniform[:2] = torch.tensor([0.0, 1 - 2**-24])
+    tokens, log_probs = SoftmaxSampler(weight, bias).draw_with_log_probs(hidden, uniform)
+    of_all = torch.addmm(bias, hidden, weight.t()).double().log_softmax(1)
+    cumulative = of_all.exp().cumsum(1)
+    upper = cumulative.gather(1, tokens.unsqueeze(1)).squeeze(1)
+    lower = upper - of_all.exp().gather(1, tokens.unsqueeze(1)).squeeze(1)
+    assert bool((uniform <= upper + 1e-4).all())
+    assert bool((uniform >= lower - 1e-4).all())
+    expected = of_all.gather(1, tokens.unsqueeze(1)).squeeze(1)
+    torch.testing.assert_close(log_probs.double(), expected, rtol=0, atol=1e-3)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from seqgan_env.generators.language_model import LanguageModel
+from seqgan_env.generators.sampling import at_least_float32
 from seqgan_env.rowwise import in_parts
 from seqgan_env.streams import RowStreams, uniforms
 from seqgan_env.types import HasLogProb, RolloutPolicy
@@ -428,6 +429,7 @@ class TruncatedPolicy:
         """log-probabilities (..., V) of the kept tokens among each other; minus infinity for the
         others.
         """
+        logits = at_least_float32(logits)
         return logits.masked_fill(~self.knob.keep(logits), -torch.inf).log_softmax(-1)
 
 

@@ -27,6 +27,13 @@ def rows_per_chunk(vocab_size: int, device: torch.device) -> int:
     return max(16, _LOGITS_PER_CHUNK.get(device.type, 2**24) // vocab_size)
 
 
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Logits of 16 bits as float32, in which running sums of probabilities are exact enough to be
+    inverted; others as they are.
+    """
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
 class SoftmaxSampler:
     """Exact draws from softmax(h W + b) by inversion, in two levels: first a block of tokens, then
     a token of the block.
@@ -98,7 +105,7 @@ class _TorchSoftmax:
     def _pick(
         self, hidden: Tensor, uniform: Tensor, shift: bool, with_log_probs: bool
     ) -> tuple[Tensor, Tensor]:
-        logits = torch.addmm(self.bias, hidden, self.weight)
+        logits = at_least_float32(torch.addmm(self.bias, hidden, self.weight))
         if shift:
             logits -= logits.amax(1, keepdim=True)
         mass = logits.exp_().view(len(hidden), -1, self.block_size)  # (R, blocks, block_size)
