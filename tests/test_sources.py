@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from agents.reinforce import Reinforce
+from seqgan_env.discriminators.ratio import RatioDiscriminator
 from seqgan_env.envs.registration import build_rewards
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.rewards.model import RewardModel, RewardSettings
@@ -237,6 +238,29 @@ def test_a_source_is_made_once_and_told_of_every_policy() -> None:
     assert rewards.sources[0][1] is source
     assert len(source.told) == 2
     assert source.told[1] is other
+
+
+def test_a_discriminator_given_as_a_source_is_told_of_every_policy_and_saved() -> None:
+    ratio = RatioDiscriminator(EOS, rng(3), embedding_dim=4, hidden_dim=4)
+    ratio.score_as = "logit"
+    rewards = rewards_of(ratio, reward="terminal")
+    sequences = all_sequences(EOS)[:50]
+    for seed in (8, 9):
+        policy = random_model(EOS, seed=seed)
+        rewards.bind(policy)
+        expected = ratio.log_density(sequences) - policy.log_prob(sequences)
+        torch.testing.assert_close(scores(rewards, sequences), expected.detach())
+
+    state = rewards.state_dict()
+    for parameter in ratio.parameters():
+        parameter.data.zero_()
+    rewards.load_state_dict(state)
+    torch.testing.assert_close(scores(rewards, sequences), expected.detach())
+
+
+def test_a_constant_beside_noise_does_not_change_the_noise() -> None:
+    written = all_sequences(EOS)[::40] != EOS.pad_token
+    assert torch.equal(values_of("constant + random"), SINGLE["random"] + written)
 
 
 def test_the_optimal_source_compares_with_the_policy_that_was_bound_last() -> None:

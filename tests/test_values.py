@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqgan_env.rewards.scorers import ConstantValue, RandomValue
-from seqgan_env.rewards.values import LaggedPolicy, RolloutValue, action_values
+from seqgan_env.rewards.values import EarnedValue, LaggedPolicy, RolloutValue, action_values
 from seqgan_env.streams import RowStreams
 from seqgan_env.types import PrefixValue, RolloutPolicy, SequenceScorer, TokenSpec
 
@@ -145,4 +145,32 @@ def test_a_custom_score_that_is_not_finite_is_refused_and_shown(
 def test_custom_scores_of_the_wrong_shape_are_refused(spec: TokenSpec) -> None:
     value = RolloutValue(spec, Successor(spec), Broken(spec, torch.zeros(999, 1)), 2)
     with pytest.raises(ValueError, match=r"expected \(\d+,\)"):
+        action_values(value, spec, all_sequences(spec)[:2], rng())
+
+
+class BrokenParts(WeightedSum):
+    """A scorer whose parts of tokens a user got wrong."""
+
+    def __init__(self, spec: TokenSpec, parts: Tensor) -> None:
+        super().__init__(spec)
+        self.parts = parts
+
+    def token_scores(self, tokens: Tensor) -> Tensor:
+        return self.parts.expand(tokens.shape)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (torch.tensor(float("nan")), r"returned nan for \[.*scores must be finite"),
+        (torch.tensor(-float("inf")), r"returned -inf for \[.*scores must be finite"),
+        (torch.tensor(1), r"returned dtype torch.int64; expected floating point"),
+        (torch.ones((), requires_grad=True), "returned a tensor with a graph"),
+    ],
+)
+def test_parts_of_tokens_are_checked_as_scores_are(
+    spec: TokenSpec, parts: Tensor, message: str
+) -> None:
+    value = EarnedValue(BrokenParts(spec, parts))
+    with pytest.raises(ValueError, match=f"BrokenParts.token_scores {message}"):
         action_values(value, spec, all_sequences(spec)[:2], rng())

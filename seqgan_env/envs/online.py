@@ -311,6 +311,8 @@ class OnlineRewardModel(RewardModel):
         episodes = torch.from_numpy(np.concatenate(self._waiting)).to(self.device, torch.int64)
         self._waiting = []
         metrics = self._train_discriminator(episodes) | self._fit_clone(episodes)
+        # Whatever the policy has become by now is what rollouts follow, or move towards.
+        self.sync()
         # A task with an oracle knows the true likelihood of what was written.
         oracle = getattr(self.task, "oracle", None)
         if isinstance(oracle, HasLogProb):
@@ -355,12 +357,10 @@ class OnlineRewardModel(RewardModel):
         return self._past[order[:num]]
 
     def _fit_clone(self, episodes: Tensor) -> dict[str, float]:
-        """Fits the clone to episodes (M, T), and rolls out what it has become."""
+        """Fits the clone to episodes (M, T)."""
         if self._clone is None:
             return {}
-        metrics = self._clone.fit(episodes, self._rng)
-        self.sync()
-        return _prefixed("clone/", metrics)
+        return _prefixed("clone/", self._clone.fit(episodes, self._rng))
 
 
 def _prefixed(prefix: str, metrics: dict[str, float]) -> dict[str, float]:

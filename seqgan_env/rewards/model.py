@@ -169,8 +169,8 @@ class RewardModel:
         self.policy = policy
         if self.discriminator is not None:
             self.discriminator.bind(policy)
-        for _, source in self.sources:
-            if isinstance(source, ToldOfPolicy) and not isinstance(source, Discriminator):
+        for source in self._other_sources():
+            if isinstance(source, ToldOfPolicy):
                 source.bind(policy)
         self.rollout_policy = (
             policy
@@ -222,11 +222,11 @@ class RewardModel:
 
     def _remembering_sources(self) -> list[Remembers]:
         """The sources, other than the discriminator, whose scores depend on earlier ones."""
-        return [
-            source
-            for _, source in self.sources
-            if isinstance(source, Remembers) and not isinstance(source, Discriminator)
-        ]
+        return [source for source in self._other_sources() if isinstance(source, Remembers)]
+
+    def _other_sources(self) -> list[object]:
+        """The sources that are not the discriminator which is trained."""
+        return [source for _, source in self.sources if source is not self.discriminator]
 
     def _parts_of_state(self) -> set[str]:
         """The names in `state_dict`."""

@@ -258,7 +258,7 @@ class SummedValue:
             own = streams
             if drawing:
                 own = streams.fold_in(drawing)
-            drawing += not isinstance(value, RolloutValue | EarnedValue)
+            drawing += not isinstance(value, RolloutValue | EarnedValue | ConstantValue)
             total += weight * checked(value, value(tokens, lengths, own), tokens)
         return total
 

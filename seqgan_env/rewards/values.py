@@ -118,13 +118,8 @@ class EarnedValue:
         """The values of every prefix of sequences (B, T), (B, T): what stands behind position t is
         that of the first t + 1 tokens.
         """
-        parts = self.scorer.token_scores(tokens)
-        if parts.shape != tokens.shape:
-            name = f"{type(self.scorer).__name__}.token_scores"
-            raise ValueError(
-                f"{name} returned shape {tuple(parts.shape)} for tokens {tuple(tokens.shape)}; "
-                "expected the same"
-            )
+        name = f"{type(self.scorer).__name__}.token_scores"
+        parts = _checked(name, self.scorer.token_scores(tokens), tokens.shape, tokens)
         self.budget.sequences_scored += len(tokens)
         return parts.double().cumsum(1).to(torch.float32)
 
@@ -174,12 +169,22 @@ def checked(source: SequenceScorer | PrefixValue, found: Tensor, tokens: Tensor)
     """
     scores = isinstance(source, SequenceScorer)
     name = type(source).__name__ + (".score" if scores else "")
+    return _checked(name, found, (len(tokens),), tokens).to(torch.float32)
+
+
+def _checked(name: str, found: Any, shape: tuple[int, ...], tokens: Tensor) -> Tensor:
+    """`found` as it is, if it is of `shape`, a finite number for each row of `tokens` (B, T) or for
+    each token, and without a graph.
+
+    Raises:
+        ValueError: it is something else; begins with `name`.
+    """
     if not isinstance(found, Tensor):
         raise ValueError(f"{name} returned a {type(found).__name__}; expected a torch.Tensor")
-    if found.shape != (len(tokens),):
+    if found.shape != shape:
         raise ValueError(
             f"{name} returned shape {tuple(found.shape)} for {len(tokens)} sequences; expected "
-            f"({len(tokens)},)"
+            f"{tuple(shape)}"
         )
     if not found.is_floating_point():
         raise ValueError(f"{name} returned dtype {found.dtype}; expected floating point")
@@ -195,11 +200,12 @@ def checked(source: SequenceScorer | PrefixValue, found: Tensor, tokens: Tensor)
         )
     bad = ~torch.isfinite(found)
     if bool(bad.any()):
-        row = int(bad.nonzero()[0])
+        first = tuple(bad.nonzero()[0].tolist())
         raise ValueError(
-            f"{name} returned {float(found[row])} for {tokens[row].tolist()}; scores must be finite"
+            f"{name} returned {float(found[first])} for {tokens[first[0]].tolist()}; scores must "
+            "be finite"
         )
-    return found.to(torch.float32)
+    return found
 
 
 def action_values(
