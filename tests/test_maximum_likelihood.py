@@ -81,3 +81,13 @@ def test_a_corpus_beyond_the_budget_of_an_epoch_is_passed_through_in_parts() -> 
     assert torch.equal(sequences_of_epoch(sequences, 28, 4), parts[4])
     for whole in (0, 70):
         assert sequences_of_epoch(sequences, whole, 3).tolist() == sequences.tolist()
+
+
+@pytest.mark.parametrize("kind", [torch.int16, torch.int32])
+def test_sequences_of_any_integer_type_teach_the_same(kind: torch.dtype, spec: TokenSpec) -> None:
+    data = random_model(spec, 3).sample(40, rng())
+    plain, narrow = random_model(spec, 1), random_model(spec, 1)
+    told = MaximumLikelihood(plain, rng(2)).fit(data, 2)
+    assert MaximumLikelihood(narrow, rng(2)).fit(data.to(kind), 2) == told
+    for one, other in zip(plain.parameters(), narrow.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -120,7 +120,7 @@ class MaximumLikelihood:
         """`num_epochs` passes over `sequences` (M, T).
 
         Args:
-            sequences: to fit.
+            sequences: to fit, of any integer type.
             num_epochs: passes.
             read: from a batch (B, T) to what the model reads in order to predict it (B, T); if None
                 the batch, moved right.
@@ -132,7 +132,8 @@ class MaximumLikelihood:
         for _ in range(num_epochs):
             order = torch.randperm(len(sequences), generator=self.rng).to(sequences.device)
             total = sum(
-                (self._step(sequences[rows], read) for rows in order.split(self.batch_size)), zero
+                (self._step(sequences[rows].long(), read) for rows in order.split(self.batch_size)),
+                zero,
             )
             self._lower_learning_rate()
         return {
