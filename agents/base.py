@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqgan_env.checks import check_least
-from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.envs.vector_env import TokenVectorEnv, without_wrappers
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.generators.maximum_likelihood import MaximumLikelihoodConfig
 
@@ -50,8 +50,12 @@ class LanguageModelAgent:
             policy: language model to train; a new LSTM if None.
             seed: of the new LSTM and of the order of sequences.
             config: sizes of the new LSTM, and how the policy is fitted.
+
+        Raises:
+            ValueError: `env` is wrapped, for whole sequences are written past its wrappers.
+            TypeError: it is no `TokenVectorEnv`.
         """
-        self.env: TokenVectorEnv = env.unwrapped
+        self.env = without_wrappers(env)
         # On the CPU, so that a seed gives the same LSTM and the same order on every device.
         rng = torch.Generator().manual_seed(seed)
         if policy is None:

@@ -18,6 +18,7 @@ from seqgan_env.envs.online import OnlineRewardModel, OnlineSettings, PolicyClon
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LSTMLanguageModel
 from seqgan_env.rewards.model import RewardModel
+from seqgan_env.rewards.values import LaggedPolicy
 from seqgan_env.testing import check_vector_env
 from seqgan_env.training.adversarial import Schedule, train_adversarial
 
@@ -325,6 +326,37 @@ def test_a_policy_that_is_given_is_rolled_out_as_it_is() -> None:
     assert equal(before, list(policy.parameters()))
     assert "discriminator/loss" in env.online_metrics()
     assert "clone/nll" not in env.online_metrics()
+
+
+def test_a_lagged_copy_of_a_given_policy_moves_towards_it_at_every_update() -> None:
+    policy = random_model(make().task.spec)
+    env = make(policy=policy, online=True, sync_rate=0.5)
+    lagged = env.rewards.rollout_policy
+    assert isinstance(lagged, LaggedPolicy)
+    expected = [p.detach().clone() for p in policy.parameters()]
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(1.0)
+    write(env, 20)
+    num_updates = int(env.online_metrics()["online/updates"])
+    assert num_updates
+    for moved, live in zip(expected, policy.parameters(), strict=True):
+        for _ in range(num_updates):
+            moved.lerp_(live.detach(), 0.5)
+    assert equal(expected, [p.detach() for p in lagged.copy.parameters()])
+
+
+def test_what_was_played_is_learned_from_even_if_the_callers_tensor_is_used_again() -> None:
+    envs = make(num_envs=5), make(num_envs=5)
+    for env, reused in zip(envs, (False, True), strict=True):
+        env.reset(seed=0)
+        tokens = torch.ones(5, 4, dtype=torch.int64)
+        env.play(tokens)
+        if reused:
+            tokens.fill_(2)
+        env.play(torch.full((5, 4), 3))
+    assert equal(weights(envs[0]), weights(envs[1]))
+    assert envs[0].online_metrics()["online/updates"] == 1
 
 
 def test_sequences_with_an_end_are_learned_from_like_any() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import seeding
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
@@ -194,7 +194,8 @@ class TokenVectorEnv(Face, VectorEnv[Shown, np.ndarray, np.ndarray]):
         self.rewards.budget.env_steps += int(self.task.spec.lengths(tokens).sum())
         rewards = self.rewards.rewards(tokens, streams)  # (B, T)
         # Only after they are paid do the episodes teach the reward model, as in stepping.
-        self.core.observe(tokens.cpu().numpy())
+        # A copy, for what waits to be learned from must outlive the caller's tensor.
+        self.core.observe(tokens.cpu().numpy().copy())
         self.core.reset(np.ones(self.num_envs, dtype=bool))
         return rewards
 
@@ -398,3 +399,21 @@ def to_autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
     if isinstance(mode, AutoresetMode):
         return mode
     return AUTORESET_MODES[choose(AUTORESET_MODES, mode, "autoreset_mode")]
+
+
+def without_wrappers(env: VectorEnv) -> TokenVectorEnv:
+    """`env` as it is, for an agent that would go past Gymnasium's wrappers.
+
+    Raises:
+        ValueError: it is wrapped, and the agent would leave out what the wrapper does.
+        TypeError: it is another environment.
+    """
+    if isinstance(env, VectorWrapper):
+        raise ValueError(
+            f"the environment is wrapped in {type(env).__name__}, which this agent would go past; "
+            "give it the TokenVectorEnv itself (env.unwrapped). A score source of your own changes "
+            "rewards"
+        )
+    if not isinstance(env, TokenVectorEnv):
+        raise TypeError(f"the environment is a {type(env).__name__}; expected a TokenVectorEnv")
+    return env
