@@ -1,15 +1,19 @@
 r"""Does a learned signal beat every knob? The tables and the picture of the suite `learned-signal`,
-and the cheats of `learned-signal-cheats` beside it.
+with the cheats of `learned-signal-cheats` and the settings of `learned-signal-settings` beside it.
 
     seqgan bench benchmarks/suites/learned-signal.toml --out benchmarks/results/learned-signal
     seqgan bench benchmarks/suites/learned-signal-cheats.toml --trust \
         --out benchmarks/results/learned-signal-cheats
+    seqgan bench benchmarks/suites/learned-signal-settings.toml \
+        --out benchmarks/results/learned-signal-settings
     python -m benchmarks.learned_signal benchmarks/results/learned-signal \
         --cheats benchmarks/results/learned-signal-cheats \
+        --settings benchmarks/results/learned-signal-settings \
         --page docs/learned-signal.md --plot docs/images/learned-signal.png
     # fails if the page says something else
     python -m benchmarks.learned_signal benchmarks/results/learned-signal \
-        --cheats benchmarks/results/learned-signal-cheats --page docs/learned-signal.md --check
+        --cheats benchmarks/results/learned-signal-cheats \
+        --settings benchmarks/results/learned-signal-settings --page docs/learned-signal.md --check
 
 Every task is judged by itself. All tests of a benchmark are corrected together (Holm).
 """
@@ -18,7 +22,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,11 +150,16 @@ class Evidence:
         return (test for test in self.tests if test.task == task and wanted(test))
 
 
-def section(evidence: Evidence, cheats: Evidence | None) -> str:
-    """The tables in Markdown."""
+def section(evidence: Evidence, beside: Mapping[str, Evidence]) -> str:
+    """The tables in Markdown.
+
+    Args:
+        evidence: of the signal.
+        beside: other benchmarks, by what their titles begin with.
+    """
     parts = [*_by_task(evidence), "**The ratio against its rivals**\n", _rivals(evidence)]
-    if cheats is not None:
-        parts += _by_task(cheats, "cheats on ")
+    for what, other in beside.items():
+        parts += _by_task(other, f"{what} on ")
     return "\n".join(parts)
 
 
@@ -279,21 +288,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="of the benchmark")
     parser.add_argument("--cheats", type=Path, metavar="FOLDER", help="of the benchmark of cheats")
+    parser.add_argument("--settings", type=Path, metavar="FOLDER", help="of that of settings")
     parser.add_argument("--page", type=Path, metavar="FILE", help="whose tables are made anew")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="the picture, a PNG")
     parser.add_argument("--check", action="store_true", help="change nothing")
     chosen = parser.parse_args(arguments)
     try:
         evidence = Evidence(Standings(read_all([chosen.folder])))
-        cheats = None
-        if chosen.cheats:
-            cheats = Evidence(Standings(read_all([chosen.cheats])))
+        beside = {}
+        for what, folder in (("cheats", chosen.cheats), ("settings", chosen.settings)):
+            if folder:
+                beside[what] = Evidence(Standings(read_all([folder])))
     except ValueError as problem:
         print(problem, file=sys.stderr)
         return 2
     if chosen.plot and not chosen.check:
         plot(evidence).savefig(chosen.plot, dpi=110)
-    tables = section(evidence, cheats)
+    tables = section(evidence, beside)
     return update_section(chosen.page, tables, (BEGIN, END), chosen.check, "learned_signal")
 
 
