@@ -42,16 +42,30 @@ def load_knobs(name: str | None) -> list[Knob]:
     A class without arguments is called to make one.
 
     Raises:
-        ValueError: there is no such object, or it is no knob.
+        ValueError: there is no such object, it is no knob, two have one name, or one has the name
+            of another knob that is built in.
     """
     if name is None:
         return []
-    from seqgan_env.generators.knobs import Knob
+    from seqgan_env.generators.knobs import FEW_KNOBS, KNOBS, Knob
 
     knobs = registry.KNOBS.load_several(name)
     for knob in knobs:
         if not isinstance(knob, Knob):
             raise ValueError(f"knob {name!r} is {knob!r}; a knob needs {registry.KNOBS.hint}")
+    # What is measured of a knob is kept by its name: one would overwrite the other.
+    builtin = {knob.name: knob for knob in (*KNOBS, *FEW_KNOBS)}
+    names = [knob.name for knob in knobs]
+    for knob in knobs:
+        if names.count(knob.name) > 1:
+            raise ValueError(
+                f"knob {name!r} holds two knobs with the name {knob.name!r}; give each its own"
+            )
+        if builtin.get(knob.name, knob) != knob:
+            raise ValueError(
+                f"knob {name!r} holds a knob with the name {knob.name!r}, which is that of another "
+                "one that is built in (`seqgan list knobs`); give it its own"
+            )
     return knobs
 
 

@@ -1,13 +1,21 @@
 """Knobs: what they write is what they say is likely, and a mixture is the mixture of its parts."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
 import pytest
 import torch
+from torch import Tensor
 
+from agents.baselines import Uniform
+from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.knobs import (
     FEW_KNOBS,
     KNOBS,
     UNTURNED,
     Knob,
+    LikelihoodPolicy,
     Mixture,
     MixturePolicy,
     Power,
@@ -17,10 +25,14 @@ from seqgan_env.generators.knobs import (
     knobs_for,
     parts_of,
 )
+from seqgan_env.generators.language_model import LanguageModel
 from seqgan_env.metrics.likelihood import sample_sequences
 from seqgan_env.plugins import load_knobs
 from seqgan_env.streams import RowStreams
-from seqgan_env.types import TokenSpec
+from seqgan_env.tasks.oracle.task import OracleTask
+from seqgan_env.training.settings import settings_from
+from seqgan_env.training.trainer import Trainer
+from seqgan_env.types import RolloutPolicy, TokenSpec
 
 from .conftest import Successor, all_sequences, random_model, rng
 
@@ -36,6 +48,83 @@ TURNED: tuple[Knob, ...] = (
 MINE = Temperature(0.77)
 SEVERAL = (MINE, TopK(1))
 NO_KNOB = "T 0.77"
+
+
+@dataclass(frozen=True)
+class Named:
+    """A temperature under any name, for what a run makes of names."""
+
+    name: str
+    value: float = 0.8
+
+    def fits(self, policy: object) -> bool:
+        return isinstance(policy, LanguageModel)
+
+    def __call__(self, policy: RolloutPolicy) -> LikelihoodPolicy:
+        return Temperature(self.value)(policy)
+
+
+class Unfit(Named):
+    def fits(self, policy: object) -> bool:
+        return False
+
+
+ONE, SAME = Named("mine"), (Named("mine", 0.3), Named("mine", 0.8))
+TAKEN, TAKEN_OF_FEW = Named("T 1"), (ONE, Named("nucleus 0.95"))
+BUILTIN, UNFIT = TopK(10), Unfit("unfit")
+MINE_OF_TASK = Named("of the task")
+
+
+class LeavesOut(OracleTask):
+    """A task with knobs of its own that forgets the user's."""
+
+    def knobs_of(self, policy: RolloutPolicy, more: Sequence[Knob] = ()) -> list[Knob]:
+        return [UNTURNED]
+
+
+class HasItsOwn(OracleTask):
+    def knobs_of(self, policy: RolloutPolicy, more: Sequence[Knob] = ()) -> list[Knob]:
+        return [UNTURNED, Named("of the task", 0.5), *more]
+
+
+class CannotBeTurned(Uniform):
+    """An agent whose policy has no temperature, and that some knob fits all the same."""
+
+    def __init__(self, env: TokenVectorEnv, seed: int = 0) -> None:
+        super().__init__(env, seed)
+        self.policy: Any = Successor(self.policy.spec)
+
+
+class FitsAll(Named):
+    def fits(self, policy: object) -> bool:
+        return True
+
+
+ANY = FitsAll("any")
+
+
+class MeasuresNone:
+    """An oracle task without its knobs."""
+
+    defaults = OracleTask.defaults
+
+    def __init__(self, settings: Any, name: str) -> None:
+        task = OracleTask(settings, name)
+        for name in ("spec", "name", "real_sequences", "validation", "held_out"):
+            setattr(self, name, getattr(task, name))
+        self.task = task
+
+    def draw_real(self, num: int, rng: torch.Generator) -> Tensor:
+        return self.task.draw_real(num, rng)
+
+    def decode(self, tokens: Tensor) -> str:
+        return self.task.decode(tokens)
+
+    def evaluate(self, policy: RolloutPolicy, rng: torch.Generator) -> dict[str, float]:
+        return self.task.evaluate(policy, rng)
+
+    def to(self, device: str) -> Self:
+        return self
 
 
 @pytest.mark.parametrize("knob", TURNED, ids=lambda knob: knob.name)
@@ -131,6 +220,52 @@ def test_truncations_are_left_out_of_large_vocabularies_and_all_knobs_of_what_ca
     assert knobs_for(Successor(spec), 50, KNOBS) == []
 
 
+@pytest.mark.parametrize("vocab_size", [50, 1_000, 1_001, 5_000])
+@pytest.mark.parametrize("builtin", [KNOBS, FEW_KNOBS], ids=["many", "few"])
+def test_knobs_that_were_asked_for_are_measured_whatever_the_vocabulary(
+    spec: TokenSpec, vocab_size: int, builtin: tuple[Knob, ...]
+) -> None:
+    model = random_model(spec)
+    alone = knobs_for(model, vocab_size, builtin)
+    more: list[Knob] = [ONE, TopK(3), Power(1.3)]
+    assert knobs_for(model, vocab_size, builtin, more) == [*alone, *more]
+    # One that is built in is measured once, and also where it would be left out.
+    assert knobs_for(model, vocab_size, builtin, [BUILTIN]).count(BUILTIN) == 1
+
+
+def test_a_knob_that_was_asked_for_and_does_not_fit_is_refused(spec: TokenSpec) -> None:
+    message = "knob 'unfit' of more_knobs does not fit the policy, a LSTMLanguageModel"
+    for vocab_size in (50, 5_000):
+        with pytest.raises(ValueError, match=message):
+            knobs_for(random_model(spec), vocab_size, KNOBS, [ONE, UNFIT])
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("UNFIT", {}, "knob 'unfit' of more_knobs does not fit the policy"),
+        ("ONE", {"agent": f"{__name__}:CannotBeTurned"}, "'mine' of more_knobs does not fit"),
+        ("ANY", {"agent": f"{__name__}:CannotBeTurned"}, "it lacks with_temperature"),
+        ("ONE", {"task": f"{__name__}:LeavesOut"}, "leaves out the knob 'mine'"),
+        (
+            "MINE_OF_TASK",
+            {"task": f"{__name__}:HasItsOwn"},
+            "two knobs with the name 'of the task'",
+        ),
+        ("ONE", {"task": f"{__name__}:MeasuresNone"}, "measures no knobs"),
+    ],
+)
+def test_no_knob_that_was_asked_for_is_left_out_in_silence(
+    name: str, changes: dict[str, Any], message: str
+) -> None:
+    options = {"num_real": 50, "num_held_out": 50, "num_eval": 50}
+    given = {"more_knobs": f"{__name__}:{name}", "task_options": options} | changes
+    settings = settings_from("tiny", given)
+    with pytest.raises(ValueError, match=message):  # before anything is trained
+        Trainer(settings)
+    Trainer(replace(settings, knobs=False))
+
+
 def test_what_cannot_be_turned_is_refused_with_its_name(spec: TokenSpec) -> None:
     with pytest.raises(
         ValueError, match=r"T 0\.5 was asked for; Successor has no with_temperature"
@@ -179,6 +314,19 @@ def test_knobs_of_a_users_own_are_loaded_by_name() -> None:
         load_knobs(f"{__name__}:NUM")
     with pytest.raises(ValueError, match="cannot be imported"):
         load_knobs("no_such_module:KNOB")
+
+
+def test_no_two_knobs_of_a_run_have_one_name() -> None:
+    with pytest.raises(ValueError, match=r":SAME' holds two knobs with the name 'mine'"):
+        load_knobs(f"{__name__}:SAME")
+    for name, taken in (("TAKEN", "T 1"), ("TAKEN_OF_FEW", "nucleus 0.95")):
+        with pytest.raises(
+            ValueError, match=f":{name}' holds a knob with the name '{taken}', which"
+        ):
+            load_knobs(f"{__name__}:{name}")
+    assert load_knobs(f"{__name__}:BUILTIN") == [BUILTIN]  # the same one, which is no other
+    with pytest.raises(ValueError, match="built in"):
+        settings_from("tiny", {"more_knobs": f"{__name__}:TAKEN"})
 
 
 def test_a_mixture_policy_of_one_is_that_policy(spec: TokenSpec) -> None:

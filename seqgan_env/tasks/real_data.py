@@ -111,8 +111,12 @@ class RealDataTask(MayLackData):
         return Referee.of(self.spec, self.real_sequences, self.validation, self.held_out)
 
     def knobs_of(self, policy: RolloutPolicy, more: Sequence[Knob] = ()) -> list[Knob]:
-        """The knobs that fit a policy, fewer than where densities are known, and `more`."""
-        return knobs_for(policy, self.spec.vocab_size, [*FEW_KNOBS, *more])
+        """The knobs that fit a policy, fewer than where densities are known, and `more`.
+
+        Raises:
+            ValueError: one of `more` does not fit.
+        """
+        return knobs_for(policy, self.spec.vocab_size, FEW_KNOBS, more)
 
     def measure_knobs(
         self, policy: RolloutPolicy, knobs: Sequence[Knob], seed: int

@@ -179,6 +179,7 @@ class Trainer:
             self.task = build_task(settings)
         progress("read data", 1, 1, {})
         self.agent, self.rewards = build_agent(settings, self.task, settings.source)
+        self._check_more_knobs()
         self.rewards.rehearse(self.task.real_sequences[:_REHEARSED].long())
         self.rival: RolloutPolicy | None = None  # the best knob of the pre-trained policy
         self.learns = learns_from_reward(settings.agent)
@@ -320,6 +321,26 @@ class Trainer:
             self._log({"phase": 0.0} | row)
         self._record(self.pretrained, self.agent.policy)
 
+    def _check_more_knobs(self) -> None:
+        """Raises a ValueError where the user's knobs could not be measured, before hours of
+        training.
+        """
+        given = self.settings.more_knobs
+        if not self.settings.knobs or given is None:
+            return
+        policy, task = self.agent.policy, self.task
+        if not isinstance(task, MeasuresKnobs):
+            raise ValueError(
+                f"more_knobs is {given!r}; task {task.name} measures no knobs, for which it needs "
+                "knobs_of, measure_knobs and paired_error"
+            )
+        self._knobs_of(policy)
+        if not UNTURNED.fits(policy):
+            raise ValueError(
+                f"more_knobs is {given!r}; no knob of a {type(policy).__name__} is measured, since "
+                "it lacks with_temperature"
+            )
+
     def _measure_knobs(self) -> None:
         """What turning the pre-trained policy reaches, and which knob is to be beaten."""
         policy, task, run = self.agent.policy, self.task, self.run
@@ -347,10 +368,29 @@ class Trainer:
         self._write("best_knob", self.rival)
 
     def _knobs_of(self, policy: RolloutPolicy) -> list[Knob]:
-        """Those of the task that fit, and the user's."""
+        """Those of the task that fit, and the user's.
+
+        Raises:
+            ValueError: the task leaves out one of the user's, or two knobs have one name.
+        """
         if not isinstance(self.task, MeasuresKnobs):
             return []
-        return self.task.knobs_of(policy, load_knobs(self.settings.more_knobs))
+        more = load_knobs(self.settings.more_knobs)
+        knobs = self.task.knobs_of(policy, more)
+        names = [knob.name for knob in knobs]
+        for name in names:
+            if names.count(name) > 1:  # one would overwrite the other in the numbers of the run
+                raise ValueError(
+                    f"task {self.task.name} and more_knobs have two knobs with the name {name!r}; "
+                    "give each its own"
+                )
+        for knob in more:
+            if knob.name not in names:
+                raise ValueError(
+                    f"task {self.task.name} leaves out the knob {knob.name!r} that its knobs_of "
+                    "was given; it must measure all of them"
+                )
+        return knobs
 
     def _judge_knobs(self, policy: RolloutPolicy, knobs: Sequence[Knob]) -> None:
         """The referee on the best knob and a few others, where the task has not asked it already.

@@ -86,8 +86,12 @@ class OracleTask(MayLackData):
         return self._metrics.of_policy(policy, self.settings.num_eval, rng)
 
     def knobs_of(self, policy: RolloutPolicy, more: Sequence[Knob] = ()) -> list[Knob]:
-        """The knobs of `seqgan_env.generators.knobs` that fit a policy, and `more`."""
-        return knobs_for(policy, self.spec.vocab_size, [*KNOBS, *more])
+        """The knobs of `seqgan_env.generators.knobs` that fit a policy, and `more`.
+
+        Raises:
+            ValueError: one of `more` does not fit.
+        """
+        return knobs_for(policy, self.spec.vocab_size, KNOBS, more)
 
     def measure_knobs(
         self, policy: RolloutPolicy, knobs: Sequence[Knob], seed: int
