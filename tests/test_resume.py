@@ -10,10 +10,11 @@ import torch
 
 from agents.reinforce import Reinforce
 from seqgan_env.cli.main import main
+from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training import checkpoint, run_directory
 from seqgan_env.training.settings import settings_from
 from seqgan_env.training.trainer import Run, Trainer, write_run
-from seqgan_env.types import Resumable
+from seqgan_env.types import Resumable, RolloutPolicy
 
 SMALL: dict[str, Any] = {
     "task": "oracle-tiny",
@@ -144,6 +145,63 @@ def test_a_run_that_was_asked_to_end_goes_on_bit_equal(phase: str, at: int, tmp_
     assert run.interrupted
     write_run(run, tmp_path)
     assert not run_directory.is_finished(tmp_path)
+    state = checkpoint.read_checkpoint(tmp_path)
+    assert state is not None
+    resumed = Trainer(settings)
+    resumed.load_state_dict(state)
+    assert_same(resumed(), expected)
+
+
+class Always:
+    """A referee that thinks the same of every policy."""
+
+    def of_policy(self, policy: RolloutPolicy, rng: torch.Generator) -> dict[str, float]:
+        return {"referee_js": 0.2, "referee_js_validation": 0.2}
+
+
+LITTLE = {"vocab_size": 6, "seq_len": 3, "num_real": 50, "num_held_out": 50, "num_eval": 50}
+KNOWN = ("score", "score_forward", "score_reverse")
+
+
+@pytest.mark.parametrize(
+    ("phase", "at", "known"),
+    [
+        ("knobs of MLE", 0, ()),
+        ("knobs of MLE", 1, ()),
+        ("knobs of MLE", 30, ()),
+        ("referee on T 1.1", 0, KNOWN),  # all knobs are measured by then
+        ("referee on T 0.9", 1, KNOWN),  # the referee has judged two or three
+    ],
+)
+def test_a_part_of_the_knobs_scores_nobody(
+    phase: str, at: int, known: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OracleTask, "referee", Always())
+    settings = small(knobs=True, referee=True, control=False, rounds=1, task_options=LITTLE)
+    expected = Trainer(settings)()
+    num_knobs = len(expected.knobs)
+    stop, asked = stopper(phase, at), 0
+
+    def ask(*progress: Any) -> None:
+        nonlocal asked
+        try:
+            stop(*progress)
+        except StopError:
+            asked += 1
+            raise KeyboardInterrupt from None
+
+    run = Trainer(settings, ask, checkpoints=tmp_path)()
+    assert run.interrupted
+    assert asked == 1
+    assert len(run.knobs) == (num_knobs if known else 0)
+    assert (run.best_knob is not None) == bool(known)
+    found = {name for row in run.metrics.values() for name in row if "score" in name}
+    assert found == set(known)
+    judged = {name for row in run.knobs.values() for name in row if "referee" in name}
+    assert not judged
+    write_run(run, tmp_path)
+    assert (tmp_path / run_directory.KNOBS).exists() == bool(known)
+
     state = checkpoint.read_checkpoint(tmp_path)
     assert state is not None
     resumed = Trainer(settings)

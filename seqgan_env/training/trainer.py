@@ -92,7 +92,8 @@ class Run:
     Attributes:
         settings: of the run.
         history: one row an MLE epoch (`phase` 0) and a round (`phase` 1).
-        knobs: by name what each knob of the pre-trained policy reaches.
+        knobs: by name what each knob of the pre-trained policy reaches; none unless all were
+            measured.
         best_knob: the name of the one that is to be beaten; None where none was measured.
         metrics: by policy (`mle`, `best_knob`, `agent`, `constant`) the task's metrics and the
             scores.
@@ -239,7 +240,7 @@ class Trainer:
             self.best_round.load_state_dict(state["best_round"])
         self.rewards.load_state_dict(state["rewards"])
         if self.run.best_knob is not None:
-            self.rival = self._turned_best(self._pretrained_policy())
+            self.rival = self._turned(self._pretrained_policy(), self.run.best_knob)
 
     def _resumable_agent(self) -> Resumable:
         if not isinstance(self.agent, Resumable):
@@ -268,10 +269,9 @@ class Trainer:
         _load(policy, self.run.weights[f"{file}.safetensors"])
         return policy
 
-    def _turned_best(self, policy: RolloutPolicy) -> RolloutPolicy:
-        """The policy that the best knob makes of another."""
-        knobs = self._knobs_of(policy)
-        return next(knob for knob in knobs if knob.name == self.run.best_knob)(policy)
+    def _turned(self, policy: RolloutPolicy, name: str) -> RolloutPolicy:
+        """The policy that the knob of this name makes of another."""
+        return next(knob for knob in self._knobs_of(policy) if knob.name == name)(policy)
 
     def _save(self) -> None:
         if self.checkpoints is not None and self.is_resumable:
@@ -342,30 +342,38 @@ class Trainer:
             )
 
     def _measure_knobs(self) -> None:
-        """What turning the pre-trained policy reaches, and which knob is to be beaten."""
+        """What turning the pre-trained policy reaches, and which knob is to be beaten.
+
+        The run is told when all knobs are measured, and of the referee when it has judged all that
+        it is asked for: the best of a part is a weaker rival than the best of all.
+        """
         policy, task, run = self.agent.policy, self.task, self.run
         if not self.settings.knobs or not UNTURNED.fits(policy):
             return
         if not isinstance(task, MeasuresKnobs):
             return
 
-        knobs = self._knobs_of(policy)
+        knobs, found = self._knobs_of(policy), dict[str, dict[str, float]]()
         self.progress("knobs of MLE", 0, len(knobs), {})
         with run.timed("knobs"):
             measured = task.measure_knobs(policy, knobs, self.settings.seed + 1)
             for done, (knob, metrics) in enumerate(zip(knobs, measured, strict=True), start=1):
-                run.knobs[knob.name] = metrics
+                found[knob.name] = metrics
                 self.progress("knobs of MLE", done, len(knobs), metrics)
-        run.best_knob = best_knob(run.knobs, RANKING) or best_knob(run.knobs, REFEREED)
-        if run.best_knob is None:
+        best = best_knob(found, RANKING) or best_knob(found, REFEREED)
+        if best is None:
+            run.knobs = found
             return
-        self.rival = self._turned_best(policy)
-        self._judge_knobs(policy, knobs)
-        seed = self.settings.seed
-        run.knobs[run.best_knob] |= more_metrics(self.settings, task, self.rival, seed)
-        run.metrics[self.pretrained] |= _of_the_referee(run.knobs[UNTURNED.name])
-        run.metrics["best_knob"] = dict(run.knobs[run.best_knob])
-        self._write("best_knob", self.rival)
+        rival = self._turned(policy, best)
+        run.knobs, run.best_knob, self.rival = found, best, rival
+        run.metrics["best_knob"] = dict(found[best])
+
+        for name, judged in self._judged(policy, knobs).items():
+            found[name] |= judged
+        found[best] |= more_metrics(self.settings, task, rival, self.settings.seed)
+        run.metrics[self.pretrained] |= _of_the_referee(found[UNTURNED.name])
+        run.metrics["best_knob"] = dict(found[best])
+        self._write("best_knob", rival)
 
     def _knobs_of(self, policy: RolloutPolicy) -> list[Knob]:
         """Those of the task that fit, and the user's.
@@ -392,20 +400,22 @@ class Trainer:
                 )
         return knobs
 
-    def _judge_knobs(self, policy: RolloutPolicy, knobs: Sequence[Knob]) -> None:
-        """The referee on the best knob and a few others, where the task has not asked it already.
+    def _judged(self, policy: RolloutPolicy, knobs: Sequence[Knob]) -> dict[str, dict[str, float]]:
+        """The referee's metrics of the best knob and a few others, by name, where the task has not
+        asked it already.
 
         What the referee likes best need not be what the divergences like best.
         """
+        found = {}
         for knob in knobs:
-            row = self.run.knobs[knob.name]
             wanted = knob in FEW_KNOBS or knob.name == self.run.best_knob
             judged = {}
-            if wanted and self._needs_referee(row):
+            if wanted and self._needs_referee(self.run.knobs[knob.name]):
                 judged = self._judge(knob(policy), knob.name)
             if judged:
                 selected = judged[f"{REFEREED.divergence}_validation"]
-                row |= judged | {SELECT + REFEREED.divergence: selected}
+                found[knob.name] = judged | {SELECT + REFEREED.divergence: selected}
+        return found
 
     def _begin_training(self) -> AdversarialTraining:
         settings = self.settings
