@@ -31,8 +31,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.leaderboard import update_section
-from seqgan_env.bench.jobs import REFERENCE
-from seqgan_env.bench.leaderboard import BEST_KNOB, Run, Standings
+from seqgan_env.bench.jobs import BEST_KNOB, REFERENCE
+from seqgan_env.bench.leaderboard import Run, Standings
 from seqgan_env.bench.results import read_all
 from seqgan_env.bench.statistics import ALPHA, Decision, Paired, holm, paired
 from seqgan_env.metrics.score import RANKING

@@ -31,8 +31,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.leaderboard import update_section
 from benchmarks.learned_signal import DIVERGENCES, SIGNAL, Evidence, Test
-from seqgan_env.bench.jobs import REFERENCE
-from seqgan_env.bench.leaderboard import BEST_KNOB, Standings
+from seqgan_env.bench.jobs import BEST_KNOB, REFERENCE
+from seqgan_env.bench.leaderboard import Standings
 from seqgan_env.bench.results import read_all
 from seqgan_env.metrics.score import RANKING
 

@@ -193,6 +193,8 @@ def test_the_suites_that_come_along_can_be_run() -> None:
             "unknown entry of suite .* 'sedes'.*Did you mean 'seeds'",
         ),
         ("seeds = 0\n[tasks.oracle-tiny]\n[rows.a]", "seeds is 0"),
+        ("seeds = 1\n[tasks.oracle-tiny]\n[rows.mle]", "has a row 'mle'"),
+        ("seeds = 1\n[tasks.oracle-tiny]\n[rows.'best knob']", "has a row 'best knob', which is"),
     ],
 )
 def test_a_bad_suite_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -449,6 +451,31 @@ def test_a_bad_result_is_named_and_refused(tmp_path: Path, text: str, message: s
     with pytest.raises(ValueError, match=message) as problem:
         read_all([tmp_path])
     assert "bad.json" in str(problem.value)
+
+
+def job_result(key: str, seconds: float = 1.0, value: float = math.nan) -> Result:
+    """The result of a job, which took so many seconds."""
+    curve = [{"round": 0.0, "seconds": seconds, "task/x": 0.1}]
+    costs, origin = {"wall_seconds": seconds}, {"machine": f"took {seconds}"}
+    metrics = {"x": value, "y": math.inf}
+    return Result("a", "t", 0, metrics, key, curve=curve, costs=costs, origin=origin)
+
+
+def test_a_job_that_two_folders_have_is_one_result(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("first", "second", "third")]
+    for i, folder in enumerate(folders):
+        (folder / "results").mkdir(parents=True)
+        job_result("k", seconds=i).write(path_of(folder, "k"))
+        job_result(f"of {folder.name}").write(path_of(folder, f"of {folder.name}"))
+    found = read_all(folders)
+    assert [result.key for result in found] == ["k", "of first", "of second", "of third"]
+    assert found[0].costs == {"wall_seconds": 0.0}  # that of the first folder
+    # Other numbers of the same job are another result, and so is one without a job.
+    job_result("k", value=0.5).write(path_of(folders[1], "k"))
+    for folder in folders:
+        job_result("").write(path_of(folder, "from elsewhere"))
+    keys = [result.key for result in read_all(folders)]
+    assert (keys.count("k"), keys.count("")) == (2, 3)
 
 
 def test_a_folder_without_results_says_how_to_make_some(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from seqgan_env.bench.compare import differences
 from seqgan_env.bench.compare import main as compare
-from seqgan_env.bench.jobs import REFERENCE
+from seqgan_env.bench.jobs import BEST_KNOB, REFERENCE
 from seqgan_env.bench.results import read_all
 from seqgan_env.cli.main import main
 from seqgan_env.tasks import make_task
@@ -291,6 +291,18 @@ def test_samples_from_elsewhere_become_a_row(
     assert (
         read_all([tmp_path / "out"])[0].metrics["unique_tokens"] == 2
     )  # the same row, not another
+
+
+@pytest.mark.parametrize("label", [BEST_KNOB, REFERENCE])
+def test_a_row_of_samples_takes_the_name_of_no_row_that_is_always_there(
+    label: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = lines(tmp_path / f"{label}.txt", "0 1 2 3", "5 5 5 5")
+    for words in (("--label", label), ()):  # the file's name is the label of those that have none
+        assert evaluate("--samples", file, *ORACLE, *words, "--out", tmp_path / "out") == 2
+        assert f"the label is '{label}', a row that every" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert evaluate("--samples", file, *ORACLE) == 0  # no row is written
 
 
 @pytest.mark.slow

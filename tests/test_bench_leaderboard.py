@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.leaderboard import BEGIN, END, main, section
-from seqgan_env.bench.jobs import REFERENCE, Job, Suite
-from seqgan_env.bench.leaderboard import BEST_KNOB, INFINITE, JUDGED, ORACLE, REAL, Entry, Standings
+from seqgan_env.bench.jobs import BEST_KNOB, REFERENCE, Job, Suite
+from seqgan_env.bench.leaderboard import INFINITE, JUDGED, ORACLE, REAL, Entry, Standings
 from seqgan_env.bench.results import Result
+from seqgan_env.bench.story import left_out, story
+from seqgan_env.bench.tables import runs_rows
 from seqgan_env.bench.worker import run_job
 from seqgan_env.generators.knobs import Knob, Mixture, Temperature
 from seqgan_env.metrics.score import SELECT
@@ -441,6 +443,40 @@ def test_what_cannot_be_compared_is_a_clear_error() -> None:
         Standings([Result("a", "x", 0, {"accuracy": 1.0})])
     with pytest.raises(ValueError, match="a row is labelled 'best knob'"):
         Standings([*references(), *row(BEST_KNOB, [0.1])])
+
+
+def elsewhere(task: str = "x") -> list[Result]:
+    """Runs on a task that is of no kind."""
+    found = []
+    for label in (REFERENCE, "a"):
+        found += [Result(label, task, seed, {"accuracy": 1.0}) for seed in range(2)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("others", "reason"),
+    [
+        (elsewhere(), "task 'x' has neither nll_oracle nor bleu4 among its metrics"),
+        (elsewhere("a task before all"), "task 'a task before all' has neither"),
+        (row("a", [0.1] * 2, "x"), "task 'x' has no run of the row 'mle' with its knobs"),
+        (
+            [replace(reference(0, "x"), knobs={}), *row("only here", [0.1], "x")],
+            "task 'x' has no run of the row 'mle' with its knobs",
+        ),
+    ],
+)
+def test_a_task_that_cannot_be_ranked_costs_no_other_one_its_board(
+    others: list[Result], reason: str
+) -> None:
+    ranked = [*references(), *row("a", [0.01, 0.02, 0.03])]
+    standings, alone = Standings([*others, *ranked]), Standings(ranked)
+    assert standings.tasks == alone.tasks == ["o"]
+    assert str(standings.entries(ORACLE)) == str(alone.entries(ORACLE))
+    assert runs_rows(standings) == runs_rows(alone)
+    (told,) = left_out(standings)
+    assert reason in told
+    assert told in story(standings)
+    assert not left_out(alone)
 
 
 # ---- nothing that has learned nothing ranks above the best knob by more than noise ----

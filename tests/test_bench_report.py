@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from seqgan_env.bench import charts, report
-from seqgan_env.bench.jobs import REFERENCE
-from seqgan_env.bench.leaderboard import BEST_KNOB, Standings
+from seqgan_env.bench.jobs import BEST_KNOB, REFERENCE
+from seqgan_env.bench.leaderboard import Standings
 from seqgan_env.bench.report import figures_of, write_report
 from seqgan_env.bench.results import Result, path_of
 from seqgan_env.bench.story import story
@@ -86,6 +86,15 @@ def knobs(task: str) -> dict[str, dict[str, float]]:
         found[name] = (
             metrics | chosen | ({"temperature": float(name[2:])} if " x " not in name else {})
         )
+    return found
+
+
+def keyed(results: list[Result], settings: str = "") -> list[Result]:
+    """The results with keys, as jobs with some settings have them."""
+    found = []
+    for result in results:
+        key = f"{result.label} {result.task} {result.seed} {settings}".strip()
+        found.append(replace(result, key=key))
     return found
 
 
@@ -365,6 +374,37 @@ def test_without_the_reference_there_is_no_report_and_a_clear_error(tmp_path: Pa
     with pytest.raises(ValueError, match="no run of the row 'mle' with its knobs"):
         write(tmp_path, runs("a", 0.1))
     assert not (tmp_path / "out").exists()
+
+
+def test_one_report_of_folders_that_share_the_reference(tmp_path: Path) -> None:
+    mle, a, b = (keyed(runs(label, 0.0)) for label in (REFERENCE, "a", "b"))
+    folders = [benchmark(tmp_path / "one", [*mle, *a]), benchmark(tmp_path / "two", [*mle, *b])]
+    standings = write_report(folders, tmp_path / "out", "Title", [])
+    counts = {entry.label: len(entry.all_runs) for entry in standings.entries("oracle tasks")}
+    assert counts == dict.fromkeys((BEST_KNOB, REFERENCE, "a", "b"), 3)
+    together = write_report(
+        [benchmark(tmp_path / "all", [*mle, *a, *b])], tmp_path / "same", "Title", []
+    )
+    assert str(together.entries("oracle tasks")) == str(standings.entries("oracle tasks"))
+    for changed, message in (
+        (keyed(mle, "other settings"), "there twice, from other settings, data or code"),
+        ([replace(mle[0], metrics=a[0].metrics | {"x": 1.0})], "there twice, with other numbers"),
+    ):
+        other = benchmark(tmp_path / message, changed)
+        with pytest.raises(ValueError, match=message):
+            write_report([*folders, other], tmp_path / "none", "Title", [])
+
+
+def test_a_task_that_cannot_be_ranked_is_told_on_the_page_and_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = [Result("a", "mine:Coins", 0, {"heads": 0.5}, "of coins")]
+    folder = benchmark(tmp_path / "bench", [*runs(REFERENCE, 0.0), *runs("a", 0.1), *other])
+    assert main(["report", str(folder)]) == 0
+    told = "In no leaderboard: task 'mine:Coins' has neither nll_oracle nor bleu4 among its metrics"
+    assert told in capsys.readouterr().out
+    assert told in (folder / "report.md").read_text()
+    assert told.replace("'", "&#39;") in (folder / "report.html").read_text()
 
 
 def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:

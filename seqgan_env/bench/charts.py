@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from seqgan_env.bench.jobs import REFERENCE
-from seqgan_env.bench.leaderboard import BEST_KNOB, KINDS, Run, Standings
+from seqgan_env.bench.jobs import BEST_KNOB, REFERENCE
+from seqgan_env.bench.leaderboard import KINDS, Run, Standings
 from seqgan_env.bench.statistics import mean, performance_profile, sample_efficiency
 from seqgan_env.metrics.catalogue import HEALTH, METRICS
 

@@ -15,6 +15,8 @@ from rich.table import Table
 
 from seqgan_env.bench.flags import given_for_samples
 from seqgan_env.bench.jobs import (
+    BEST_KNOB,
+    REFERENCE,
     Job,
     Suite,
     grid,
@@ -193,6 +195,7 @@ def _write_report(folders: Sequence[Path], out: Path, title: str | None, console
     """Writes the report into `out` and prints the leaderboards."""
     from seqgan_env.bench.leaderboard import KINDS
     from seqgan_env.bench.report import PAGE, TABLES, write_report  # its libraries are an extra
+    from seqgan_env.bench.story import left_out
 
     # The first folder that knows them says title and command.
     about: dict[str, Any] = {}
@@ -205,6 +208,8 @@ def _write_report(folders: Sequence[Path], out: Path, title: str | None, console
         for kind in standings.kinds:
             entries, unit = standings.entries(kind), KINDS[kind].score.unit
             console.print(_leaderboard(entries, f"Leaderboard, {kind}", unit))
+        for sentence in left_out(standings):
+            console.print(sentence, highlight=False, soft_wrap=True, markup=False)
         console.print(f"tables: {out / TABLES}", highlight=False, soft_wrap=True)
 
     title = title or about.get("title", "Benchmark")
@@ -257,6 +262,11 @@ def evaluate_samples(arguments: argparse.Namespace) -> int:
     task = given.get("task") or infer_task(settings)
     label, untold = arguments.label or path.stem, list[str]()
     check_label(label, "the label")  # before data are read
+    if arguments.out and label in (BEST_KNOB, REFERENCE):
+        raise ValueError(
+            f"the label is {label!r}, a row that every benchmark has; give another one, such as "
+            '--label "their GAN"'
+        )
     check_label(arguments.task_label or task, "the column")
     made = make_task(task, **settings)
     result = result_of_samples(

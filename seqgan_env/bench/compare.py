@@ -12,10 +12,8 @@ from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqgan_env.bench.results import RESULTS
+from seqgan_env.bench.results import OF_THE_MACHINE, RESULTS, SECONDS
 from seqgan_env.training import run_directory
-
-_OF_THE_MACHINE = ("costs", "origin")
 
 
 def differences(first: Path, second: Path) -> list[str]:
@@ -56,10 +54,10 @@ def _content(path: Path) -> dict[str, Any]:
     """A result as its JSON file has it, without what depends on the machine."""
     # JSON writes every digit of a number, so that equal numbers are equal in all bits.
     content: dict[str, Any] = run_directory.read_json(path)
-    for name in _OF_THE_MACHINE:
+    for name in OF_THE_MACHINE:
         content.pop(name, None)
     for row in content["curve"]:
-        row.pop("seconds", None)
+        row.pop(SECONDS, None)
     return content
 
 

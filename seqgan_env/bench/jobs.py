@@ -52,6 +52,7 @@ from seqgan_env.training.settings import (
 from seqgan_env.trust import Trust, check_names
 
 REFERENCE = "mle"  # the row that every other one is compared with; its knobs are the measure
+BEST_KNOB = "best knob"  # the row of the reference's best knob, which nobody ran
 
 _FILE = "hyperparameters"  # of a row: a file whose section of the task is read
 
@@ -221,6 +222,11 @@ class Suite:
             raise ValueError(
                 f"suite {self.title!r} has a row {REFERENCE!r}; that one is always there and takes "
                 "[settings] alone"
+            )
+        if BEST_KNOB in self.rows:
+            raise ValueError(
+                f"suite {self.title!r} has a row {BEST_KNOB!r}, which is the name of what all rows "
+                "are compared with; give it another label"
             )
 
     def _settings_of_tasks(self) -> list[str]:

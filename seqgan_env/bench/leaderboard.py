@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from seqgan_env.bench.jobs import REFERENCE
+from seqgan_env.bench.jobs import BEST_KNOB, REFERENCE
 from seqgan_env.bench.results import Result, Row
 from seqgan_env.bench.statistics import Decision, Paired, holm, paired, probability_of_improvement
 from seqgan_env.metrics.catalogue import (
@@ -40,7 +40,6 @@ from seqgan_env.metrics.score import (
 from seqgan_env.rewards.sources import is_control, knows_the_truth
 from seqgan_env.types import Estimate
 
-BEST_KNOB = "best knob"  # the row of the reference's best knob, which nobody ran
 INFINITE = "infinite"  # mark of a run that gives real sequences no probability
 
 ORACLE, JUDGED, REAL = "oracle tasks", "oracle tasks, by the referee", "tasks with real data"
@@ -178,27 +177,34 @@ class Standings:
             results: the results; every (label, task, seed) is there at most once.
 
         Raises:
-            ValueError: one is there twice, or a task is of no kind or has no run of the reference
-                with its knobs.
+            ValueError: one is there twice, or every task is of no kind or has no run of the
+                reference with its knobs.
         """
         _check_unique(results)
         self.results = list(map(_finite, results))
-        self.tasks = sorted({result.task for result in self.results})
-        labels = {result.label for result in self.results}
-        self.labels = [BEST_KNOB, REFERENCE, *sorted(labels - {REFERENCE})]
-
         # Marks are read from the results as given: `self.results` has lost the infinite values.
         self._marks: dict[tuple[str, str, int], str] = {}
         for result in results:
             self._marks[_place(result)] = _mark(result)
 
-        # Every kind is known before any knob is looked for, since the best one depends on it.
+        # A task that cannot be ranked costs no other one its leaderboard.
         self.kind_of: dict[str, str] = {}
-        for task in self.tasks:
-            self.kind_of[task] = self._kind(task)
+        self.left_out: dict[str, str] = {}  # why, by task
         self._knobs: dict[str, dict[int, dict[str, Row]]] = {}  # by task, seed and name
-        for task in self.tasks:
-            self._knobs[task] = self._knobs_of(task)
+        for task in sorted({result.task for result in self.results}):
+            try:
+                kind = self._kind(task)
+                self._knobs[task] = self._knobs_of(task, KINDS[kind].score)
+                self.kind_of[task] = kind
+            except ValueError as problem:
+                self.left_out[task] = str(problem)
+        if not self.kind_of:
+            raise ValueError("; ".join(self.left_out.values()))
+
+        self.results = [result for result in self.results if result.task in self.kind_of]
+        self.tasks = list(self.kind_of)
+        labels = {result.label for result in self.results}
+        self.labels = [BEST_KNOB, REFERENCE, *sorted(labels - {REFERENCE})]
 
     @property
     def kinds(self) -> list[str]:
@@ -420,9 +426,10 @@ class Standings:
                 found.append(Result(BEST_KNOB, task, seed, metrics, settings={"knob": best}))
         return found
 
-    def _knobs_of(self, task: str) -> dict[int, dict[str, Row]]:
-        """The knobs of the reference by seed."""
-        score = KINDS[self.kind_of[task]].score
+    def _knobs_of(self, task: str, score: Score) -> dict[int, dict[str, Row]]:
+        """The knobs of the reference by seed, of which the score has a best; raises a ValueError
+        where there are none.
+        """
         found = {}
         for result in self.results:
             is_reference = result.label == REFERENCE and result.task == task
@@ -481,19 +488,22 @@ def _place(result: Result) -> tuple[str, str, int]:
 
 def _check_unique(results: Sequence[Result]) -> None:
     """Raises a ValueError for two results in one place and for a label that is taken."""
-    seen: set[tuple[str, str, int]] = set()
+    seen: dict[tuple[str, str, int], str] = {}  # keys
     for result in results:
         if _place(result) in seen:
+            of_what = "from other settings, data or code"
+            if seen[_place(result)] == result.key:
+                of_what = "with other numbers"
             raise ValueError(
-                f"{result.label!r} on {result.task}, seed {result.seed}, is there twice; give one "
-                "of them"
+                f"{result.label!r} on {result.task}, seed {result.seed}, is there twice, "
+                f"{of_what}; give one of them"
             )
         if result.label == BEST_KNOB:
             raise ValueError(
                 f"a row is labelled {BEST_KNOB!r}, which is the name of the reference's; give it "
                 "another label"
             )
-        seen.add(_place(result))
+        seen[_place(result)] = result.key
 
 
 def _mark(result: Result) -> str:

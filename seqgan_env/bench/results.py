@@ -17,6 +17,8 @@ from seqgan_env.training import run_directory
 
 SCHEMA = 2
 RESULTS, FAILURES = "results", "failures"  # folders of a benchmark
+# What differs between two runs of one job: fields, and a column of the curve.
+OF_THE_MACHINE, SECONDS = ("costs", "origin"), "seconds"
 
 Row = dict[str, float]
 
@@ -192,12 +194,13 @@ def path_of(folder: Path, key: str) -> Path:
 
 
 def read_all(folders: Iterable[Path]) -> list[Result]:
-    """All results of benchmarks, by file name.
+    """All results of benchmarks, by file name; of a job that several folders have, one.
 
     Raises:
         ValueError: a folder has none, or a file is damaged.
     """
     found: list[Result] = []
+    of_jobs: set[tuple[str, str]] = set()  # key and numbers
     for folder in folders:
         paths = sorted((folder / RESULTS).glob("*.json"))
         if not paths:
@@ -205,5 +208,21 @@ def read_all(folders: Iterable[Path]) -> list[Result]:
                 f"{folder} has no results ({RESULTS}/*.json); `seqgan bench --out {folder}` makes "
                 "some"
             )
-        found += map(Result.read, paths)
+        for path in paths:
+            result = Result.read(path)
+            # Other numbers under the same key stay, and are refused where rows are compared.
+            job = (result.key, _numbers_in(result))
+            if not result.key or job not in of_jobs:
+                found.append(result)
+            of_jobs.add(job)
     return found
+
+
+def _numbers_in(result: Result) -> str:
+    """Everything in a result but what depends on the machine, every digit of it."""
+    content = asdict(result)
+    for name in OF_THE_MACHINE:
+        del content[name]
+    for row in content["curve"]:
+        row.pop(SECONDS, None)
+    return repr(content)  # as text, for NaN is not NaN

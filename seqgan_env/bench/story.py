@@ -14,12 +14,20 @@ from seqgan_env.training.interpreter import NO_CAUSE, Evidence, Finding, cause_o
 def story(standings: Standings) -> list[str]:
     """A paragraph for each kind of task, and one of what does not follow.
 
-    The first ones say who wins, whether the controls lose and who is infinitely far.
+    The first ones say who wins, whether the controls lose and who is infinitely far. Tasks that
+    cannot be ranked have one too.
     """
     paragraphs = []
     for kind in standings.kinds:
         paragraphs.append(_of_kind(standings, kind))
-    return [*paragraphs, _caution(standings)]
+    return [*paragraphs, *left_out(standings), _caution(standings)]
+
+
+def left_out(standings: Standings) -> list[str]:
+    """A sentence on the tasks that cannot be ranked; none where there are none."""
+    if not standings.left_out:
+        return []
+    return [f"In no leaderboard: {'; '.join(standings.left_out.values())}."]
 
 
 def _of_kind(standings: Standings, kind: str) -> str:

@@ -29,13 +29,14 @@ def _of_run(path: Path) -> list[str]:
 
 
 def _of_benchmark(path: Path) -> list[str]:
-    """Three sentences for each kind of task."""
+    """Three sentences for each kind of task, and which tasks cannot be ranked."""
     from seqgan_env.bench.leaderboard import Standings  # loads scipy
     from seqgan_env.bench.results import read_all
-    from seqgan_env.bench.story import in_short
+    from seqgan_env.bench.story import in_short, left_out
     from seqgan_env.files import naming
 
     results = read_all([path])
     with naming(path):
         standings = Standings(results)
-        return [sentence for kind in standings.kinds for sentence in in_short(standings, kind)]
+        found = [sentence for kind in standings.kinds for sentence in in_short(standings, kind)]
+        return [*found, *left_out(standings)]
