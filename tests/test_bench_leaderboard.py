@@ -445,6 +445,63 @@ def test_what_cannot_be_compared_is_a_clear_error() -> None:
         Standings([*references(), *row(BEST_KNOB, [0.1])])
 
 
+def unjudged(results: list[Result], *seeds: int) -> list[Result]:
+    """Without what gives a score: the divergences of runs with these seeds, or of all."""
+    found = []
+    for result in results:
+        if result.seed in seeds or not seeds:
+            kept = {name: v for name, v in result.metrics.items() if not name.startswith("kl_")}
+            result = replace(result, metrics=kept)
+        found.append(result)
+    return found
+
+
+ON_O, ON_P = row("a", [0.0, 0.01, -0.01]), row("a", [0.0, 0.02, -0.02], "p")
+
+
+@pytest.mark.parametrize(
+    ("results", "reason"),
+    [
+        ([*ON_O, *unjudged(ON_P)], "No score without kl_mean on p."),
+        ([*unjudged(ON_O), *unjudged(ON_P)], "No score without kl_mean."),
+        (unjudged(ON_O), "No score without kl_mean, task p."),
+        (
+            [*ON_O, *unjudged(ON_P, 1)],
+            "in 5 runs. 1 of its 6 runs has no score, without kl_mean on p.",
+        ),
+        (
+            [*unjudged(ON_O, 0, 1), *unjudged(ON_P, 2)],
+            "in 3 runs. 3 of its 6 runs have no score, without kl_mean on o, kl_mean on p.",
+        ),
+        (
+            [*unjudged(ON_O, 0, 1), *unjudged(ON_P, 1, 2)],
+            "in 2 runs. 4 of its 6 runs have no score, without kl_mean on o, kl_mean on p.",
+        ),
+        ([*ON_O, *ON_P], "in 6 runs."),
+    ],
+)
+def test_what_keeps_a_run_from_a_score_is_named_and_only_scored_runs_are_counted(
+    results: list[Result], reason: str
+) -> None:
+    entry = board(references(3), references(3, "p"), results)["a"]
+    assert entry.verdict.endswith(reason)
+    num_scored = sum("score" in run.metrics for run in entry.all_runs)
+    assert entry.against.num_pairs == num_scored
+    assert (entry.outcome == "no score") == reason.startswith("No score")
+
+
+def test_a_run_whose_reference_was_not_judged_says_so() -> None:
+    some = [*judged(references(1), 0.2), *references(3)[1:]]
+    entries = board(some, judged(row("a", [0.0] * 3), 0.3), kind=JUDGED)
+    assert entries["a"].verdict.endswith(
+        "2 of its 3 runs have no score, without a knob of mle with referee_js on o."
+    )
+    none = [*judged(references(1, "p"), 0.2), *judged(references(1), 0.2), *references(3)[1:]]
+    rows = [*judged(row("a", [0.0], "p"), 0.3), *judged(row("a", [0.0] * 2, first_seed=1), 0.3)]
+    entries = board(none, rows, kind=JUDGED)
+    assert entries["a"].verdict == "No score without a knob of mle with referee_js on o."
+
+
 def elsewhere(task: str = "x") -> list[Result]:
     """Runs on a task that is of no kind."""
     found = []

@@ -666,14 +666,18 @@ def _verdict(entry: Entry, kind: Kind, tasks: Sequence[str]) -> str:
         "worse": (
             f"Further from the truth than the best knob of maximum likelihood, by {-by:.4f} {unit}."
         ),
-        "same": f"No difference shown from the best knob of maximum likelihood, in {num} runs.",
+        "same": (
+            "No difference shown from the best knob of maximum likelihood, in "
+            f"{entry.against.num_pairs} runs."
+        ),
         "one run": (
             f"{by:+.4f} {unit} against the best knob of maximum likelihood, from one run, which "
             "says little."
         ),
         "no score": f"No score without {', '.join(_lacking(entry, kind, tasks))}.",
     }[entry.outcome]
-    return said + _one_sided(entry) + _elsewhere(entry, kind) + _AFTER.get(entry.role, "")
+    qualified = _one_sided(entry) + _partly(entry, kind) + _elsewhere(entry, kind)
+    return said + qualified + _AFTER.get(entry.role, "")
 
 
 def _one_sided(entry: Entry) -> str:
@@ -684,6 +688,22 @@ def _one_sided(entry: Entry) -> str:
         if entry.beside.get(score.name, _NO_PAIRS).high < 0:
             return f" In {name} alone a knob does better."
     return ""
+
+
+def _partly(entry: Entry, kind: Kind) -> str:
+    """How many runs of a row with a score have none, and what these lack."""
+    if entry.scores is None:
+        return ""
+    num, why = 0, list[str]()
+    for task, runs in entry.runs.items():
+        unscored = [run for run in runs if kind.score.name not in run.metrics]
+        if unscored:
+            num += len(unscored)
+            why.append(_reason(unscored, kind, task))
+    if not num:
+        return ""
+    has = "has" if num == 1 else "have"
+    return f" {num} of its {len(entry.all_runs)} runs {has} no score, without {', '.join(why)}."
 
 
 def _elsewhere(entry: Entry, kind: Kind) -> str:
@@ -715,14 +735,31 @@ def _names_of_knobs(entry: Entry) -> str:
 
 
 def _lacking(entry: Entry, kind: Kind, tasks: Sequence[str]) -> list[str]:
-    """Why it has no score: metrics that none of its runs has, and tasks that it was not run on."""
+    """Why it has no score: metrics that none of its runs has, on all tasks or on some, and tasks
+    that it was not run on.
+    """
     missing = []
-    if not _values_of(entry.all_runs, kind.score.divergence):
+    has_none = not _values_of(entry.all_runs, kind.score.divergence)
+    if has_none:
         missing.append(kind.score.divergence)
     for task in tasks:
         if task not in entry.runs:
             missing.append(f"task {task}")
+        elif not has_none and not _values_of(entry.runs[task], kind.score.name):
+            missing.append(_reason(entry.runs[task], kind, task))
     return missing
+
+
+def _reason(unscored: Sequence[Run], kind: Kind, task: str) -> str:
+    """What runs on a task would need for a score."""
+    divergence = kind.score.divergence
+    # A run that has the divergence has no rival: no knob of its seed was measured by it.
+    needs = [divergence]
+    if _values_of(unscored, divergence):
+        needs.append(f"a knob of {REFERENCE} with it")
+        if len(_values_of(unscored, divergence)) == len(unscored):
+            needs = [f"a knob of {REFERENCE} with {divergence}"]
+    return f"{' or '.join(needs)} on {task}"
 
 
 _NO_PAIRS = Paired(math.nan, math.nan, math.nan, 0)
