@@ -31,7 +31,7 @@ from seqgan_env.rewards.forms import FORMS
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.tasks import make_task
 from seqgan_env.training.checkpoint import read_checkpoint, write_checkpoint
-from seqgan_env.types import Task
+from seqgan_env.types import Task, TokenSpec
 
 from .conftest import EOS, FIXED, random_model, reward_model, rewards_for, rng
 
@@ -402,6 +402,27 @@ def test_a_state_of_other_envs_or_other_rewards_is_refused() -> None:
         driven.load_state_dict(env.rewards.state_dict())
     with pytest.raises(ValueError, match="has budget, discriminator; that of these"):
         env.rewards.load_state_dict(driven.state_dict())
+
+
+@pytest.mark.parametrize("num_steps", [0, 1, 3, 5])
+@pytest.mark.parametrize(("own", "other"), [(6, 5), (5, 6), (3, 60)])
+def test_a_state_of_another_vocabulary_is_refused_and_changes_nothing(
+    own: int, other: int, num_steps: int
+) -> None:
+    envs = []
+    for vocab_size in (own, other):
+        env = TokenVectorEnv(3, reward_model(TokenSpec(vocab_size, 4)))
+        env.reset(seed=vocab_size)
+        for step in range(num_steps):
+            env.step(np.array([step % vocab_size, vocab_size - 1, 0]))
+        envs.append(env)
+    first, second = envs
+    before = copy.deepcopy(first.state_dict())
+    allowed = rf"this environment's tokens are 0..{own - 1}, and {own} where none is written"
+    with pytest.raises(ValueError, match=allowed):
+        first.load_state_dict(second.state_dict())
+    assert first.state_dict() == before
+    first.load_state_dict(before)
 
 
 def test_rewards_that_were_taken_over_stay_so_behind_a_state() -> None:

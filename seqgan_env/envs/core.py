@@ -208,7 +208,8 @@ class SequenceCore:
         """Goes on from a state of `state_dict`.
 
         Raises:
-            ValueError: it is of other sequences, or of another number of envs.
+            ValueError: it is of other sequences, of another vocabulary, or of another number of
+                envs; then nothing has changed.
         """
         shape = np.shape(state["tokens"])
         if shape != self.tokens.shape:
@@ -216,6 +217,7 @@ class SequenceCore:
                 f"the state has episodes of shape {shape}; this environment's are "
                 f"{self.tokens.shape}, num_envs x seq_len"
             )
+        self._check_vocabulary(np.array(state["tokens"]), np.array(state["lengths"]))
         self.seed_keys = np.array(state["seed_keys"], dtype=np.int64).view(np.uint64)
         self.episodes = np.array(state["episodes"], dtype=np.int64)
         self.tokens = np.array(state["tokens"], dtype=np.int32)
@@ -223,6 +225,22 @@ class SequenceCore:
         self.finished = np.array(state["finished"], dtype=bool)
         self._values = np.array(state["values"], dtype=np.float64)
         self._returns = np.array(state["returns"], dtype=np.float64)
+
+    def _check_vocabulary(self, tokens: np.ndarray, lengths: np.ndarray) -> None:
+        """Raises a ValueError unless `tokens` (B, T) of a state are of the vocabulary in the first
+        `lengths` (B,) places, and padding behind them.
+        """
+        size, pad = self.spec.vocab_size, self.spec.pad_token
+        written = np.arange(self.spec.seq_len) < lengths[:, None]  # (B, T)
+        known = (tokens >= 0) & (tokens < size)
+        wrong = np.where(written, ~known, tokens != pad)
+        if _any(wrong):
+            i, t = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"the state has token {tokens[i, t]} at place {t} of env {i}, which has written "
+                f"{lengths[i]}; this environment's tokens are 0..{size - 1}, and {pad} where none "
+                "is written yet. The state is of another vocabulary"
+            )
 
     def action_mask(self) -> np.ndarray | None:
         """Allowed actions (B, V) as int8, a new array; None where every token is allowed always."""

@@ -78,7 +78,8 @@ class Face:
         forgotten.
 
         Raises:
-            ValueError: the state is of other sequences, or of another number of envs.
+            ValueError: the state is of other sequences, of another vocabulary, or of another number
+                of envs; then nothing has changed.
         """
         self.core.load_state_dict(state["core"])
         self._last, self._frames = None, Frames(self.core.num_envs)
