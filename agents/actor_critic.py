@@ -21,6 +21,7 @@ from seqgan_env.building import undisturbed
 from seqgan_env.checks import check_least
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel
+from seqgan_env.optimizers import load_optimizer
 
 _LEAST_SPREAD = 1e-3  # of returns below which they are all the same
 
@@ -154,7 +155,7 @@ class ActorCritic(PolicyGradient):
         """Goes on from a state of `state_dict`."""
         super().load_state_dict(state)
         self.critic.load_state_dict(state["critic"])
-        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        load_optimizer(self.critic_optimizer, state["critic_optimizer"])
 
     def _make_network(self) -> nn.Module:
         """The critic's network, from `_features` to numbers (B, T)."""

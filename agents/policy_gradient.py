@@ -16,6 +16,7 @@ from agents.base import LanguageModelAgent, PolicyConfig
 from seqgan_env.checks import check_above, check_least
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel
+from seqgan_env.optimizers import load_optimizer
 from seqgan_env.streams import RowStreams
 
 
@@ -148,7 +149,7 @@ class PolicyGradient(LanguageModelAgent):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a state of `state_dict`."""
         super().load_state_dict(state)
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.rng.set_state(state["rng"])
         self.num_updates = state["num_updates"]
         self.reference = None

@@ -20,6 +20,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from seqgan_env.discriminators.cnn import CNNDiscriminator
 from seqgan_env.discriminators.cuda_graphs import GraphedStep
+from seqgan_env.discriminators.trainer import DiscriminatorTrainer
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.online import OnlineRewardModel
 from seqgan_env.envs.registration import build_rewards
@@ -313,6 +314,46 @@ def test_a_copied_agent_learns_alone_and_is_paid_by_the_same_rewards(name: str) 
 
 
 # States
+
+
+@pytest.mark.parametrize("name", AGENTS.names())
+def test_what_agents_learn_behind_a_state_does_not_change_it(name: str) -> None:
+    task = small_task()
+    first = agent_of(name, task)
+    first.pretrain(task.real_sequences, 1)
+    first.update()
+    state = first.state_dict()
+    kept = copy.deepcopy(state)
+    train_on(first, task)
+    assert_equal(state, kept)
+    found = []
+    for _ in range(2):
+        agent = agent_of(name, task)
+        agent.load_state_dict(state)
+        found.append(train_on(agent, task))
+        assert_equal(state, kept)
+    assert_equal(*found)
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS.builtin)
+def test_what_a_trainer_learns_behind_a_state_does_not_change_it(name: str) -> None:
+    task = small_task()
+    discriminator = build_rewards(task, discriminator=name).discriminator
+    assert discriminator is not None
+    real, generated = task.real_sequences, torch.randint(6, (60, 4), generator=rng(1))
+    first = DiscriminatorTrainer(discriminator)
+    first.fit(real, generated, 1, rng())
+    state = first.state_dict()
+    kept, begun = copy.deepcopy(state), copy.deepcopy(discriminator.state_dict())
+    found = []
+    for _ in range(2):
+        discriminator.load_state_dict(begun)
+        trainer = DiscriminatorTrainer(discriminator)
+        trainer.load_state_dict(state)
+        trainer.fit(real, generated, 2, rng(2))
+        found.append(copy.deepcopy(discriminator.state_dict()))
+        assert_equal(state, kept)
+    assert_equal(*found)
 
 
 def online_env(**changes: Any) -> TokenVectorEnv:

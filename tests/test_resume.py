@@ -1,5 +1,6 @@
 """A run that was stopped anywhere goes on from its checkpoint and ends as if nothing had been."""
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from seqgan_env.training import checkpoint, run_directory
 from seqgan_env.training.settings import settings_from
 from seqgan_env.training.trainer import Run, Trainer, write_run
 from seqgan_env.types import Resumable, RolloutPolicy
+
+from .test_copies import assert_equal
 
 SMALL: dict[str, Any] = {
     "task": "oracle-tiny",
@@ -257,6 +260,24 @@ def test_a_state_does_not_follow_what_happens_later() -> None:
     trainer.agent.pretrain(trainer.task.real_sequences[:64], 1)
     trainer.agent.update()
     assert str(state) == before
+
+
+@pytest.mark.parametrize(("phase", "at"), STOPS[:2])
+def test_what_a_run_does_behind_a_state_does_not_change_it(
+    phase: str, at: int, tmp_path: Path
+) -> None:
+    settings = small(rounds=1, control=False)
+    stopped = Trainer(settings, stopper(phase, at), checkpoints=tmp_path)
+    stopped.seconds_between, stopped.most_saving = 0.0, math.inf
+    with pytest.raises(StopError):
+        stopped()
+    state = checkpoint.read_checkpoint(tmp_path)
+    assert state is not None
+    before = copy.deepcopy(state)
+    resumed = Trainer(settings)
+    resumed.load_state_dict(state)
+    resumed()
+    assert_equal(state, before)
 
 
 def test_the_checkpoint_before_serves_where_the_last_one_is_damaged(tmp_path: Path) -> None:

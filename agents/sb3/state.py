@@ -16,6 +16,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecMonitor
 
+from seqgan_env.optimizers import load_optimizer
+
 # The attributes of SB3's models that change in training; an algorithm has some of them.
 _COUNTERS = (
     "num_timesteps",
@@ -56,7 +58,7 @@ def load_model_state(model: BaseAlgorithm, state: dict[str, Any]) -> None:
     """Goes on from a state of `model_state`, of a model that was made in the same way."""
     optimizer: Any = model.policy.optimizer
     model.policy.load_state_dict(state["policy"])
-    optimizer.load_state_dict(state["optimizer"])
+    load_optimizer(optimizer, state["optimizer"])
     for name, value in state["counters"].items():
         setattr(model, name, value)
     for name, value in state["last"].items():
@@ -115,7 +117,7 @@ def _saved(value: Any) -> Any:
 
 
 def _loaded(value: Any) -> Any:
-    """What `_saved` was given."""
+    """What `_saved` was given, in memory of its own."""
     if isinstance(value, torch.Tensor):
-        return value.numpy()
+        return value.numpy().copy()
     return value

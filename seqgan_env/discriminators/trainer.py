@@ -14,6 +14,7 @@ from torch.autograd.graph import increment_version
 
 from seqgan_env.budget import Budget
 from seqgan_env.discriminators.base import Discriminator, FastSteps, Step, in_mode
+from seqgan_env.optimizers import load_optimizer
 from seqgan_env.rowwise import full_precision
 
 
@@ -74,7 +75,7 @@ class DiscriminatorTrainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a state of `state_dict`."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
 
     def _choose_step(self) -> Step:
         fast = None

@@ -21,6 +21,7 @@ from seqgan_env.discriminators.base import Discriminator
 from seqgan_env.discriminators.trainer import DiscriminatorTrainer, discriminator_accuracy
 from seqgan_env.generators.language_model import LanguageModel
 from seqgan_env.metrics.likelihood import nll_per_token
+from seqgan_env.optimizers import load_optimizer
 from seqgan_env.rewards.model import RewardModel, RewardSettings
 from seqgan_env.streams import streams_from_keys
 from seqgan_env.types import (
@@ -149,7 +150,7 @@ class PolicyClone:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a state of `state_dict`."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.recent.clear()
         self.recent.extend(state["recent"])
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seqgan_env.checks import check_above, check_fields, check_least
 from seqgan_env.generators.language_model import LanguageModel
+from seqgan_env.optimizers import load_optimizer
 
 EPOCH_TOKENS = 2_000_000  # about a minute on one core
 
@@ -148,7 +149,7 @@ class MaximumLikelihood:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a state of `state_dict`."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.rng.set_state(state["rng"])
 
     def _lower_learning_rate(self) -> None:

@@ -131,7 +131,7 @@ class Pretraining:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a state of `state_dict`."""
-        self.rows = state["rows"]
+        self.rows = copy.deepcopy(state["rows"])
         self._best.load_state_dict(state["best"])
 
 
@@ -294,7 +294,8 @@ class AdversarialTraining:
         """Goes on from a state of `state_dict`."""
         self.round = state["round"]
         self.rng.set_state(state["rng"])
-        self._learned, self._pretrain_steps = state["learned"], state["pretrain_steps"]
+        self._learned = copy.deepcopy(state["learned"])
+        self._pretrain_steps = state["pretrain_steps"]
         if self._d_step is not None:
             self._d_step.trainer.load_state_dict(state["trainer"])
 

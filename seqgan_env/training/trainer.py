@@ -230,7 +230,7 @@ class Trainer:
         """
         agent = self._resumable_agent()
         self.phase = state["phase"]
-        for name, value in state["run"].items():
+        for name, value in copy.deepcopy(state["run"]).items():
             setattr(self.run, name, value)
         agent.load_state_dict(state["agent"])
         self.pretraining.load_state_dict(state["pretraining"])
