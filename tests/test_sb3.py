@@ -585,6 +585,32 @@ def test_the_same_seed_gives_the_same_numbers_whatever_others_draw(cls: type[SB3
     assert make(cls, EOS, seed=1).update() != of_first[0]
 
 
+@pytest.mark.parametrize("num_updates", [0, 1])
+@pytest.mark.parametrize("cls", ALL)
+def test_an_agent_goes_on_inside_episodes_and_before_the_first_bit_by_bit(
+    cls: type[SB3Agent], num_updates: int, tmp_path: Path
+) -> None:
+    first, second = make(cls, EOS), make(cls, EOS)
+    for _ in range(num_updates):
+        first.update()
+    assert first.env.core.lengths.any() == bool(num_updates)
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for _ in range(3):
+        assert second.update() == first.update()
+    for p, q in zip(second.policy.parameters(), first.policy.parameters(), strict=True):
+        assert torch.equal(p, q)
+    assert second.env.state_dict() == first.env.state_dict()
+
+
+def test_a_state_from_before_the_first_update_begins_anew() -> None:
+    agent = make(PPO, EOS)
+    state = agent.state_dict()
+    first = agent.update()
+    agent.load_state_dict(state)
+    assert agent.update() == first
+
+
 def test_an_agent_leaves_the_global_generators_as_they_were() -> None:
     reward = reward_model(FIXED)
     torch.manual_seed(5)

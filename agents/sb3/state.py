@@ -34,18 +34,22 @@ _MONITOR = ("episode_count", "episode_returns", "episode_lengths")
 
 
 def model_state(model: BaseAlgorithm) -> dict[str, Any]:
-    """Weights, optimizer, counters, last observations, replay buffer and monitor."""
+    """Weights, optimizer, counters, last observations, replay buffer, monitor, and the seeds that
+    the next reset will use.
+    """
     counters = {}
     for name in _COUNTERS:
         if hasattr(model, name):
             counters[name] = getattr(model, name)
     optimizer: Any = model.policy.optimizer
+    assert model.env is not None
     state = {
         "policy": model.policy.state_dict(),
         "optimizer": optimizer.state_dict(),
         "counters": counters,
         "last": _attributes(model, _LAST),
         "monitor": _attributes(model.env, _MONITOR),
+        "seeds": model.env.unwrapped._seeds,
     }
     buffer = getattr(model, "replay_buffer", None)
     if buffer is not None:
@@ -66,6 +70,9 @@ def load_model_state(model: BaseAlgorithm, state: dict[str, Any]) -> None:
     assert isinstance(model.env, VecMonitor)
     for name, value in state["monitor"].items():
         setattr(model.env, name, _loaded(value))
+    # The envs of a new model wait for a reset with seeds, which a state that is further has used.
+    if "seeds" in state:  # older checkpoints have none
+        model.env.unwrapped._seeds = list(state["seeds"])
     buffer = getattr(model, "replay_buffer", None)
     if buffer is not None:
         for name, value in state["replay_buffer"].items():
