@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from agents.policy_gradient import PolicyGradient, PolicyGradientConfig, step_metrics
+from agents.policy_gradient import PolicyGradient, PolicyGradientConfig, deviation, step_metrics
 from agents.reinforce import returns_to_go
 from seqgan_env.building import undisturbed
 from seqgan_env.checks import check_least
@@ -74,8 +74,8 @@ class Critic(nn.Module):
     def calibrate(self, returns: Tensor) -> None:
         """Takes mean and spread from returns (R,); of returns that are all the same, the mean."""
         self.shift.copy_(returns.mean())
-        spread = float(returns.std())
-        if not spread > _LEAST_SPREAD:  # of a single return it is not a number
+        spread = float(deviation(returns))
+        if spread <= _LEAST_SPREAD:
             spread = 1.0
         self.scale.fill_(spread)
 

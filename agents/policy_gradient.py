@@ -277,9 +277,16 @@ def step_metrics(
     return {
         "policy_loss": float(policy_loss.detach()),
         "reward": float(reward),
-        "advantage_std": float(advantages.std()),
+        "advantage_std": float(deviation(advantages)),
         "grad_norm": grad_norm,
     }
+
+
+def deviation(values: Tensor) -> Tensor:
+    """The standard deviation, a scalar; 0 of a single value, for which torch has no number."""
+    if values.numel() == 1:
+        return values.new_zeros(())
+    return values.std()
 
 
 def _expectation(log_probs: Tensor, values: Tensor) -> Tensor:

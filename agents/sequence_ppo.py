@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.actor_critic import ActorCritic, ActorCriticConfig
-from agents.policy_gradient import check_clipping, clipped_loss, step_metrics
+from agents.policy_gradient import check_clipping, clipped_loss, deviation, step_metrics
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.generators.language_model import LanguageModel
 
@@ -143,6 +143,8 @@ class SequencePPO(ActorCritic):
 
 
 def _whitened(advantages: Tensor, written: Tensor) -> Tensor:
-    """The values with mean 0 and deviation 1 over the written tokens; 0 behind the end."""
+    """The values with mean 0 and deviation 1 over the written tokens, 0 where there is one token; 0
+    behind the end.
+    """
     values = advantages[written]
-    return ((advantages - values.mean()) / (values.std() + 1e-6)).masked_fill(~written, 0.0)
+    return ((advantages - values.mean()) / (deviation(values) + 1e-6)).masked_fill(~written, 0.0)

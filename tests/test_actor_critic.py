@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from agents.actor_critic import ActorCritic
 from agents.policy_gradient import PolicyGradient
+from agents.reinforce import Reinforce
 from agents.sequence_level import RLOO
 from agents.sequence_ppo import SequencePPO
 from seqgan_env.testing import check_agent
@@ -33,6 +35,18 @@ def test_every_agent_raises_the_score_that_it_is_paid(cls: type[PolicyGradient])
     agent = made(cls, FIXED, 256, learning_rate=0.02)
     rewards = [agent.update()["reward"] for _ in range(15)]
     assert rewards[-1] > rewards[0] + 0.05
+
+
+@pytest.mark.parametrize("cls", [*AGENTS, Reinforce])
+def test_a_batch_of_one_token_has_no_spread(cls: type[PolicyGradient], spec: TokenSpec) -> None:
+    agent = made(cls, spec, 1)
+    tokens = torch.full((1, spec.seq_len), spec.pad_token)
+    tokens[0, 0] = 1
+    written = tokens != spec.pad_token
+    found = agent.learn(tokens, written * 2.0, written)
+    assert found["advantage_std"] == 0
+    assert all(math.isfinite(value) for value in found.values())
+    assert all(parameter.isfinite().all() for parameter in agent.policy.parameters())
 
 
 @pytest.mark.parametrize("form", ["rollout", "difference", "terminal"])
