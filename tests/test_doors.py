@@ -208,6 +208,23 @@ def test_every_option_of_every_agent_works_or_is_refused_by_its_name(
                 agent.update()
 
 
+@pytest.mark.parametrize("seq_len", [1, 2])
+@pytest.mark.parametrize("name", AGENTS.names())
+def test_one_short_sequence_leaves_the_policy_of_every_agent_finite(
+    name: str, seq_len: int
+) -> None:
+    task = make_task("oracle-tiny", vocab_size=4, seq_len=seq_len, num_real=16, num_held_out=8)
+    rewards = rewards_for(name, task)
+    with refused_by_name_or_not_at_all("group_size"):
+        agent: Any = make_agent(name, TokenVectorEnv(1, rewards), 0, {})
+        rewards.bind(agent.policy)
+        agent.pretrain(task.real_sequences, 1)
+        for _ in range(3):
+            agent.update()
+        log_probs = agent.policy.log_prob(task.real_sequences)
+        assert log_probs.isfinite().all()
+
+
 @contextmanager
 def refused_by_name_or_not_at_all(option: str) -> Iterator[None]:
     """Lets a ValueError through that does not name the option, and every other error."""

@@ -704,6 +704,29 @@ def test_values_that_cannot_work_are_refused() -> None:
         make(PPO, temperature=1.0)
 
 
+@pytest.mark.parametrize(("num_envs", "seq_len"), [(1, 1), (1, 2), (2, 2), (1, 4), (4, 1), (2, 3)])
+@pytest.mark.parametrize("cls", ALL)
+def test_the_defaults_work_however_little_an_update_collects(
+    cls: type[SB3Agent], num_envs: int, seq_len: int
+) -> None:
+    agent = make(cls, TokenSpec(3, seq_len), num_envs)
+    for _ in range(3):
+        agent.update()
+    for parameter in agent.policy.parameters():
+        assert parameter.isfinite().all()
+
+
+def test_advantages_of_one_step_are_not_normalised() -> None:
+    one = TokenSpec(3, 1)
+    for cls in ON_POLICY:
+        with pytest.raises(ValueError, match=r"normalize_advantage.* one step"):
+            make(cls, one, 1, 0, normalize_advantage=True)
+    for cls in (MaskablePPO, RecurrentPPO):
+        with pytest.raises(ValueError, match=r"batch_size is 3: .* one step"):
+            make(cls, one, 4, 0, batch_size=3)
+        make(cls, one, 4, 0, batch_size=3, normalize_advantage=False).update()
+
+
 @pytest.mark.parametrize("cls", ON_POLICY)
 def test_a_language_model_of_ones_own_takes_the_lstms_place(cls: type[SB3Agent]) -> None:
     rewards = reward_model(FIXED)

@@ -331,6 +331,21 @@ class SB3Agent(ABC):
         return CallbackList([rewards, *(given if isinstance(given, list) else [given])])
 
 
+def _num_steps(env: TokenVectorEnv) -> int:
+    """What an update collects by default, in all envs."""
+    return env.num_envs * env.task.spec.seq_len
+
+
+def _default_batch_size(env: TokenVectorEnv) -> int:
+    """A quarter of what is collected; all of it where a quarter would be less than two steps or
+    broken.
+    """
+    num_steps = _num_steps(env)
+    if num_steps % 4 or num_steps < 8:
+        return num_steps
+    return num_steps // 4
+
+
 def _check_range(name: str, value: Any) -> None:
     """Raises a ValueError for a number out of its range; anything else is let through."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -370,12 +385,22 @@ class _ActorCriticAgent(SB3Agent):
             "n_steps": self.env.task.spec.seq_len,
             "gamma": self.env.discount,
             "gae_lambda": 1.0,
+            "normalize_advantage": _num_steps(self.env) > 1,  # one has no spread
         }
 
     @property
     def policy(self) -> LanguageModel:
         model: LanguageModel = self.model.policy.language_model  # type: ignore[assignment]
         return model
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        super()._check_settings(settings)
+        num_steps = settings["n_steps"] * self.env.num_envs
+        if settings["normalize_advantage"] and num_steps == 1:
+            raise ValueError(
+                "normalize_advantage is True; allowed is False where an update collects one step, "
+                "whose advantage has no spread"
+            )
 
 
 class PPO(_ActorCriticAgent):
@@ -389,16 +414,33 @@ class PPO(_ActorCriticAgent):
     policy_class: ClassVar[type[BasePolicy]] = LanguageModelPolicy
 
     def defaults(self) -> dict[str, Any]:
-        whole = self.env.num_envs * self.env.task.spec.seq_len
-        batch = {"batch_size": whole // 4 if whole % 4 == 0 else whole, "n_epochs": 4}
-        return (
-            super().defaults()
-            | batch
-            | {"learning_rate": 3e-5, "value_rate": 30.0, "max_grad_norm": 5.0}
-        )
+        return super().defaults() | {
+            "batch_size": _default_batch_size(self.env),
+            "n_epochs": 4,
+            "learning_rate": 3e-5,
+            "value_rate": 30.0,
+            "max_grad_norm": 5.0,
+        }
 
 
-class MaskablePPO(PPO):
+class _ContribPPO(PPO):
+    """PPO of sb3-contrib, which normalises a minibatch of one step too, to what is no number."""
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        super()._check_settings(settings)
+        batch_size = settings["batch_size"]
+        if not settings["normalize_advantage"] or not isinstance(batch_size, int) or not batch_size:
+            return
+        num_steps = settings["n_steps"] * self.env.num_envs
+        if 1 in (batch_size, num_steps % batch_size):
+            raise ValueError(
+                f"batch_size is {batch_size}: the {num_steps} steps of an update leave a minibatch "
+                "of one step, whose advantage has no spread; allowed is another, or "
+                "normalize_advantage False"
+            )
+
+
+class MaskablePPO(_ContribPPO):
     """PPO that is told which tokens are allowed (Huang and Ontanon 2022); the others never leave
     the end token's mask either.
 
@@ -408,7 +450,7 @@ class MaskablePPO(PPO):
     algorithm, policy_class = sb3_contrib.MaskablePPO, MaskableLanguageModelPolicy
 
 
-class RecurrentPPO(PPO):
+class RecurrentPPO(_ContribPPO):
     """PPO on minibatches of consecutive steps; see `RecurrentLanguageModelPolicy`.
 
     Use it to compare with the recurrent policies of sb3-contrib; `ppo` trains the same language
@@ -433,7 +475,7 @@ class A2C(_ActorCriticAgent):
             "value_rate": 10.0,
             "max_grad_norm": 5.0,
         }
-        return super().defaults() | adam | {"normalize_advantage": True}
+        return super().defaults() | adam
 
 
 class TRPO(_ActorCriticAgent):
@@ -446,9 +488,8 @@ class TRPO(_ActorCriticAgent):
     algorithm, policy_class = sb3_contrib.TRPO, TrustRegionLanguageModelPolicy
 
     def defaults(self) -> dict[str, Any]:
-        whole = self.env.num_envs * self.env.task.spec.seq_len
         return super().defaults() | {
-            "batch_size": whole // 4 if whole % 4 == 0 else whole,
+            "batch_size": _default_batch_size(self.env),
             "target_kl": 5e-5,
         }
 
@@ -461,7 +502,7 @@ class _ValueAgent(SB3Agent):
     collected = "train_freq"
 
     def defaults(self) -> dict[str, Any]:
-        steps = self.env.num_envs * self.env.task.spec.seq_len
+        steps = _num_steps(self.env)
         batch_size = min(256, steps)
         return {
             "train_freq": self.env.task.spec.seq_len,
