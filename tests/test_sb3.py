@@ -213,6 +213,16 @@ def test_attributes_are_shared_by_all_envs() -> None:
         SequenceVecEnv(TokenEnv(reward_model(FIXED)))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("mode", ["next_step", "disabled"])
+def test_another_autoreset_than_that_of_sb3_is_refused(mode: str) -> None:
+    env = TokenVectorEnv(2, reward_model(FIXED), autoreset_mode=mode)
+    expected = f"autoreset_mode is '{mode}'; allowed is 'same_step'"
+    with pytest.raises(ValueError, match=expected):
+        SequenceVecEnv(env)
+    with pytest.raises(ValueError, match=expected):
+        PPO(env)
+
+
 def test_action_masks_forbid_the_end_token_until_it_may_come() -> None:
     env = VecMonitor(SequenceVecEnv(TokenVectorEnv(2, reward_model(EOS))))
     env.reset()

@@ -9,7 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.vec_env import VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices
 
@@ -36,11 +36,21 @@ class SequenceVecEnv(VecEnv):
         """
         Args:
             env: a `TokenVectorEnv`, or Gymnasium vector wrappers around one.
+
+        Raises:
+            TypeError: it is something else.
+            ValueError: its `autoreset_mode` is not "same_step".
         """
         if not isinstance(env.unwrapped, TokenVectorEnv):
             raise TypeError(
                 f"SequenceVecEnv was given a {type(env.unwrapped).__name__}; expected a "
                 "TokenVectorEnv"
+            )
+        mode = env.unwrapped.autoreset_mode
+        if mode != AutoresetMode.SAME_STEP:
+            raise ValueError(
+                f"autoreset_mode is {mode.name.lower()!r}; allowed is 'same_step': "
+                "Stable-Baselines3 expects the step that ends an episode to begin the next one"
             )
         self.env, self.base = env, env.unwrapped
         self._actions = np.zeros(env.num_envs, dtype=np.int64)
