@@ -16,6 +16,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from gymnasium.wrappers import vector as wrappers
 
 from agents.reinforce import Reinforce
+from agents.sb3.agent import PPO
 from seqgan_env.envs.env import TokenEnv
 from seqgan_env.envs.vector_env import TokenVectorEnv
 from seqgan_env.rewards.forms import FORMS
@@ -279,10 +280,10 @@ def test_where_a_step_begins_the_next_episode_the_frames_are_those_of_the_last()
     assert [[frame[:5] for frame in frames] for frames in env.render()] == [["[1/3]"]] * 2  # type: ignore[union-attr]
 
 
-def test_an_agent_that_writes_past_wrappers_refuses_them() -> None:
-    wrapped: Any = wrappers.ClipReward(TokenVectorEnv(2, reward_model(FIXED)), max_reward=1.0)
+@pytest.mark.parametrize("agent", [Reinforce, PPO])
+def test_an_agent_that_goes_past_wrappers_refuses_them(agent: Callable[[Any], object]) -> None:
+    wrapped = wrappers.ClipReward(TokenVectorEnv(2, reward_model(FIXED)), max_reward=1.0)
     with pytest.raises(ValueError, match="wrapped in ClipReward, which this agent would go past"):
-        Reinforce(wrapped)
-    other: Any = SyncVectorEnv([lambda: gym.make("CartPole-v1")])
+        agent(wrapped)
     with pytest.raises(TypeError, match="is a SyncVectorEnv; expected a TokenVectorEnv"):
-        Reinforce(other)
+        agent(SyncVectorEnv([lambda: gym.make("CartPole-v1")]))

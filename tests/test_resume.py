@@ -298,7 +298,7 @@ def test_a_checkpoint_runs_nothing_that_stands_in_it(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (tmp_path / "run by the checkpoint",))
 
-    torch.save({"schema": 2, "state": {"x": Evil()}}, tmp_path / checkpoint.LAST)
+    torch.save({"schema": 3, "state": {"x": Evil()}}, tmp_path / checkpoint.LAST)
     with pytest.raises(ValueError, match="is damaged"):
         checkpoint.read_checkpoint(tmp_path)
     assert not (tmp_path / "run by the checkpoint").exists()
@@ -306,7 +306,7 @@ def test_a_checkpoint_runs_nothing_that_stands_in_it(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_version_is_refused_by_its_schema(tmp_path: Path) -> None:
     torch.save({"schema": 1, "state": {}}, tmp_path / checkpoint.LAST)
-    with pytest.raises(ValueError, match="has schema 1; this version reads 2"):
+    with pytest.raises(ValueError, match="has schema 1; this version reads 3"):
         checkpoint.read_checkpoint(tmp_path)
 
 

@@ -39,7 +39,7 @@ from agents.sb3.q_policy import LanguageModelDQNPolicy, LanguageModelQRDQNPolicy
 from agents.sb3.state import load_model_state, load_streams_state, model_state, streams_state
 from agents.sb3.vec_env import CopyableMonitor, SequenceVecEnv
 from seqgan_env.checks import hints_of
-from seqgan_env.envs.vector_env import TokenVectorEnv
+from seqgan_env.envs.vector_env import TokenVectorEnv, without_wrappers
 from seqgan_env.generators.language_model import LanguageModel, LSTMLanguageModel
 from seqgan_env.names import choose
 from seqgan_env.native.fast_routes import Snapshot
@@ -157,9 +157,11 @@ class SB3Agent(ABC):
                 `hyperparameter_names`.
 
         Raises:
-            ValueError: a hyperparameter is unknown, or its value does not fit.
+            ValueError: a hyperparameter is unknown, or its value does not fit, or `env` is wrapped:
+                its wrappers would be left out.
+            TypeError: `env` is no `TokenVectorEnv`.
         """
-        self.env: TokenVectorEnv = env.unwrapped
+        self.env = without_wrappers(env)
         for name in hyperparameters:
             choose(
                 self.hyperparameter_names(), name, f"hyperparameter of {self.algorithm.__name__}"

@@ -71,8 +71,7 @@ def load_model_state(model: BaseAlgorithm, state: dict[str, Any]) -> None:
     for name, value in state["monitor"].items():
         setattr(model.env, name, _loaded(value))
     # The envs of a new model wait for a reset with seeds, which a state that is further has used.
-    if "seeds" in state:  # older checkpoints have none
-        model.env.unwrapped._seeds = list(state["seeds"])
+    model.env.unwrapped._seeds = list(state["seeds"])
     buffer = getattr(model, "replay_buffer", None)
     if buffer is not None:
         for name, value in state["replay_buffer"].items():

@@ -18,7 +18,7 @@ from seqgan_env.training.run_directory import CHECKPOINT, write_bytes
 
 LAST, BEFORE = CHECKPOINT, "checkpoint.before.pt"
 
-_SCHEMA = 2
+_SCHEMA = 3
 
 
 def write_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
