@@ -11,19 +11,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from seqgan_env import registry
 from seqgan_env.bench.compare import differences
 from seqgan_env.bench.jobs import REFERENCE, Job, Suite, grid, read_suite
 from seqgan_env.bench.local import LocalPool
 from seqgan_env.bench.results import Result, path_of, read_all
 from seqgan_env.bench.runner import Progress, Watch, opened, run_jobs
 from seqgan_env.metrics.score import SCORES
+from seqgan_env.training.settings import DECIDED_BY_THE_HARNESS, TrainSettings, settings_from
 
 ROOT = Path(__file__).parents[1]
 TINY: dict[str, Any] = {
@@ -158,6 +160,106 @@ def test_a_grid_names_what_differs() -> None:
     assert len(made.jobs()) == 2 * 5
     plain = grid(["reinforce"], ["oracle-tiny"], ["rollout"], ["optimal"], 1, {})
     assert [job.label for job in plain.jobs()] == [REFERENCE, "reinforce"]
+
+
+DEMANDING = """
+from agents.reinforce import Reinforce
+
+class Demanding(Reinforce):
+    training_settings = {
+        "reward": "terminal",
+        "score_as": "logit",
+        "discriminator": "lstm",
+        "discriminator_options": {"hidden_dim": 9},
+        "agent_options": {"learning_rate": 0.5},
+    }
+"""
+
+
+def test_an_agent_is_the_same_algorithm_by_every_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "demanding.py").write_text(DEMANDING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for agent in (*registry.AGENTS.names(), "demanding:Demanding"):
+        if agent == REFERENCE:
+            continue
+        alone = settings_from("tiny", {"agent": agent})
+        by_name = grid([agent], ["oracle-tiny"], [], [], 1, {})
+        by_row = replace(by_name, rows={agent: {"agent": agent}})
+        for made in (by_name, by_row):
+            job = next(job for job in made.jobs() if job.label == agent)
+            found = asdict(job.settings)
+            # The harness says what a run does besides learning.
+            found |= {name: getattr(alone, name) for name in DECIDED_BY_THE_HARNESS}
+            assert found == asdict(alone), agent
+
+
+def test_what_is_chosen_for_a_grid_goes_over_what_an_agent_asks_for() -> None:
+    made = grid(["rloo"], ["oracle-tiny"], ["rollout", "terminal"], ["oracle"], 1, {})
+    found = {job.label: (job.settings.source, job.settings.reward) for job in made.jobs()[1:]}
+    assert found == {
+        "rloo, rollout": ("oracle", "rollout"),
+        "rloo, terminal": ("oracle", "terminal"),
+    }
+
+
+def test_options_stand_with_what_they_are_about() -> None:
+    file: dict[str, Any] = {
+        "discriminator": "lstm",
+        "discriminator_options": {"hidden_dim": 9},
+        "policy": "gru",
+        "policy_options": {"hidden_dim": 8},
+        "task_options": {"vocab_size": 7},
+        "seq_len": 5,
+        "agent_options": {"learning_rate": 0.5},
+    }
+    row = {"r": {"agent": "reinforce"}}
+    made = Suite("s", 1, {"oracle-tiny": {"task": "oracle-tiny"}}, row, file)
+
+    def under(**given: Any) -> TrainSettings:
+        return made.under(given).jobs()[1].settings
+
+    before = made.jobs()[1].settings
+    assert under() == before
+    assert before.task_options == {"vocab_size": 7, "seq_len": 5}
+    # Key by key, in both spellings of a task's setting.
+    for given in ({"seq_len": 4}, {"task_options": {"seq_len": 4}}):
+        assert under(**given).task_options == {"vocab_size": 7, "seq_len": 4}
+    found = under(vocab_size=8, agent_options={"baseline": "none"})
+    assert found.task_options == {"vocab_size": 8, "seq_len": 5}
+    assert found.agent_options == before.agent_options | {"baseline": "none"}
+    # The same discriminator or policy keeps its options, and another one has none of them.
+    for kind, same, other in (("discriminator", "lstm", "ratio"), ("policy", "gru", "lstm")):
+        own = file[f"{kind}_options"]
+        assert getattr(under(**{kind: same}), f"{kind}_options") == own
+        changed: dict[str, Any] = {kind: other, f"{kind}_options": {}}
+        assert under(**{kind: other}) == replace(before, **changed)
+    kept = under(discriminator_options={"dropout": 0.5}).discriminator_options
+    assert kept == {"hidden_dim": 9, "dropout": 0.5}
+
+
+def test_a_policy_that_is_given_takes_the_place_of_the_lstm_of_a_suite() -> None:
+    made = suite({"r": {"agent": "reinforce"}}, agent_options={"hidden_dim": 8, "baseline": "none"})
+    found = made.under({"policy": "gru"}).jobs()[1].settings
+    assert (found.policy, found.agent_options["baseline"]) == ("gru", "none")
+    assert "hidden_dim" not in found.agent_options
+
+
+def test_a_presets_discriminator_has_a_suites_options_until_another_is_named() -> None:
+    of_paper = {"preset": "paper", "discriminator_options": {"dropout": 0.5}}
+    row: dict[str, Any] = {"agent": "reinforce"}
+    tasks = {"oracle-tiny": {"task": "oracle-tiny"}}
+    kept = Suite("s", 1, tasks, {"r": row}, of_paper).jobs()[1].settings
+    assert (kept.discriminator, kept.discriminator_options) == ("paper", {"dropout": 0.5})
+    other = Suite("s", 1, tasks, {"r": row | {"discriminator": "small"}}, of_paper)
+    assert other.jobs()[1].settings.discriminator_options == {}
+
+
+def test_a_task_goes_over_what_all_share_in_both_spellings() -> None:
+    tasks = {"oracle-tiny": {"task": "oracle-tiny", "seq_len": 9}}
+    made = Suite("s", 1, tasks, {}, {"task_options": {"seq_len": 5, "vocab_size": 7}})
+    assert made.jobs()[0].settings.task_options == {"seq_len": 9, "vocab_size": 7}
 
 
 def test_the_suites_that_come_along_can_be_run() -> None:

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from seqgan_env.bench.commands import _suite
 from seqgan_env.bench.compare import differences
 from seqgan_env.bench.compare import main as compare
 from seqgan_env.bench.jobs import BEST_KNOB, REFERENCE
 from seqgan_env.bench.results import read_all
-from seqgan_env.cli.main import main
+from seqgan_env.cli.main import build_parser, main
 from seqgan_env.tasks import make_task
 from seqgan_env.types import HasReferee
 from tests.test_bench import ROOT, TINY
@@ -245,6 +246,28 @@ def test_bad_input_gets_one_line_and_exit_code_2(
     assert message in errors
     assert len(errors.splitlines()) == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_flags_go_over_a_suite_key_by_key(tmp_path: Path) -> None:
+    shared = "task_options = {vocab_size = 7}\ndiscriminator = 'lstm'\n"
+    text = f"[settings]\n{shared}discriminator_options = {{hidden_dim = 9}}\n{SUITE}"
+    file = lines(tmp_path / "suite.toml", text)
+    words = ["bench", str(file), "--set-task", "seq_len=4", "--discriminator", "ratio"]
+    arguments = build_parser().parse_args(words)
+    arguments.command_line = words
+    settings = _suite(arguments).jobs()[1].settings
+    assert settings.task_options == {"vocab_size": 7, "seq_len": 4}
+    assert (settings.discriminator, settings.discriminator_options) == ("ratio", {})
+
+
+@pytest.mark.parametrize(
+    ("words", "reward"), [([], "terminal"), (["--rewards", "rollout"], "rollout")]
+)
+def test_agents_on_the_command_line_get_the_reward_that_they_ask_for(
+    words: list[str], reward: str
+) -> None:
+    arguments = build_parser().parse_args(["bench", "--agents", "rloo", *words])
+    assert _suite(arguments).jobs()[1].settings.reward == reward
 
 
 # ---- seqgan evaluate --samples ----

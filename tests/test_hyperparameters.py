@@ -75,6 +75,25 @@ def test_what_is_given_goes_over_the_file_option_by_option(tmp_path: Path) -> No
     assert same.policy_options == {"net_arch": [8], "observation_window": 2}
 
 
+def test_options_of_a_file_stand_with_what_they_are_about(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        "discriminator: lstm\ndiscriminator_options: {hidden_dim: 9}\n"
+        "hidden_dim: 8\nbaseline: none",
+    )
+
+    def found(**given: Any) -> TrainSettings:
+        return settings_with_file("tiny", {"agent": "reinforce"} | given, file)
+
+    assert found().discriminator_options == {"hidden_dim": 9}
+    assert found(discriminator="lstm").discriminator_options == {"hidden_dim": 9}
+    assert found(discriminator="ratio").discriminator_options == {}
+    assert found().agent_options["hidden_dim"] == 8
+    gru = found(policy="gru")
+    assert "hidden_dim" not in gru.agent_options
+    assert gru.agent_options["baseline"] == "none"
+
+
 def test_settings_of_the_run_may_stand_beside_and_agents_of_this_package_have_files_too(
     tmp_path: Path,
 ) -> None:

@@ -38,7 +38,7 @@ from seqgan_env.metrics.catalogue import MORE, metric_named, more_of
 from seqgan_env.screen import plain_console
 from seqgan_env.tasks import check_settings, infer_task, make_task
 from seqgan_env.training import run_directory
-from seqgan_env.training.settings import TrainSettings, settings_of_task
+from seqgan_env.training.settings import settings_of_task
 from seqgan_env.types import MeasuresReal
 
 if TYPE_CHECKING:  # loads scipy
@@ -47,11 +47,6 @@ if TYPE_CHECKING:  # loads scipy
 BENCHMARK = "benchmark.json"  # title and command of a folder
 
 _OF_A_GRID = ("agents", "tasks", "rewards", "sources")
-_GRID_DEFAULTS = {
-    "tasks": [],
-    "rewards": [TrainSettings.reward],
-    "sources": [TrainSettings.source],
-}
 _DEFAULT_SEEDS = 5
 
 # What the leaderboard on a terminal says of an outcome that is not plain by itself.
@@ -102,14 +97,11 @@ def _suite(arguments: argparse.Namespace) -> Suite:
             raise ValueError(
                 "seqgan bench needs a suite or --agents, like `seqgan bench --agents reinforce ppo`"
             )
-        chosen = {}
-        for name, default in _GRID_DEFAULTS.items():
-            chosen[name] = getattr(arguments, name) or default
         return grid(
             arguments.agents,
-            chosen["tasks"],
-            chosen["rewards"],
-            chosen["sources"],
+            arguments.tasks or [],
+            arguments.rewards or [],
+            arguments.sources or [],
             arguments.seeds or _DEFAULT_SEEDS,
             settings,
         )
@@ -121,13 +113,7 @@ def _suite(arguments: argparse.Namespace) -> Suite:
         )
     suite = read_suite(arguments.suite, trust_of(arguments))
 
-    # Options are merged key by key; other settings of the command line take the file's place.
-    merged = suite.settings | settings
-    for name in ("agent_options", "discriminator_options", "policy_options"):
-        options = suite.settings.get(name, {}) | settings.get(name, {})
-        if options:
-            merged[name] = options
-    return replace(suite, seeds=arguments.seeds or suite.seeds, settings=merged)
+    return replace(suite.under(settings), seeds=arguments.seeds or suite.seeds)
 
 
 def _pool(arguments: argparse.Namespace, folder: Path, jobs: Sequence[Job]) -> Pool:

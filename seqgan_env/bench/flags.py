@@ -89,14 +89,15 @@ def _add_grid(bench: Parser) -> None:
         "--rewards",
         nargs="+",
         metavar="FORM",
-        help=f"of {', '.join(FORMS)} (default: {TrainSettings.reward})",
+        help=f"of {', '.join(FORMS)} (default: what each agent asks for, or "
+        f"{TrainSettings.reward})",
     )
     bench.add_argument(
         "--sources",
         nargs="+",
         metavar="SOURCE",
         help=f"of {', '.join(SOURCES.builtin)}, package.module:Name, or sums of such (default: "
-        f"{TrainSettings.source})",
+        f"what each agent asks for, or {TrainSettings.source})",
     )
     bench.add_argument(
         "--seeds", type=positive, metavar="N", help="seeds 0..N-1 (default: the suite's, or 5)"

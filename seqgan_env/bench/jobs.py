@@ -46,6 +46,7 @@ from seqgan_env.training.settings import (
     OF_THE_LSTM,
     PRESETS,
     TrainSettings,
+    options_of,
     settings_from,
     settings_of_task,
 )
@@ -272,9 +273,12 @@ class Suite:
             file = Path(of_row.pop(_FILE))
             of_file = read_hyperparameters(file, of_task["task"], agent, self.trust)
             of_row = of_file.under(of_row)
+        groups = (self.settings, of_task, of_row)
         changes = {**self.settings, **of_task, **of_row}
+        for name in _settings_of_the_task(changes):
+            del changes[name]  # they are among the task's options
         # What [settings] and the tasks say is meant for the agents that take it.
-        policy_options = _options("policy", self.settings, of_task, of_row)
+        policy_options = options_of("policy", *groups)
         if "policy" not in of_row and not takes_policy(agent):
             changes["policy"], policy_options = None, {}
 
@@ -297,21 +301,56 @@ class Suite:
             "control": False,
             "knobs": label == REFERENCE,  # every score is against these
             "agent_options": options,
-            "task_options": self._task_options((self.settings, of_task, of_row), seed),
+            "task_options": self._task_options(groups, seed),
             "policy_options": policy_options,
-            "discriminator_options": _options("discriminator", self.settings, of_task, of_row),
+            "discriminator_options": options_of("discriminator", *groups),
         }
         # The file may give a budget of steps, which become rounds when all else is known.
         if of_file is not None and not sets_rounds:
             changes |= of_file.budget(settings_from(preset, changes))
         return settings_from(preset, changes)
 
+    def under(self, given: Mapping[str, Any]) -> Suite:
+        """The suite with settings over those of `[settings]`, and under those of tasks and rows.
+
+        Options are merged key by key, but those of a discriminator, a policy or an LSTM in whose
+        place another one is given are dropped.
+
+        Args:
+            given: settings of all runs; `preset` may be among them.
+
+        Raises:
+            ValueError: settings that a suite does not have.
+        """
+        merged = {**self.settings, **given}
+        agent_options = dict(self.settings.get("agent_options", {}))
+        if given.get("policy") and "policy" not in self.settings:
+            for name in OF_THE_LSTM:
+                agent_options.pop(name, None)
+        # A task's setting has two spellings, and what is given stands above both of the file's.
+        of_tasks = dict[str, Any]()
+        for group in (self.settings, given):
+            of_tasks |= settings_of_task(_of_run(group))
+        for name in _settings_of_the_task(merged):
+            del merged[name]
+        options = {
+            "agent_options": agent_options | given.get("agent_options", {}),
+            "task_options": of_tasks,
+            "discriminator_options": options_of("discriminator", self.settings, given),
+            "policy_options": options_of("policy", self.settings, given),
+        }
+        for name, chosen in options.items():
+            merged.pop(name, None)
+            if chosen:
+                merged[name] = chosen
+        return replace(self, settings=merged)
+
     def _task_options(self, groups: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
         """The options of the task of one run; later groups override earlier ones."""
         options: dict[str, Any] = {}
         for group in groups:
-            options |= group.get("task_options", {})
-            if self.fresh_oracles and "oracle_seed" in {*group, *options}:
+            options |= _settings_of_the_task(group) | group.get("task_options", {})
+            if self.fresh_oracles and "oracle_seed" in options:
                 raise ValueError(
                     f"suite {self.title!r} has both oracle_seed and fresh_oracles; allowed is one"
                 )
@@ -354,21 +393,6 @@ def _settings_of_runs() -> list[str]:
 def _left_to_suites(names: Iterable[str]) -> list[str]:
     """The names of settings that the harness does not decide itself."""
     return [name for name in names if name not in DECIDED_BY_THE_HARNESS]
-
-
-def _options(kind: str, *groups: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the discriminator or the policy, merged key by key.
-
-    Where a group names another discriminator or policy, the options of earlier groups are dropped:
-    they were not about that one.
-    """
-    # Groups come in the order in which they override each other.
-    name, options = getattr(TrainSettings, kind), dict[str, Any]()
-    for group in groups:
-        if group.get(kind, name) != name:
-            name, options = group[kind], {}
-        options |= group.get(f"{kind}_options", {})
-    return options
 
 
 def options_with(settings: TrainSettings, change: Callable[[Path], str]) -> dict[str, Any]:
@@ -502,31 +526,38 @@ def grid(
 ) -> Suite:
     """The suite of all combinations of agents, tasks, forms of the reward and its sources.
 
-    An agent that asks for a source of its own gets that one. Labels say what differs. Without
-    tasks, the one that the settings are about is taken.
+    An agent that asks for a source of its own gets that one. Without forms or sources, the rows do
+    not name any, so that an agent gets what it asks for, as in `seqgan train`. Labels say what
+    differs. Without tasks, the one that the settings are about is taken.
     """
     rows: dict[str, dict[str, Any]] = {}
     for agent in agents:
         if not learns_from_reward(agent):
             rows[agent] = {"agent": agent}
             continue
-        own = training_settings(agent).get("source")
-        of_agent = sources
-        if own:
-            of_agent = [own]
-        for source, form in itertools.product(of_agent, forms):
-            # A label says only what was chosen among several.
-            parts = [agent]
-            if own is None and len(sources) > 1:
-                parts.append(source)
-            if len(forms) > 1:
-                parts.append(form)
-            rows[", ".join(parts)] = {"agent": agent, "source": source, "reward": form}
+        # What is not named is one choice: whatever the agent gets.
+        among: dict[str, list[str | None]] = {"source": [None], "reward": [*forms] or [None]}
+        if "source" not in training_settings(agent):
+            among["source"] = [*sources] or [None]
+        for combination in itertools.product(*among.values()):
+            row, parts = {"agent": agent}, [agent]
+            for (name, choices), choice in zip(among.items(), combination, strict=True):
+                if choice is not None:
+                    row[name] = choice
+                    if len(choices) > 1:
+                        parts.append(choice)  # a label says only what was chosen among several
+            rows[", ".join(parts)] = row
     # The reference is in every suite, and a suite refuses a row of that label.
     rows.pop(REFERENCE, None)
     chosen = tasks or [infer_task(settings_of_task(_of_run(settings)))]
     columns = {task: {"task": task} for task in chosen}
     return Suite(f"{', '.join(agents)} on {', '.join(chosen)}", seeds, columns, rows, settings)
+
+
+def _settings_of_the_task(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those settings of a group that stand there by a task's own names for them."""
+    of_runs = {*_settings_of_runs(), *DECIDED_BY_THE_HARNESS}
+    return {name: value for name, value in settings.items() if name not in of_runs}
 
 
 def _of_run(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,13 @@ from seqgan_env.files import MIB, naming, read_text
 from seqgan_env.names import allowed
 from seqgan_env.plugins import accepts, load_agent_class, option_names_of
 from seqgan_env.tasks import check_settings, seq_len_of
-from seqgan_env.training.settings import TrainSettings, settings_from, with_task
+from seqgan_env.training.settings import (
+    OF_THE_LSTM,
+    TrainSettings,
+    options_of,
+    settings_from,
+    with_task,
+)
 from seqgan_env.trust import Trust, check_names
 
 DEFAULT = "default"  # the section of whatever task has none of its own
@@ -107,11 +113,13 @@ class Hyperparameters:
     def under(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The file's settings with those `given` over them, options key by key."""
         merged = {**self.settings, **given}
-        for name in _OPTIONS:
-            merged[name] = self.settings.get(name, {}) | given.get(name, {})
-        own_policy = self.settings.get("policy")
-        if given.get("policy", own_policy) != own_policy:
-            merged["policy_options"] = given.get("policy_options", {})  # the file's are another's
+        of_agent = dict(self.settings.get("agent_options", {}))
+        if given.get("policy") and "policy" not in self.settings:
+            for name in OF_THE_LSTM:  # in whose place the policy stands
+                of_agent.pop(name, None)
+        merged["agent_options"] = of_agent | given.get("agent_options", {})
+        for kind in ("discriminator", "policy"):
+            merged[f"{kind}_options"] = options_of(kind, self.settings, given)
         return merged
 
     def budget(self, settings: TrainSettings) -> dict[str, int]:

@@ -345,11 +345,35 @@ def settings_from(preset: str, changes: Mapping[str, Any]) -> TrainSettings:
     options |= own.get("agent_options", {}) | changes.get("agent_options", {})
     of_task = base.get("task_options", {}) | changes["task_options"]
     merged = {**base, **own, **changes, "agent_options": options, "task_options": of_task}
+    for kind in ("discriminator", "policy"):
+        merged[f"{kind}_options"] = options_of(kind, base, own, changes)
     settings = replace(TrainSettings(), **merged)
 
     # Some options are settings of the run unless they are given.
     followed = {option: getattr(settings, name) for option, name in following.items()}
     return replace(settings, agent_options=followed | options)
+
+
+def options_of(kind: str, *groups: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the discriminator or the policy, merged key by key.
+
+    Where a group names another discriminator or policy, the options of earlier groups are dropped:
+    they were not about that one.
+
+    Args:
+        kind: "discriminator" or "policy".
+        groups: settings of a run, `preset` among them, in the order in which they override each
+            other.
+    """
+    so_far, owner, options = dict[str, Any](), None, dict[str, Any]()
+    for group in groups:
+        so_far |= group
+        preset = PRESETS.get(so_far.get("preset", ""), {})
+        named = so_far.get(kind, preset.get(kind, getattr(TrainSettings, kind)))
+        if named != owner:
+            owner, options = named, {}
+        options |= group.get(f"{kind}_options", {})
+    return options
 
 
 def settings_of_task(changes: Mapping[str, Any]) -> dict[str, Any]:
