@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from seqgan_env.bench.local import LocalPool
 from seqgan_env.bench.results import Result, path_of, read_all
 from seqgan_env.bench.runner import Progress, Watch, opened, run_jobs
 from seqgan_env.metrics.score import SCORES
+from seqgan_env.training.portable import located
 from seqgan_env.training.settings import DECIDED_BY_THE_HARNESS, TrainSettings, settings_from
 
 ROOT = Path(__file__).parents[1]
@@ -133,6 +134,106 @@ def test_a_changed_agent_of_the_users_own_is_another_job(
         for module in ("mine_a", "mine_b")
     }
     assert len(keys) == 2
+
+
+OF_FILES = """
+from agents.reinforce import Reinforce
+from seqgan_env import Discriminator
+from seqgan_env.generators.gru import GRULanguageModel
+
+class Agent(Reinforce):
+    def __init__(self, env, policy=None, seed=0, start=None):
+        super().__init__(env, policy=policy, seed=seed)
+
+class Policy(GRULanguageModel):
+    def __init__(self, spec, start=None):
+        super().__init__(spec)
+
+class Critic(Discriminator):
+    def __init__(self, spec, rng, start=None):
+        super().__init__(spec)
+"""
+OF_KIND = {
+    "task_options": {"task": "text"},
+    "agent_options": {"agent": "of_files:Agent"},
+    "policy_options": {"policy": "of_files:Policy"},
+    "discriminator_options": {"discriminator": "of_files:Critic"},
+}
+
+
+@pytest.fixture(params=OF_KIND)
+def with_file(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Any], Job]:
+    """Makes a job of an option that names a file or several; there is `here/a.txt`."""
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "here" / "a.txt").write_text("a b\nc d\n")
+    (tmp_path / "of_files.py").write_text(OF_FILES)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path / "here")
+    options = request.param
+
+    def job(named: Any) -> Job:
+        option = "corpus" if options == "task_options" else "start"
+        settings: dict[str, Any] = OF_KIND[options] | {options: {option: named}}
+        return Job("r", "t", TrainSettings(**settings))
+
+    return job
+
+
+def files_of(settings: TrainSettings) -> list[Any]:
+    """What options that name files hold."""
+    groups = (settings.agent_options, settings.policy_options, settings.discriminator_options)
+    found = [group["start"] for group in groups if group]
+    return found or [settings.task_options["corpus"]]
+
+
+def test_a_file_counts_by_what_is_in_it_whoever_reads_it(
+    with_file: Callable[[Any], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = with_file("a.txt").key
+    Path("a.txt").rename(tmp_path / "b.txt")
+    assert with_file(str(tmp_path / "b.txt")).key == before
+    (tmp_path / "b.txt").write_text("a b\nc e\n")
+    assert with_file(str(tmp_path / "b.txt")).key != before
+
+
+def test_a_job_finds_its_files_from_any_folder(
+    with_file: Callable[[Any], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = with_file("a.txt")
+    sent, key = job.with_absolute_paths(), job.key
+    monkeypatch.chdir(tmp_path / "there")
+    assert files_of(sent.settings) == [str(tmp_path / "here" / "a.txt")]
+    assert sent.key == key
+    found = located(job.settings, tmp_path / "here")
+    assert files_of(found) == [str(tmp_path / "here" / "a.txt")]
+    monkeypatch.chdir(tmp_path / "here")
+    assert located(job.settings, tmp_path / "here") == job.settings
+
+
+@pytest.mark.parametrize("with_file", list(OF_KIND)[1:], indirect=True)
+def test_files_in_lists_and_tables_of_a_plug_in_count_too(
+    with_file: Callable[[Any], Job], tmp_path: Path
+) -> None:
+    named: Any = {"of": ["a.txt"]}
+    before = with_file(named).key
+    Path("a.txt").write_text("else\n")
+    assert with_file(named).key != before
+    sent = with_file(named).with_absolute_paths()
+    assert files_of(sent.settings) == [{"of": [str(tmp_path / "here" / "a.txt")]}]
+
+
+def test_the_name_of_a_policy_is_no_file_whatever_lies_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = Job("r", "t", TrainSettings(discriminator="ratio", discriminator_options={"q": "gru"}))
+    before = job.key
+    (tmp_path / "gru").mkdir()
+    assert replace(job).key == before
+    assert job.with_absolute_paths() == job
 
 
 def test_the_constant_control_learns_without_a_baseline_unless_the_suite_says_otherwise() -> None:

@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +33,6 @@ from seqgan_env.registry import Registry
 from seqgan_env.rewards.sources import names_in
 from seqgan_env.tasks import (
     check_settings,
-    default_settings,
     infer_task,
     setting_names,
     task_names,
@@ -41,6 +40,7 @@ from seqgan_env.tasks import (
 from seqgan_env.tasks.options import map_paths
 from seqgan_env.training import run_directory
 from seqgan_env.training.hyperparameters import read_hyperparameters
+from seqgan_env.training.portable import options_of_plug_ins_with, options_with
 from seqgan_env.training.settings import (
     DECIDED_BY_THE_HARNESS,
     OF_THE_LSTM,
@@ -395,24 +395,11 @@ def _left_to_suites(names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in DECIDED_BY_THE_HARNESS]
 
 
-def options_with(settings: TrainSettings, change: Callable[[Path], str]) -> dict[str, Any]:
-    """The settings `task_options` and `policy_options` of a run with every path changed.
-
-    Args:
-        settings: settings of the run.
-        change: gives what stands in place of a path.
-    """
-    defaults = default_settings(settings.task)
-    return {
-        "task_options": map_paths(defaults, settings.task_options, change),
-        "policy_options": map_paths(None, settings.policy_options, change),
-    }
-
-
 def _data_of(settings: TrainSettings) -> list[str]:
     """Hashes of every file and folder that a run reads.
 
-    These are the files of its task, named by options or by default, and those of its policy.
+    These are the files of its task, named by options or by default, and those that options of its
+    plug-ins name.
     """
     found: list[str] = []
 
@@ -424,7 +411,7 @@ def _data_of(settings: TrainSettings) -> list[str]:
     values = {each.name: getattr(chosen, each.name) for each in fields(chosen)}
     # Only `note` counts here: the options with changed paths are dropped.
     map_paths(chosen, values, note)
-    map_paths(None, settings.policy_options, note)
+    options_of_plug_ins_with(settings, note)
     return found
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from seqgan_env import native
-from seqgan_env.bench.jobs import Job, options_with
+from seqgan_env.bench.jobs import Job
 from seqgan_env.bench.results import Result
 from seqgan_env.machine import processor
 from seqgan_env.metrics.likelihood import unigram_metrics
@@ -33,6 +33,7 @@ from seqgan_env.metrics.score import SCORES
 from seqgan_env.registry import find_in_working_folder
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import Progress, silent
+from seqgan_env.training.portable import options_with
 from seqgan_env.training.trainer import Trainer
 from seqgan_env.types import DrawsPictures
 

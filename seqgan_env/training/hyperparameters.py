@@ -30,6 +30,7 @@ from seqgan_env.plugins import accepts, load_agent_class, option_names_of
 from seqgan_env.tasks import check_settings, seq_len_of
 from seqgan_env.training.settings import (
     OF_THE_LSTM,
+    OPTIONS_OF_PLUG_INS,
     TrainSettings,
     options_of,
     settings_from,
@@ -40,7 +41,6 @@ from seqgan_env.trust import Trust, check_names
 DEFAULT = "default"  # the section of whatever task has none of its own
 
 _MOST_BYTES, _MOST_VALUES, _MOST_DEPTH = MIB, 10_000, 50
-_OPTIONS = ("agent_options", "policy_options", "discriminator_options")
 
 # What the command line says, and a file about hyperparameters does not.
 _OF_THE_COMMAND = ("task", "task_options", "agent", "seed", "threads", "device")
@@ -48,7 +48,7 @@ _OF_THE_COMMAND = ("task", "task_options", "agent", "seed", "threads", "device")
 _OF_A_RUN = [
     each.name
     for each in fields(TrainSettings)
-    if each.name not in (*_OF_THE_COMMAND, *_OPTIONS, "batch_size", "policy")
+    if each.name not in (*_OF_THE_COMMAND, *OPTIONS_OF_PLUG_INS, "batch_size", "policy")
 ]
 # rl-zoo3's names of policies, and which of ours computes the same.
 _POLICIES = {"MlpPolicy": "sb3"}
@@ -294,7 +294,7 @@ def _translated(section: Mapping[str, Any], agent: str) -> tuple[dict[str, Any],
             found["batch_size"] = _whole(name, value)
         elif name == "policy":
             found["policy"] = _policy(value)
-        elif name in _OPTIONS:
+        elif name in OPTIONS_OF_PLUG_INS:
             found.setdefault(name, {}).update(_table(name, value))
         elif name in _OF_A_RUN:
             found[name] = value

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from seqgan_env.building import undisturbed
 from seqgan_env.files import MIB, naming
+from seqgan_env.registry import POLICIES
 from seqgan_env.tasks import check_settings, default_settings, load_task
 from seqgan_env.tasks.options import exists, map_paths
 from seqgan_env.training import run_directory
-from seqgan_env.training.settings import TrainSettings
+from seqgan_env.training.settings import OPTIONS_OF_PLUG_INS, TrainSettings
 from seqgan_env.types import KeepsData, Portable, Task
 
 TASK = "task.json"
@@ -33,22 +34,50 @@ def working_folder(config: Mapping[str, Any], file: Path) -> Path:
     return Path(folder)
 
 
+def options_with(
+    settings: TrainSettings, change: Callable[[Path], str], folder: Path = Path()
+) -> dict[str, Any]:
+    """All options of a run, of the task and of plug-ins, with every path in them changed.
+
+    Args:
+        settings: settings of the run.
+        change: gives what stands in place of a path.
+        folder: in which texts name what exists.
+    """
+    of_task = map_paths(default_settings(settings.task), settings.task_options, change, folder)
+    return {"task_options": of_task} | options_of_plug_ins_with(settings, change, folder)
+
+
+def options_of_plug_ins_with(
+    settings: TrainSettings, change: Callable[[Path], str], folder: Path = Path()
+) -> dict[str, Any]:
+    """The options of a run's plug-ins with every path in them changed, as `options_with` has them.
+
+    An option holds a path where its text names what exists. The name of a policy is none, whatever
+    lies there: a discriminator may be made of policies.
+    """
+    names = POLICIES.names()
+
+    def unless_a_name(path: Path) -> str:
+        return str(path) if str(path) in names else change(path)
+
+    changed = {}
+    for name in OPTIONS_OF_PLUG_INS:
+        changed[name] = map_paths(None, getattr(settings, name), unless_a_name, folder)
+    return changed
+
+
 def located(settings: TrainSettings, folder: Path) -> TrainSettings:
     """The settings with the files that they name as they lie in `folder`, those that are there."""
 
     def place(path: Path) -> str:
-        if exists(folder / path):
-            return str(folder / path)
+        there = folder / path
+        # A text that is right here stays as it is: it may be no path at all.
+        if exists(there) and not (exists(path) and there.samefile(path)):
+            return str(there)
         return str(path)
 
-    options = map_paths(
-        default_settings(settings.task), settings.task_options, place, folder=folder
-    )
-    of_policy = dict(settings.policy_options)
-    model = of_policy.get("model")
-    if isinstance(model, str) and model:
-        of_policy["model"] = place(Path(model))
-    return replace(settings, task_options=options, policy_options=of_policy)
+    return replace(settings, **options_with(settings, place, folder=folder))
 
 
 def missing_files(settings: TrainSettings, folder: Path) -> str:

@@ -37,6 +37,9 @@ _FEWEST_EVALUATIONS = 4  # of a run of few rounds
 _MOST = {"batch_size": 2**20, "num_rollouts": 2**20, "num_negatives": 2**24}
 
 
+# Settings that hold the options of what a user may bring; a task's say more about themselves.
+OPTIONS_OF_PLUG_INS = ("agent_options", "policy_options", "discriminator_options")
+
 # Options of agents that are about the LSTM which they make where no policy is given.
 OF_THE_LSTM = ("embedding_dim", "hidden_dim")
 
