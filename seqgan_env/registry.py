@@ -22,10 +22,12 @@ from typing import Any
 
 from seqgan_env import agents, faults
 from seqgan_env.names import choose, nearest
+from seqgan_env.trust import names_of_code
 
 BY_MODULE = "package.module:Name"  # how a thing is named that nobody has declared
 DEFAULT_TASK = "oracle-tiny"
 
+_ORIGIN = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 _MODULE = re.compile(r"(\w[\w.-]*):")  # of package.module:Name, anywhere in a text
 
 
@@ -209,6 +211,30 @@ def import_object(origin: str, called: str) -> Any:
     return found
 
 
+def code_in(text: str) -> list[str]:
+    """Every `package.module:Name` in the text of an option whose package can be found.
+
+    Others are taken for texts that mean something else.
+    """
+    found = []
+    for name in names_of_code(text):
+        if _ORIGIN.fullmatch(name) and _is_found(name.partition(":")[0].partition(".")[0]):
+            found.append(name)
+    return found
+
+
+def declared_as(name: str) -> list[str]:
+    """What is built in or declared under a name, of whatever kind, as `package.module:Name`."""
+    found = []
+    for kind in KINDS:
+        if name in kind.builtin:
+            found.append(kind.builtin[name])
+        for point in _declared(kind.group, _where_packages_lie()):
+            if point.name == name:
+                found.append(point.value)
+    return found
+
+
 def find_in_working_folder(texts: Iterable[str]) -> None:
     """Lets modules be found in the working folder if a text names one, `package.module:Name`, that
     is found nowhere else.
@@ -325,3 +351,7 @@ TRACKERS = Registry(
     needs=("begin", "log", "end"),
     hint="begin(config), log(step, metrics) and end(status)",
 )
+
+# What options may name. Trackers change no number, and what a task's defaults are stands in its own
+# module.
+KINDS = (AGENTS, TASKS, SOURCES, DISCRIMINATORS, POLICIES, KNOBS, METRICS)

@@ -36,9 +36,8 @@ def check_names(settings: Any, file: object, trust: Trust = False) -> None:
         return
     allowed = trust or ()
     foreign = set()
-    for name in _names_in(settings):
-        if name not in allowed:
-            foreign.add(name)
+    for text in texts_in(settings):
+        foreign |= set(names_of_code(text)).difference(allowed)
     if foreign:
         # A file from a stranger may hold a "name" of any length; the message stays readable.
         names = ", ".join(name[:80] for name in sorted(foreign))
@@ -58,13 +57,13 @@ def names_of_code(text: str) -> list[str]:
     return names
 
 
-def _names_in(value: Any) -> Iterator[str]:
-    """The names of code in nested settings; by a list of what is left, since files nest deeply."""
-    left = [value]
+def texts_in(value: Any) -> Iterator[str]:
+    """The texts in nested settings that may name code, however deep; `PATHS` are none."""
+    left = [value]  # no recursion, since files nest deeply
     while left:
         each = left.pop()
         if isinstance(each, str):
-            yield from names_of_code(each)
+            yield each
         elif isinstance(each, Mapping):
             for key, item in each.items():
                 if not _is_path(key, item):  # a path such as C:\corpus.txt has a colon, too

@@ -1,15 +1,18 @@
 """A package from outside the tree adds one of each kind by one file each, and nothing is edited."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from seqgan_env import registry
+from seqgan_env.bench import fingerprints
 from seqgan_env.bench.jobs import Job, packages_of
 from seqgan_env.cli.main import main
 from seqgan_env.metrics.catalogue import load_metrics
@@ -24,7 +27,7 @@ from seqgan_env.testing import (
     check_scorer,
     check_task,
 )
-from seqgan_env.training.settings import settings_from
+from seqgan_env.training.settings import TrainSettings, settings_from
 
 PACKAGE = "outside_seqgan"
 FILES = {
@@ -227,8 +230,6 @@ def test_a_typo_is_told_the_plug_ins_name(site: Path) -> None:
 def test_a_job_is_another_one_when_the_code_of_any_of_its_plug_ins_changes(
     site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from seqgan_env.bench import fingerprints
-
     settings = settings_from("tiny", {"source": "bleu + ones"})
     assert packages_of(settings) == ["agents", PACKAGE]
     before = Job("row", "oracle-tiny", settings).key
@@ -245,6 +246,81 @@ def test_a_job_is_another_one_when_the_code_of_any_of_its_plug_ins_changes(
     ):
         assert PACKAGE in packages_of(settings_from("tiny", changes))
     assert packages_of(settings_from("tiny", {})) == ["agents"]
+
+
+PARTS = {
+    "mytok.py": "def split(line):\n    return line.split()\n",
+    "myext.py": "class Ext:\n    pass\n",
+    "elsewhere.py": """
+class Measure:
+    name, label, good = "m", "m", 1
+
+    def __call__(self, samples, task):
+        return 1.0
+""",
+    "named.py": """
+from elsewhere import Measure
+
+ONE, SEVERAL = Measure(), (Measure(),)
+""",
+    "base.py": """
+from agents.reinforce import Reinforce
+
+
+class Base(Reinforce):
+    pass
+""",
+    "loose.py": """
+from base import Base
+
+
+class Agent(Base):
+    def __init__(self, env, policy=None, seed=0, parts=None):
+        super().__init__(env, policy=policy, seed=seed)
+""",
+}
+USES: list[tuple[str, dict[str, Any]]] = [
+    ("mytok", {"task": "text", "task_options": {"tokenizer": "mytok:split"}}),
+    ("myext", {"policy": "sb3", "policy_options": {"features_extractor_class": "myext:Ext"}}),
+    ("myext", {"agent": "loose:Agent", "agent_options": {"parts": {"of": ["myext:Ext"]}}}),
+    (PACKAGE, {"discriminator": "ratio", "discriminator_options": {"q": "bag"}}),
+    ("base", {"agent": "loose:Agent"}),  # which inherits from it
+    ("elsewhere", {"more_metrics": "named:ONE"}),
+    ("elsewhere", {"more_metrics": "named:SEVERAL"}),
+]
+
+
+@pytest.fixture
+def parts(site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The site with modules that options name."""
+    for name, text in PARTS.items():
+        monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
+        (site / name).write_text(text)
+    importlib.invalidate_caches()
+    fingerprints.code_of_module.cache_clear()
+    return site
+
+
+@pytest.mark.parametrize(("package", "changes"), USES)
+def test_all_code_that_a_job_imports_belongs_to_it_however_it_is_named(
+    parts: Path, package: str, changes: dict[str, Any]
+) -> None:
+    job = Job("row", "task", TrainSettings(**changes))
+    assert package in packages_of(job.settings)
+    before = job.key
+    file = parts / f"{package}.py"
+    if not file.exists():
+        file = parts / package / "policy.py"
+    file.write_text(file.read_text() + "\nCHANGED = True\n")
+    fingerprints.code_of_module.cache_clear()
+    assert Job(job.label, job.task, job.settings).key != before
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_text_that_names_no_code_is_only_a_text() -> None:
+    for text in ("no_such_package:Name", "see: below", "json:no_such_name", ":", "http://a:b"):
+        settings = TrainSettings(agent="loose:Agent", agent_options={"parts": [text]})
+        assert packages_of(settings) == ["agents", "base", "loose"]
 
 
 def seqgan(site: Path, *arguments: str, cwd: Path) -> str:

@@ -19,6 +19,7 @@ from seqgan_env.bench.jobs import (
     REFERENCE,
     Job,
     Suite,
+    code_in_options,
     grid,
     plug_ins,
     read_suite,
@@ -123,6 +124,7 @@ def _pool(arguments: argparse.Namespace, folder: Path, jobs: Sequence[Job]) -> P
         names = set()
         for job in jobs:
             names |= {name for _, name in plug_ins(job.settings)}
+            names.update(code_in_options(job.settings))
         return RayPool(folder, arguments.ray, arguments.workers, names)
     return LocalPool(folder, arguments.workers or 1)
 

@@ -75,8 +75,9 @@ def code_of_module(name: str) -> str:
         hashes.append(_hash_of(folder, sorted(folder.rglob("*.py"))))
     if hashes:
         return "".join(hashes)
-    if package.__file__:
-        return _hash_of(Path(package.__file__).parent, [Path(package.__file__)])
+    file = getattr(package, "__file__", None)  # what is built into Python has none
+    if file:
+        return _hash_of(Path(file).parent, [Path(file)])
     return ""
 
 

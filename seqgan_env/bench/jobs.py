@@ -5,13 +5,14 @@ The settings of a job, with its data, code and versions, determine its result.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,14 @@ from seqgan_env.training.portable import options_of_plug_ins_with, options_with
 from seqgan_env.training.settings import (
     DECIDED_BY_THE_HARNESS,
     OF_THE_LSTM,
+    OPTIONS_OF_PLUG_INS,
     PRESETS,
     TrainSettings,
     options_of,
     settings_from,
     settings_of_task,
 )
-from seqgan_env.trust import Trust, check_names
+from seqgan_env.trust import Trust, check_names, texts_in
 
 REFERENCE = "mle"  # the row that every other one is compared with; its knobs are the measure
 BEST_KNOB = "best knob"  # the row of the reference's best knob, which nobody ran
@@ -96,7 +98,7 @@ class Job:
     task: str
     settings: TrainSettings
 
-    @cached_property
+    @functools.cached_property
     def key(self) -> str:
         """A hash of everything that determines the result: settings, data, code and versions.
 
@@ -432,17 +434,61 @@ def plug_ins(settings: TrainSettings) -> list[tuple[Registry, str]]:
     return found
 
 
+def code_in_options(settings: TrainSettings) -> list[str]:
+    """Every `package.module:Name` in the options of a run: of a tokenizer, a network's features."""
+    return [name for text in _texts_of_options(settings) for name in registry.code_in(text)]
+
+
+def _texts_of_options(settings: TrainSettings) -> list[str]:
+    """The texts in the options of a run, the task's defaults among them, once each, in order."""
+    chosen = check_settings(settings.task, settings.task_options)
+    options: list[Any] = [{each.name: getattr(chosen, each.name) for each in fields(chosen)}]
+    options += [getattr(settings, name) for name in OPTIONS_OF_PLUG_INS]
+    return list(dict.fromkeys(texts_in(options)))
+
+
 def packages_of(settings: TrainSettings) -> list[str]:
     """The packages, other than this one, whose code a run uses.
 
-    A plug-in may be named in one package and defined in another; both count.
+    A plug-in may be named in one package, defined in another, and inherit from a third; all count.
+    So does what options name, such as a tokenizer, or a policy that a discriminator is made of.
     """
     modules: set[str] = set()
     for kind, name in plug_ins(settings):
-        defined = getattr(kind.load(name), "__module__", None)
-        modules |= {kind.module(name), defined or kind.module(name)}
+        modules |= {kind.module(name), *_modules_of(kind.load(name))}
+    origins = code_in_options(settings)
+    for text in _texts_of_options(settings):
+        origins += registry.declared_as(text)
+    for origin in origins:
+        try:
+            named = registry.import_object(origin, f"option {origin!r}")
+        except ValueError:  # it is no name of code; or it is, and the run will say so
+            continue
+        modules |= {origin.partition(":")[0], *_modules_of(named)}
     packages = {module.split(".")[0] for module in modules}
-    return sorted(packages - {"seqgan_env"})  # this package's code is hashed in any case
+    # Of these the version counts, or, of this package, the code in any case.
+    known = {name.replace("-", "_") for name in _DECIDING_VERSIONS}
+    return sorted(packages - known - sys.stdlib_module_names)
+
+
+def _modules_of(thing: Any) -> set[str]:
+    """The modules in which a thing, its class and what that inherits from are defined; of a
+    sequence, those of each thing in it.
+    """
+    modules: set[str] = set()
+    if isinstance(thing, (list, tuple)):
+        for item in thing:
+            modules |= _modules_of(item)
+        return modules
+    if isinstance(thing, functools.partial):
+        return _modules_of(thing.func)
+    defined = [thing]
+    defined += thing.__mro__ if isinstance(thing, type) else type(thing).__mro__
+    for each in defined:
+        module = getattr(each, "__module__", None)
+        if isinstance(module, str):  # what is defined in no module has no code of its own
+            modules.add(module)
+    return modules
 
 
 def read_suite(path: Path, trust: Trust = False) -> Suite:
