@@ -22,8 +22,9 @@ from seqgan_env import registry
 from seqgan_env.bench.compare import differences
 from seqgan_env.bench.jobs import REFERENCE, Job, Suite, grid, read_suite
 from seqgan_env.bench.local import LocalPool
+from seqgan_env.bench.places import check_given, told
 from seqgan_env.bench.results import Result, path_of, read_all
-from seqgan_env.bench.runner import Progress, Watch, opened, run_jobs
+from seqgan_env.bench.runner import Progress, Watch, begin, opened, run_jobs
 from seqgan_env.metrics.score import SCORES
 from seqgan_env.training.portable import located
 from seqgan_env.training.settings import DECIDED_BY_THE_HARNESS, TrainSettings, settings_from
@@ -478,6 +479,113 @@ def test_what_other_settings_made_stands_no_longer_beside_what_is_new(
         "noise": 3,
     }
     assert len(list((tmp_path / "superseded").iterdir())) == 1
+
+
+def of_job(job: Job, folder: Path, seed: int | None = None, **settings: Any) -> Path:
+    """Writes a result as the job would, perhaps with another seed or other settings."""
+    changed = replace(job.settings, **settings)
+    if seed is not None:
+        changed = replace(changed, seed=seed)
+    made = replace(job, settings=changed)
+    result = Result(job.label, job.task, changed.seed, {}, made.key, settings=told(changed))
+    path = path_of(folder, made.key)
+    path.parent.mkdir(exist_ok=True)
+    result.write(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"rounds": 8},
+        {"agent_options": {"learning_rate": 0.5}},
+        {"discriminator": "lstm"},
+        {"source": "oracle"},
+        {"task_options": {"seq_len": 9, "vocab_size": 6}},
+    ],
+)
+@pytest.mark.parametrize("seed", [0, 2])
+def test_one_row_holds_runs_of_one_setting_of_all_but_the_seed(
+    tmp_path: Path, settings: dict[str, Any], seed: int
+) -> None:
+    jobs = suite().jobs()
+    kept = [of_job(job, tmp_path) for job in jobs] + [of_job(jobs[1], tmp_path, seed=1)]
+    gone = of_job(jobs[1], tmp_path, seed, **settings)
+    progress = begin(jobs, tmp_path)
+    assert (progress.num_superseded, progress.num_of_other_code) == (1, 0)
+    assert sorted((tmp_path / "results").iterdir()) == sorted(kept)
+    assert [path.name for path in (tmp_path / "superseded").iterdir()] == [gone.name]
+
+
+def test_rows_of_another_task_of_the_same_name_are_not_judged_by_its_knobs(tmp_path: Path) -> None:
+    old = suite({"old": {"agent": "reinforce"}}, seq_len=5).jobs()[1]
+    new = suite({"new": {"agent": "reinforce"}})
+    gone = of_job(old, tmp_path)
+    # A row that was renamed stays as long as its task is the same, whatever else it has.
+    options = {"seq_len": 4, "vocab_size": 6}
+    kept = of_job(replace(old, label="renamed"), tmp_path, rounds=9, task_options=options)
+    elsewhere = path_of(tmp_path, "elsewhere")
+    Result("new", "oracle-tiny", 7, {"nll_gen": 1.0}).write(elsewhere)
+    assert begin(new.jobs(), tmp_path).num_superseded == 1
+    assert not gone.exists()
+    assert kept.exists()
+    assert elsewhere.exists()  # it has no settings
+
+
+def test_fresh_oracles_and_the_folders_of_files_are_no_other_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = replace(suite(seeds=3), fresh_oracles=True)
+    paths = [of_job(job, tmp_path) for job in fresh.jobs()]
+    assert begin(replace(fresh, seeds=1).jobs(), tmp_path).num_superseded == 0
+    assert begin(replace(fresh, first_seed=1, seeds=1).jobs(), tmp_path).num_superseded == 0
+    assert all(path.exists() for path in paths)
+    assert begin(suite(oracle_seed=1).jobs(), tmp_path).num_superseded == 4  # of 0 and 2
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "corpus.txt").write_text("a b\nc d\n")
+    monkeypatch.chdir(tmp_path / "texts")
+    jobs = [
+        Job("r", "t", TrainSettings(task="text", task_options={"corpus": corpus}, seed=seed))
+        for seed, corpus in enumerate(("corpus.txt", str(tmp_path / "texts" / "corpus.txt")))
+    ]
+    of_job(jobs[0], tmp_path)
+    assert begin(jobs[1:], tmp_path).num_superseded == 0
+
+
+def test_runs_of_other_code_that_stay_are_counted(tmp_path: Path) -> None:
+    jobs = suite().jobs()
+    path = of_job(jobs[1], tmp_path, seed=1)
+    assert begin(jobs, tmp_path).num_of_other_code == 0
+    path.rename(path.with_name("0" * 20 + ".json"))  # another key
+    assert begin(jobs, tmp_path).num_of_other_code == 1
+
+
+def test_the_command_line_displaces_no_result(tmp_path: Path) -> None:
+    made = suite(seeds=3)
+    results = [Result.read(of_job(job, tmp_path)) for job in made.jobs()]
+
+    def check(**given: Any) -> None:
+        check_given(replace(made.under(given), seeds=1).jobs(), given, results, "runs/x")
+
+    check()
+    check(rounds=TINY["rounds"])
+    told_of = "runs/x has results .* 6 in all: rounds is 2 for mle on oracle-tiny there, and 8 here"
+    with pytest.raises(ValueError, match=f"{told_of}.*--out OTHER"):
+        check(rounds=8)
+    for given in (
+        {"seq_len": 9},
+        {"task_options": {"seq_len": 9}},
+        {"agent_options": {"learning_rate": 0.5}},
+        {"discriminator": "lstm"},
+        {"preset": "paper"},
+    ):
+        with pytest.raises(ValueError, match="--out OTHER"):
+            check(**given)
+    # An edited suite is no trial, with the same flags as before.
+    edited = suite(rounds=8).jobs()
+    check_given(edited, {"mle_epochs": 1}, results, "runs/x")
+    with pytest.raises(ValueError, match="rounds is 2"):
+        check_given(edited, None, results, "runs/x")  # there is no suite's file
 
 
 @pytest.mark.slow

@@ -94,6 +94,18 @@ def test_a_line_for_every_job_where_there_is_no_terminal_and_the_leaderboard_at_
 
 
 @pytest.mark.slow
+def test_a_trial_in_the_folder_of_a_finished_benchmark_is_refused_and_changes_nothing(
+    finished: tuple[Path, str],
+) -> None:
+    before = {path: path.read_bytes() for path in finished[0].rglob("*") if path.is_file()}
+    code, _, err = finish(bench(finished[0], *GRID[:-4], "--seeds", "1", "--rounds", "1", cwd=ROOT))
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert "rounds is 2 for mle on oracle-tiny there, and 1 here" in err
+    assert before == {path: path.read_bytes() for path in finished[0].rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
 def test_equal_rounds_are_equal_budgets(finished: tuple[Path, str]) -> None:
     results = [result for result in read_all([finished[0]]) if result.label != REFERENCE]
     written = TINY["rounds"] * TINY["batch_size"] * TINY["seq_len"]

@@ -26,8 +26,9 @@ from seqgan_env.bench.jobs import (
 )
 from seqgan_env.bench.live_view import LiveView
 from seqgan_env.bench.local import LocalPool
+from seqgan_env.bench.places import check_given
 from seqgan_env.bench.ray_pool import RayPool
-from seqgan_env.bench.results import check_label, path_of
+from seqgan_env.bench.results import check_label, path_of, results_in
 from seqgan_env.bench.runner import SUPERSEDED, Pool, Progress, opened, run_jobs
 from seqgan_env.bench.samples import result_of_samples
 from seqgan_env.cli.arguments import (
@@ -71,6 +72,9 @@ def bench(arguments: argparse.Namespace) -> int:
         name = arguments.suite.stem
     folder: Path = arguments.out or Path("runs") / name
     with opened(folder):
+        # Without a suite's file, all settings are the command line's.
+        given = _given(arguments) if arguments.suite else None
+        check_given(jobs, given, results_in(folder), folder)
         run_directory.write_json(
             folder / BENCHMARK,
             {"title": suite.title, "command": ["seqgan", *arguments.command_line]},
@@ -81,18 +85,24 @@ def bench(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print("seqgan: interrupted; the same command goes on from here", file=sys.stderr)
             return 130
-    _tell(console, progress)
+    _tell(console, progress, folder)
     _report_if_possible(console, folder)
     if progress.failed:
         return 1
     return 0
 
 
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings of all jobs that were given on the command line."""
+    settings = dict(given_settings(arguments))
+    if arguments.preset:
+        settings["preset"] = arguments.preset
+    return settings
+
+
 def _suite(arguments: argparse.Namespace) -> Suite:
     """The suite that was asked for, by a file or by the parts of a grid."""
-    settings = given_settings(arguments)
-    if arguments.preset:
-        settings = settings | {"preset": arguments.preset}
+    settings = _given(arguments)
     if arguments.suite is None:
         if not arguments.agents:
             raise ValueError(
@@ -129,7 +139,7 @@ def _pool(arguments: argparse.Namespace, folder: Path, jobs: Sequence[Job]) -> P
     return LocalPool(folder, arguments.workers or 1)
 
 
-def _tell(console: Console, progress: Progress) -> None:
+def _tell(console: Console, progress: Progress, folder: Path) -> None:
     """Prints what became of the jobs."""
     for job, path in progress.failed:
         last = path.read_text(encoding="utf-8").strip().splitlines()
@@ -142,8 +152,16 @@ def _tell(console: Console, progress: Progress) -> None:
     if progress.num_superseded:
         console.print(
             f"{progress.num_superseded} results of other settings, code or data were moved to "
-            f"{SUPERSEDED}/",
+            f"{folder / SUPERSEDED}",
             highlight=False,
+            soft_wrap=True,
+        )
+    if progress.num_of_other_code:
+        console.print(
+            f"{progress.num_of_other_code} results of other seeds stay that other code, data or "
+            "versions made; run these seeds too to have one of all",
+            highlight=False,
+            soft_wrap=True,
         )
     counts = (
         f"{len(progress.done)} done, {len(progress.failed)} failed, {len(progress.kept)} kept from "

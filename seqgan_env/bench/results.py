@@ -202,20 +202,28 @@ def read_all(folders: Iterable[Path]) -> list[Result]:
     found: list[Result] = []
     of_jobs: set[tuple[str, str]] = set()  # key and numbers
     for folder in folders:
-        paths = sorted((folder / RESULTS).glob("*.json"))
-        if not paths:
+        of_folder = results_in(folder)
+        if not of_folder:
             raise ValueError(
                 f"{folder} has no results ({RESULTS}/*.json); `seqgan bench --out {folder}` makes "
                 "some"
             )
-        for path in paths:
-            result = Result.read(path)
+        for result in of_folder:
             # Other numbers under the same key stay, and are refused where rows are compared.
             job = (result.key, _numbers_in(result))
             if not result.key or job not in of_jobs:
                 found.append(result)
             of_jobs.add(job)
     return found
+
+
+def results_in(folder: Path) -> list[Result]:
+    """The results of a benchmark, by file name; none where it has not begun.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    return list(map(Result.read, sorted((folder / RESULTS).glob("*.json"))))
 
 
 def _numbers_in(result: Result) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from seqgan_env.bench.jobs import Job
+from seqgan_env.bench.places import Places
 from seqgan_env.bench.results import FAILURES, RESULTS, Result, path_of
 from seqgan_env.training import run_directory
 from seqgan_env.training.run_directory import write_text
@@ -75,6 +76,8 @@ class Progress:
         seconds: how long the jobs of a row took, by the row's label.
         num_slots: number of jobs that can run at a time.
         num_superseded: number of results that were there and were moved away.
+        num_of_other_code: number of results that stay although other code, data or versions made
+            them, since they are of seeds that no job has.
     """
 
     kept: list[Job] = field(default_factory=list)
@@ -86,6 +89,7 @@ class Progress:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     num_slots: int = 1
     num_superseded: int = 0
+    num_of_other_code: int = 0
 
     @property
     def total(self) -> int:
@@ -136,13 +140,13 @@ def begin(jobs: Sequence[Job], folder: Path) -> Progress:
     """Tells the jobs that have a result in `folder` from those that still need one.
 
     Results of the same row, task and seed that other settings, code or data made go to
-    `superseded/`.
+    `superseded/`, and so do those of other seeds, or of other rows, that do not fit (`Places`).
 
     Raises:
         ValueError: a result is damaged.
     """
     progress = Progress()
-    found = {}
+    found, own = {}, {job.key for job in jobs}
     for path in sorted((folder / RESULTS).glob("*.json")):
         found[path] = Result.read(path)
     for job in jobs:
@@ -154,14 +158,15 @@ def begin(jobs: Sequence[Job], folder: Path) -> Progress:
         if "wall_seconds" in found[path].costs:
             progress.seconds.setdefault(job.label, []).append(found[path].costs["wall_seconds"])
 
-    # Two results in one place of the table could not be compared: the older one makes room.
-    # Results of other rows stay, which may come from elsewhere.
-    keys = {(job.label, job.task, job.settings.seed): job.key for job in jobs}
+    # What does not fit beside the jobs makes room: it could not be compared with them.
+    places = Places(jobs)
     for path, result in found.items():
-        if keys.get((result.label, result.task, result.seed), path.stem) != path.stem:
+        if not places.takes(result, path.stem):
             progress.num_superseded += 1
             (folder / SUPERSEDED).mkdir(exist_ok=True)
             path.replace(folder / SUPERSEDED / path.name)
+        elif path.stem not in own and places.is_of_other_code(result, path.stem):
+            progress.num_of_other_code += 1
     return progress
 
 

@@ -18,7 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ import torch
 
 from seqgan_env import native
 from seqgan_env.bench.jobs import Job
+from seqgan_env.bench.places import told
 from seqgan_env.bench.results import Result
 from seqgan_env.machine import processor
 from seqgan_env.metrics.likelihood import unigram_metrics
@@ -33,7 +33,6 @@ from seqgan_env.metrics.score import SCORES
 from seqgan_env.registry import find_in_working_folder
 from seqgan_env.training import run_directory
 from seqgan_env.training.adversarial import Progress, silent
-from seqgan_env.training.portable import options_with
 from seqgan_env.training.trainer import Trainer
 from seqgan_env.types import DrawsPictures
 
@@ -119,7 +118,7 @@ def run_job(job: Job, key: str, progress: Progress = silent) -> Result:
         },
         samples=samples,
         drawing=drawing,
-        settings=_settings(job),
+        settings=told(job.settings),
         origin=origin(),
     )
 
@@ -144,11 +143,6 @@ def _spent(trainer: Trainer) -> dict[str, float]:
     for name, value in trainer.rewards.budget.metrics().items():
         spent[name.removeprefix("budget/")] = value
     return spent
-
-
-def _settings(job: Job) -> dict[str, Any]:
-    """The settings of a job, with names in place of the paths of this machine."""
-    return asdict(job.settings) | options_with(job.settings, lambda path: path.name)
 
 
 def origin() -> dict[str, Any]:
