@@ -98,10 +98,13 @@ def test_a_trial_in_the_folder_of_a_finished_benchmark_is_refused_and_changes_no
     finished: tuple[Path, str],
 ) -> None:
     before = {path: path.read_bytes() for path in finished[0].rglob("*") if path.is_file()}
-    code, _, err = finish(bench(finished[0], *GRID[:-4], "--seeds", "1", "--rounds", "1", cwd=ROOT))
+    code, _, err = finish(
+        bench(finished[0], *GRID[:-4], "--seeds", "1", "--d-epochs", "2", cwd=ROOT)
+    )
     assert code == 2
     assert len(err.splitlines()) == 1
-    assert "rounds is 2 for mle on oracle-tiny there, and 1 here" in err
+    assert "d_epochs is 1 for " in err
+    assert "on oracle-tiny there, and 2 here" in err
     assert before == {path: path.read_bytes() for path in finished[0].rglob("*") if path.is_file()}
 
 
