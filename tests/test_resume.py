@@ -169,10 +169,11 @@ KNOWN = ("score", "score_forward", "score_reverse")
 @pytest.mark.parametrize(
     ("phase", "at", "known"),
     [
-        ("knobs of MLE", 0, ()),
         ("knobs of MLE", 1, ()),
-        ("knobs of MLE", 30, ()),
-        ("referee on T 1.1", 0, KNOWN),  # all knobs are measured by then
+        pytest.param("knobs of MLE", 0, (), marks=pytest.mark.slow),
+        pytest.param("knobs of MLE", 30, (), marks=pytest.mark.slow),
+        # All knobs are measured by then.
+        pytest.param("referee on T 1.1", 0, KNOWN, marks=pytest.mark.slow),
         ("referee on T 0.9", 1, KNOWN),  # the referee has judged two or three
     ],
 )
