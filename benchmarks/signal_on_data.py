@@ -1,8 +1,9 @@
 r"""Does a learned signal teach on real data? The tables and the picture of the suites
-`text-signal`, `captions-signal` and `music-signal`, judged by the referee.
+`text-signal`, `captions-signal`, `poems-signal` and `music-signal`, judged by the referee.
 
-    python -m benchmarks.signal_on_data benchmarks/results/english-signal \
-        benchmarks/results/captions-signal benchmarks/results/jigs-signal \
+    python -m benchmarks.signal_on_data \
+        benchmarks/results/english-signal benchmarks/results/captions-signal \
+        benchmarks/results/poems-signal benchmarks/results/jigs-signal \
         --page docs/learned-signal.md --plot docs/images/learned-signal-real.png [--check]
 
 Every folder is a corpus of its own, whose tests are corrected together (Holm).
