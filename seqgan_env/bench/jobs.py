@@ -49,6 +49,7 @@ from seqgan_env.training.settings import (
     PRESETS,
     TrainSettings,
     options_of,
+    options_under,
     settings_from,
     settings_of_task,
 )
@@ -325,22 +326,13 @@ class Suite:
             ValueError: settings that a suite does not have.
         """
         merged = {**self.settings, **given}
-        agent_options = dict(self.settings.get("agent_options", {}))
-        if given.get("policy") and "policy" not in self.settings:
-            for name in OF_THE_LSTM:
-                agent_options.pop(name, None)
         # A task's setting has two spellings, and what is given stands above both of the file's.
         of_tasks = dict[str, Any]()
         for group in (self.settings, given):
             of_tasks |= settings_of_task(_of_run(group))
         for name in _settings_of_the_task(merged):
             del merged[name]
-        options = {
-            "agent_options": agent_options | given.get("agent_options", {}),
-            "task_options": of_tasks,
-            "discriminator_options": options_of("discriminator", self.settings, given),
-            "policy_options": options_of("policy", self.settings, given),
-        }
+        options = {"task_options": of_tasks} | options_under(self.settings, given)
         for name, chosen in options.items():
             merged.pop(name, None)
             if chosen:

@@ -29,10 +29,9 @@ from seqgan_env.names import allowed
 from seqgan_env.plugins import accepts, load_agent_class, option_names_of
 from seqgan_env.tasks import check_settings, seq_len_of
 from seqgan_env.training.settings import (
-    OF_THE_LSTM,
     OPTIONS_OF_PLUG_INS,
     TrainSettings,
-    options_of,
+    options_under,
     settings_from,
     with_task,
 )
@@ -112,15 +111,7 @@ class Hyperparameters:
 
     def under(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The file's settings with those `given` over them, options key by key."""
-        merged = {**self.settings, **given}
-        of_agent = dict(self.settings.get("agent_options", {}))
-        if given.get("policy") and "policy" not in self.settings:
-            for name in OF_THE_LSTM:  # in whose place the policy stands
-                of_agent.pop(name, None)
-        merged["agent_options"] = of_agent | given.get("agent_options", {})
-        for kind in ("discriminator", "policy"):
-            merged[f"{kind}_options"] = options_of(kind, self.settings, given)
-        return merged
+        return {**self.settings, **given, **options_under(self.settings, given)}
 
     def budget(self, settings: TrainSettings) -> dict[str, int]:
         """The rounds that take `num_steps` steps at least, as a setting; empty without these.

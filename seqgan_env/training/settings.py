@@ -379,6 +379,22 @@ def options_of(kind: str, *groups: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
+def options_under(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of plug-ins, of `settings` with those `given` over them, key by key.
+
+    Those of a discriminator, a policy or an LSTM in whose place another one is given are dropped.
+    """
+    of_agent = dict(settings.get("agent_options", {}))
+    if given.get("policy") and "policy" not in settings:
+        for name in OF_THE_LSTM:
+            of_agent.pop(name, None)
+    return {
+        "agent_options": of_agent | given.get("agent_options", {}),
+        "policy_options": options_of("policy", settings, given),
+        "discriminator_options": options_of("discriminator", settings, given),
+    }
+
+
 def settings_of_task(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Those of some settings that are a task's: the options of it, and what is no setting of a run.
 
