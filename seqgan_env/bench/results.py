@@ -200,7 +200,7 @@ def read_all(folders: Iterable[Path]) -> list[Result]:
         ValueError: a folder has none, or a file is damaged.
     """
     found: list[Result] = []
-    of_jobs: set[tuple[str, str]] = set()  # key and numbers
+    of_jobs: dict[str, list[Result]] = {}  # by key
     for folder in folders:
         of_folder = results_in(folder)
         if not of_folder:
@@ -209,11 +209,11 @@ def read_all(folders: Iterable[Path]) -> list[Result]:
                 "some"
             )
         for result in of_folder:
+            of_job = of_jobs.setdefault(result.key, [])
             # Other numbers under the same key stay, and are refused where rows are compared.
-            job = (result.key, _numbers_in(result))
-            if not result.key or job not in of_jobs:
+            if not result.key or not any(_same_numbers(result, other) for other in of_job):
                 found.append(result)
-            of_jobs.add(job)
+                of_job.append(result)
     return found
 
 
@@ -224,6 +224,10 @@ def results_in(folder: Path) -> list[Result]:
         ValueError: a file is damaged.
     """
     return list(map(Result.read, sorted((folder / RESULTS).glob("*.json"))))
+
+
+def _same_numbers(one: Result, other: Result) -> bool:
+    return _numbers_in(one) == _numbers_in(other)
 
 
 def _numbers_in(result: Result) -> str:
