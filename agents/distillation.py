@@ -49,7 +49,9 @@ class DistillationConfig(PolicyGradientConfig):
 class Distillation(PolicyGradient):
     """Fits the policy to fresh samples of q, that of the environment's `RatioDiscriminator`.
 
-    It is paid nothing and asks for no rollouts.
+    It is paid nothing and asks for no rollouts. An `update` is `steps_per_update` times a batch of
+    q and a step of maximum likelihood. It tells of the last one, and raises a ValueError where the
+    environment pays by no ratio discriminator.
 
     Use it beside `reinforce` with the discriminator `ratio`: what reinforcement adds must show
     against it.
@@ -71,17 +73,6 @@ class Distillation(PolicyGradient):
         config: DistillationConfig = DistillationConfig(),
     ) -> None:
         super().__init__(env, policy, seed, config)
-
-    def update(self) -> dict[str, float]:
-        """`steps_per_update` times a batch of q and a step of maximum likelihood.
-
-        Returns:
-            as every policy gradient, of the last step, but nothing of rewards.
-
-        Raises:
-            ValueError: the environment pays by no ratio discriminator.
-        """
-        return super().update()
 
     def learn(self, tokens: Tensor, rewards: Tensor, written: Tensor) -> dict[str, float]:
         """Follows the gradient of the likelihood of `tokens` once; nothing is paid."""

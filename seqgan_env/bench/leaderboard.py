@@ -754,12 +754,13 @@ def _reason(unscored: Sequence[Run], kind: Kind, task: str) -> str:
     """What runs on a task would need for a score."""
     divergence = kind.score.divergence
     # A run that has the divergence has no rival: no knob of its seed was measured by it.
-    needs = [divergence]
-    if _values_of(unscored, divergence):
-        needs.append(f"a knob of {REFERENCE} with it")
-        if len(_values_of(unscored, divergence)) == len(unscored):
-            needs = [f"a knob of {REFERENCE} with {divergence}"]
-    return f"{' or '.join(needs)} on {task}"
+    num_without_rival = len(_values_of(unscored, divergence))
+    needed = f"{divergence} or a knob of {REFERENCE} with it"
+    if num_without_rival == 0:
+        needed = divergence
+    elif num_without_rival == len(unscored):
+        needed = f"a knob of {REFERENCE} with {divergence}"
+    return f"{needed} on {task}"
 
 
 _NO_PAIRS = Paired(math.nan, math.nan, math.nan, 0)
