@@ -46,7 +46,8 @@ class RatioDiscriminator(Discriminator):
 
     With a = 1 it is the optimal logit, were q the data. Maximum likelihood spreads q beyond the
     data, which a power a above 1 takes back: the policy that the logit teaches is q(Y)^a / Z.
-    A policy gradient on it is the way to write q^a / Z, from which nobody can draw directly.
+    From q^a / Z itself one draws only by rejection. A policy gradient on the logit teaches a policy
+    that comes near it and is written token by token.
 
     q is one language model, or the mixture of several, token by token. It learns by maximum
     likelihood of the real sequences, before the first d-step, and then stays as it is; by the
