@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,12 @@ def each_variant(request: pytest.FixtureRequest) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQGAN_ENV_NATIVE", request.param)
         yield request.param
+
+
+def words_of_prose(markdown: str) -> list[str]:
+    """The words of a page that are read: without code, tables and the targets of links."""
+    no_prose = r"```.*?```|^\|.*?$|\]\([^)]*\)|·"
+    return re.sub(no_prose, " ", markdown, flags=re.DOTALL | re.MULTILINE).split()
 
 
 def rng(seed: int = 0) -> torch.Generator:

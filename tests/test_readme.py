@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import words_of_prose
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
@@ -23,8 +25,7 @@ def test_the_first_two_commands_run_the_main_job_and_the_tests() -> None:
 
 
 def test_it_is_read_in_two_minutes() -> None:
-    prose = re.sub(r"```.*?```|^\|.*?$|\]\([^)]*\)|·", " ", TEXT, flags=re.DOTALL | re.MULTILINE)
-    assert len(prose.split()) <= 2 * 250  # words a minute
+    assert len(words_of_prose(TEXT)) <= 2 * 250  # words a minute
 
 
 def test_its_links_lead_to_files() -> None:
