@@ -9,13 +9,17 @@ with the cheats of `learned-signal-cheats` and the settings of `learned-signal-s
     python -m benchmarks.learned_signal benchmarks/results/learned-signal \
         --cheats benchmarks/results/learned-signal-cheats \
         --settings benchmarks/results/learned-signal-settings \
-        --page docs/learned-signal.md --plot docs/images/learned-signal.png
-    # fails if the page says something else
+        --page docs/learned-signal.md --evidence docs/learned-signal-evidence.md \
+        --plot docs/images/learned-signal.png
+    # fails if a page says something else
     python -m benchmarks.learned_signal benchmarks/results/learned-signal \
         --cheats benchmarks/results/learned-signal-cheats \
-        --settings benchmarks/results/learned-signal-settings --page docs/learned-signal.md --check
+        --settings benchmarks/results/learned-signal-settings \
+        --page docs/learned-signal.md --evidence docs/learned-signal-evidence.md --check
 
-Every task is judged by itself. All tests of a benchmark are corrected together (Holm).
+The tables of the signal go to `--page`, those of cheats and settings to `--evidence`. Tables whose
+page is not named are printed. Every task is judged by itself. All tests of a benchmark are
+corrected together (Holm).
 """
 
 from __future__ import annotations
@@ -37,7 +41,8 @@ from seqgan_env.bench.results import read_all
 from seqgan_env.bench.statistics import ALPHA, Decision, Paired, holm, paired
 from seqgan_env.metrics.score import RANKING
 
-BEGIN, END = "<!-- learned-signal:begin -->", "<!-- learned-signal:end -->"
+MARKERS = ("<!-- learned-signal:begin -->", "<!-- learned-signal:end -->")
+BESIDE = ("<!-- learned-signal-beside:begin -->", "<!-- learned-signal-beside:end -->")
 SIGNAL = "ratio"  # the row whose claim this is
 RIVALS = ("distillation", "teacher", "mle, 400 epochs")  # of the same information, or more time
 DIVERGENCES = {"kl_mean": "mean of both KLs", "kl_reverse": "KL(G‖O)", "kl_forward": "KL(O‖G)"}
@@ -150,16 +155,21 @@ class Evidence:
         return (test for test in self.tests if test.task == task and wanted(test))
 
 
-def section(evidence: Evidence, beside: Mapping[str, Evidence]) -> str:
-    """The tables in Markdown.
+def section(evidence: Evidence) -> str:
+    """The tables of the signal in Markdown."""
+    parts = [*_by_task(evidence), "**The ratio against its rivals**\n", _rivals(evidence)]
+    return "\n".join(parts)
+
+
+def section_beside(beside: Mapping[str, Evidence]) -> str:
+    """The tables of other benchmarks in Markdown.
 
     Args:
-        evidence: of the signal.
-        beside: other benchmarks, by what their titles begin with.
+        beside: the benchmarks, by what their titles begin with.
     """
-    parts = [*_by_task(evidence), "**The ratio against its rivals**\n", _rivals(evidence)]
-    for what, other in beside.items():
-        parts += _by_task(other, f"{what} on ")
+    parts: list[str] = []
+    for what, evidence in beside.items():
+        parts += _by_task(evidence, f"{what} on ")
     return "\n".join(parts)
 
 
@@ -282,7 +292,27 @@ def _colour(row: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the tables, or puts them into a page; 1 where a checked page is stale."""
+    """Prints the tables, or puts them into pages; 1 where a checked page is stale."""
+    chosen = _chosen(arguments)
+    try:
+        evidence = Evidence(Standings(read_all([chosen.folder])))
+        beside = {}
+        for what, folder in _folders_beside(chosen).items():
+            beside[what] = Evidence(Standings(read_all([folder])))
+    except ValueError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    if chosen.plot:
+        plot(evidence).savefig(chosen.plot, dpi=110)
+    updates = [(chosen.page, section(evidence), MARKERS)]
+    if beside:
+        updates.append((chosen.evidence, section_beside(beside), BESIDE))
+    statuses = [update_section(*update, chosen.check, "learned_signal") for update in updates]
+    return max(statuses)
+
+
+def _chosen(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What the command line asks for; a flag that would be ignored is refused."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -290,22 +320,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cheats", type=Path, metavar="FOLDER", help="of the benchmark of cheats")
     parser.add_argument("--settings", type=Path, metavar="FOLDER", help="of that of settings")
     parser.add_argument("--page", type=Path, metavar="FILE", help="whose tables are made anew")
+    parser.add_argument(
+        "--evidence",
+        type=Path,
+        metavar="FILE",
+        help="whose tables of cheats and settings are made anew",
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="the picture, a PNG")
     parser.add_argument("--check", action="store_true", help="change nothing")
     chosen = parser.parse_args(arguments)
-    try:
-        evidence = Evidence(Standings(read_all([chosen.folder])))
-        beside = {}
-        for what, folder in (("cheats", chosen.cheats), ("settings", chosen.settings)):
-            if folder:
-                beside[what] = Evidence(Standings(read_all([folder])))
-    except ValueError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    if chosen.plot and not chosen.check:
-        plot(evidence).savefig(chosen.plot, dpi=110)
-    tables = section(evidence, beside)
-    return update_section(chosen.page, tables, (BEGIN, END), chosen.check, "learned_signal")
+    if chosen.evidence and not _folders_beside(chosen):
+        parser.error("--evidence has no tables to show; give --cheats, --settings or both")
+    if chosen.check and not (chosen.page or chosen.evidence):
+        parser.error("--check has no page to check; give --page, --evidence or both")
+    if chosen.check and chosen.plot:
+        parser.error("--check changes nothing, so that --plot would be ignored; give one of them")
+    return chosen
+
+
+def _folders_beside(chosen: argparse.Namespace) -> dict[str, Path]:
+    """The folders of the benchmarks beside the signal's, by what their titles begin with."""
+    folders = {"cheats": chosen.cheats, "settings": chosen.settings}
+    return {what: folder for what, folder in folders.items() if folder}
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ r"""How does the gain of the learned signal depend on the number of real sequenc
     python -m benchmarks.signal_by_data benchmarks/results/learned-signal-data \
         --stopped benchmarks/results/learned-signal-stopped \
         --beside benchmarks/results/learned-signal \
-        --page docs/learned-signal.md --plot docs/images/learned-signal-data.png \
+        --page docs/learned-signal-evidence.md --plot docs/images/learned-signal-data.png \
         --curves docs/images/learned-signal-curves.png
     # fails if the page says something else
     python -m benchmarks.signal_by_data benchmarks/results/learned-signal-data \
-        --stopped benchmarks/results/learned-signal-stopped --page docs/learned-signal.md --check
+        --stopped benchmarks/results/learned-signal-stopped \
+        --page docs/learned-signal-evidence.md --check
 
 Two tests a task, corrected together (Holm): the ratio against the best knob, and against
 distillation, which has the same information and no reward.
@@ -173,7 +174,9 @@ def _curve(axes: Axes, evidence: ByData, tasks: list[str], row: str, colour: str
 
 
 def plot_curves(evidence: ByData) -> Figure:
-    """Scores by round and by seconds, means and medians over oracles, a colour for every task."""
+    """Scores by round and by seconds of wall clock, means and medians over oracles, a colour for
+    every task.
+    """
     figure = Figure(figsize=(10, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for number, task in enumerate(evidence.tasks):
@@ -188,7 +191,7 @@ def plot_curves(evidence: ByData) -> Figure:
         axes.axhline(0, color="black", linewidth=1)
         axes.grid(alpha=0.3)
     left.set_xlabel("rounds, 256 sequences each")
-    right.set_xlabel("seconds on one core, training before the rounds counted")
+    right.set_xlabel("seconds of wall clock, training before the rounds counted")
     right.set_xscale("log")
     left.set_ylabel("score against the best knob, nats per token")
     lines = left.get_legend_handles_labels()  # the same on the right

@@ -4,7 +4,7 @@ r"""Does a learned signal teach on real data? The tables and the picture of the 
     python -m benchmarks.signal_on_data \
         benchmarks/results/english-signal benchmarks/results/captions-signal \
         benchmarks/results/poems-signal benchmarks/results/jigs-signal \
-        --page docs/learned-signal.md --plot docs/images/learned-signal-real.png [--check]
+        --page docs/learned-signal-evidence.md --plot docs/images/learned-signal-real.png [--check]
 
 Every folder is a corpus of its own, whose tests are corrected together (Holm).
 """

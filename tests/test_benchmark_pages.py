@@ -5,11 +5,18 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from benchmarks import compact
+import pytest
+
+from benchmarks import compact, learned_signal
 from benchmarks.leaderboard import section
 from seqgan_env.training.run_directory import read_json
 
-CONTROLS = Path(__file__).parent.parent / "benchmarks" / "results" / "controls"
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+CONTROLS = RESULTS / "controls"
+SIGNAL, CHEATS, SETTINGS = (
+    str(RESULTS / name)
+    for name in ("learned-signal", "learned-signal-cheats", "learned-signal-settings")
+)
 
 
 def test_shortened_results_have_the_same_standings(tmp_path: Path) -> None:
@@ -48,6 +55,73 @@ def test_curves_that_are_asked_for_stay(tmp_path: Path) -> None:
             assert row.items() <= whole.items()
             assert kept & whole.keys() <= row.keys()
     assert any(before.values())
+
+
+def test_the_tables_of_the_signal_and_those_beside_it_have_pages_of_their_own(
+    tmp_path: Path,
+) -> None:
+    page, evidence = _page(tmp_path, learned_signal.MARKERS), _page(tmp_path, learned_signal.BESIDE)
+    command = [SIGNAL, "--cheats", CHEATS, "--settings", SETTINGS]
+    command += ["--page", str(page), "--evidence", str(evidence)]
+    assert learned_signal.main([*command, "--check"]) == 1
+
+    assert learned_signal.main(command) == 0
+
+    assert learned_signal.main([*command, "--check"]) == 0
+    main, beside = page.read_text(encoding="utf-8"), evidence.read_text(encoding="utf-8")
+    assert "| **ratio** |" in main
+    assert "**The ratio against its rivals**" in main
+    assert "power 1.2" not in main
+    assert "**cheats on tiny, 1,000 sequences**" in beside
+    assert "| power 1.2 |" in beside
+    assert "distillation" not in beside
+
+
+def test_one_stale_page_of_two_fails_the_check(tmp_path: Path) -> None:
+    page, evidence = _page(tmp_path, learned_signal.MARKERS), _page(tmp_path, learned_signal.BESIDE)
+    command = [SETTINGS, "--settings", SETTINGS, "--page", str(page), "--evidence", str(evidence)]
+    assert learned_signal.main(command) == 0
+    for stale in (page, evidence):
+        fresh = stale.read_text(encoding="utf-8")
+        stale.write_text(fresh.replace("power 1.2", "power 1.3"), encoding="utf-8")
+        assert learned_signal.main([*command, "--check"]) == 1
+        stale.write_text(fresh, encoding="utf-8")
+
+
+def test_tables_without_a_page_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = _page(tmp_path, learned_signal.MARKERS)
+
+    assert learned_signal.main([SETTINGS, "--settings", SETTINGS, "--page", str(page)]) == 0
+
+    printed = capsys.readouterr().out
+    assert "**settings on tiny, 1,000 sequences**" in printed
+    assert "**tiny, 1,000 sequences**" not in printed
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--evidence", "page.md"], "--cheats"),
+        (["--check"], "--page"),
+        (["--check", "--page", "page.md", "--plot", "picture.png"], "--plot"),
+    ],
+)
+def test_a_flag_that_would_be_ignored_is_refused(
+    flags: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        learned_signal.main([SETTINGS, *flags])
+    assert refused.value.code == 2
+    assert named in capsys.readouterr().err.splitlines()[-1]
+
+
+def _page(folder: Path, markers: tuple[str, str]) -> Path:
+    """A page without a table, named after its markers."""
+    page = folder / f"{markers[0].strip('<!- >').split(':')[0]}.md"
+    page.write_text("\n".join(markers), encoding="utf-8")
+    return page
 
 
 def _curves(folder: Path) -> dict[str, list[dict[str, float]]]:

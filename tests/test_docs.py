@@ -14,6 +14,7 @@ import pytest
 import seqgan_env
 from seqgan_env import registry
 from seqgan_env.envs.env import TokenEnv
+from tests.conftest import words_of_prose
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,6 +29,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
     return folder
+
+
+def test_the_page_of_the_learned_signal_is_read_in_five_minutes() -> None:
+    page = (ROOT / "docs" / "learned-signal.md").read_text(encoding="utf-8")
+    assert len(words_of_prose(page)) <= 1150
 
 
 def test_the_arguments_of_the_environments_have_a_meaning() -> None:
