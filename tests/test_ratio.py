@@ -11,10 +11,10 @@ from typing import Any
 import gymnasium as gym
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import seqgan_env  # noqa: F401  (registers the ids)
-from agents.reinforce import Reinforce
+from agents.reinforce import Reinforce, returns_to_go
 from seqgan_env.discriminators.ratio import RatioDiscriminator
 from seqgan_env.discriminators.trainer import DiscriminatorTrainer
 from seqgan_env.envs.registration import build_rewards
@@ -46,16 +46,19 @@ def ratio(
     return made
 
 
+def by_softmax(part: nn.Module, tokens: Tensor) -> Tensor:
+    """log p of every token, (B, T), from softmaxes over the whole vocabulary; 0 behind the end."""
+    padding = tokens == part.spec.pad_token
+    targets = tokens.masked_fill(padding, 0).unsqueeze(2)
+    log_probs = part.logits(tokens).log_softmax(2).gather(2, targets)  # type: ignore[operator]
+    found: Tensor = log_probs.squeeze(2).masked_fill(padding, 0.0)
+    return found
+
+
 def by_autograd(model: RatioDiscriminator, tokens: Tensor) -> Tensor:
-    """log q(Y), (B,), from softmaxes over the whole vocabulary."""
-    written = tokens != model.spec.pad_token
-    targets = tokens.masked_fill(~written, 0).unsqueeze(2)
-    parts = []
-    for part in model.models:
-        log_probs = part.logits(tokens).log_softmax(2).gather(2, targets)  # type: ignore[operator]
-        parts.append(log_probs.squeeze(2).masked_fill(~written, 0.0))
-    mixture = torch.stack(parts).exp().mean(0).log()
-    return mixture.sum(1)
+    """log q(Y), (B,), by `by_softmax`."""
+    parts = [by_softmax(part, tokens) for part in model.models]
+    return torch.stack(parts).exp().mean(0).log().sum(1)
 
 
 # Models that q can be, besides the LSTM.
@@ -112,26 +115,41 @@ def test_the_logit_is_the_sum_of_what_its_tokens_earn(
 
 
 @pytest.mark.parametrize("source", ["discriminator", "optimal"])
-def test_what_is_earned_and_what_is_rolled_out_have_the_same_expected_return(source: str) -> None:
-    """A sum over tokens: Q of a prefix is what it has earned, plus the rest in expectation."""
-    task, policy = SpecTask(EOS), random_model(EOS, 5)
-    model = ratio(EOS, policy, power=1.2)
-    tokens = all_sequences(EOS)
-    weights = policy.log_prob(tokens).exp()
-    values = {}
-    for form in ("difference", "token"):
-        settings = RewardSettings(form, source, "logit", num_rollouts=32)
-        rewards = RewardModel(task, settings, policy, model).rewards(tokens, rng(3))
-        returns = rewards.flip(1).cumsum(1).flip(1)
-        first = tokens[:, 0]
-        # E[return-to-go | the first token], which is all that a gradient sees of a form.
-        values[form] = torch.stack(
-            [
-                (weights * returns[:, 0])[first == v].sum() / weights[first == v].sum()
-                for v in range(1, EOS.vocab_size)
-            ]
-        )
-    torch.testing.assert_close(values["token"], values["difference"], rtol=1e-3, atol=1e-3)
+def test_what_tokens_earn_has_the_expected_gradient_of_the_values_of_prefixes(
+    spec: TokenSpec, source: str
+) -> None:
+    """E[sum over t of G_t grad log p(y_t | y_1..t-1)] over every sequence: with G_t what the tokens
+    from t on earn, and with the enumerated Q(y_1..t) in its place (Yu et al. 2017, eq. 2).
+    """
+    task, policy = SpecTask(spec), random_model(spec, 5)
+    model = ratio(spec, policy, power=1.2)
+    tokens = all_sequences(spec)
+    chosen = by_softmax(policy, tokens)
+    probabilities = chosen.detach().sum(1, keepdim=True).exp()
+
+    settings = RewardSettings("token", source, "logit")
+    rewards = RewardModel(task, settings, policy, model)
+    earned = returns_to_go(rewards.rewards(tokens, rng(3)), discount=1.0)
+
+    scorer = model if source == "discriminator" else OptimalScorer(task.oracle, policy, "logit")
+    scores = scorer.score(tokens).unsqueeze(1)
+    values = torch.zeros(tokens.shape)
+    for t in range(spec.seq_len):
+        _, prefix = tokens[:, : t + 1].unique(dim=0, return_inverse=True)
+        shape = (int(prefix.max()) + 1, 1)
+        mass = torch.zeros(shape).index_add(0, prefix, probabilities)
+        sums = torch.zeros(shape).index_add(0, prefix, probabilities * scores)
+        values[:, t] = (sums / mass)[prefix, 0]
+
+    trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    written = tokens != spec.pad_token
+    gradients = []
+    for weights in (earned, values):
+        expected = (probabilities * weights * chosen)[written].sum()
+        gradients.append(torch.autograd.grad(expected, trained, retain_graph=True))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+    assert float((earned - values)[written].abs().max()) > 0.1  # sequence by sequence they differ
 
 
 def test_the_policy_that_a_power_teaches_is_the_power_of_q() -> None:
