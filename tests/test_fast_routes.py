@@ -55,7 +55,8 @@ HALF = CNNConfig(widths=(1, 3, 6), channels=(50, 37, 40), embedding_dim=8, bfloa
 needs_kernels = pytest.mark.skipif(
     not native.usable(torch.zeros(1)), reason="the compiled kernels are not built"
 )
-both_routes = pytest.mark.parametrize("wanted", ["1", "0"], ids=["kernels", "torch"])
+# By the kernels of every variant that runs here, and by torch.
+every_route = pytest.mark.parametrize("wanted", [*native.variants_here(), "torch"])
 
 
 def discriminator(
@@ -127,7 +128,7 @@ def test_fused_optimizers_are_among_them() -> None:
     )
 
 
-@both_routes
+@every_route
 @every_optimizer
 def test_scores_follow_every_optimizer(
     name: str, form: str, wanted: str, monkeypatch: pytest.MonkeyPatch
@@ -178,7 +179,7 @@ def by_swap(parameter: nn.Parameter) -> None:
     parameter.data = parameter.data.flip(0).clone()
 
 
-@both_routes
+@every_route
 @pytest.mark.parametrize("write", [by_data, by_numpy, by_swap])
 def test_scores_follow_a_write_to_any_parameter(
     write: Callable[[nn.Parameter], None], wanted: str, monkeypatch: pytest.MonkeyPatch
@@ -244,7 +245,7 @@ class Scaled(nn.Linear):
         return 3 * super().forward(input)
 
 
-@both_routes
+@every_route
 @pytest.mark.parametrize("kind", [ByOwnForward, ByOwnHead])
 def test_a_subclass_trains_and_scores_by_its_own_forward(
     kind: type[CNNDiscriminator], wanted: str, monkeypatch: pytest.MonkeyPatch
@@ -324,7 +325,7 @@ CHANGES = [
 ]
 
 
-@both_routes
+@every_route
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_is_changed_in_a_discriminator_counts_on_every_route(
     change: Callable[[CNNDiscriminator], None], wanted: str, monkeypatch: pytest.MonkeyPatch
@@ -403,7 +404,7 @@ def language_model(
     return model
 
 
-@both_routes
+@every_route
 @pytest.mark.parametrize(
     ("kind", "change"),
     [
@@ -617,7 +618,7 @@ def test_the_kernels_train_where_they_may() -> None:
         assert_close(fast, trained(slow))
 
 
-@both_routes
+@every_route
 @pytest.mark.parametrize("token", [-1, EOS.vocab_size + 1, 99])
 def test_tables_are_never_read_beside_their_rows(
     token: int, wanted: str, monkeypatch: pytest.MonkeyPatch
@@ -747,7 +748,7 @@ def test_only_plain_tensors_are_for_the_kernels() -> None:
     assert seen == [False]
 
 
-@both_routes
+@every_route
 def test_gradients_by_transforms_of_functions_are_those_of_autograd(
     wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -788,7 +789,7 @@ def scored_in_parts(score: Callable[[Tensor], Tensor], tokens: Tensor) -> None:
         assert torch.equal(parts, together[: len(parts)]), size
 
 
-@both_routes
+@every_route
 @pytest.mark.parametrize(
     "config",
     [SMALL, HALF, CNNConfig(), PAPER_CNN],
@@ -808,7 +809,7 @@ def test_a_score_depends_on_neither_the_batch_nor_what_was_scored_before(
     assert torch.equal(model.score(tokens[:1]), first)
 
 
-@both_routes
+@every_route
 def test_the_paper_s_discriminator_pays_the_same_again(
     wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -883,7 +884,7 @@ def episode(**settings: Any) -> list[float]:
     return rewards
 
 
-@both_routes
+@every_route
 @pytest.mark.parametrize(
     "source", ["discriminator", "optimal", "oracle", "bleu", "constant", "noise"]
 )
@@ -896,7 +897,7 @@ def test_the_default_number_type_changes_no_reward(
         assert episode(source=source) == expected
 
 
-@both_routes
+@every_route
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
 def test_an_environment_made_inside_inference_mode_learns(
     mode: Callable[[], Any], wanted: str, monkeypatch: pytest.MonkeyPatch
@@ -936,7 +937,7 @@ def test_models_are_the_same_under_any_default_number_type() -> None:
         assert all(torch.equal(given[name], value) for name, value in expected.items())
 
 
-@both_routes
+@every_route
 def test_autocast_changes_no_reward_no_draw_and_no_training(
     wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -965,7 +966,7 @@ def torch_runs_lstms_in_bfloat16() -> bool:
     return True
 
 
-@both_routes
+@every_route
 def test_a_loss_under_autocast_has_gradients_and_is_near_the_one_without(
     wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1004,7 +1005,7 @@ def test_agents_know_neither_the_default_number_type_nor_the_global_generator(
         assert torch.get_default_dtype() == torch.float64
 
 
-@both_routes
+@every_route
 @pytest.mark.slow
 @pytest.mark.parametrize("num_threads", [2, 3])
 def test_a_score_depends_on_the_batch_with_no_number_of_threads(

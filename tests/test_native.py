@@ -481,19 +481,19 @@ def test_neither_the_batch_nor_the_threads_change_the_states_of_a_row(
 
 
 def test_a_language_model_has_the_same_states_and_gradients_on_both_routes(
-    monkeypatch: pytest.MonkeyPatch,
+    each_variant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = LSTMLanguageModel.initialised(EOS, rng(), 7, 20)
     inputs = made.inputs(made.sample(50, rng(1)))
     trained = [made.embedding.weight, *(p for p in made.lstm.parameters() if p.requires_grad)]
     routes = []
-    for wanted in ("1", "0"):
-        monkeypatch.setenv("SEQGAN_ENV_NATIVE", wanted)
+    for route in (each_variant, "torch"):
+        monkeypatch.setenv("SEQGAN_ENV_NATIVE", route)
         hidden = made.hidden_states(inputs)
         routes.append([hidden, *torch.autograd.grad(hidden.square().sum(), trained)])
         with torch.no_grad():
             without_gradient = made.hidden_states(inputs)
-        if wanted == "1":
+        if route == each_variant:
             assert torch.equal(without_gradient, hidden)
         # Torch has another LSTM for inference on some processors, with other last bits.
         torch.testing.assert_close(without_gradient, hidden, atol=1e-6, rtol=1e-5)
