@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,21 +13,27 @@ from seqgan_env.cli import doctor
 from seqgan_env.cli.doctor import TORCH, Size, Timing, advice
 from seqgan_env.cli.main import main
 from seqgan_env.discriminators.cnn import SMALL_CNN
+from seqgan_env.training.run_directory import read_json
 
 TINY = Size("tiny", 12, 5, 40, 8, SMALL_CNN)
 
 
 def test_every_route_of_this_machine_is_measured(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor, "SIZES", (TINY,))
     before = os.environ.get(native.SETTING)
+    path = tmp_path / "doctor.json"
 
-    assert main(["doctor"]) == 0
+    assert main(["doctor", "--out", str(path)]) == 0
 
+    routes = {*native.variants_here(), TORCH}
+    timings = read_json(path)["timings"]
+    assert [timing["operation"] for timing in timings] == list(doctor.NAMES)
+    assert all(timing["seconds"].keys() == routes for timing in timings)
     said = capsys.readouterr().out
     assert os.environ.get(native.SETTING) == before
-    for name in (*native.variants_here(), *doctor.NAMES, TORCH):
+    for name in (*routes, *doctor.NAMES):
         assert name in said, name
 
 

@@ -9,7 +9,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
 import torch
@@ -29,6 +29,7 @@ from seqgan_env.machine import processor
 from seqgan_env.rewards.model import RewardSettings
 from seqgan_env.tasks.oracle.settings import OracleSettings
 from seqgan_env.tasks.oracle.task import OracleTask
+from seqgan_env.training.run_directory import write_json
 
 TORCH = "torch"
 _TURNS = 5  # of every operation with every route, after one that warms up
@@ -129,15 +130,21 @@ class Timing:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Prints the machine, the extras, the table of speeds and the advice."""
+    """Prints the machine, the extras, the table of speeds and the advice; writes machine and
+    speeds to a file that is asked for.
+    """
     output = console()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    for name, value in machine().items():
+    found = machine()
+    for name, value in found.items():
         output.print(f"{name:12} {value}", highlight=False)
     missing = sorted({extra for library, extra in EXTRAS.items() if not is_installed(library)})
     output.print(f"{'extras':12} missing: {', '.join(missing) or 'none'}", highlight=False)
     timings = measure(output)
+    if arguments.out:
+        measured = [asdict(timing) for timing in timings]
+        write_json(arguments.out, {"machine": found, "timings": measured})
     output.print(table(timings))
     for sentence in advice(timings):
         output.print(f"- {sentence}", highlight=False)

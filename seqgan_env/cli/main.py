@@ -299,6 +299,7 @@ def _add_doctor(commands: Any) -> None:
     doctor.add_argument(
         "--threads", type=positive, metavar="N", help="of torch and the kernels (default: all)"
     )
+    doctor.add_argument("--out", type=Path, metavar="FILE", help="the same as JSON, in seconds")
     doctor.set_defaults(run=later("seqgan_env.cli.doctor:doctor"))
 
 
