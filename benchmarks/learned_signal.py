@@ -1,25 +1,20 @@
 r"""Does a learned signal beat every knob? The tables and the picture of the suite `learned-signal`,
-with the cheats of `learned-signal-cheats` and the settings of `learned-signal-settings` beside it.
+with the cheats of `learned-signal-cheats`, the settings of `learned-signal-settings` and the
+variants of `learned-signal-variants` beside it.
 
-    seqgan bench benchmarks/suites/learned-signal.toml --out benchmarks/results/learned-signal
-    seqgan bench benchmarks/suites/learned-signal-cheats.toml --trust \
-        --out benchmarks/results/learned-signal-cheats
-    seqgan bench benchmarks/suites/learned-signal-settings.toml \
-        --out benchmarks/results/learned-signal-settings
+    # for SUITE in all four; that of cheats asks for --trust
+    seqgan bench benchmarks/suites/SUITE.toml --out benchmarks/results/SUITE
     python -m benchmarks.learned_signal benchmarks/results/learned-signal \
         --cheats benchmarks/results/learned-signal-cheats \
         --settings benchmarks/results/learned-signal-settings \
+        --variants benchmarks/results/learned-signal-variants \
         --page docs/learned-signal.md --evidence docs/learned-signal-evidence.md \
         --plot docs/images/learned-signal.png
-    # fails if a page says something else
-    python -m benchmarks.learned_signal benchmarks/results/learned-signal \
-        --cheats benchmarks/results/learned-signal-cheats \
-        --settings benchmarks/results/learned-signal-settings \
-        --page docs/learned-signal.md --evidence docs/learned-signal-evidence.md --check
 
-The tables of the signal go to `--page`, those of cheats and settings to `--evidence`. Tables whose
-page is not named are printed. Every task is judged by itself. All tests of a benchmark are
-corrected together (Holm).
+With `--check` in place of `--plot` nothing changes, and it fails if a page says something else.
+
+The tables of the signal go to `--page`, the others to `--evidence`. Tables whose page is not named
+are printed. Every task is judged by itself. All tests of a benchmark are corrected together (Holm).
 """
 
 from __future__ import annotations
@@ -319,18 +314,19 @@ def _chosen(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="of the benchmark")
     parser.add_argument("--cheats", type=Path, metavar="FOLDER", help="of the benchmark of cheats")
     parser.add_argument("--settings", type=Path, metavar="FOLDER", help="of that of settings")
+    parser.add_argument("--variants", type=Path, metavar="FOLDER", help="of that of variants")
     parser.add_argument("--page", type=Path, metavar="FILE", help="whose tables are made anew")
     parser.add_argument(
         "--evidence",
         type=Path,
         metavar="FILE",
-        help="whose tables of cheats and settings are made anew",
+        help="whose tables of the benchmarks beside it are made anew",
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="the picture, a PNG")
     parser.add_argument("--check", action="store_true", help="change nothing")
     chosen = parser.parse_args(arguments)
     if chosen.evidence and not _folders_beside(chosen):
-        parser.error("--evidence has no tables to show; give --cheats, --settings or both")
+        parser.error("--evidence has no tables to show; give --cheats, --settings or --variants")
     if chosen.check and not (chosen.page or chosen.evidence):
         parser.error("--check has no page to check; give --page, --evidence or both")
     if chosen.check and chosen.plot:
@@ -340,7 +336,7 @@ def _chosen(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _folders_beside(chosen: argparse.Namespace) -> dict[str, Path]:
     """The folders of the benchmarks beside the signal's, by what their titles begin with."""
-    folders = {"cheats": chosen.cheats, "settings": chosen.settings}
+    folders = {"cheats": chosen.cheats, "settings": chosen.settings, "variants": chosen.variants}
     return {what: folder for what, folder in folders.items() if folder}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import compact, learned_signal
+from benchmarks import compact, learned_signal, one_correction
 from benchmarks.leaderboard import section
 from seqgan_env.training.run_directory import read_json
 
@@ -73,7 +73,7 @@ def test_the_tables_of_the_signal_and_those_beside_it_have_pages_of_their_own(
     assert "**The ratio against its rivals**" in main
     assert "power 1.2" not in main
     assert "**cheats on tiny, 1,000 sequences**" in beside
-    assert "| power 1.2 |" in beside
+    assert "| power 1.2, rate 5e-3 |" in beside
     assert "distillation" not in beside
 
 
@@ -115,6 +115,31 @@ def test_a_flag_that_would_be_ignored_is_refused(
         learned_signal.main([SETTINGS, *flags])
     assert refused.value.code == 2
     assert named in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_one_correction_for_all_tests_never_helps_a_test() -> None:
+    """A suite by itself has its own p-values; beside another one none of them falls."""
+    columns = [_p_values([SETTINGS]), _p_values([SETTINGS, CHEATS])]
+    tests = list(columns[0])
+    assert tests
+    for test in tests:
+        own, in_suite, alone = columns[0][test]
+        assert own <= in_suite == alone
+        assert columns[1][test][:2] == (own, in_suite)
+        assert in_suite <= columns[1][test][2]
+
+
+def _p_values(folders: list[str]) -> dict[str, tuple[float, ...]]:
+    """By suite and test the p-values: alone, in the suite, among all."""
+    tests: list[one_correction.Tested] = []
+    for folder in folders:
+        tests += one_correction.of_oracles(Path(folder), learned_signal.Evidence)
+    found = {}
+    for line in one_correction.section(tests).splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0].startswith("learned-signal"):
+            found[cells[0] + cells[1]] = tuple(float(cell.strip("< ")) for cell in cells[3:])
+    return found
 
 
 def _page(folder: Path, markers: tuple[str, str]) -> Path:
