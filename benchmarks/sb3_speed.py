@@ -7,7 +7,7 @@ stock   `DummyVecEnv` of single environments, `ActorCriticPolicy` with SB3's Cat
 
 Both have the same hyperparameters, the same reward and the same number of steps; they take turns,
 after a warm-up each. Two ways of training are measured: four epochs of four minibatches, our
-agent's default, and SB3's ten epochs of minibatches of 64.
+agent's default, and SB3's ten epochs of minibatches of 64. Of these the parts are timed as well.
 
     python -m benchmarks.sb3_speed [--quick] [--source constant oracle] \
         [--repeats 5] [--threads N] [--out FILE.json]
@@ -18,8 +18,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import stable_baselines3 as sb3
 import torch
@@ -43,6 +45,7 @@ from seqgan_env.tasks.oracle.task import OracleTask
 from seqgan_env.training.run_directory import write_json
 
 DIM = 32
+PARTS = ("forward", "backward", "norm", "Adam")  # of the training with a minibatch
 
 
 class PrefixLSTM(BaseFeaturesExtractor):
@@ -130,6 +133,55 @@ def measure(models: dict[str, sb3.PPO], repeats: int) -> dict[str, Any]:
     return result
 
 
+def parts(model: sb3.PPO) -> dict[str, float]:
+    """Milliseconds of a minibatch of one training by part; what is left is SB3's own Python."""
+    model.learn(model.n_steps * model.n_envs, reset_num_timesteps=False)  # fills the buffer
+    seconds = dict.fromkeys(PARTS, 0.0)
+    num_steps = 0
+
+    def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **options: Any) -> Any:
+            nonlocal num_steps
+            began = time.perf_counter()
+            found = function(*args, **options)
+            seconds[part] += time.perf_counter() - began
+            num_steps += part == "Adam"
+            return found
+
+        return wrapper
+
+    policy: Any = model.policy
+    with (
+        patch.object(policy, "evaluate_actions", timed("forward", policy.evaluate_actions)),
+        patch.object(Tensor, "backward", timed("backward", Tensor.backward)),
+        patch.object(nn.utils, "clip_grad_norm_", timed("norm", nn.utils.clip_grad_norm_)),
+        patch.object(policy.optimizer, "step", timed("Adam", policy.optimizer.step)),
+    ):
+        began = time.perf_counter()
+        model.train()
+        whole = time.perf_counter() - began
+    found = {part: 1000 * spent / num_steps for part, spent in seconds.items()}
+    return found | {"the rest": 1000 * whole / num_steps - sum(found.values())}
+
+
+def measure_parts(models: dict[str, sb3.PPO], repeats: int) -> dict[str, Any]:
+    """Medians and ranges of the parts, ours and stock in turns."""
+    turns = [{name: parts(model) for name, model in models.items()} for _ in range(repeats)]
+    return {
+        name: {part: summary([turn[name][part] for turn in turns]) for part in turns[0][name]}
+        for name in models
+    }
+
+
+def show_parts(found: dict[str, Any]) -> Table:
+    """Medians, and the ratio of the sums."""
+    table = Table("", *found["ours"], "sum", title="milliseconds of a minibatch of 64")
+    for name, by_part in found.items():
+        medians = [part["median"] for part in by_part.values()]
+        table.add_row(name, *(f"{median:.2f}" for median in (*medians, sum(medians))))
+    return table
+
+
 def summary(values: list[float]) -> dict[str, float]:
     return {
         "median": round(statistics.median(values), 3),
@@ -202,11 +254,15 @@ def main() -> None:
         for name, training in trainings.items()
         for source in args.source
     }
+    by_part = measure_parts(build(task, "constant", args.num_envs, 64, 10), args.repeats)
     about = machine() | {"threads": args.threads}
-    Console(width=150).print(show(found, about))
+    output = Console(width=150)
+    output.print(show(found, about))
+    output.print(show_parts(by_part))
     if args.out:
         settings = {name: value for name, value in vars(args).items() if name != "out"}
-        write_json(args.out, {"settings": settings, "machine": about, "steps_per_second": found})
+        result = {"settings": settings, "machine": about, "steps_per_second": found}
+        write_json(args.out, result | {"milliseconds_of_a_minibatch": by_part})
 
 
 if __name__ == "__main__":
