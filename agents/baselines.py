@@ -253,6 +253,9 @@ class SeqGAN(Reinforce):
     """SeqGAN as in the paper: Q is the mean probability of being real over the rollouts, and
     nothing is subtracted from it.
 
+    Its discriminator is the run's: the small CNN, unless `--discriminator paper` asks for the one
+    of the paper, which `--preset paper` takes.
+
     Use it to reproduce the paper's row; `reinforce` is the same with a baseline.
     """
 
