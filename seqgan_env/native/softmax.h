@@ -62,30 +62,37 @@ typedef struct {
     float *masses; /* (tiles, BLOCK, TILE), or NULL if nobody wants them */
 } States;
 
-APART void sum_by_tile(const Layer *layer, States *states) {
+/* One tile for the rows row..row + ROWS - 1. Whether masses are kept is a constant where this is
+   inlined: asked between the exponentials, it made GCC spill the sums of the product. */
+INLINE void sum_tile(int keeps_masses, const Layer *layer, States *states, long row, long tile) {
     const long last = states->count - 1;
-    for (long row = 0; row <= last; row++)
+    const float *hidden[ROWS]; /* a register block that is not full repeats the last row: no row
+                                  depends on the others */
+    UNROLL_FOR (int i = 0; i < ROWS; i++) hidden[i] = states->hidden[at_most(row + i, last)];
+    vec logits[ROWS][4];
+    tile_logits(ROWS, logits, hidden, layer, tile);
+    UNROLL_FOR (int i = 0; i < ROWS; i++) {
+        const long here = at_most(row + i, last);
+        vec sum = {};
+        UNROLL_FOR (int j = 0; j < 4; j++) {
+            const vec mass = vexp(logits[i][j] - states->shift[here]);
+            if (keeps_masses)
+                store(states->masses + (tile * BLOCK + here) * TILE + LANES * j, mass);
+            sum += mass;
+        }
+        states->sums[here * layer->tiles + tile] = sum_lanes(sum);
+    }
+}
+
+APART void sum_by_tile(const Layer *layer, States *states) {
+    for (long row = 0; row < states->count; row++)
         states->shift[row] = safe_shift(states->hidden[row], layer);
     for (long tile = 0; tile < layer->tiles; tile++)
-        for (long row = 0; row <= last; row += ROWS) {
-            const float *hidden[ROWS]; /* a register block that is not full repeats the last row: no
-                                          row depends on the others */
-            UNROLL_FOR (int i = 0; i < ROWS; i++)
-                hidden[i] = states->hidden[at_most(row + i, last)];
-            vec logits[ROWS][4];
-            tile_logits(ROWS, logits, hidden, layer, tile);
-            UNROLL_FOR (int i = 0; i < ROWS; i++) {
-                const long here = at_most(row + i, last);
-                vec sum = {};
-                UNROLL_FOR (int j = 0; j < 4; j++) {
-                    const vec mass = vexp(logits[i][j] - states->shift[here]);
-                    if (states->masses)
-                        store(states->masses + (tile * BLOCK + here) * TILE + LANES * j, mass);
-                    sum += mass;
-                }
-                states->sums[here * layer->tiles + tile] = sum_lanes(sum);
-            }
-        }
+        for (long row = 0; row < states->count; row += ROWS)
+            if (states->masses)
+                sum_tile(1, layer, states, row, tile);
+            else
+                sum_tile(0, layer, states, row, tile);
 }
 
 INLINE double total_mass(const Layer *layer, const States *states, long row) {
