@@ -1,6 +1,10 @@
 """The compiled kernels as a module: which are chosen, what they read, and the product."""
 
 import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -126,3 +130,42 @@ def test_a_fingerprint_is_the_same_by_all_variants(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv("SEQGAN_ENV_NATIVE", name)
         made.append(fingerprint(tensors))
     assert all(torch.equal(made[0], other) for other in made)
+
+
+# Draws by two threads, and prints what the process has mapped.
+DRAW_BY_TWO_THREADS = """
+import torch
+from seqgan_env import native
+from seqgan_env.native.softmax import NativeSoftmax
+torch.set_num_threads(2)
+layer = NativeSoftmax(torch.randn(50, 4), torch.zeros(50))
+layer.draw(torch.randn(1000, 4), torch.rand(1000), False)
+assert native._has_threads
+print(open("/proc/self/maps").read())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="there is no /proc here")
+@pytest.mark.skipif(not native.has_threads(), reason="no kernels, or none with threads, in use")
+def test_two_threads_of_a_kernel_use_the_one_openmp_library_that_torch_brings() -> None:
+    command = [sys.executable, "-c", DRAW_BY_TWO_THREADS]
+    maps = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    loaded = openmp_libraries(maps)
+    assert len(loaded) == 1, f"a second one keeps torch's threads from the cores: {loaded}"
+    assert Path(torch.__file__).parent in loaded.pop().parents
+
+
+def test_openmp_libraries_are_told_by_their_names() -> None:
+    names = ["libgomp-24e2ab19.so.1.0.0", "libgomp.so.1", "libomp.so.5", "libiomp5.so", "libomp.so"]
+    others = ["libompl.so", "libc.so.6", "libgomp_plugin.so"]
+    maps = "".join(f"7f0-7f1 r-xp 0000 fe:00 42   /a b/{name}\n" for name in names + others)
+    found = openmp_libraries(f"{maps}7f2-7f3 rw-p 0000 00:00 0\n7f4-7f5 rw-p 0000 00:00 0 [heap]\n")
+    assert found == {Path("/a b") / name for name in names}
+
+
+def openmp_libraries(maps: str) -> set[Path]:
+    """The OpenMP libraries of GCC, LLVM and Intel among what a process has mapped; wheels put a
+    hash into such a name.
+    """
+    files = {Path(line.split(maxsplit=5)[5]) for line in maps.splitlines() if "/" in line}
+    return {file for file in files if re.match(r"lib(gomp|omp|iomp)\d*[-.]", file.name)}
