@@ -45,8 +45,16 @@ def measure_in_turns(
     """Seconds of both, a call of each in turn, so that what else the machine does disturbs both
     alike.
     """
-    turns = [(_seconds(ours), _seconds(other)) for _ in range(repeats)]
-    return [turn[0] for turn in turns], [turn[1] for turn in turns]
+    seconds = seconds_in_turns({"ours": ours, "other": other}, repeats)
+    return seconds["ours"], seconds["other"]
+
+
+def seconds_in_turns(
+    works: Mapping[str, Callable[[], object]], repeats: int
+) -> dict[str, list[float]]:
+    """Seconds of each by name, of `repeats` turns in which every one is called once."""
+    turns = [{name: _seconds(work) for name, work in works.items()} for _ in range(repeats)]
+    return {name: [turn[name] for turn in turns] for name in works}
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import exactness, plain, profile_round, scaling, speed
+from benchmarks import exactness, likelihood_speed, plain, profile_round, scaling, speed
 from benchmarks.costs import Cost, Costs
 from benchmarks.measuring import (
     Limits,
@@ -218,8 +218,24 @@ def test_a_part_within_another_is_not_counted_in_both(monkeypatch: pytest.Monkey
     assert dict(clock.seconds) == {"inner": 3.0, "outer": 7.0}
 
 
+def test_the_share_of_a_route_is_the_time_of_the_products_in_its_own() -> None:
+    seconds = {"torch": [0.004, 0.008, 0.040], "products": [0.002, 0.002, 0.004]}
+    row = likelihood_speed.row_of(likelihood_speed.QUICK[0], "loss", seconds)
+    assert row["milliseconds"] == pytest.approx({"torch": 8, "products": 2})
+    assert row["spread"] == pytest.approx({"torch": 18, "products": 1})
+    assert row["share_of_products"] == pytest.approx({"torch": 0.25, "products": 1})
+
+
+def test_every_route_of_a_likelihood_is_measured_at_every_size() -> None:
+    rows = likelihood_speed.measured(likelihood_speed.QUICK, repeats=1)
+    assert [row["work"] for row in rows] == ["log-probabilities", "loss and gradients"]
+    for row in rows:
+        assert list(row["milliseconds"]) == [*exactness.ROUTES, "products"]
+        assert min(row["milliseconds"].values()) > 0
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["speed", "scaling", "profile_round"])
+@pytest.mark.parametrize("module", ["speed", "scaling", "profile_round", "likelihood_speed"])
 def test_threads_that_cannot_be_are_refused_in_one_line(module: str) -> None:
     command = [sys.executable, "-m", f"benchmarks.{module}", "--quick", "--threads", "0"]
     done = subprocess.run(
@@ -236,6 +252,7 @@ def test_threads_that_cannot_be_are_refused_in_one_line(module: str) -> None:
         "speed",
         "scaling",
         "profile_round",
+        "likelihood_speed",
         "env_speed",
         "sb3_speed",
         "d_training",
