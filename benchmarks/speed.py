@@ -265,8 +265,8 @@ class Item:
 
 
 PEERS = (
-    "seconds of the authors' TensorFlow code and of TextGAN-PyTorch on one core of an AMD EPYC "
-    "(Zen 4), measured once in 2026, not in this run"
+    "seconds of the authors' TensorFlow code and of TextGAN-PyTorch, measured in November 2026 at "
+    "the latest on one core of an AMD EPYC (Zen 4, GEMM 98 GFLOP/s), not in this run"
 )
 ITEMS = {
     "sample": Item("sample {num_sequences:,} sequences", Bench.sampling, 4.95, 24.6, 1.0, 25),
