@@ -55,6 +55,8 @@ def test_a_variant_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 def test_kernels_built_from_other_sources_are_not_used_and_that_is_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    if not native._sources():
+        pytest.skip("a wheel has no sources that the kernels could be older than")
     monkeypatch.delenv("SEQGAN_ENV_NATIVE", raising=False)
     stale = native.variants_here()
     for name in stale:
