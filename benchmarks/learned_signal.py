@@ -9,9 +9,9 @@ variants of `learned-signal-variants` beside it.
         --settings benchmarks/results/learned-signal-settings \
         --variants benchmarks/results/learned-signal-variants \
         --page docs/learned-signal.md --evidence docs/learned-signal-evidence.md \
-        --plot docs/images/learned-signal.png
+        --plot docs/images/learned-signal.png --curves docs/images/learned-signal-steps.png
 
-With `--check` in place of `--plot` nothing changes, and it fails if a page says something else.
+With `--check` in place of the pictures nothing changes, and it fails if a page says something else.
 
 The tables of the signal go to `--page`, the others to `--evidence`. Tables whose page is not named
 are printed. Every task is judged by itself. All tests of a benchmark are corrected together (Holm).
@@ -49,6 +49,12 @@ ROLES = {
     "constant reward": "says nothing",
 }
 OF_SIGNAL, OF_RIVAL, OF_OTHERS = "#c44e52", "#4c72b0", "#777777"  # colours of rows
+CURVES = {  # rows that have curves, and how these are drawn
+    SIGNAL: ("o-", OF_SIGNAL),
+    "distillation": ("o--", OF_RIVAL),
+    "optimal": ("o:", OF_OTHERS),
+    "learned D": ("o-", "#55a868"),
+}
 LEFT_OUT_BELOW = -0.12  # nats; the picture marks what is further away at its edge
 
 
@@ -137,6 +143,20 @@ class Evidence:
         best = self.values(task, BEST_KNOB, RANKING.divergence)
         found: np.ndarray = best - self.values(task, row, RANKING.divergence)
         return found
+
+    def curves(self, task: str, row: str) -> tuple[np.ndarray, list[list[dict[str, float]]]]:
+        """By evaluation the mean score over seeds, and what every seed's rounds have measured."""
+        best = self.values(task, BEST_KNOB, RANKING.divergence)
+        curves = [run.result.curve for run in self.runs(task, row)]
+        column = f"task/{RANKING.divergence}"
+        divergences = np.array([[point[column] for point in curve] for curve in curves])
+        return (best[:, None] - divergences).mean(0), curves
+
+    def env_steps_of_a_round(self, task: str) -> float:
+        """Tokens that the signal's policy writes in a round."""
+        result = self.runs(task, SIGNAL)[0].result
+        rounds: int = result.settings["rounds"]
+        return result.budget["env_steps"] / rounds
 
     def against_knob(self, task: str, row: str) -> Test:
         """The test of a row's score."""
@@ -278,6 +298,54 @@ def draw_scores(
     axes.plot([mean], [place], "D", color=colour, markersize=7)
 
 
+def plot_curves(evidence: Evidence) -> Figure:
+    """Scores by environment steps and by seconds, means over oracles, a row of panels a task."""
+    figure = Figure(figsize=(10, 3.4 * len(evidence.tasks) + 0.6), layout="constrained")
+    panels = figure.subplots(len(evidence.tasks), 2, sharey="row", squeeze=False)
+    for (left, right), task in zip(panels, evidence.tasks, strict=True):
+        for row, (style, colour) in CURVES.items():
+            draw_curve(left, right, evidence, task, row, style, colour)
+        left.set_ylabel("score, nats per token")
+        left.set_title(f"{task}, {_num_seeds(evidence, task)} oracles", loc="left")
+        left.set_ylim(LEFT_OUT_BELOW, None)
+        finish_curves(left, right)
+    lines = panels[0][0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside lower center", ncols=len(CURVES), frameon=False)
+    return figure
+
+
+def draw_curve(
+    left: Axes,
+    right: Axes,
+    evidence: Evidence,
+    task: str,
+    row: str,
+    style: str,
+    colour: str,
+    label: str = "",
+) -> None:
+    """The mean score of a row by environment steps (left) and by seconds of wall clock (right).
+
+    A row that writes nothing in the environment, such as `distillation`, stands where the signal
+    has learned from as many tokens.
+    """
+    scores, curves = evidence.curves(task, row)
+    steps = [point["round"] * evidence.env_steps_of_a_round(task) / 1e6 for point in curves[0]]
+    # The median, for a busy machine makes some seeds slow.
+    seconds = np.median([[point["seconds"] for point in curve] for curve in curves], axis=0)
+    for axes, at in ((left, steps), (right, seconds)):
+        axes.plot(at, scores, style, color=colour, label=label or row, markersize=3)
+
+
+def finish_curves(left: Axes, right: Axes) -> None:
+    """Labels, a grid and the line of the best knob."""
+    for axes in (left, right):
+        axes.axhline(0, color="black", linewidth=1)
+        axes.grid(alpha=0.3)
+    left.set_xlabel("environment steps (tokens learned from), millions")
+    right.set_xlabel("seconds of wall clock, training before the rounds counted")
+
+
 def _colour(row: str) -> str:
     if row == SIGNAL:
         return OF_SIGNAL
@@ -299,6 +367,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if chosen.plot:
         plot(evidence).savefig(chosen.plot, dpi=110)
+    if chosen.curves:
+        plot_curves(evidence).savefig(chosen.curves, dpi=110)
     updates = [(chosen.page, section(evidence), MARKERS)]
     if beside:
         updates.append((chosen.evidence, section_beside(beside), BESIDE))
@@ -323,14 +393,18 @@ def _chosen(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="whose tables of the benchmarks beside it are made anew",
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="the picture, a PNG")
+    parser.add_argument("--curves", type=Path, metavar="FILE", help="the curves, a PNG")
     parser.add_argument("--check", action="store_true", help="change nothing")
     chosen = parser.parse_args(arguments)
     if chosen.evidence and not _folders_beside(chosen):
         parser.error("--evidence has no tables to show; give --cheats, --settings or --variants")
     if chosen.check and not (chosen.page or chosen.evidence):
         parser.error("--check has no page to check; give --page, --evidence or both")
-    if chosen.check and chosen.plot:
-        parser.error("--check changes nothing, so that --plot would be ignored; give one of them")
+    if chosen.check and (chosen.plot or chosen.curves):
+        parser.error(
+            "--check changes nothing, so that a picture would be ignored: give no --plot "
+            "and no --curves"
+        )
     return chosen
 
 

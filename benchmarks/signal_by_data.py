@@ -31,7 +31,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.leaderboard import update_section
-from benchmarks.learned_signal import DIVERGENCES, SIGNAL, Evidence, Test
+from benchmarks.learned_signal import (
+    DIVERGENCES,
+    SIGNAL,
+    Evidence,
+    Test,
+    draw_curve,
+    finish_curves,
+)
 from seqgan_env.bench.jobs import BEST_KNOB, REFERENCE
 from seqgan_env.bench.leaderboard import Standings
 from seqgan_env.bench.results import read_all
@@ -69,14 +76,6 @@ class ByData(Evidence):
     def is_of(self, task: str, name: str) -> bool:
         """Whether a task of the benchmark is the task `name` with settings."""
         return bool(self._settings(task)["task"] == name)
-
-    def curves(self, task: str, row: str) -> tuple[np.ndarray, list[list[dict[str, float]]]]:
-        """By evaluation the mean score over seeds, and what every seed's rounds have measured."""
-        best = self.values(task, BEST_KNOB, RANKING.divergence)
-        curves = [run.result.curve for run in self.runs(task, row)]
-        column = f"task/{RANKING.divergence}"
-        divergences = np.array([[point[column] for point in curve] for curve in curves])
-        return (best[:, None] - divergences).mean(0), curves
 
     def test(self, task: str, rival: str) -> Test:
         """The test of the signal against a rival."""
@@ -174,24 +173,14 @@ def _curve(axes: Axes, evidence: ByData, tasks: list[str], row: str, colour: str
 
 
 def plot_curves(evidence: ByData) -> Figure:
-    """Scores by round and by seconds of wall clock, means and medians over oracles, a colour for
-    every task.
-    """
+    """Scores by environment steps and by seconds of wall clock, a colour for every task."""
     figure = Figure(figsize=(10, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for number, task in enumerate(evidence.tasks):
         for row, style in CURVES.items():
-            scores, curves = evidence.curves(task, row)
-            for axes, column in ((left, "round"), (right, "seconds")):
-                # The median, for a busy machine makes some seeds slow.
-                at = np.median([[point[column] for point in curve] for curve in curves], axis=0)
-                label = f"{task}, {row}"
-                axes.plot(at, scores, style, color=f"C{number}", label=label, markersize=3)
-    for axes in (left, right):
-        axes.axhline(0, color="black", linewidth=1)
-        axes.grid(alpha=0.3)
-    left.set_xlabel("rounds, 256 sequences each")
-    right.set_xlabel("seconds of wall clock, training before the rounds counted")
+            label = f"{task}, {row}"
+            draw_curve(left, right, evidence, task, row, style, f"C{number}", label)
+    finish_curves(left, right)
     right.set_xscale("log")
     left.set_ylabel("score against the best knob, nats per token")
     lines = left.get_legend_handles_labels()  # the same on the right
