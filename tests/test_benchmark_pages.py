@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import compact, learned_signal, one_correction
+from benchmarks import compact, learned_signal, one_correction, performance_tables
 from benchmarks.leaderboard import section
-from seqgan_env.training.run_directory import read_json
+from seqgan_env.training.run_directory import read_json, write_json
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+DOCS = RESULTS.parent.parent / "docs"
 CONTROLS = RESULTS / "controls"
 SIGNAL, CHEATS, SETTINGS = (
     str(RESULTS / name)
@@ -127,6 +128,26 @@ def test_one_correction_for_all_tests_never_helps_a_test() -> None:
         assert own <= in_suite == alone
         assert columns[1][test][:2] == (own, in_suite)
         assert in_suite <= columns[1][test][2]
+
+
+def test_a_measurement_that_is_not_what_a_page_says_fails_the_check(tmp_path: Path) -> None:
+    docs, results = tmp_path / "docs", tmp_path / "results"
+    docs.mkdir()
+    results.mkdir()
+    for section in performance_tables.SECTIONS:
+        shutil.copy(RESULTS / section.file, results)
+        shutil.copy(DOCS / section.page, docs)
+    check = [str(results), "--docs", str(docs), "--check"]
+    assert performance_tables.main(check) == 0
+
+    path = results / "likelihood-speed.json"
+    content = read_json(path)
+    content["rows"][0]["milliseconds"]["torch"] *= 2
+    write_json(path, content)
+
+    assert performance_tables.main(check) == 1
+    path.unlink()
+    assert performance_tables.main(check) == 2
 
 
 def _p_values(folders: list[str]) -> dict[str, tuple[float, ...]]:
