@@ -134,9 +134,9 @@ def test_a_measurement_that_is_not_what_a_page_says_fails_the_check(tmp_path: Pa
     docs, results = tmp_path / "docs", tmp_path / "results"
     docs.mkdir()
     results.mkdir()
-    for section in performance_tables.SECTIONS:
-        shutil.copy(RESULTS / section.file, results)
-        shutil.copy(DOCS / section.page, docs)
+    for each in performance_tables.SECTIONS:
+        shutil.copy(RESULTS / each.file, results)
+        shutil.copy(DOCS / each.page, docs)
     check = [str(results), "--docs", str(docs), "--check"]
     assert performance_tables.main(check) == 0
 
