@@ -7,12 +7,15 @@ The measurements, by the command that writes each:
     seqgan doctor --threads 1 --out benchmarks/results/doctor.json
     python -m benchmarks.likelihood_speed --out benchmarks/results/likelihood-speed.json
     python -m benchmarks.speed --threads 1 2 --out benchmarks/results/speed.json
+    python -m benchmarks.whole_runs --before CHECKOUT --repeats 1 ... \
+        --out benchmarks/results/whole-runs-avx512.json
     python -m benchmarks.sb3_speed --out benchmarks/results/sb3-speed.json
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.leaderboard import update_section
+from benchmarks.whole_runs import ROUTES, total
 from seqgan_env.training.run_directory import read_json
 
 Content = Mapping[str, Any]
@@ -115,6 +119,27 @@ def minibatch(content: Content) -> str:
     return _table(["policy", *by_policy["ours"], "sum"], rows)
 
 
+def whole_runs(content: Content) -> str:
+    """Seconds of whole runs by route, medians over turns."""
+    rows = []
+    for name in dict.fromkeys(row["workload"] for row in content["rows"]):
+        before, torch, now = (total(content["rows"], name, route) for route in ROUTES)
+        ratio = statistics.median(a / b for a, b in zip(before, now, strict=True))
+        cells = [name, *(f"{statistics.median(of):.1f}" for of in (before, torch, now))]
+        for phase in ("pretrain", "adversarial"):
+            seconds = [_phase(content, name, route, phase) for route in ("before", "now")]
+            cells.append(", ".join(f"{of:.1f}" for of in seconds))
+        cells.insert(4, f"{ratio:.1f}")
+        rows.append(cells)
+    names = ["run", "before", "now, torch alone", "now", "before / now"]
+    return _table([*names, "MLE before, now", "rounds before, now"], rows)
+
+
+def _phase(content: Content, workload: str, route: str, phase: str) -> float:
+    own = [row for row in content["rows"] if (row["workload"], row["route"]) == (workload, route)]
+    return statistics.median(row[phase] for row in own)
+
+
 @dataclass(frozen=True)
 class Section:
     """A table of a page.
@@ -136,6 +161,7 @@ SECTIONS = (
     Section("doctor", "performance.md", "doctor.json", doctor),
     Section("likelihood-speed", "performance.md", "likelihood-speed.json", likelihood),
     Section("speed", "performance.md", "speed.json", speed),
+    Section("whole-runs", "performance.md", "whole-runs-avx512.json", whole_runs),
     Section("sb3-speed", "performance.md", "sb3-speed.json", sb3_speed),
     Section("minibatch", "sb3_defaults.md", "sb3-speed.json", minibatch),
 )
