@@ -137,7 +137,8 @@ def whole_runs(content: Content) -> str:
 
 def _phase(content: Content, workload: str, route: str, phase: str) -> float:
     own = [row for row in content["rows"] if (row["workload"], row["route"]) == (workload, route)]
-    return statistics.median(row[phase] for row in own)
+    seconds: float = statistics.median(row[phase] for row in own)
+    return seconds
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import seqgan_env  # noqa: F401  (registers the ids)
 from agents.reinforce import Reinforce, returns_to_go
@@ -46,11 +46,11 @@ def ratio(
     return made
 
 
-def by_softmax(part: nn.Module, tokens: Tensor) -> Tensor:
+def by_softmax(part: Any, tokens: Tensor) -> Tensor:
     """log p of every token, (B, T), from softmaxes over the whole vocabulary; 0 behind the end."""
     padding = tokens == part.spec.pad_token
     targets = tokens.masked_fill(padding, 0).unsqueeze(2)
-    log_probs = part.logits(tokens).log_softmax(2).gather(2, targets)  # type: ignore[operator]
+    log_probs = part.logits(tokens).log_softmax(2).gather(2, targets)
     found: Tensor = log_probs.squeeze(2).masked_fill(padding, 0.0)
     return found
 
