@@ -1,7 +1,7 @@
 r"""The same `seqgan train` over several seeds: means with standard errors, and paired differences
 with 95 % intervals.
 
-    python -m benchmarks.seeds --seeds 5 --out benchmarks/results/oracle-tiny.json \
+    python -m benchmarks.seeds --seeds 5 --out benchmarks/results/seeds-avx512.json \
         [-- arguments of seqgan train]
 
 Of a task with real data it also tells how sure the metrics of the first seed are (95 % bootstrap
