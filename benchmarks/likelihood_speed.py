@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -141,21 +141,32 @@ def measured(sizes: tuple[Size, ...], repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def show(rows: list[dict[str, Any]], about: dict[str, Any]) -> Table:
-    """Milliseconds by route; in brackets the share of the products."""
+def texts(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """A table's lines, the names of its columns first: milliseconds by route, in brackets the share
+    of the products.
+    """
     routes = list(rows[0]["milliseconds"])
-    table = Table(title=f"{about['cpu']}, torch {about['versions']['torch']}; milliseconds")
-    for name in ("states, V, H", "work"):
-        table.add_column(name)
-    for route in routes:
-        table.add_column(route, justify="right", no_wrap=True)
+    lines = [["states, V, H", "work", *routes]]
     for row in rows:
-        cells = []
+        size = f"{row['num_states']:,}, {row['vocab_size']:,}, {row['hidden_dim']}"
+        cells = [f"{size} ({row['name']})", row["work"]]
         for route in routes:
             share = "" if route == PRODUCTS else f" ({row['share_of_products'][route]:.0%})"
             cells.append(f"{row['milliseconds'][route]:.1f}{share}")
-        size = f"{row['num_states']:,}, {row['vocab_size']:,}, {row['hidden_dim']}"
-        table.add_row(f"{size} ({row['name']})", row["work"], *cells)
+        lines.append(cells)
+    return lines
+
+
+def show(rows: Sequence[Mapping[str, Any]], about: dict[str, Any]) -> Table:
+    """The table for a terminal."""
+    (size, work, *routes), *lines = texts(rows)
+    table = Table(title=f"{about['cpu']}, torch {about['versions']['torch']}; milliseconds")
+    for name in (size, work):
+        table.add_column(name)
+    for route in routes:
+        table.add_column(route, justify="right", no_wrap=True)
+    for cells in lines:
+        table.add_row(*cells)
     return table
 
 

@@ -22,8 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import likelihood_speed
 from benchmarks.leaderboard import update_section
 from benchmarks.whole_runs import ROUTES, total
+from seqgan_env.bench.tables import Cell, Column, Table
 from seqgan_env.training.run_directory import read_json
 
 Content = Mapping[str, Any]
@@ -46,16 +48,8 @@ def doctor(content: Content) -> str:
 
 def likelihood(content: Content) -> str:
     """Milliseconds of the likelihood by route, and as shares of the products alone."""
-    routes = list(content["rows"][0]["milliseconds"])
-    rows = []
-    for row in content["rows"]:
-        size = f"{row['num_states']:,}, {row['vocab_size']:,}, {row['hidden_dim']}"
-        cells = [f"{size} ({row['name']})", row["work"]]
-        for route in routes:
-            share = "" if route == "products" else f" ({row['share_of_products'][route]:.0%})"
-            cells.append(f"{row['milliseconds'][route]:.1f}{share}")
-        rows.append(cells)
-    return _table(["states, V, H", "work", *routes], rows)
+    names, *rows = likelihood_speed.texts(content["rows"])
+    return _table(names, rows)
 
 
 def speed(content: Content) -> str:
@@ -127,18 +121,14 @@ def whole_runs(content: Content) -> str:
         ratio = statistics.median(a / b for a, b in zip(before, now, strict=True))
         cells = [name, *(f"{statistics.median(of):.1f}" for of in (before, torch, now))]
         for phase in ("pretrain", "adversarial"):
-            seconds = [_phase(content, name, route, phase) for route in ("before", "now")]
-            cells.append(", ".join(f"{of:.1f}" for of in seconds))
+            of_routes = (
+                total(content["rows"], name, route, [phase]) for route in ("before", "now")
+            )
+            cells.append(", ".join(f"{statistics.median(of):.1f}" for of in of_routes))
         cells.insert(4, f"{ratio:.1f}")
         rows.append(cells)
     names = ["run", "before", "now, torch alone", "now", "before / now"]
     return _table([*names, "MLE before, now", "rounds before, now"], rows)
-
-
-def _phase(content: Content, workload: str, route: str, phase: str) -> float:
-    own = [row for row in content["rows"] if (row["workload"], row["route"]) == (workload, route)]
-    seconds: float = statistics.median(row[phase] for row in own)
-    return seconds
 
 
 @dataclass(frozen=True)
@@ -174,8 +164,9 @@ def _if(value: Any, form: str) -> str:
 
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [names, ["---"] * len(names), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+    cells: list[list[Cell]] = [list(row) for row in rows]
+    columns = [Column(name) for name in names]
+    return Table("", "", "", columns, cells, [""] * len(cells)).markdown()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

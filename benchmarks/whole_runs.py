@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -115,10 +115,12 @@ def measured(work: Sequence[Workload], before: Path, repeats: int) -> Iterator[d
         yield {"workload": workload.name, "turn": turn, "route": route} | found
 
 
-def total(rows: Sequence[dict[str, Any]], workload: str, route: str) -> list[float]:
-    """Seconds of the phases that are compared, by turn."""
+def total(
+    rows: Sequence[dict[str, Any]], workload: str, route: str, phases: Iterable[str] = PHASES
+) -> list[float]:
+    """Seconds of the phases together, by turn."""
     own = [row for row in rows if (row["workload"], row["route"]) == (workload, route)]
-    return [sum(row.get(phase, 0.0) for phase in PHASES) for row in own]
+    return [sum(row.get(phase, 0.0) for phase in phases) for row in own]
 
 
 def show(rows: Sequence[dict[str, Any]], limit: float) -> Table:

@@ -142,12 +142,12 @@ def doctor(arguments: argparse.Namespace) -> int:
     missing = sorted({extra for library, extra in EXTRAS.items() if not is_installed(library)})
     output.print(f"{'extras':12} missing: {', '.join(missing) or 'none'}", highlight=False)
     timings = measure(output)
-    if arguments.out:
-        measured = [asdict(timing) for timing in timings]
-        write_json(arguments.out, {"machine": found, "timings": measured})
     output.print(table(timings))
     for sentence in advice(timings):
         output.print(f"- {sentence}", highlight=False)
+    if arguments.out:  # at last: a path that cannot be written costs nothing of the above
+        measured = [asdict(timing) for timing in timings]
+        write_json(arguments.out, {"machine": found, "timings": measured})
     return 0
 
 
